@@ -1,0 +1,30 @@
+"""Ctrl-C and SIGTERM as a question that a loop asks between two steps."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[Callable[[], bool]]:
+    """Yields a function that tells whether the process was asked to stop.
+
+    The first signal only sets the answer, so that a step is never left half done; a
+    second one ends the process as usual.
+    """
+    received = []
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: signal.getsignal(name) for name in names}
+
+    def remember(number, frame):
+        received.append(number)
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    for name in names:
+        signal.signal(name, remember)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

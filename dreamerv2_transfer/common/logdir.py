@@ -1,0 +1,76 @@
+"""A run's folder: made for one configuration, used by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import pathlib
+from collections.abc import Iterator
+
+from dreamerv2_transfer.common import atomic
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common.errors import UserError
+
+# What may change between the first start of a run and a later one: how long it goes
+# and what it shows, not what it computes.
+MAY_CHANGE = (
+    "logdir",
+    "steps",
+    "stages",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "eval_batches",
+    "video",
+    "dataset.directory",
+    "dataset.prefetch",
+    "collect.envs",
+)
+
+
+class LogdirError(UserError):
+    """A logdir that belongs to another run."""
+
+
+@contextlib.contextmanager
+def opened(config: config_lib.Config) -> Iterator[pathlib.Path]:
+    """Makes the logdir of a run, or takes it up again, and saves `config.yaml` there.
+
+    Raises:
+        LogdirError: If it belongs to another configuration, naming what differs, or if
+            another process is using it.
+    """
+    path = pathlib.Path(config.logdir).expanduser()
+    _check_same_run(path, config)
+    with atomic.writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / ".lock", "w")  # noqa: SIM115
+    with lock:
+        _lock(lock, path)
+        config.save(path / "config.yaml")
+        yield path
+
+
+def _lock(file, path: pathlib.Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise LogdirError(
+            f"Another process is using {path}. Wait for it, or choose another --logdir."
+        ) from error
+
+
+def _check_same_run(path: pathlib.Path, config: config_lib.Config) -> None:
+    saved = path / "config.yaml"
+    if not saved.exists():
+        return
+    changed = config_lib.difference(config_lib.Config.load(saved), config, MAY_CHANGE)
+    if changed:
+        listed = "; ".join(
+            f"{key} was {old} and is {new} now" for key, (old, new) in changed.items()
+        )
+        raise LogdirError(
+            f"{path} belongs to a run with another configuration: {listed}. To go on "
+            "with that run use its values, for a new run choose another --logdir."
+        )

@@ -1,0 +1,80 @@
+"""A progress bar on a terminal, and now and then a line in a log file."""
+
+import sys
+from typing import TextIO
+
+from tqdm import tqdm
+
+LINE_INTERVAL = 10.0  # seconds between two lines where there is no terminal
+
+
+class Progress:
+    """Shows how far the work is, how fast it goes and when it will be done.
+
+    On a terminal it is a bar that redraws itself. Where the output is a file or a
+    pipe, it is a line at the start, at most one each `LINE_INTERVAL`, and one at the
+    end. Use it as a context manager, so that the last state stays visible when the
+    work is interrupted.
+
+    Args:
+        total: Steps in all, those of earlier runs included; None if not known.
+        initial: Steps that earlier runs have done; they do not count for the rate.
+        desc: What is going on, in a word or two.
+        unit: Name of a step in the rate.
+        stream: Where to print; standard error if not given.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        initial: int = 0,
+        desc: str = "",
+        unit: str = "step",
+        stream: TextIO | None = None,
+    ):
+        stream = stream or sys.stderr
+        options = {"dynamic_ncols": True, "file": stream}
+        if not stream.isatty():
+            # Without miniters tqdm guesses after how many steps to look at the clock.
+            options = {"mininterval": LINE_INTERVAL, "miniters": 1}
+            options["file"] = _LineStream(stream)
+        self._bar = tqdm(
+            total=total, initial=initial, desc=desc or None, unit=unit, **options
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def update(self, steps: int = 1) -> None:
+        """Counts `steps` further steps as done."""
+        self._bar.update(steps)
+
+    def note(self, text: str) -> None:
+        """Sets a text that stands behind the bar from its next redraw on."""
+        self._bar.set_postfix_str(text, refresh=False)
+
+    def write(self, line: str) -> None:
+        """Prints a line to standard output without breaking the bar."""
+        tqdm.write(line)
+
+    def close(self) -> None:
+        """Leaves the last state on the screen."""
+        self._bar.close()
+
+
+class _LineStream:
+    """Gives each redraw of the bar a line of its own in place of carriage returns."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line:
+            self._stream.write(line + "\n")
+
+    def flush(self) -> None:
+        self._stream.flush()

@@ -1,0 +1,65 @@
+import io
+
+import pytest
+
+from dreamerv2_transfer.common import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_log_file_gets_few_whole_lines():
+    log = io.StringIO()
+    with progress.Progress(1000, desc="Training", stream=log) as bar:
+        for _ in range(1000):
+            bar.update()
+    lines = log.getvalue().splitlines(keepends=True)
+    assert "\r" not in log.getvalue()
+    assert len(lines) == 2 and all(line.endswith("\n") for line in lines)
+    assert lines[0].startswith("Training:   0%") and "0/1000" in lines[0]
+    assert lines[1].startswith("Training: 100%") and "1000/1000" in lines[1]
+    assert "step/s]" in lines[1]
+
+
+def test_a_log_file_gets_a_line_each_interval(monkeypatch):
+    monkeypatch.setattr(progress, "LINE_INTERVAL", 0.0)
+    log = io.StringIO()
+    with progress.Progress(3, stream=log) as bar:
+        bar.note("loss 2.5")
+        bar.update()
+    first, second, last = log.getvalue().splitlines()
+    assert "1/3" in second and "loss 2.5" in second
+
+
+def test_earlier_steps_count_as_done():
+    log = io.StringIO()
+    with progress.Progress(100, initial=50, stream=log) as bar:
+        bar.update(25)
+    assert "50%" in log.getvalue().splitlines()[0]
+    assert "75%" in log.getvalue().splitlines()[-1]
+
+
+def test_the_last_state_is_shown_when_the_work_is_interrupted():
+    log = io.StringIO()
+    with pytest.raises(KeyboardInterrupt), progress.Progress(10, stream=log) as bar:
+        bar.update(4)
+        raise KeyboardInterrupt
+    assert "4/10" in log.getvalue().splitlines()[-1]
+
+
+def test_a_terminal_gets_a_bar_that_redraws_itself():
+    terminal = Terminal()
+    with progress.Progress(10, stream=terminal) as bar:
+        bar.update(10)
+    assert terminal.getvalue().count("\n") == 1
+    assert "\r" in terminal.getvalue() and "10/10" in terminal.getvalue()
+
+
+def test_other_lines_go_to_standard_output(capsys):
+    log = io.StringIO()
+    with progress.Progress(10, stream=log) as bar:
+        bar.write("resumed from step 7")
+    assert capsys.readouterr().out == "resumed from step 7\n"
+    assert "resumed" not in log.getvalue()
