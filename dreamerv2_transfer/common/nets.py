@@ -1,0 +1,849 @@
+"""The networks of DreamerV2 as named Keras layers.
+
+Every sublayer carries the original's name (`img_in`, `obs_dist`, `cell`, `dense0`,
+...), and all are made in `__init__` and built in `build`, so that a variable's path
+(`rssm/img_in/kernel`) is the one name for freezing, porting, checkpoints and logs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from dreamerv2_transfer.common import dists, other, tfutils
+
+State = dict[str, tf.Tensor]
+
+
+class EnsembleRSSM(keras.layers.Layer):
+    """The recurrent state-space model (Hafner et al. 2021, equation 1).
+
+        deter_t = cell(deter_{t-1}, img_in(stoch_{t-1}, action_{t-1}))
+        prior_t = img_dist(img_out(deter_t))                 what the model expects
+        post_t  = obs_dist(obs_out(deter_t, embed_t))        once it has seen the image
+
+    A state is a dict of `deter (..., deter)`, `stoch` and the statistics that it was
+    drawn from: `logit (..., stoch, discrete)`, or `mean` and `std (..., stoch)` for
+    Gaussian latents (`discrete` 0 or False).
+
+    Args:
+        ensemble: Number of priors, of which each step draws one.
+        stoch: Number of stochastic latents.
+        deter: Size of the recurrent state.
+        hidden: Size of the layers in between.
+        discrete: Number of classes of each latent; 0 or False for Gaussian latents.
+        act: Activation.
+        norm: `none` or `layer`. The cell always has layer norm.
+        std_act: `softplus`, `sigmoid` or `sigmoid2`, for Gaussian latents.
+        min_std: Smallest standard deviation of Gaussian latents.
+    """
+
+    def __init__(
+        self,
+        ensemble: int = 5,
+        stoch: int = 30,
+        deter: int = 200,
+        hidden: int = 200,
+        discrete: int = 0,
+        act: str = "elu",
+        norm: str = "none",
+        std_act: str = "softplus",
+        min_std: float = 0.1,
+        name: str = "rssm",
+    ):
+        super().__init__(name=name)
+        self._ensemble = ensemble
+        self._stoch = stoch
+        self._deter = deter
+        self._discrete = int(discrete)
+        self._act = get_act(act)
+        self._std_act = _choose("std_act", std_act, _STD_ACTS)
+        self._min_std = min_std
+        self.cell = GRUCell(deter, norm=True, name="cell")
+        self.img_in = keras.layers.Dense(hidden, name="img_in")
+        self.img_in_norm = NormLayer(norm, name="img_in_norm")
+        members = range(ensemble)
+        self.img_out = [
+            keras.layers.Dense(hidden, name=f"img_out_{k}") for k in members
+        ]
+        self.img_out_norm = [NormLayer(norm, name=f"img_out_norm_{k}") for k in members]
+        self.img_dist = [self._dist_layer(f"img_dist_{k}") for k in members]
+        self.obs_out = keras.layers.Dense(hidden, name="obs_out")
+        self.obs_out_norm = NormLayer(norm, name="obs_out_norm")
+        self.obs_dist = self._dist_layer("obs_dist")
+
+    def _dist_layer(self, name: str) -> keras.layers.Dense:
+        stats = self._discrete or 2
+        return keras.layers.Dense(self._stoch * stats, name=name)
+
+    @property
+    def stoch_size(self) -> int:
+        return self._stoch * (self._discrete or 1)
+
+    @property
+    def feat_size(self) -> int:
+        return self.stoch_size + self._deter
+
+    def build(self, embed_size: int, action_size: int) -> None:
+        hidden = self.img_in.units
+        self.img_in.build((None, self.stoch_size + action_size))
+        self.obs_out.build((None, self._deter + embed_size))
+        self.cell.build((None, hidden))
+        for layer in self.img_out:
+            layer.build((None, self._deter))
+        norms = [self.img_in_norm, *self.img_out_norm, self.obs_out_norm]
+        for layer in [*norms, *self.img_dist, self.obs_dist]:
+            layer.build((None, hidden))
+
+    def initial(self, batch_size: int | tf.Tensor) -> State:
+        """A state of zeros for each sequence of a batch."""
+        dtype = tfutils.compute_dtype()
+        zeros = lambda *shape: tf.zeros([batch_size, *shape], dtype)  # noqa: E731
+        if self._discrete:
+            latent = (self._stoch, self._discrete)
+            stats = {"logit": zeros(*latent), "stoch": zeros(*latent)}
+        else:
+            stats = {k: zeros(self._stoch) for k in ("mean", "std", "stoch")}
+        return {**stats, "deter": zeros(self._deter)}
+
+    def observe(
+        self,
+        embed: tf.Tensor,
+        action: tf.Tensor,
+        is_first: tf.Tensor,
+        state: State | None = None,
+        seed: tf.Tensor | None = None,
+    ) -> tuple[State, State]:
+        """Infers the states of sequences from what was seen.
+
+        Only the cell and the posterior depend on the step before; projections of the
+        inputs are computed before the loop over time, the priors after it, for all
+        steps at once. `obs_step` over the steps gives the same numbers.
+
+        Args:
+            embed: `(B, T, embed)`.
+            action: `(B, T, action)`, the action that led to each observation.
+            is_first: `(B, T)` bool; where True the state starts from zero.
+            state: The states before the first step, of shape `(B, ...)`; default zeros.
+            seed: See `dists`.
+
+        Returns:
+            Posterior and prior states, each `(B, T, ...)`.
+        """
+        if state is None:
+            state = self.initial(tf.shape(action)[0])
+        steps = embed.shape[1]
+        post_seed, prior_seed = tfutils.split_seed(seed, 2)
+        keep = 1.0 - tf.cast(is_first, tfutils.compute_dtype())
+        inputs = {
+            "embed": self._embed_part(swap(embed)),
+            "action": self._action_part(swap(_mask(action, keep))),
+            "keep": swap(keep),
+            **tfutils.step_seeds(post_seed, steps),
+        }
+        post = other.scan(self._observe_step, inputs, state, steps)
+        prior = self._prior(post["deter"], True, prior_seed, ensemble_steps=steps)
+        return tf.nest.map_structure(swap, (post, prior))
+
+    def _observe_step(self, prev: State, inputs: dict[str, tf.Tensor]) -> State:
+        prev = tf.nest.map_structure(lambda x: _mask(x, inputs["keep"]), prev)
+        deter = self._deter_step(prev, inputs["action"])
+        return self._post(deter, inputs["embed"], True, inputs.get("seed"))
+
+    def imagine(
+        self, action: tf.Tensor, state: State, seed: tf.Tensor | None = None
+    ) -> State:
+        """Dreams along given actions `(B, T, action)` from states `(B, ...)`."""
+        steps = action.shape[1]
+        inputs = {"action": swap(action), **tfutils.step_seeds(seed, steps)}
+        step = lambda prev, now: self.img_step(  # noqa: E731
+            prev, now["action"], now.get("seed")
+        )
+        prior = other.scan(step, inputs, state, steps)
+        return tf.nest.map_structure(swap, prior)
+
+    def obs_step(
+        self,
+        prev_state: State,
+        prev_action: tf.Tensor,
+        embed: tf.Tensor,
+        is_first: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        sample: bool = True,
+    ) -> tuple[State, State]:
+        """One step with an observation: posterior and prior states `(B, ...)`."""
+        post_seed, prior_seed = tfutils.split_seed(seed, 2)
+        keep = 1.0 - tf.cast(is_first, tfutils.compute_dtype())
+        prev_state, prev_action = tf.nest.map_structure(
+            lambda x: _mask(x, keep), (prev_state, prev_action)
+        )
+        prior = self.img_step(prev_state, prev_action, prior_seed, sample)
+        embed = self._embed_part(embed)
+        return self._post(prior["deter"], embed, sample, post_seed), prior
+
+    def img_step(
+        self,
+        prev_state: State,
+        prev_action: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        sample: bool = True,
+    ) -> State:
+        """One step without an observation: the prior state `(B, ...)`."""
+        deter = self._deter_step(prev_state, self._action_part(prev_action))
+        return self._prior(deter, sample, seed)
+
+    def get_feat(self, state: State) -> tf.Tensor:
+        """What the heads read: `(..., stoch * discrete + deter)`."""
+        return tf.concat([self._flat_stoch(state), state["deter"]], -1)
+
+    def get_dist(self, state: State):
+        """The distribution of `stoch`, in float32."""
+        if self._discrete:
+            return dists.OneHotDist(state["logit"], event_dims=2)
+        mean, std = (tf.cast(state[k], tf.float32) for k in ("mean", "std"))
+        return tfd.Independent(tfd.Normal(mean, std), 1)
+
+    def kl_loss(
+        self,
+        post: State,
+        prior: State,
+        forward: bool,
+        balance: float,
+        free: float,
+        free_avg: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """KL balancing (Hafner et al. 2021, algorithm 2).
+
+            a * KL(sg(post) || prior) + (1 - a) * KL(post || sg(prior))
+
+        Args:
+            post: Posterior states.
+            prior: Prior states.
+            forward: Take KL(prior || post) instead.
+            balance: a, the weight of the side that trains the prior.
+            free: Nats below which the KL is not pushed down.
+            free_avg: Compare `free` with the mean over the batch, not with each step.
+
+        Returns:
+            The scalar loss, and the KL of each step `(B, T)` in nats.
+        """
+        lhs, rhs = (prior, post) if forward else (post, prior)
+        mix = balance if forward else 1 - balance
+        value = kl_divergence(self.get_dist(lhs), self.get_dist(stop_gradient(rhs)))
+        if balance == 0.5:
+            value = kl_divergence(self.get_dist(lhs), self.get_dist(rhs))
+            return free_nats(value, free, free_avg=False), value
+        value_rhs = kl_divergence(self.get_dist(stop_gradient(lhs)), self.get_dist(rhs))
+        loss_lhs = free_nats(value, free, free_avg)
+        loss_rhs = free_nats(value_rhs, free, free_avg)
+        return mix * loss_lhs + (1 - mix) * loss_rhs, value
+
+    def _deter_step(self, prev_state: State, action_part: tf.Tensor) -> tf.Tensor:
+        x = _partial_dense(self.img_in, self._flat_stoch(prev_state)) + action_part
+        x = self._act(self.img_in_norm(x))
+        return self.cell(x, prev_state["deter"])
+
+    def _action_part(self, action: tf.Tensor) -> tf.Tensor:
+        """The share of `img_in` that the action has, bias included."""
+        start = self.stoch_size
+        return _partial_dense(self.img_in, action, start) + _bias(self.img_in)
+
+    def _embed_part(self, embed: tf.Tensor) -> tf.Tensor:
+        """The share of `obs_out` that the embedding has, bias included."""
+        return _partial_dense(self.obs_out, embed, self._deter) + _bias(self.obs_out)
+
+    def _post(self, deter, embed_part, sample: bool, seed) -> State:
+        x = _partial_dense(self.obs_out, deter) + embed_part
+        x = self._act(self.obs_out_norm(x))
+        stats = self._suff_stats(self.obs_dist(x))
+        return {"stoch": self._draw(stats, sample, seed), "deter": deter, **stats}
+
+    def _prior(
+        self, deter, sample: bool, seed, ensemble_steps: int | None = None
+    ) -> State:
+        """The prior of given recurrent states; a member of the ensemble for each step.
+
+        Args:
+            deter: `(..., deter)`.
+            sample: Draw the latents, or take their mode.
+            seed: See `dists`.
+            ensemble_steps: Length of a leading dimension of time, if there is one.
+        """
+        draw_seed, member_seed = tfutils.split_seed(seed, 2)
+        stats = [self._prior_stats(k, deter) for k in range(self._ensemble)]
+        stats = _choose_member(stats, member_seed, ensemble_steps)
+        return {"stoch": self._draw(stats, sample, draw_seed), "deter": deter, **stats}
+
+    def _prior_stats(self, k: int, deter: tf.Tensor) -> State:
+        x = self._act(self.img_out_norm[k](self.img_out[k](deter)))
+        return self._suff_stats(self.img_dist[k](x))
+
+    def _suff_stats(self, x: tf.Tensor) -> State:
+        if self._discrete:
+            return {"logit": unflatten(x, (self._stoch, self._discrete))}
+        mean, std = tf.split(x, 2, -1)
+        return {"mean": mean, "std": self._std_act(std) + self._min_std}
+
+    def _draw(self, stats: State, sample: bool, seed) -> tf.Tensor:
+        dist = self.get_dist(stats)
+        stoch = dists.sample(dist, seed) if sample else dist.mode()
+        return tf.cast(stoch, tfutils.compute_dtype())
+
+    def _flat_stoch(self, state: State) -> tf.Tensor:
+        stoch = state["stoch"]
+        return flatten_event(stoch, 2) if self._discrete else stoch
+
+
+class Encoder(keras.layers.Layer):
+    """Embeds images by convolutions and vectors by an MLP, and joins the two.
+
+    Args:
+        shapes: Shape of each observation key, in order.
+        cnn_keys: Pattern of the image keys, among those of three dimensions.
+        mlp_keys: Pattern of the vector keys, among those of one dimension.
+        act: Activation.
+        norm: `none` or `layer`.
+        cnn_depth: Channels of the first convolution; each next one has twice as many.
+        cnn_kernels: Kernel sizes.
+        cnn_strides: Strides, one a kernel.
+        mlp_layers: Sizes of the dense layers.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        cnn_keys: str = r".*",
+        mlp_keys: str = r".*",
+        act: str = "elu",
+        norm: str = "none",
+        cnn_depth: int = 48,
+        cnn_kernels: Sequence[int] = (4, 4, 4, 4),
+        mlp_layers: Sequence[int] = (400, 400, 400, 400),
+        cnn_strides: Sequence[int] = (2, 2, 2, 2),
+        name: str = "encoder",
+    ):
+        super().__init__(name=name)
+        _check_stack(cnn_kernels, cnn_strides)
+        self._shapes = {k: tuple(v) for k, v in shapes.items()}
+        self.cnn_keys = _matching(shapes, cnn_keys, 3)
+        self.mlp_keys = _matching(shapes, mlp_keys, 1)
+        _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
+        self._act = get_act(act)
+        self.convs = [
+            keras.layers.Conv2D(cnn_depth * 2**i, kernel, stride, name=f"conv{i}")
+            for i, (kernel, stride) in enumerate(
+                zip(cnn_kernels, cnn_strides, strict=True)
+            )
+            if self.cnn_keys
+        ]
+        self.conv_norms = _norms("convnorm", norm, len(self.convs))
+        layers = mlp_layers if self.mlp_keys else ()
+        self.denses = [
+            keras.layers.Dense(units, name=f"dense{i}")
+            for i, units in enumerate(layers)
+        ]
+        self.dense_norms = _norms("densenorm", norm, len(self.denses))
+
+    def build(self) -> None:
+        if self.cnn_keys:
+            size = self._build_convs()
+            self.embed_size = math.prod(size)
+        else:
+            self.embed_size = 0
+        if self.mlp_keys:
+            width = sum(self._shapes[k][0] for k in self.mlp_keys)
+            self.embed_size += _build_stack(self.denses, self.dense_norms, width)
+
+    def _build_convs(self) -> tuple[int, ...]:
+        images = [self._shapes[k] for k in self.cnn_keys]
+        shape = (None, *images[0][:2], sum(s[2] for s in images))
+        for conv, norm in zip(self.convs, self.conv_norms, strict=True):
+            if min(shape[1:3]) < conv.kernel_size[0]:
+                raise ValueError(
+                    f"Images of {images[0]} are too small for {conv.name} with kernel "
+                    f"{conv.kernel_size[0]}, which gets {shape[1:]}. Change "
+                    "encoder.cnn_kernels and encoder.cnn_strides."
+                )
+            conv.build(shape)
+            shape = conv.compute_output_shape(shape)
+            norm.build(shape)
+        return shape[1:]
+
+    def call(self, data: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Embeds observations `(..., *shape)` of each key into `(..., embed_size)`."""
+        outputs = []
+        if self.cnn_keys:
+            images = tf.concat([_compute(data[k]) for k in self.cnn_keys], -1)
+            outputs.append(batch_apply(self._cnn, images, event_dims=3))
+        if self.mlp_keys:
+            vectors = tf.concat([_compute(data[k]) for k in self.mlp_keys], -1)
+            outputs.append(_stack(self.denses, self.dense_norms, self._act, vectors))
+        return tf.concat(outputs, -1)
+
+    def _cnn(self, x: tf.Tensor) -> tf.Tensor:
+        return flatten_event(_stack(self.convs, self.conv_norms, self._act, x), 3)
+
+
+class Decoder(keras.layers.Layer):
+    """Predicts images by transposed convolutions and vectors by an MLP.
+
+    Args:
+        shapes: Shape of each observation key, in order.
+        cnn_keys: Pattern of the image keys.
+        mlp_keys: Pattern of the vector keys.
+        act: Activation.
+        norm: `none` or `layer`; the last convolution has none.
+        cnn_depth: Channels of the last hidden convolution; each one before it has twice
+            as many.
+        cnn_kernels: Kernel sizes.
+        cnn_strides: Strides, one a kernel.
+        cnn_dist: Likelihood of images: `mse` (a Normal of unit variance) or `binary`.
+        mlp_layers: Sizes of the dense layers.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        cnn_keys: str = r".*",
+        mlp_keys: str = r".*",
+        act: str = "elu",
+        norm: str = "none",
+        cnn_depth: int = 48,
+        cnn_kernels: Sequence[int] = (4, 4, 4, 4),
+        mlp_layers: Sequence[int] = (400, 400, 400, 400),
+        cnn_strides: Sequence[int] = (2, 2, 2, 2),
+        cnn_dist: str = "mse",
+        name: str = "decoder",
+    ):
+        super().__init__(name=name)
+        _check_stack(cnn_kernels, cnn_strides)
+        self._shapes = {k: tuple(v) for k, v in shapes.items()}
+        self.cnn_keys = _matching(shapes, cnn_keys, 3)
+        self.mlp_keys = _matching(shapes, mlp_keys, 1)
+        _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
+        self._act = get_act(act)
+        self._cnn_dist = _choose("cnn_dist", cnn_dist, _IMAGE_DISTS)
+        self._channels = [self._shapes[k][-1] for k in self.cnn_keys]
+        if self.cnn_keys:
+            self.convin = keras.layers.Dense(32 * cnn_depth, name="convin")
+        depths = [cnn_depth * 2**i for i in reversed(range(len(cnn_kernels) - 1))]
+        self.convs = [
+            keras.layers.Conv2DTranspose(depth, kernel, stride, name=f"conv{i}")
+            for i, (depth, kernel, stride) in enumerate(
+                zip(
+                    [*depths, sum(self._channels)],
+                    cnn_kernels,
+                    cnn_strides,
+                    strict=True,
+                )
+            )
+            if self.cnn_keys
+        ]
+        self.conv_norms = _norms("convnorm", norm, max(0, len(self.convs) - 1))
+        layers = mlp_layers if self.mlp_keys else ()
+        self.denses = [
+            keras.layers.Dense(units, name=f"dense{i}")
+            for i, units in enumerate(layers)
+        ]
+        self.dense_norms = _norms("densenorm", norm, len(self.denses))
+        self.outs = [
+            DistLayer(self._shapes[k], name=f"dense_{k}") for k in self.mlp_keys
+        ]
+
+    def build(self, feat_size: int) -> None:
+        if self.cnn_keys:
+            self._build_convs(feat_size)
+        if self.mlp_keys:
+            width = _build_stack(self.denses, self.dense_norms, feat_size)
+            for out in self.outs:
+                out.build((None, width))
+
+    def _build_convs(self, feat_size: int) -> None:
+        self.convin.build((None, feat_size))
+        shape = (None, 1, 1, self.convin.units)
+        for conv, norm in zip(self.convs, [*self.conv_norms, None], strict=True):
+            conv.build(shape)
+            shape = conv.compute_output_shape(shape)
+            if norm is not None:
+                norm.build(shape)
+        for key in self.cnn_keys:
+            if self._shapes[key][:2] != tuple(shape[1:3]):
+                raise ValueError(
+                    f"The decoder makes images of {tuple(shape[1:3])}, but {key!r} has "
+                    f"{self._shapes[key]}. Change decoder.cnn_kernels and "
+                    "decoder.cnn_strides."
+                )
+
+    def call(self, features: tf.Tensor) -> dict[str, object]:
+        """The distribution of each key, given features `(..., feat)`."""
+        features = _compute(features)
+        outputs = {}
+        if self.cnn_keys:
+            outputs.update(self._images(features))
+        if self.mlp_keys:
+            x = _stack(self.denses, self.dense_norms, self._act, features)
+            outs = zip(self.mlp_keys, self.outs, strict=True)
+            outputs.update({key: out(x) for key, out in outs})
+        return outputs
+
+    def _images(self, features: tf.Tensor) -> dict[str, object]:
+        images = batch_apply(self._cnn, features, event_dims=1)
+        parts = tf.split(tf.cast(images, tf.float32), self._channels, -1)
+        return {
+            k: self._cnn_dist(part)
+            for k, part in zip(self.cnn_keys, parts, strict=True)
+        }
+
+    def _cnn(self, x: tf.Tensor) -> tf.Tensor:
+        x = self.convin(x)[:, None, None, :]
+        x = _stack(self.convs[:-1], self.conv_norms, self._act, x)
+        return self.convs[-1](x)
+
+
+class MLP(keras.layers.Layer):
+    """Dense layers and an output distribution: reward, discount, actor, critic.
+
+    Args:
+        shape: Shape of one event; an int for a vector, `()` for a scalar.
+        layers: Number of hidden layers.
+        units: Their size.
+        act: Activation.
+        norm: `none` or `layer`.
+        out: Options of `DistLayer`: `dist`, `min_std`, `init_std`, `rng`.
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        layers: int,
+        units: int,
+        act: str = "elu",
+        norm: str = "none",
+        name: str = "mlp",
+        **out,
+    ):
+        super().__init__(name=name)
+        self._act = get_act(act)
+        self.denses = [
+            keras.layers.Dense(units, name=f"dense{i}") for i in range(layers)
+        ]
+        self.norms = _norms("norm", norm, layers)
+        self.out = DistLayer(shape, name="out", **out)
+
+    def build(self, feat_size: int) -> None:
+        self.out.build((None, _build_stack(self.denses, self.norms, feat_size)))
+
+    def call(self, features: tf.Tensor):
+        """The distribution of the output, given features `(..., feat)`."""
+        features = _compute(features)
+        return self.out(_stack(self.denses, self.norms, self._act, features))
+
+
+class GRUCell(keras.layers.Layer):
+    """The GRU cell of DreamerV2: one product for all gates, layer norm before them.
+
+        reset, cand, update = split(norm(layer([input, state])))
+        state = u * tanh(sigmoid(reset) * cand) + (1 - u) * state
+        with u = sigmoid(update + update_bias)
+
+    Args:
+        size: Size of the state.
+        norm: Layer norm over the three gates together.
+        act: Activation of the candidate.
+        update_bias: -1 makes the cell remember at first.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        norm: bool = False,
+        act: str = "tanh",
+        update_bias: float = -1.0,
+        name: str = "cell",
+    ):
+        super().__init__(name=name)
+        self._size = size
+        self._act = get_act(act)
+        self._update_bias = update_bias
+        self.layer = keras.layers.Dense(3 * size, name="layer")
+        self.norm = NormLayer("layer" if norm else "none", name="norm")
+
+    def build(self, input_shape: tuple) -> None:
+        self.layer.build((None, input_shape[-1] + self._size))
+        self.norm.build((None, 3 * self._size))
+
+    def call(self, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """Inputs `(B, n)` and state `(B, size)` to the next state `(B, size)`."""
+        parts = self.norm(self.layer(tf.concat([inputs, state], -1)))
+        reset, cand, update = tf.split(parts, 3, -1)
+        cand = self._act(tf.sigmoid(reset) * cand)
+        update = tf.sigmoid(update + self._update_bias)
+        return update * cand + (1 - update) * state
+
+
+class DistLayer(keras.layers.Layer):
+    """A dense layer whose output parametrizes a distribution, in float32.
+
+    Args:
+        shape: Shape of one event; an int for a vector, `()` for a scalar.
+        dist: `mse` (a Normal of unit variance), `normal`, `binary`, `tanh_normal`,
+            `trunc_normal` or `onehot`.
+        min_std: Smallest standard deviation of the two bounded Normals.
+        init_std: Added before the activation of their standard deviation.
+        rng: Source of the samples by which `tanh_normal` estimates its entropy.
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        dist: str = "mse",
+        min_std: float = 0.1,
+        init_std: float = 0.0,
+        rng: tf.random.Generator | None = None,
+        name: str = "out",
+    ):
+        super().__init__(name=name)
+        self._shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self._make = _choose("dist", dist, _DISTS)
+        self._min_std = min_std
+        self._init_std = init_std
+        self._rng = rng
+        size = math.prod(self._shape)
+        self.out = keras.layers.Dense(size, name="out")
+        if dist in ("normal", "tanh_normal", "trunc_normal"):
+            self.std = keras.layers.Dense(size, name="std")
+        else:
+            self.std = None
+
+    def build(self, input_shape: tuple) -> None:
+        self.out.build(input_shape)
+        if self.std is not None:
+            self.std.build(input_shape)
+
+    def call(self, inputs: tf.Tensor):
+        return self._make(self, self._event(self.out, inputs), inputs)
+
+    def _event(self, layer: keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
+        """`(..., *shape)` in float32."""
+        return tf.cast(unflatten(layer(inputs), self._shape), tf.float32)
+
+    def _mse(self, out, inputs):
+        return tfd.Independent(tfd.Normal(out, 1.0), len(self._shape))
+
+    def _normal(self, out, inputs):
+        std = self._event(self.std, inputs)
+        return tfd.Independent(tfd.Normal(out, std), len(self._shape))
+
+    def _binary(self, out, inputs):
+        return tfd.Independent(tfd.Bernoulli(out, dtype=tf.float32), len(self._shape))
+
+    def _tanh_normal(self, out, inputs):
+        std = self._event(self.std, inputs)
+        std = tf.nn.softplus(std + self._init_std) + self._min_std
+        dist = dists.tanh_normal(5 * tf.tanh(out / 5), std)
+        seed = tfutils.make_seeds(self._rng, 1)[0]
+        if seed is None:
+            seed = tf.zeros([2], tf.int32)
+        return dists.SampleDist(tfd.Independent(dist, len(self._shape)), seed)
+
+    def _trunc_normal(self, out, inputs):
+        std = self._event(self.std, inputs)
+        std = 2 * tf.sigmoid((std + self._init_std) / 2) + self._min_std
+        return tfd.Independent(
+            dists.TruncNormalDist(tf.tanh(out), std, -1.0, 1.0), len(self._shape)
+        )
+
+    def _onehot(self, out, inputs):
+        return dists.OneHotDist(out)
+
+
+_DISTS = {
+    "mse": DistLayer._mse,
+    "normal": DistLayer._normal,
+    "binary": DistLayer._binary,
+    "tanh_normal": DistLayer._tanh_normal,
+    "trunc_normal": DistLayer._trunc_normal,
+    "onehot": DistLayer._onehot,
+}
+_IMAGE_DISTS = {
+    "mse": lambda x: tfd.Independent(tfd.Normal(x, 1.0), 3),
+    "binary": lambda x: tfd.Independent(tfd.Bernoulli(x, dtype=tf.float32), 3),
+}
+_STD_ACTS = {
+    "softplus": tf.nn.softplus,
+    "sigmoid": tf.sigmoid,
+    "sigmoid2": lambda x: 2 * tf.sigmoid(x / 2),
+}
+
+
+class NormLayer(keras.layers.Layer):
+    """Layer norm in float32, or nothing. Keeps the dtype of its input.
+
+    Args:
+        kind: `none` or `layer`.
+    """
+
+    def __init__(self, kind: str, name: str):
+        super().__init__(name=name)
+        if kind not in ("none", "layer"):
+            raise ValueError(f"norm is 'none' or 'layer'. Received: {kind!r}")
+        self._on = kind == "layer"
+
+    def build(self, input_shape: tuple) -> None:
+        if self._on:
+            shape = input_shape[-1:]
+            self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
+            self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if not self._on:
+            return inputs
+        x = tf.cast(inputs, tf.float32)
+        mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+        gamma, beta = (tf.cast(v.value, tf.float32) for v in (self.gamma, self.beta))
+        # 1e-3 is the epsilon of Keras, which the original used.
+        x = (x - mean) * tf.math.rsqrt(variance + 1e-3) * gamma + beta
+        return tf.cast(x, inputs.dtype)
+
+
+def get_act(name: str):
+    """An activation by its name in `tf.nn` or `tf`; also `none` and `mish`."""
+    if name == "none":
+        return tf.identity
+    if name == "mish":
+        return lambda x: x * tf.tanh(tf.nn.softplus(x))
+    for module in (tf.nn, tf):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise ValueError(f"Unknown activation. Received: act={name!r}")
+
+
+def kl_divergence(a, b) -> tf.Tensor:
+    """KL(a || b) in nats, summed over the event."""
+    if isinstance(a, dists.OneHotDist):
+        return a.kl_divergence(b)
+    return tfd.kl_divergence(a, b)
+
+
+def free_nats(value: tf.Tensor, free: float, free_avg: bool) -> tf.Tensor:
+    """The mean KL, where it (or each step of it) counts as at least `free` nats."""
+    if free_avg:
+        return tf.maximum(tf.reduce_mean(value), free)
+    return tf.reduce_mean(tf.maximum(value, free))
+
+
+def stop_gradient(structure):
+    return tf.nest.map_structure(tf.stop_gradient, structure)
+
+
+def swap(x: tf.Tensor) -> tf.Tensor:
+    """Exchanges the first two dimensions, batch and time."""
+    return tf.transpose(x, [1, 0, *range(2, len(x.shape))])
+
+
+def flatten_event(x: tf.Tensor, dims: int) -> tf.Tensor:
+    """Joins the last `dims` dimensions into one."""
+    return tf.reshape(x, [*_lead(x, dims), math.prod(x.shape[-dims:])])
+
+
+def unflatten(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Splits the last dimension into `shape`."""
+    return tf.reshape(x, [*_lead(x, 1), *shape])
+
+
+def batch_apply(fn, x: tf.Tensor, event_dims: int) -> tf.Tensor:
+    """Applies `fn` with all leading dimensions of `x` joined into one."""
+    y = fn(tf.reshape(x, [-1, *x.shape[-event_dims:]]))
+    return tf.reshape(y, [*_lead(x, event_dims), *y.shape[1:]])
+
+
+def _lead(x: tf.Tensor, event_dims: int) -> list:
+    """The leading dimensions, as numbers where the graph knows them."""
+    count = len(x.shape) - event_dims
+    dynamic = tf.shape(x)
+    return [x.shape[i] or dynamic[i] for i in range(count)]
+
+
+def _compute(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tfutils.compute_dtype())
+
+
+def _mask(x: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
+    """Zeros the entries of `x` whose `keep` is 0; `keep` has the leading dimensions."""
+    extra = len(x.shape) - len(keep.shape)
+    return x * tf.cast(unflatten(keep[..., None], [1] * extra), x.dtype)
+
+
+def _partial_dense(layer, inputs: tf.Tensor, start: int = 0) -> tf.Tensor:
+    """The product of `inputs` with the rows of a dense layer's kernel from `start`."""
+    kernel = _compute(layer.kernel.value)[start : start + inputs.shape[-1]]
+    return tf.linalg.matmul(_compute(inputs), kernel)
+
+
+def _bias(layer) -> tf.Tensor:
+    return _compute(layer.bias.value)
+
+
+def _choose_member(
+    stats: list[State], seed: tf.Tensor | None, steps: int | None
+) -> State:
+    """Draws one member of the ensemble for each step; the first without a seed."""
+    if len(stats) == 1 or seed is None:
+        return stats[0]
+    shape = [] if steps is None else [steps]
+    index = tf.random.stateless_uniform(shape, seed, 0, len(stats), tf.int32)
+    stack = tf.nest.map_structure(lambda *xs: tf.stack(xs, len(shape)), *stats)
+    gather = lambda x: tf.gather(x, index, axis=len(shape), batch_dims=len(shape))  # noqa: E731
+    return tf.nest.map_structure(gather, stack)
+
+
+def _norms(prefix: str, kind: str, count: int) -> list[NormLayer]:
+    return [NormLayer(kind, name=f"{prefix}{i}") for i in range(count)]
+
+
+def _stack(layers, norms, act, x: tf.Tensor) -> tf.Tensor:
+    for layer, norm in zip(layers, norms, strict=True):
+        x = act(norm(layer(x)))
+    return x
+
+
+def _build_stack(layers, norms, width: int) -> int:
+    """Builds dense layers one on the other; returns the width of the last."""
+    for layer, norm in zip(layers, norms, strict=True):
+        layer.build((None, width))
+        width = layer.units
+        norm.build((None, width))
+    return width
+
+
+def _matching(shapes: Mapping, pattern: str, dims: int) -> tuple[str, ...]:
+    return tuple(
+        k for k, v in shapes.items() if re.match(pattern, k) and len(v) == dims
+    )
+
+
+def _check_inputs(name: str, shapes: Mapping, cnn_keys, mlp_keys) -> None:
+    if not cnn_keys and not mlp_keys:
+        raise ValueError(
+            f"No observation matches {name}.cnn_keys or {name}.mlp_keys. "
+            f"Received: {dict(shapes)}"
+        )
+
+
+def _check_stack(kernels: Sequence[int], strides: Sequence[int]) -> None:
+    if len(kernels) != len(strides):
+        raise ValueError(
+            "cnn_kernels and cnn_strides need the same length. "
+            f"Received: {tuple(kernels)} and {tuple(strides)}"
+        )
+
+
+def _choose(name: str, value: str, options: Mapping):
+    if value not in options:
+        raise ValueError(f"{name} is one of {sorted(options)}. Received: {value!r}")
+    return options[value]

@@ -1,0 +1,165 @@
+"""The small mathematics of DreamerV2: schedules, returns, action noise, norms."""
+
+from __future__ import annotations
+
+import re
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from dreamerv2_transfer.common import dists
+
+
+def schedule(value: float | str, step: tf.Tensor) -> tf.Tensor | float:
+    """A number that may depend on the step, as the original writes it.
+
+    `linear(initial,final,duration)`: from initial to final in duration steps.
+    `warmup(steps,value)`: from 0 to value in the given steps.
+    `exp(initial,final,halflife)`: exponential decay towards final.
+    `horizon(initial,final,duration)`: `1 - 1/h`, with h linear.
+
+    Args:
+        value: A number, or one of the strings above.
+        step: Scalar integer tensor.
+
+    Raises:
+        ValueError: If the string is none of these.
+    """
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    match = re.fullmatch(r"\s*(linear|warmup|exp|horizon)\((.+)\)\s*", str(value))
+    if not match:
+        raise ValueError(
+            "A schedule is a number, linear(a,b,c), warmup(a,b), exp(a,b,c) or "
+            f"horizon(a,b,c). Received: {value!r}"
+        )
+    kind, args = match[1], [float(x) for x in match[2].split(",")]
+    return _SCHEDULES[kind](tf.cast(step, tf.float32), *args)
+
+
+def _linear(step, initial, final, duration):
+    mix = tf.clip_by_value(step / duration, 0.0, 1.0)
+    return (1 - mix) * initial + mix * final
+
+
+_SCHEDULES = {
+    "linear": _linear,
+    "warmup": lambda step, steps, value: _linear(step, 0.0, value, steps),
+    "exp": lambda step, initial, final, halflife: (
+        (initial - final) * 0.5 ** (step / halflife) + final
+    ),
+    "horizon": lambda step, *args: 1 - 1 / _linear(step, *args),
+}
+
+
+def lambda_return(
+    reward: tf.Tensor,
+    value: tf.Tensor,
+    pcont: tf.Tensor,
+    bootstrap: tf.Tensor,
+    lambda_: float,
+) -> tf.Tensor:
+    """TD(lambda) targets (Hafner et al. 2021, equation 4), time first.
+
+    `R_t = r_t + d_t * ((1 - lambda) * v_{t+1} + lambda * R_{t+1})`, with the bootstrap
+    as `v_T` and `R_T`. lambda 1 gives the discounted Monte Carlo return, lambda 0 the
+    one-step return.
+
+    Args:
+        reward: `(T, ...)`, the reward of step t.
+        value: `(T, ...)`, the value of the state at t.
+        pcont: `(T, ...)`, the discount between t and t + 1.
+        bootstrap: `(...)`, the value of the state at T.
+        lambda_: The mixing weight, 0 to 1.
+
+    Returns:
+        `(T, ...)`, the target of the state at t.
+    """
+    next_value = tf.concat([value[1:], bootstrap[None]], 0)
+    one_step = reward + pcont * next_value * (1 - lambda_)
+    returns, last = [], bootstrap
+    for t in reversed(range(reward.shape[0])):
+        last = one_step[t] + pcont[t] * lambda_ * last
+        returns.append(last)
+    return tf.stack(returns[::-1], 0)
+
+
+def action_noise(
+    action: tf.Tensor, amount: float, discrete: bool, seed: tf.Tensor | None
+) -> tf.Tensor:
+    """Epsilon-greedy noise for one-hot actions, clipped Gaussian noise for others.
+
+    Args:
+        action: `(..., actions)`.
+        amount: The chance of a random action, or the standard deviation. 0: no noise.
+        discrete: Whether actions are one-hot.
+        seed: `(2,)`.
+    """
+    if amount == 0:
+        return action
+    if discrete:
+        probs = amount / action.shape[-1] + (1 - amount) * action
+        return dists.OneHotDist(probs=probs).sample(seed)
+    noisy = dists.sample(tfd.Normal(action, tf.cast(amount, action.dtype)), seed)
+    return tf.clip_by_value(noisy, -1.0, 1.0)
+
+
+def scan(fn, inputs, start, length: int):
+    """Applies `fn(previous, inputs[t])` over time and stacks what it returns.
+
+    A while-loop rather than an unrolled graph: it compiles several times faster and
+    runs as fast.
+
+    Args:
+        fn: Takes the previous structure and one step of the inputs, returns the next.
+        inputs: A structure of `(length, ...)` tensors, possibly empty.
+        start: The structure before the first step.
+        length: Number of steps.
+
+    Returns:
+        The structure of `start` with a leading dimension of time.
+    """
+    steps = tf.range(length)
+    return tf.scan(
+        lambda previous, t: fn(previous, tf.nest.map_structure(lambda x: x[t], inputs)),
+        steps,
+        start,
+    )
+
+
+class StreamNorm:
+    """Divides by a running mean of the magnitude.
+
+    A momentum of 1 turns it off, a momentum of 0 uses the current batch alone.
+
+    Args:
+        momentum: Weight of the old magnitude, 0 to 1.
+        scale: Factor on the result.
+        eps: Added to the magnitude.
+    """
+
+    def __init__(self, momentum: float = 0.99, scale: float = 1.0, eps: float = 1e-8):
+        self._momentum = momentum
+        self._scale = scale
+        self._eps = eps
+        self.mag = tf.Variable(1.0, False, dtype=tf.float64, name="mag")
+
+    def __call__(self, inputs: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        self.update(inputs)
+        outputs = self.transform(inputs)
+        metrics = {
+            "mean": tf.reduce_mean(inputs),
+            "std": tf.math.reduce_std(inputs),
+            "normed_mean": tf.reduce_mean(outputs),
+            "normed_std": tf.math.reduce_std(outputs),
+        }
+        return outputs, metrics
+
+    def update(self, inputs: tf.Tensor) -> None:
+        mag = tf.cast(tf.reduce_mean(tf.abs(inputs)), tf.float64)
+        self.mag.assign(self._momentum * self.mag + (1 - self._momentum) * mag)
+
+    def transform(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs / (tf.cast(self.mag, inputs.dtype) + self._eps) * self._scale

@@ -1,0 +1,211 @@
+"""TensorFlow set-up, seeds and the optimizer."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import re
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+PRECISIONS = {"32": "float32", "16": "mixed_float16", "bf16": "mixed_bfloat16"}
+
+
+def setup(config) -> str:
+    """Prepares TensorFlow for a run: precision, eager or graphs, GPU memory.
+
+    Returns:
+        A sentence that says what was chosen and why.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.run_functions_eagerly(not config.jit)
+    precision, reason = choose_precision(config.precision, bool(gpus))
+    keras.mixed_precision.set_dtype_policy(PRECISIONS[precision])
+    device = f"{len(gpus)} GPU(s)" if gpus else "CPU"
+    mode = "graphs" if config.jit else "eager"
+    return f"TensorFlow {tf.__version__} on {device}, {mode}, precision {reason}."
+
+
+def choose_precision(
+    precision: str, gpu: bool, cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")
+) -> tuple[str, str]:
+    """Resolves `precision: auto`.
+
+    Returns:
+        A key of `PRECISIONS`, and a phrase that says why.
+    """
+    if precision != "auto":
+        return precision, f"{PRECISIONS[precision]} as configured"
+    if gpu:
+        return "16", "mixed_float16 (auto: a GPU)"
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    if re.search(r"\b(avx512_bf16|amx_bf16)\b", flags):
+        return "bf16", "mixed_bfloat16 (auto: a CPU with bfloat16 products)"
+    return "32", "float32 (auto: a CPU without bfloat16 products)"
+
+
+def compute_dtype() -> tf.DType:
+    """The dtype of matrix products under the global Keras policy."""
+    return tf.as_dtype(keras.mixed_precision.dtype_policy().compute_dtype)
+
+
+def compiled(fn, config):
+    """The graph of a training step or policy: with XLA on a GPU, plain on a CPU."""
+    if not config.jit:
+        return fn
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return tf.function(fn, jit_compile=on_gpu or None, autograph=False)
+
+
+@contextlib.contextmanager
+def reseeded(rng: tf.random.Generator | None, seed: int) -> Iterator[None]:
+    """Draws from `seed` inside the block and goes on as before after it."""
+    if rng is None:
+        yield
+        return
+    before = rng.state.numpy()
+    rng.reset_from_seed(seed)
+    try:
+        yield
+    finally:
+        rng.state.assign(before)
+
+
+def make_seeds(rng: tf.random.Generator | None, count: int) -> list:
+    """Draws `count` independent seeds of shape `(2,)`, int32, from the generator.
+
+    Without a generator every seed is None, which stands for "no noise" (see `dists`).
+    """
+    if rng is None:
+        return [None] * count
+    return tf.unstack(tf.cast(rng.make_seeds(count), tf.int32), axis=1)
+
+
+def split_seed(seed: tf.Tensor | None, count: int) -> list:
+    """Independent seeds from one; Nones from None."""
+    if seed is None:
+        return [None] * count
+    return tf.unstack(tf.random.split(seed, count))
+
+
+def step_seeds(seed: tf.Tensor | None, length: int) -> dict[str, tf.Tensor]:
+    """One seed a time step, as an input for `other.scan`; empty without a seed."""
+    if seed is None:
+        return {}
+    return {
+        "seed": tf.random.stateless_uniform([length, 2], seed, None, None, tf.int32)
+    }
+
+
+class Optimizer:
+    """A Keras optimizer with clipping, decoupled weight decay and loss scaling.
+
+    As the original: the gradients are clipped by their global norm, then every variable
+    is multiplied by `1 - wd` (not times the learning rate, as in Keras), then the
+    update is applied. Weight decay leaves variables without a gradient alone, and a
+    step whose scaled gradients overflow in float16 changes nothing.
+
+    Args:
+        name: Prefix of the metrics.
+        variables: The trainable variables, all that the optimizer will ever update.
+        lr: Learning rate.
+        eps: Epsilon of Adam and its kin.
+        clip: Largest global norm of the gradients, at least 1; 0 or None: no clipping.
+        wd: Weight decay, a fraction of each weight a step.
+        opt: `adam`, `nadam`, `adamax`, `sgd` or `momentum`.
+        wd_pattern: Weight decay is for variables whose `NAME/PATH` it matches.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        variables: list[keras.Variable],
+        lr: float,
+        eps: float = 1e-4,
+        clip: float | None = None,
+        wd: float = 0.0,
+        opt: str = "adam",
+        wd_pattern: str = r".*",
+    ):
+        if not 0 <= wd < 1:
+            raise ValueError(f"Weight decay is a fraction. Received: wd={wd}")
+        if clip and clip < 1:
+            raise ValueError(f"clip is at least 1, or 0. Received: clip={clip}")
+        self._name = name
+        self._variables = list(variables)
+        self._clip = clip
+        self._wd = wd
+        self._wd_pattern = wd_pattern
+        self._opt = _make_optimizer(opt, lr, eps, name)
+        if compute_dtype() == tf.float16:
+            self._opt = keras.optimizers.LossScaleOptimizer(
+                self._opt, name=f"{name}_opt_scaled"
+            )
+        self._opt.build(self._variables)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All of the optimizer's own state: slots, step count, loss scale."""
+        return self._opt.variables
+
+    def __call__(self, tape: tf.GradientTape, loss: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one step down the gradient of a scalar float32 loss."""
+        metrics = {f"{self._name}_loss": loss}
+        scale = self._loss_scale()
+        if scale is not None:
+            metrics[f"{self._name}_loss_scale"] = scale
+            with tape:
+                loss = loss * scale
+        grads = tape.gradient(loss, [v.value for v in self._variables])
+        pairs = [
+            (g, v) for g, v in zip(grads, self._variables, strict=True) if g is not None
+        ]
+        norm = tf.linalg.global_norm([g for g, _ in pairs])
+        if scale is not None:
+            norm = norm / scale
+        metrics[f"{self._name}_grad_norm"] = norm
+        self._apply(pairs, norm, scale)
+        return metrics
+
+    def _apply(self, pairs, norm: tf.Tensor, scale: tf.Tensor | None) -> None:
+        if not pairs:
+            return
+        grads, variables = zip(*pairs, strict=True)
+        if self._clip:
+            # As tf.clip_by_global_norm; the scale cancels out of the ratio.
+            factor = self._clip / tf.maximum(norm, self._clip)
+            grads = [g * tf.cast(factor, g.dtype) for g in grads]
+        # Without loss scaling a NaN is the trainer's to report, not ours to hide.
+        finite = True if scale is None else tf.math.is_finite(norm)
+        self._decay(variables, finite)
+        self._opt.apply(grads, variables)
+
+    def _decay(self, variables, finite: bool | tf.Tensor) -> None:
+        if not self._wd:
+            return
+        keep = 1 - self._wd if finite is True else tf.where(finite, 1 - self._wd, 1.0)
+        for var in variables:
+            if re.search(self._wd_pattern, f"{self._name}/{var.path}"):
+                var.assign(var.value * keep)
+
+    def _loss_scale(self) -> tf.Tensor | None:
+        if isinstance(self._opt, keras.optimizers.LossScaleOptimizer):
+            return tf.convert_to_tensor(self._opt.dynamic_scale)
+        return None
+
+
+def _make_optimizer(opt: str, lr: float, eps: float, name: str):
+    kinds = {
+        "adam": lambda name: keras.optimizers.Adam(lr, epsilon=eps, name=name),
+        "nadam": lambda name: keras.optimizers.Nadam(lr, epsilon=eps, name=name),
+        "adamax": lambda name: keras.optimizers.Adamax(lr, epsilon=eps, name=name),
+        "sgd": lambda name: keras.optimizers.SGD(lr, name=name),
+        "momentum": lambda name: keras.optimizers.SGD(lr, 0.9, name=name),
+    }
+    if opt not in kinds:
+        raise ValueError(f"opt is one of {sorted(kinds)}. Received: {opt!r}")
+    return kinds[opt](f"{name}_opt")

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer.common import other
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "wanted"),
+    [
+        (0.25, 10, 0.25),
+        ("3e-4", 10, 3e-4),
+        ("linear(1,0.1,100)", 0, 1.0),
+        ("linear(1, 0.1, 100)", 50, 0.55),
+        ("linear(1,0.1,1e2)", 1000, 0.1),
+        ("warmup(100,0.5)", 20, 0.1),
+        ("warmup(100,0.5)", 200, 0.5),
+        ("exp(1,0,10)", 20, 0.25),
+        ("exp(3,1,10)", 10, 2.0),
+        ("horizon(10,20,100)", 100, 0.95),
+    ],
+)
+def test_schedule(text, step, wanted):
+    assert float(other.schedule(text, tf.constant(step))) == pytest.approx(wanted)
+
+
+def test_schedule_names_what_it_cannot_read():
+    with pytest.raises(ValueError, match=r"Received: 'cosine\(1,2\)'"):
+        other.schedule("cosine(1,2)", tf.constant(0))
+
+
+def returns(lambda_):
+    reward = tf.constant([1.0, 2.0, 3.0])
+    value = tf.constant([10.0, 20.0, 30.0])
+    discount = tf.constant([0.5, 0.5, 0.0])
+    return other.lambda_return(reward, value, discount, tf.constant(40.0), lambda_)
+
+
+def test_lambda_0_is_the_one_step_return():
+    np.testing.assert_allclose(returns(0.0), [1 + 10, 2 + 15, 3])
+
+
+def test_lambda_1_is_the_monte_carlo_return():
+    np.testing.assert_allclose(returns(1.0), [1 + 0.5 * 3.5, 2 + 0.5 * 3, 3])
+
+
+def test_lambda_mixes_from_the_end():
+    last = 3.0
+    middle = 2 + 0.5 * (0.2 * 30 + 0.8 * last)
+    first = 1 + 0.5 * (0.2 * 20 + 0.8 * middle)
+    np.testing.assert_allclose(returns(0.8), [first, middle, last], rtol=1e-6)
+
+
+def test_lambda_return_bootstraps_the_last_state():
+    target = other.lambda_return(
+        tf.zeros([1, 2]), tf.zeros([1, 2]), tf.ones([1, 2]), tf.constant([7.0, 8]), 0.95
+    )
+    np.testing.assert_allclose(target, [[7, 8]], rtol=1e-6)
+
+
+def test_scan_stacks_over_time():
+    step = lambda previous, now: {"sum": previous["sum"] + now["x"]}  # noqa: E731
+    inputs = {"x": tf.constant([[1.0], [2.0], [3.0]])}
+    got = other.scan(step, inputs, {"sum": tf.constant([10.0])}, 3)
+    np.testing.assert_array_equal(got["sum"], [[11], [13], [16]])
+
+
+def test_scan_needs_no_inputs():
+    got = other.scan(lambda previous, _: previous * 2, {}, tf.constant(1.0), 3)
+    np.testing.assert_array_equal(got, [2, 4, 8])
+
+
+def test_discrete_noise_replaces_some_actions():
+    action = tf.one_hot(tf.fill([4000], 2), 4)
+    noisy = other.action_noise(action, 0.4, True, tf.constant([1, 2]))
+    np.testing.assert_allclose(np.round(noisy).mean(0), [0.1, 0.1, 0.7, 0.1], atol=0.03)
+
+
+def test_continuous_noise_stays_in_bounds():
+    noisy = other.action_noise(tf.ones([1000, 2]), 0.5, False, tf.constant([1, 2]))
+    assert noisy.numpy().max() == 1
+    assert 0.7 < noisy.numpy().mean() < 0.9
+
+
+def test_no_noise_leaves_actions_alone():
+    action = tf.constant([[0.3]])
+    assert other.action_noise(action, 0.0, False, None) is action
+
+
+def test_stream_norm_divides_by_the_mean_magnitude():
+    norm = other.StreamNorm(momentum=0.5, scale=2.0, eps=0.0)
+    outputs, metrics = norm(tf.constant([-4.0, 2.0]))
+    # Magnitude 3; half of the old 1 and half of the new 3 make 2.
+    assert norm.mag.numpy() == 2
+    np.testing.assert_allclose(outputs, [-4, 2])
+    assert float(metrics["mean"]) == -1
+    assert float(metrics["normed_std"]) == 3
+
+
+def test_momentum_1_turns_stream_norm_off():
+    norm = other.StreamNorm(momentum=1.0, eps=0.0)
+    np.testing.assert_array_equal(norm(tf.constant([-4.0, 2.0]))[0], [-4, 2])

@@ -1,0 +1,148 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import tfutils
+
+
+@pytest.fixture
+def policy():
+    """Sets the Keras precision for one test."""
+    yield keras.mixed_precision.set_dtype_policy
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
+def variable(*values):
+    return keras.Variable(np.array(values, np.float32), name="kernel")
+
+
+def step(optimizer, loss_fn):
+    with tf.GradientTape() as tape:
+        loss = loss_fn()
+    return optimizer(tape, loss)
+
+
+def test_auto_precision(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags : fpu avx2 avx512f\n")
+    assert tfutils.choose_precision("auto", False, cpuinfo)[0] == "32"
+    cpuinfo.write_text("flags : fpu avx512_bf16 avx2\n")
+    assert tfutils.choose_precision("auto", False, cpuinfo)[0] == "bf16"
+    cpuinfo.write_text("flags : amx_bf16 avx2\n")
+    assert tfutils.choose_precision("auto", False, cpuinfo)[0] == "bf16"
+    assert tfutils.choose_precision("auto", True, cpuinfo)[0] == "16"
+    assert tfutils.choose_precision("32", True, cpuinfo)[0] == "32"
+    assert tfutils.choose_precision("auto", False, tmp_path / "none")[0] == "32"
+
+
+def test_setup_follows_the_configuration(policy):
+    config = config_lib.load_config(["minatar", "pretrain"])
+    try:
+        said = tfutils.setup(config.update(precision="bf16", jit=False))
+        assert tfutils.compute_dtype() == tf.bfloat16
+        assert tf.config.functions_run_eagerly()
+        assert "mixed_bfloat16" in said and "eager" in said
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def test_weight_decay_is_not_scaled_by_the_learning_rate():
+    var = variable(100.0)
+    optimizer = tfutils.Optimizer("model", [var], lr=0.01, wd=0.1, opt="sgd")
+    step(optimizer, lambda: var.value[0] * 2.0)
+    # 100 * (1 - 0.1), then a step of 0.01 * 2.
+    np.testing.assert_allclose(var.value, [89.98], rtol=1e-6)
+
+
+def test_weight_decay_leaves_variables_without_a_gradient_alone():
+    used, unused = variable(1.0), variable(100.0)
+    optimizer = tfutils.Optimizer("model", [used, unused], lr=0.1, wd=0.5, opt="sgd")
+    step(optimizer, lambda: used.value[0])
+    np.testing.assert_allclose(used.value, [0.4], rtol=1e-6)
+    np.testing.assert_array_equal(unused.value, [100])
+
+
+def test_weight_decay_by_pattern():
+    kernel, bias = variable(1.0), keras.Variable([1.0], name="bias")
+    optimizer = tfutils.Optimizer(
+        "model", [kernel, bias], lr=0.0, wd=0.5, opt="sgd", wd_pattern=r"model/.*kernel"
+    )
+    step(optimizer, lambda: kernel.value[0] + bias.value[0])
+    np.testing.assert_allclose(kernel.value, [0.5])
+    np.testing.assert_allclose(bias.value, [1.0])
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    a, b = variable(0.0), variable(0.0)
+    optimizer = tfutils.Optimizer("model", [a, b], lr=1.0, clip=10, opt="sgd")
+    metrics = step(optimizer, lambda: 30.0 * a.value[0] + 40.0 * b.value[0])
+    assert float(metrics["model_grad_norm"]) == 50
+    np.testing.assert_allclose([a.value[0], b.value[0]], [-6, -8], rtol=1e-6)
+
+
+def test_small_gradients_are_not_clipped():
+    var = variable(0.0)
+    optimizer = tfutils.Optimizer("model", [var], lr=1.0, clip=10, opt="sgd")
+    step(optimizer, lambda: 3.0 * var.value[0])
+    np.testing.assert_allclose(var.value, [-3], rtol=1e-6)
+
+
+def test_adam_as_in_tensorflow():
+    var = variable(1.0)
+    optimizer = tfutils.Optimizer("model", [var], lr=0.1, eps=1e-5)
+    step(optimizer, lambda: 5.0 * var.value[0])
+    # The first step of Adam is lr * g / (|g| + eps / sqrt(1 - beta2)).
+    np.testing.assert_allclose(
+        var.value, [1 - 0.1 * 5 / (5 + 1e-5 / 0.0316)], rtol=1e-4
+    )
+
+
+def test_loss_scaling_skips_steps_that_overflow(policy):
+    policy("mixed_float16")
+    var = variable(1.0)
+    optimizer = tfutils.Optimizer("model", [var], lr=1.0, wd=0.1, clip=100, opt="sgd")
+    scaled = tf.function(lambda factor: step(optimizer, lambda: var.value[0] * factor))
+    metrics = scaled(tf.constant(2.0))
+    np.testing.assert_allclose(var.value, [0.9 - 2.0], rtol=1e-6)
+    assert float(metrics["model_grad_norm"]) == 2
+    assert float(metrics["model_loss_scale"]) == 2.0**15
+    before = var.numpy()
+    scaled(tf.constant(1e37))
+    np.testing.assert_array_equal(var.value, before)
+    assert float(scaled(tf.constant(1.0))["model_loss_scale"]) == 2.0**14
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"wd": 1.0}, "Received: wd=1.0"),
+        ({"clip": 0.5}, "Received: clip=0.5"),
+        ({"opt": "lion"}, "Received: 'lion'"),
+    ],
+)
+def test_optimizer_checks_its_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        tfutils.Optimizer("model", [variable(1.0)], lr=1.0, **options)
+
+
+def test_seeds_come_from_the_generator():
+    rng = tf.random.Generator.from_seed(1)
+    first, second = tfutils.make_seeds(rng, 2)
+    assert first.shape == (2,) and first.dtype == tf.int32
+    assert (first.numpy() != second.numpy()).any()
+    assert tfutils.make_seeds(None, 2) == [None, None]
+    assert tfutils.split_seed(None, 3) == [None] * 3
+    assert tfutils.step_seeds(None, 3) == {}
+    assert tfutils.step_seeds(first, 3)["seed"].shape == (3, 2)
+
+
+def test_reseeding_leaves_the_generator_as_it_was():
+    rng = tf.random.Generator.from_seed(1)
+    before = rng.state.numpy()
+    with tfutils.reseeded(rng, 7):
+        inside = rng.uniform([3]).numpy()
+    np.testing.assert_array_equal(rng.state, before)
+    with tfutils.reseeded(rng, 7):
+        np.testing.assert_array_equal(rng.uniform([3]), inside)
