@@ -1,0 +1,281 @@
+"""Pre-trains a world model on recorded episodes of several games.
+
+No environment, no actor, no critic: batches whose rows come from different games, one
+update of the world model each. A killed run goes on from its last checkpoint, and its
+metrics are those of a run that was never killed.
+"""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from dreamerv2_transfer.agent import WorldModel
+from dreamerv2_transfer.common import envs, flops, interrupt, offline, tfutils, video
+from dreamerv2_transfer.common.averages import Averages
+from dreamerv2_transfer.common.counter import Counter
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.logger import Logger
+from dreamerv2_transfer.common.progress import Progress
+from dreamerv2_transfer.transfer import checkpoint
+
+EFFICIENCY = 0.4  # Share of the matrix-product peak that an update reaches on a CPU.
+LONG_HOURS = 2
+EVAL_SEED = 0  # The noise of every evaluation, so that two differ by the model alone.
+
+
+class TrainingError(UserError):
+    """A loss that is not a number."""
+
+
+def pretrain(
+    config,
+    logdir: pathlib.Path,
+    make_dataset: Callable[[], offline.OfflineDataset],
+    make_world_model: Callable[[], WorldModel],
+    make_logger: Callable[[Counter], Logger],
+    planes: Callable[[str], int | None] = lambda task: None,
+) -> bool:
+    """Trains until `config.steps` updates are done or the process is asked to stop.
+
+    Args:
+        config: The resolved configuration.
+        logdir: The run's folder.
+        make_dataset: Makes the source of batches.
+        make_world_model: Makes the model.
+        make_logger: Makes the logger, given the counter of updates.
+        planes: How many planes a game's image really has, for its colours in videos.
+
+    Returns:
+        Whether all updates are done.
+
+    Raises:
+        TrainingError: A loss is not finite. The last checkpoint stays as it is.
+    """
+    trainer = Trainer(config, logdir, make_dataset, make_world_model, make_logger)
+    trainer.planes = planes
+    resumed = trainer.restore()
+    if resumed is not None:
+        print(f"resumed from step {resumed}")
+    if trainer.step >= config.steps:
+        print(f"All {int(config.steps)} updates are done; nothing is left to do.")
+        return True
+    with interrupt.caught() as stopped, trainer.batches() as batches:
+        if resumed is None:
+            trainer.evaluate()
+            trainer.save()
+        return trainer.run(batches, stopped)
+
+
+def announce(config, obs_space, act_space) -> None:
+    """Says how long the run will take where that is long: on a machine without a GPU.
+
+    An estimate from the operations of an update and the machine's speed; the progress
+    bar knows better once it runs.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return
+    shapes = {k: tuple(v.shape) for k, v in obs_space.items()}
+    operations = flops.world_model_step(
+        config, shapes, envs.act_size(act_space["action"])
+    )
+    speed = flops.measure_peak(tfutils.compute_dtype().name, seconds=0.3, size=1024)
+    hours = config.steps * operations / (speed * EFFICIENCY) / 3600
+    print(f"About {hours:.2g} hours for {int(config.steps)} updates on this CPU.")
+    if hours > LONG_HOURS:
+        print(
+            "For a model that 2 CPU cores train in minutes to an hour, add `small`: "
+            "--configs minatar small pretrain"
+        )
+
+
+class Trainer:
+    """The parts of a pre-training run, and what it does between two checkpoints."""
+
+    def __init__(self, config, logdir, make_dataset, make_world_model, make_logger):
+        self.config = config
+        self.logdir = pathlib.Path(logdir)
+        self.dataset = make_dataset()
+        self.wm = make_world_model()
+        self.step = Counter()
+        self.logger = make_logger(self.step)
+        self.averages = Averages()
+        self.planes = lambda task: None
+        self._position = self.dataset.state()
+        self._state = self.wm.rssm.initial(config.dataset.batch)
+        self._carry = {k: tf.Variable(v) for k, v in self._state.items()}
+        self._update = tfutils.compiled(self._update_fn, config)
+        self._losses = tfutils.compiled(self._losses_fn, config)
+        self._predict = tfutils.compiled(self._predict_fn, config)
+        self._checkpoint = checkpoint.Checkpoint(
+            self.logdir / "checkpoints",
+            self._variables(),
+            self._python_state,
+            self._load_python_state,
+            config.checkpoints_kept,
+        )
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        """All that a checkpoint holds, by name."""
+        return {
+            **checkpoint.named_variables("world_model", self.wm.variables),
+            **checkpoint.named_variables("model_opt", self.wm.model_opt.variables),
+            **{f"carry/{k}": v for k, v in self._carry.items()},
+            "rng": self.wm.rng.state,
+        }
+
+    def _python_state(self) -> dict:
+        return {
+            "step": self.step.state(),
+            "dataset": self._position,
+            "averages": self.averages.state(),
+        }
+
+    def _load_python_state(self, state: dict) -> None:
+        self.step.load_state(state["step"])
+        self._position = state["dataset"]
+        self.dataset.load_state(state["dataset"])
+        self.averages.load_state(state["averages"])
+
+    def restore(self) -> int | None:
+        """Goes back to the last checkpoint, the log too. Returns its step, if any."""
+        step = self._checkpoint.restore()
+        self._state = {k: tf.identity(v) for k, v in self._carry.items()}
+        self.logger.rewind(-1 if step is None else step)
+        return step
+
+    def save(self) -> None:
+        """Writes a checkpoint and the weights that travel."""
+        for key, variable in self._carry.items():
+            variable.assign(self._state[key])
+        self._checkpoint.save(int(self.step))
+        path = self.logdir / "world_model.weights.h5"
+        checkpoint.save_weights(path, self.wm.components)
+
+    def batches(self) -> offline.Prefetch:
+        return offline.Prefetch(self.dataset, self.config.dataset.prefetch)
+
+    def run(self, batches, stopped: Callable[[], bool]) -> bool:
+        """Updates until all are done (True) or `stopped` says so (False)."""
+        steps = int(self.config.steps)
+        with Progress(steps, int(self.step), "Pre-training", "update") as bar:
+            while self.step < steps and not stopped():
+                self.update(batches.next())
+                self._position = batches.state()
+                bar.update()
+                self._after_update(steps)
+        if self._due(self.config.checkpoint_every) or self.step >= steps:
+            return self.step >= steps
+        self.save()
+        print(f"Stopped at update {int(self.step)}; the same command goes on from it.")
+        return self.step >= steps
+
+    def _after_update(self, steps: int) -> None:
+        last = self.step >= steps
+        if self._due(self.config.log_every):
+            self.logger.add(self.averages.result())
+            self.logger.write(fps=True)
+        if self._due(self.config.eval_every) or last:
+            self.evaluate()
+        if self._due(self.config.checkpoint_every) or last:
+            self.save()
+
+    def _due(self, every: float) -> bool:
+        return bool(every) and int(self.step) % int(every) == 0
+
+    def update(self, batch: dict[str, np.ndarray]) -> None:
+        """One update of the world model."""
+        self._state, metrics, by_task = self._update(_tensors(batch), self._state)
+        metrics, by_task = _numbers(metrics), _numbers(by_task)
+        self._check_finite(metrics, batch)
+        self.step.increment()
+        self.averages.add(metrics)
+        rows = np.bincount(batch["task"], minlength=len(self.dataset.tasks))
+        for i, task in enumerate(self.dataset.tasks):
+            values = {f"{name}/{task}": v[i] for name, v in by_task.items()}
+            self.averages.add(values, int(rows[i]))
+
+    def _update_fn(self, batch, state):
+        state, outputs, metrics = self.wm.train(batch, state)
+        tasks = len(self.dataset.tasks)
+        return state, metrics, self.wm.loss_by_task(outputs, batch["task"], tasks)
+
+    def _check_finite(self, metrics: dict, batch: dict[str, np.ndarray]) -> None:
+        # In float16 an overflow of the gradients is a normal event: they are skipped.
+        faults = [k for k, v in metrics.items() if k.endswith("_loss") and _bad(v)]
+        if not faults:
+            return
+        path = self.logdir / f"bad_batch_{int(self.step)}.npz"
+        np.savez_compressed(path, **batch)
+        tasks = sorted({self.dataset.tasks[i] for i in batch["task"]})
+        raise TrainingError(
+            f"Not a number in update {int(self.step) + 1}: {', '.join(faults)}. Its "
+            f"batch ({', '.join(tasks)}) is kept in {path}, and the last checkpoint is "
+            "from before. Lower model_opt.lr or use --precision 32."
+        )
+
+    def evaluate(self) -> None:
+        """Logs losses on held-out episodes and open-loop videos, game by game."""
+        with tfutils.reseeded(self.wm.rng, EVAL_SEED):
+            losses = {task: self._held_out_losses(task) for task in self.dataset.tasks}
+            losses = {task: values for task, values in losses.items() if values}
+            for name in sorted({k for values in losses.values() for k in values}):
+                by_task = {task: values[name] for task, values in losses.items()}
+                self.logger.scalar(f"eval_{name}", np.mean(list(by_task.values())))
+                self.logger.add({f"eval_{name}/{t}": v for t, v in by_task.items()})
+            for task in self.dataset.tasks:
+                self._log_videos(task)
+        self.logger.write()
+
+    def _held_out_losses(self, task: str) -> dict[str, float]:
+        averages = Averages()
+        state = self.wm.rssm.initial(self.config.dataset.batch)
+        for batch in self.dataset.eval_batches(task, self.config.eval_batches):
+            state, metrics = self._losses(_tensors(batch), state)
+            averages.add(_numbers(metrics))
+        return averages.result()
+
+    def _losses_fn(self, batch, state):
+        _, state, _, metrics = self.wm.loss(batch, state)
+        return state, metrics
+
+    def _log_videos(self, task: str) -> None:
+        options = self.config.video
+        batch = self.dataset.video_batch(task, options.rows, options.length)
+        if batch is None:
+            return
+        for key, (truth, model) in self._predict(_tensors(batch)).items():
+            frames = video.open_loop(
+                truth.numpy(), model.numpy(), options.context, **self._look(task, truth)
+            )
+            self.logger.video(f"openl_{key}/{task}", frames)
+            path = self.logdir / "videos" / f"openl_{key}_{task}.gif"
+            video.save_gif(path, frames, options.fps)
+
+    def _predict_fn(self, batch):
+        keys = self.wm.heads["decoder"].cnn_keys
+        context = self.config.video.context
+        return {key: self.wm.video_pred(batch, key, context) for key in keys}
+
+    def _look(self, task: str, truth: tf.Tensor) -> dict[str, int]:
+        """Size and colours of a game's cells; other images have sizes of their own."""
+        planes = self.planes(task)
+        if planes is None:
+            return {}
+        return {"scale": self.config.video.scale, "colors": planes}
+
+
+def _tensors(batch: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    return {k: tf.convert_to_tensor(v) for k, v in batch.items()}
+
+
+def _numbers(metrics: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    return {k: v.numpy() for k, v in sorted(metrics.items())}
+
+
+def _bad(value: np.ndarray) -> bool:
+    return not math.isfinite(value)

@@ -1,0 +1,84 @@
+"""Trains. `python launch/train.py --configs minatar small pretrain [--key value ...]`
+
+Blocks of configs.yaml are merged in the order in which they are named; `--help` lists
+all keys. The same command goes on with a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from dreamerv2_transfer.common import cli, config, envs, logdir
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs.yaml"
+
+
+def main(argv: list[str]) -> int:
+    names, flags = cli.split_configs(argv)
+    settings = config.load_config(names, flags, CONFIGS if CONFIGS.exists() else None)
+    if settings.stage not in STAGES:
+        raise config.ConfigError(
+            f"Name the stage to run in --configs: one of {', '.join(STAGES)}. "
+            f"Received: --configs {' '.join(names)}"
+        )
+    print(f"Logdir {settings.logdir}", flush=True)
+    with logdir.opened(settings) as path:
+        return STAGES[settings.stage](settings, path)
+
+
+def pretrain(settings: config.Config, path: pathlib.Path) -> int:
+    # TensorFlow takes seconds to import, so what can fail without it fails first.
+    dataset = make_dataset(settings, path) if settings.dataset.directory else None
+
+    from dreamerv2_transfer import agent, pretrain
+    from dreamerv2_transfer.common import logger, tfutils
+
+    print(tfutils.setup(settings), flush=True)
+    if dataset is None:
+        with envs.make_env(settings.tasks[0], **envs.options(settings)) as env:
+            spaces = envs.obs_space(env), envs.act_space(env)
+        pretrain.announce(settings, *spaces)
+        dataset = make_dataset(settings, path)
+    else:
+        spaces = dataset.obs_space, dataset.act_space
+        pretrain.announce(settings, *spaces)
+    done = pretrain.pretrain(
+        settings,
+        path,
+        make_dataset=lambda: dataset,
+        make_world_model=functools.partial(agent.make_world_model, settings, *spaces),
+        make_logger=functools.partial(logger.make_logger, path),
+        planes=envs.native_planes,
+    )
+    return 0 if done else cli.INTERRUPTED
+
+
+def make_dataset(settings: config.Config, path: pathlib.Path):
+    """Opens the dataset that is named, or one in the logdir that it completes first."""
+    from dreamerv2_transfer import collect
+    from dreamerv2_transfer.common import offline, packed
+
+    directory = settings.dataset.directory
+    if not directory:
+        directory = path / "dataset"
+        collect.collect(
+            directory,
+            settings.tasks,
+            steps=int(settings.collect.steps),
+            envs=settings.collect.envs,
+            seed=settings.seed,
+            settings=envs.options(settings),
+        )
+    episodes = packed.open_dataset(directory, settings.tasks, cache=path / "packed")
+    return offline.make_dataset(settings, episodes)
+
+
+STAGES = {"pretrain": pretrain}
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
