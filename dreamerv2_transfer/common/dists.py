@@ -150,6 +150,10 @@ class TruncNormalDist(tfd.TruncatedNormal):
         super().__init__(loc, scale, low, high)
         self._clip = clip
 
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return super()._parameter_properties(dtype, num_classes)
+
     def sample(self, sample_shape=(), seed=None, **kwargs) -> tf.Tensor:
         event = super().sample(sample_shape, seed=seed, **kwargs)
         clipped = tf.clip_by_value(event, self.low + self._clip, self.high - self._clip)

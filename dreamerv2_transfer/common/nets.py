@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -139,21 +139,44 @@ class EnsembleRSSM(keras.layers.Layer):
             state = self.initial(tf.shape(action)[0])
         steps = embed.shape[1]
         post_seed, prior_seed = tfutils.split_seed(seed, 2)
-        keep = 1.0 - tf.cast(is_first, tfutils.compute_dtype())
+        keep = swap(1.0 - tf.cast(is_first, tfutils.compute_dtype()))
+        action, embed = swap(action), swap(embed)
+        products = self._loop_products(_mask(action, keep), embed)
         inputs = {
-            "embed": self._embed_part(swap(embed)),
-            "action": self._action_part(swap(_mask(action, keep))),
-            "keep": swap(keep),
+            "keep": keep,
+            "offset": {name: product.offsets for name, product in products.items()},
             **tfutils.step_seeds(post_seed, steps),
         }
-        post = other.scan(self._observe_step, inputs, state, steps)
+        start = (state, {name: product.start() for name, product in products.items()})
+        step = lambda prev, now: self._observe_step(prev[0], now, products)  # noqa: E731
+        post, seen = other.scan(step, inputs, start, steps)
+        for name, product in products.items():
+            product.finish(seen[name])
         prior = self._prior(post["deter"], True, prior_seed, ensemble_steps=steps)
         return tf.nest.map_structure(swap, (post, prior))
 
-    def _observe_step(self, prev: State, inputs: dict[str, tf.Tensor]) -> State:
-        prev = tf.nest.map_structure(lambda x: _mask(x, inputs["keep"]), prev)
-        deter = self._deter_step(prev, inputs["action"])
-        return self._post(deter, inputs["embed"], True, inputs.get("seed"))
+    def _loop_products(self, action, embed) -> dict[str, other.LoopProduct]:
+        """The products of `_deter_step` and `_post`, for sequences, time first."""
+        parts = {
+            "img_in": (self.img_in, self.stoch_size, self._action_part(action)),
+            "cell": (self.cell.layer, None, _bias(self.cell.layer)),
+            "obs_out": (self.obs_out, self._deter, self._embed_part(embed)),
+            "obs_dist": (self.obs_dist, None, _bias(self.obs_dist)),
+        }
+        lead = [*embed.shape[:1], embed.shape[1] or tf.shape(embed)[1]]
+        return {
+            name: other.LoopProduct(
+                _compute(layer.kernel.value)[:rows],
+                tf.broadcast_to(offsets, [*lead, layer.units]),
+            )
+            for name, (layer, rows, offsets) in parts.items()
+        }
+
+    def _observe_step(self, prev: State, now, products):
+        prev = tf.nest.map_structure(lambda x: _mask(x, now["keep"]), prev)
+        deter = self._deter_step(prev, now["offset"], products)
+        post = self._post(deter, now["offset"], products, True, now.get("seed"))
+        return post, {name: product.inputs for name, product in products.items()}
 
     def imagine(
         self, action: tf.Tensor, state: State, seed: tf.Tensor | None = None
@@ -183,8 +206,12 @@ class EnsembleRSSM(keras.layers.Layer):
             lambda x: _mask(x, keep), (prev_state, prev_action)
         )
         prior = self.img_step(prev_state, prev_action, prior_seed, sample)
-        embed = self._embed_part(embed)
-        return self._post(prior["deter"], embed, sample, post_seed), prior
+        offsets = {
+            "obs_out": self._embed_part(embed),
+            "obs_dist": _bias(self.obs_dist),
+        }
+        post = self._post(prior["deter"], offsets, self._products(), sample, post_seed)
+        return post, prior
 
     def img_step(
         self,
@@ -194,7 +221,11 @@ class EnsembleRSSM(keras.layers.Layer):
         sample: bool = True,
     ) -> State:
         """One step without an observation: the prior state `(B, ...)`."""
-        deter = self._deter_step(prev_state, self._action_part(prev_action))
+        offsets = {
+            "img_in": self._action_part(prev_action),
+            "cell": _bias(self.cell.layer),
+        }
+        deter = self._deter_step(prev_state, offsets, self._products())
         return self._prior(deter, sample, seed)
 
     def get_feat(self, state: State) -> tf.Tensor:
@@ -243,10 +274,28 @@ class EnsembleRSSM(keras.layers.Layer):
         loss_rhs = free_nats(value_rhs, free, free_avg)
         return mix * loss_lhs + (1 - mix) * loss_rhs, value
 
-    def _deter_step(self, prev_state: State, action_part: tf.Tensor) -> tf.Tensor:
-        x = _partial_dense(self.img_in, self._flat_stoch(prev_state)) + action_part
-        x = self._act(self.img_in_norm(x))
-        return self.cell(x, prev_state["deter"])
+    def _products(self) -> dict[str, Callable]:
+        """The products of `_deter_step` and `_post` for a single step."""
+        layers = {
+            "img_in": self.img_in,
+            "cell": self.cell.layer,
+            "obs_out": self.obs_out,
+            "obs_dist": self.obs_dist,
+        }
+        return {name: _product(layer) for name, layer in layers.items()}
+
+    def _deter_step(self, prev_state: State, offsets, products) -> tf.Tensor:
+        """The next recurrent state.
+
+        Args:
+            prev_state: The state before.
+            offsets: What is added to each product: shares of other inputs, biases.
+            products: `(x, offset)` to `x @ kernel + offset`, by layer.
+        """
+        deter = prev_state["deter"]
+        x = products["img_in"](self._flat_stoch(prev_state), offsets["img_in"])
+        x = tf.concat([self._act(self.img_in_norm(x)), deter], -1)
+        return self.cell.gates(products["cell"](x, offsets["cell"]), deter)
 
     def _action_part(self, action: tf.Tensor) -> tf.Tensor:
         """The share of `img_in` that the action has, bias included."""
@@ -257,10 +306,10 @@ class EnsembleRSSM(keras.layers.Layer):
         """The share of `obs_out` that the embedding has, bias included."""
         return _partial_dense(self.obs_out, embed, self._deter) + _bias(self.obs_out)
 
-    def _post(self, deter, embed_part, sample: bool, seed) -> State:
-        x = _partial_dense(self.obs_out, deter) + embed_part
+    def _post(self, deter, offsets, products, sample: bool, seed) -> State:
+        x = products["obs_out"](deter, offsets["obs_out"])
         x = self._act(self.obs_out_norm(x))
-        stats = self._suff_stats(self.obs_dist(x))
+        stats = self._suff_stats(products["obs_dist"](x, offsets["obs_dist"]))
         return {"stoch": self._draw(stats, sample, seed), "deter": deter, **stats}
 
     def _prior(
@@ -579,8 +628,11 @@ class GRUCell(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
         """Inputs `(B, n)` and state `(B, size)` to the next state `(B, size)`."""
-        parts = self.norm(self.layer(tf.concat([inputs, state], -1)))
-        reset, cand, update = tf.split(parts, 3, -1)
+        return self.gates(self.layer(tf.concat([inputs, state], -1)), state)
+
+    def gates(self, parts: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """All that comes after the product `(B, 3 * size)`."""
+        reset, cand, update = tf.split(self.norm(parts), 3, -1)
         cand = self._act(tf.sigmoid(reset) * cand)
         update = tf.sigmoid(update + self._update_bias)
         return update * cand + (1 - update) * state
@@ -783,6 +835,10 @@ def _partial_dense(layer, inputs: tf.Tensor, start: int = 0) -> tf.Tensor:
     """The product of `inputs` with the rows of a dense layer's kernel from `start`."""
     kernel = _compute(layer.kernel.value)[start : start + inputs.shape[-1]]
     return tf.linalg.matmul(_compute(inputs), kernel)
+
+
+def _product(layer) -> Callable:
+    return lambda x, offset: _partial_dense(layer, x) + offset
 
 
 def _bias(layer) -> tf.Tensor:

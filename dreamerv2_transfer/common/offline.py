@@ -220,16 +220,21 @@ class OfflineDataset:
         )
         self._seed = seed
         splits = [_split(packed, holdout) for packed in self._packed]
-        self._train = [self._usable(i, train) for i, (train, _) in enumerate(splits)]
-        self._held = [self._usable(i, held) for i, (_, held) in enumerate(splits)]
+        self._train = [
+            self._usable(i, train, minlen) for i, (train, _) in enumerate(splits)
+        ]
+        # Evaluation is about the episodes, however short, and not about the sampling.
+        self._held = [self._usable(i, held, 0) for i, (_, held) in enumerate(splits)]
         self._report()
-        self._rows = self._stream(self._train, self._options["weights"], batch, length)
+        pieces = Pieces(self._train, minlen, maxlen, prioritize_ends)
+        self._rows = self._stream(pieces, self._options["weights"])
 
-    def _usable(self, task: int, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _usable(
+        self, task: int, numbers: np.ndarray, minlen: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """First steps and lengths of those episodes that are long enough."""
         packed = self._packed[task]
-        long = packed.lengths[numbers] > self._options["minlen"]
-        numbers = numbers[long]
+        numbers = numbers[packed.lengths[numbers] > minlen]
         return packed.offsets[numbers], packed.lengths[numbers]
 
     def _report(self) -> None:
@@ -248,17 +253,10 @@ class OfflineDataset:
             if self._options["holdout"] and not len(self._held[i][0]):
                 print(f"{task}: no episode to hold out, so none to evaluate on.")
 
-    def _stream(
-        self,
-        episodes: Sequence[tuple],
-        weights: Sequence,
-        batch: int,
-        length: int,
-        *key,
-    ) -> Rows:
-        options = (self._options[k] for k in ("minlen", "maxlen", "prioritize_ends"))
+    def _stream(self, pieces: Pieces, weights: Sequence, *key) -> Rows:
         rng = np.random.default_rng([self._seed, *key])
-        return Rows(Pieces(episodes, *options), weights, batch, length, rng)
+        size = self._options["batch"], self._options["length"]
+        return Rows(pieces, weights, *size, rng)
 
     def next(self) -> Batch:
         """Draws the next training batch.
@@ -300,8 +298,8 @@ class OfflineDataset:
         if not self.held_out(task):
             return []
         index = self._index(task)
-        size = self._options["batch"], self._options["length"]
-        rows = self._stream([self._held[index]], [1.0], *size, *b"eval", index)
+        pieces = Pieces([self._held[index]], 1, self._options["maxlen"], False)
+        rows = self._stream(pieces, [1.0], *b"eval", index)
         drawn = (rows.next() for _ in range(count))
         return [self._gather(game + index, *rest) for game, *rest in drawn]
 

@@ -88,10 +88,10 @@ class Checkpoint:
             try:
                 # Everything in the file must be ours, and everything of ours in it.
                 self._checkpoint.restore(prefix).assert_consumed()
-                self._load_state(self._json.loaded())
-            except (tf.errors.OpError, AssertionError, ValueError, KeyError) as error:
+            except Exception as error:  # TensorFlow raises anything at damage.
                 faults.append(f"{prefix}: {_first_line(error)}")
                 continue
+            self._load_state(self._json.loaded())
             for fault in faults:
                 print(f"Passed over a checkpoint that cannot be read: {fault}")
             return step
