@@ -6,12 +6,12 @@ import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests import fakes
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import pretrain
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import logger, offline, packed, replay
+from tests import fakes
 
 TASKS = ("game_a", "game_b")
 

@@ -65,21 +65,21 @@ class EnsembleRSSM(keras.layers.Layer):
         self._std_act = _choose("std_act", std_act, _STD_ACTS)
         self._min_std = min_std
         self.cell = GRUCell(deter, norm=True, name="cell")
-        self.img_in = keras.layers.Dense(hidden, name="img_in")
+        self.img_in = Dense(hidden, name="img_in")
         self.img_in_norm = NormLayer(norm, name="img_in_norm")
         members = range(ensemble)
         self.img_out = [
-            keras.layers.Dense(hidden, name=f"img_out_{k}") for k in members
+            Dense(hidden, name=f"img_out_{k}") for k in members
         ]
         self.img_out_norm = [NormLayer(norm, name=f"img_out_norm_{k}") for k in members]
         self.img_dist = [self._dist_layer(f"img_dist_{k}") for k in members]
-        self.obs_out = keras.layers.Dense(hidden, name="obs_out")
+        self.obs_out = Dense(hidden, name="obs_out")
         self.obs_out_norm = NormLayer(norm, name="obs_out_norm")
         self.obs_dist = self._dist_layer("obs_dist")
 
-    def _dist_layer(self, name: str) -> keras.layers.Dense:
+    def _dist_layer(self, name: str) -> Dense:
         stats = self._discrete or 2
-        return keras.layers.Dense(self._stoch * stats, name=name)
+        return Dense(self._stoch * stats, name=name)
 
     @property
     def stoch_size(self) -> int:
@@ -173,7 +173,7 @@ class EnsembleRSSM(keras.layers.Layer):
         }
 
     def _observe_step(self, prev: State, now, products):
-        prev = tf.nest.map_structure(lambda x: _mask(x, now["keep"]), prev)
+        prev = {k: _mask(prev[k], now["keep"]) for k in ("stoch", "deter")}
         deter = self._deter_step(prev, now["offset"], products)
         post = self._post(deter, now["offset"], products, True, now.get("seed"))
         return post, {name: product.inputs for name, product in products.items()}
@@ -393,7 +393,7 @@ class Encoder(keras.layers.Layer):
         self.conv_norms = _norms("convnorm", norm, len(self.convs))
         layers = mlp_layers if self.mlp_keys else ()
         self.denses = [
-            keras.layers.Dense(units, name=f"dense{i}")
+            Dense(units, name=f"dense{i}")
             for i, units in enumerate(layers)
         ]
         self.dense_norms = _norms("densenorm", norm, len(self.denses))
@@ -479,7 +479,7 @@ class Decoder(keras.layers.Layer):
         self._cnn_dist = _choose("cnn_dist", cnn_dist, _IMAGE_DISTS)
         self._channels = [self._shapes[k][-1] for k in self.cnn_keys]
         if self.cnn_keys:
-            self.convin = keras.layers.Dense(32 * cnn_depth, name="convin")
+            self.convin = Dense(32 * cnn_depth, name="convin")
         depths = [cnn_depth * 2**i for i in reversed(range(len(cnn_kernels) - 1))]
         self.convs = [
             keras.layers.Conv2DTranspose(depth, kernel, stride, name=f"conv{i}")
@@ -496,7 +496,7 @@ class Decoder(keras.layers.Layer):
         self.conv_norms = _norms("convnorm", norm, max(0, len(self.convs) - 1))
         layers = mlp_layers if self.mlp_keys else ()
         self.denses = [
-            keras.layers.Dense(units, name=f"dense{i}")
+            Dense(units, name=f"dense{i}")
             for i, units in enumerate(layers)
         ]
         self.dense_norms = _norms("densenorm", norm, len(self.denses))
@@ -579,7 +579,7 @@ class MLP(keras.layers.Layer):
         super().__init__(name=name)
         self._act = get_act(act)
         self.denses = [
-            keras.layers.Dense(units, name=f"dense{i}") for i in range(layers)
+            Dense(units, name=f"dense{i}") for i in range(layers)
         ]
         self.norms = _norms("norm", norm, layers)
         self.out = DistLayer(shape, name="out", **out)
@@ -591,6 +591,17 @@ class MLP(keras.layers.Layer):
         """The distribution of the output, given features `(..., feat)`."""
         features = _compute(features)
         return self.out(_stack(self.denses, self.norms, self._act, features))
+
+
+class Dense(keras.layers.Dense):
+    """A dense layer that is one product, however many leading dimensions there are.
+
+    TensorFlow makes a batch of products of more than two dimensions, and the gradient
+    of the kernel a sum over that batch.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return batch_apply(super().call, inputs, event_dims=1)
 
 
 class GRUCell(keras.layers.Layer):
@@ -619,7 +630,7 @@ class GRUCell(keras.layers.Layer):
         self._size = size
         self._act = get_act(act)
         self._update_bias = update_bias
-        self.layer = keras.layers.Dense(3 * size, name="layer")
+        self.layer = Dense(3 * size, name="layer")
         self.norm = NormLayer("layer" if norm else "none", name="norm")
 
     def build(self, input_shape: tuple) -> None:
@@ -666,9 +677,9 @@ class DistLayer(keras.layers.Layer):
         self._init_std = init_std
         self._rng = rng
         size = math.prod(self._shape)
-        self.out = keras.layers.Dense(size, name="out")
+        self.out = Dense(size, name="out")
         if dist in ("normal", "tanh_normal", "trunc_normal"):
-            self.std = keras.layers.Dense(size, name="std")
+            self.std = Dense(size, name="std")
         else:
             self.std = None
 
@@ -680,7 +691,7 @@ class DistLayer(keras.layers.Layer):
     def call(self, inputs: tf.Tensor):
         return self._make(self, self._event(self.out, inputs), inputs)
 
-    def _event(self, layer: keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
+    def _event(self, layer: Dense, inputs: tf.Tensor) -> tf.Tensor:
         """`(..., *shape)` in float32."""
         return tf.cast(unflatten(layer(inputs), self._shape), tf.float32)
 
@@ -834,7 +845,8 @@ def _mask(x: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
 def _partial_dense(layer, inputs: tf.Tensor, start: int = 0) -> tf.Tensor:
     """The product of `inputs` with the rows of a dense layer's kernel from `start`."""
     kernel = _compute(layer.kernel.value)[start : start + inputs.shape[-1]]
-    return tf.linalg.matmul(_compute(inputs), kernel)
+    product = lambda x: tf.linalg.matmul(x, kernel)  # noqa: E731
+    return batch_apply(product, _compute(inputs), event_dims=1)
 
 
 def _product(layer) -> Callable:

@@ -144,6 +144,8 @@ class LoopProduct:
 
     def __init__(self, kernel: tf.Tensor, offsets: tf.Tensor):
         self._kernel = tf.stop_gradient(kernel)
+        # Small products with a transposed kernel take several times as long on a CPU.
+        self._transposed = tf.transpose(self._kernel)
         self._all_inputs = None
         self.offsets = self._watch(kernel, offsets)
 
@@ -156,11 +158,16 @@ class LoopProduct:
     def __call__(self, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
         """`inputs @ kernel + offset` for one step: `(B, n)` to `(B, m)`."""
         self.inputs = inputs
-        return tf.linalg.matmul(inputs, self._kernel) + offset
+        return self._multiply(inputs) + offset
 
     def finish(self, inputs: tf.Tensor) -> None:
         """Takes the inputs of all steps, `(T, B, n)`."""
         self._all_inputs = tf.stop_gradient(inputs)
+
+    @tf.custom_gradient
+    def _multiply(self, inputs: tf.Tensor):
+        gradient = lambda wanted: tf.linalg.matmul(wanted, self._transposed)  # noqa: E731
+        return tf.linalg.matmul(inputs, self._kernel), gradient
 
     def _watch(self, kernel: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
         @tf.custom_gradient
