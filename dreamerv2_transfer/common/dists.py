@@ -81,7 +81,8 @@ class OneHotDist:
         return tf.reshape(hard, tf.shape(self._probs))
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
-        value = tf.cast(value, tf.float32)
+        # As TFP's: a straight-through action has a gradient, which is not meant here.
+        value = tf.stop_gradient(tf.cast(value, tf.float32))
         # A class that is impossible (log probability -inf) costs only where it is hit.
         return tf.reduce_sum(
             tf.math.multiply_no_nan(self._log_probs, value), self._sum_dims

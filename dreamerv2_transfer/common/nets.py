@@ -68,9 +68,7 @@ class EnsembleRSSM(keras.layers.Layer):
         self.img_in = Dense(hidden, name="img_in")
         self.img_in_norm = NormLayer(norm, name="img_in_norm")
         members = range(ensemble)
-        self.img_out = [
-            Dense(hidden, name=f"img_out_{k}") for k in members
-        ]
+        self.img_out = [Dense(hidden, name=f"img_out_{k}") for k in members]
         self.img_out_norm = [NormLayer(norm, name=f"img_out_norm_{k}") for k in members]
         self.img_dist = [self._dist_layer(f"img_dist_{k}") for k in members]
         self.obs_out = Dense(hidden, name="obs_out")
@@ -392,10 +390,7 @@ class Encoder(keras.layers.Layer):
         ]
         self.conv_norms = _norms("convnorm", norm, len(self.convs))
         layers = mlp_layers if self.mlp_keys else ()
-        self.denses = [
-            Dense(units, name=f"dense{i}")
-            for i, units in enumerate(layers)
-        ]
+        self.denses = [Dense(units, name=f"dense{i}") for i, units in enumerate(layers)]
         self.dense_norms = _norms("densenorm", norm, len(self.denses))
 
     def build(self) -> None:
@@ -495,10 +490,7 @@ class Decoder(keras.layers.Layer):
         ]
         self.conv_norms = _norms("convnorm", norm, max(0, len(self.convs) - 1))
         layers = mlp_layers if self.mlp_keys else ()
-        self.denses = [
-            Dense(units, name=f"dense{i}")
-            for i, units in enumerate(layers)
-        ]
+        self.denses = [Dense(units, name=f"dense{i}") for i, units in enumerate(layers)]
         self.dense_norms = _norms("densenorm", norm, len(self.denses))
         self.outs = [
             DistLayer(self._shapes[k], name=f"dense_{k}") for k in self.mlp_keys
@@ -578,9 +570,7 @@ class MLP(keras.layers.Layer):
     ):
         super().__init__(name=name)
         self._act = get_act(act)
-        self.denses = [
-            Dense(units, name=f"dense{i}") for i in range(layers)
-        ]
+        self.denses = [Dense(units, name=f"dense{i}") for i in range(layers)]
         self.norms = _norms("norm", norm, layers)
         self.out = DistLayer(shape, name="out", **out)
 
@@ -861,10 +851,13 @@ def _choose_member(
     stats: list[State], seed: tf.Tensor | None, steps: int | None
 ) -> State:
     """Draws one member of the ensemble for each step; the first without a seed."""
-    if len(stats) == 1 or seed is None:
+    if len(stats) == 1:
         return stats[0]
     shape = [] if steps is None else [steps]
-    index = tf.random.stateless_uniform(shape, seed, 0, len(stats), tf.int32)
+    if seed is None:
+        index = tf.zeros(shape, tf.int32)
+    else:
+        index = tf.random.stateless_uniform(shape, seed, 0, len(stats), tf.int32)
     stack = tf.nest.map_structure(lambda *xs: tf.stack(xs, len(shape)), *stats)
     gather = lambda x: tf.gather(x, index, axis=len(shape), batch_dims=len(shape))  # noqa: E731
     return tf.nest.map_structure(gather, stack)

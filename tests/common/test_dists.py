@@ -69,6 +69,13 @@ def test_gradient_of_a_sample_is_that_of_the_probabilities(number):
     )
 
 
+def test_log_prob_has_no_gradient_to_the_value():
+    value = tf.Variable([[0.0, 1.0, 0.0]])
+    with tf.GradientTape() as tape:
+        like = dists.OneHotDist(LOGITS[:1]).log_prob(value)
+    assert tape.gradient(like, value) is None
+
+
 def test_logits_and_probs_exclude_each_other():
     with pytest.raises(ValueError, match="Received: logits=None"):
         dists.OneHotDist()

@@ -361,3 +361,10 @@ def test_closing_ends_the_thread():
     assert threading.active_count() == before
     with pytest.raises(RuntimeError, match="closed"):
         prefetch.next()
+
+
+def test_short_episodes_are_evaluated_on_all_the_same():
+    tasks = {"game": pack([4] * 10 + [30] * 10)}
+    dataset = make(tasks, minlen=10, holdout=2)
+    assert dataset.held_out("game") == 10
+    assert len(dataset.eval_batches("game", 2)) == 2

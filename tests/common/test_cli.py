@@ -1,0 +1,35 @@
+import pytest
+
+from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common.errors import UserError
+
+
+def test_configs_are_taken_out_of_the_command_line():
+    argv = ["--configs", "minatar", "small", "pretrain", "--steps", "5"]
+    assert cli.split_configs(argv) == (
+        ("minatar", "small", "pretrain"),
+        ["--steps", "5"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("no such file: x"), 2, "Error: no such file: x\n"),
+        (KeyboardInterrupt(), 130, "Interrupted; the same command goes on.\n"),
+    ],
+)
+def test_errors_for_a_person_have_no_traceback(capsys, error, status, message):
+    def fail(argv):
+        raise error
+
+    assert cli.run(fail) == status
+    assert capsys.readouterr().err == message
+
+
+def test_bugs_keep_their_traceback():
+    def fail(argv):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.run(fail)

@@ -1,0 +1,344 @@
+"""Records reference values of the original DreamerV2, in the format of data/README.md.
+
+It runs the original's own code, on the processor and without a game, and needs nothing
+of this project. Make an environment for it, and get the code as it was last:
+
+    pip install tensorflow==2.21.0 tf_keras==2.21.0 ruamel.yaml \
+        'tensorflow-probability[tf]==0.25.0'
+    git clone https://github.com/danijar/dreamerv2 && git -C dreamerv2 checkout 07d906e
+
+Then one command makes one folder, for example
+
+    python tests/golden/record.py --source dreamerv2/dreamerv2 --out layer_norm \
+        --configs crafter --obs image,velocity:9 --set '.*\\.norm=layer' --seed 7
+
+and `DREAMERV2_GOLDEN=. pytest tests/golden` tests the port on all folders beside it.
+`--like FOLDER` records anew what a folder holds: with its configuration, its inputs and
+its initial variables. `pip install dreamerv2==2.2.0` has the code too (then leave out
+`--source`), but lets gradients flow through the actions in the reinforce loss.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import pickle
+import sys
+import types
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import ruamel.yaml
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+BATCH, LENGTH, STEPS = 3, 7, 3
+# What makes the agent tiny, over the original's blocks.
+TINY = {
+    "precision": 32,
+    "imag_horizon": 5,
+    "slow_target_update": 2,
+    "rssm": {"hidden": 24, "deter": 20, "stoch": 4, "discrete": 6},
+    r"(encoder|decoder)\.cnn_depth": 4,
+    r"(encoder|decoder)\.mlp_layers": [16, 16],
+    r"(reward_head|discount_head|actor|critic)\.layers": 2,
+    r"(reward_head|discount_head|actor|critic)\.units": 16,
+}
+
+
+def main():
+    args = parse_args()
+    original = load_original(args.source)
+    replace_samples(original.common)
+    inputs = read(args.like / "inputs.npz") if args.like else make_inputs(args)
+    config = make_config(original, args)
+    agent = make_agent(original, config, inputs, is_discrete(args))
+    data = {k: tf.constant(v) for k, v in inputs.items()}
+    create_variables(agent, data)
+    if args.like:
+        assign(agent, load_arrays(args.like / "variables.pkl"))
+    else:
+        assign(agent, perturb(agent, args))
+    args.out.mkdir(parents=True, exist_ok=True)
+    # Without this file the tests pass a folder over, so it goes first and comes last.
+    (args.out / "expected.npz").unlink(missing_ok=True)
+    write_variables(agent, args.out)
+    np.savez(args.out / "inputs.npz", **inputs)
+    (args.out / "config.json").write_text(json.dumps(dict(config)))
+    expected = {**world_model(agent, data), **behavior(agent, data)}
+    expected.update(policy(agent, data))
+    expected.update(training(agent, data))
+    after = {f"{i:03}": v.numpy() for i, v in enumerate(agent.variables)}
+    np.savez(args.out / "variables_after_3_steps.npz", **after)
+    np.savez(args.out / "unfinished.npz", **to_numpy(expected))
+    os.replace(args.out / "unfinished.npz", args.out / "expected.npz")
+    print(f"Recorded {len(expected)} arrays and {len(after)} variables in {args.out}")
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    path = pathlib.Path
+    add("--source", type=path, help="folder with agent.py; default: what pip installed")
+    add("--out", type=path, required=True, help="the folder to write")
+    add("--like", type=path, help="record this folder anew; the rest below is ignored")
+    add("--configs", nargs="*", default=[], help="blocks of the original, as `atari`")
+    add("--set", nargs="*", default=[], metavar="KEY=VALUE", help="over the blocks")
+    add("--obs", default="image", help="keys: `image`, `image:3` (channels), `arm:14`")
+    add("--actions", default="discrete:6", help="`discrete:N` or `continuous:N`")
+    add("--step", type=int, default=0, help="environment steps so far, for schedules")
+    add("--noise", type=float, default=0.1, help="spread added to all initial weights")
+    add("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def load_original(source):
+    """The original's `common` and `agent`, made to import under today's TensorFlow."""
+    if source is None:
+        package = importlib.util.find_spec("dreamerv2")
+        if package is None:
+            sys.exit("The original is not installed. Name its folder with --source.")
+        source = package.submodule_search_locations[0]
+    source = pathlib.Path(source)
+    if not (source / "agent.py").exists():
+        sys.exit(f"There is no agent.py in the original's folder. Received: {source}")
+    np.bool = np.bool_
+    prec = "tensorflow.keras.mixed_precision"
+    sys.modules[f"{prec}.experimental"] = tf.keras.mixed_precision
+    tf.keras.mixed_precision.experimental = tf.keras.mixed_precision
+    # Keras 2.11 renamed the optimizers whose interface the original uses.
+    for name in ("Adam", "Nadam", "Adamax", "SGD"):
+        setattr(tf.optimizers, name, getattr(tf.keras.optimizers.legacy, name))
+    # Imported by the games, which nothing here plays.
+    for name in ("gym", "cloudpickle"):
+        sys.modules[name] = types.ModuleType(name)
+    common = load_module("common", source / "common" / "__init__.py")
+    # `agent` and `expl` import each other; neither uses the other while it loads.
+    sys.modules["expl"] = types.ModuleType("expl")
+    agent = load_module("agent", source / "agent.py")
+    blocks = ruamel.yaml.YAML(typ="safe").load(source / "configs.yaml")
+    return types.SimpleNamespace(common=common, agent=agent, blocks=blocks)
+
+
+def load_module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def replace_samples(common):
+    """Modes with the gradients of samples, and always the first of an ensemble."""
+    uniform = tf.random.uniform
+
+    def first_member(shape, minval=0, maxval=None, dtype=tf.float32, **kwargs):
+        if dtype == tf.int32:
+            return tf.zeros(shape, dtype)
+        return uniform(shape, minval, maxval, dtype, **kwargs)
+
+    def straight_through(self, *args, **kwargs):
+        probs = self.probs_parameter()
+        return self.mode() + probs - tf.stop_gradient(probs)
+
+    common.OneHotDist.sample = straight_through
+    common.TruncNormalDist.sample = lambda self, *args, **kwargs: self.mode()
+    tfd.MultivariateNormalDiag.sample = lambda self, *args, **kwargs: self.mean()
+    tfd.Independent.sample = lambda self, *args, **kwargs: self.distribution.sample()
+    tf.random.uniform = first_member
+
+
+def is_discrete(args):
+    if args.like:
+        return "actor_logits" in read(args.like / "expected.npz")
+    return args.actions.startswith("discrete")
+
+
+def make_config(original, args):
+    if args.like:
+        return original.common.Config.load(args.like / "config.json")
+    config = original.common.Config(original.blocks["defaults"])
+    for name in args.configs:
+        config = config.update(original.blocks[name])
+    config = config.update(TINY)
+    for item in args.set:
+        key, _, value = item.partition("=")
+        value = ruamel.yaml.YAML(typ="safe").load(value)
+        config = override(config, key, value)
+    return config
+
+
+def override(config, key, value):
+    """Sets a key; what the original's type check refuses (its schedules), as it is."""
+    try:
+        return config.update({key: value})
+    except TypeError:
+        if key not in config.flat:
+            raise
+        return type(config)({**config.flat, key: value})
+
+
+def make_inputs(args):
+    rng = np.random.default_rng(args.seed)
+    inputs = {}
+    for item in args.obs.split(","):
+        key, _, size = item.partition(":")
+        inputs[key] = make_observation(rng, key.startswith("image"), int(size or 1))
+    kind, _, size = args.actions.partition(":")
+    inputs["action"] = make_action(rng, kind, int(size))
+    inputs["reward"] = rng.normal(0, 2, (BATCH, LENGTH)).astype(np.float32)
+    flags = np.zeros((3, BATCH, LENGTH), bool)
+    # One row starts an episode, one ends in a terminal state and starts the next, one
+    # ends at a time limit.
+    flags[0, 0, 0] = flags[0, 1, 4] = flags[0, 2, 6] = True
+    flags[1, 1, 3] = flags[1, 2, 5] = flags[1, 0, 6] = True
+    flags[2, 1, 3] = flags[2, 0, 6] = True
+    return {
+        **inputs,
+        **dict(zip(("is_first", "is_last", "is_terminal"), flags, strict=True)),
+    }
+
+
+def make_observation(rng, image, size):
+    if image:
+        return rng.integers(0, 256, (BATCH, LENGTH, 64, 64, size), np.uint8)
+    return rng.normal(size=(BATCH, LENGTH, size)).astype(np.float32)
+
+
+def make_action(rng, kind, size):
+    if kind == "discrete":
+        return np.eye(size, dtype=np.float32)[rng.integers(0, size, (BATCH, LENGTH))]
+    return rng.uniform(-1, 1, (BATCH, LENGTH, size)).astype(np.float32)
+
+
+def make_agent(original, config, inputs, discrete):
+    spaces = {
+        k: types.SimpleNamespace(shape=v.shape[2:])
+        for k, v in inputs.items()
+        if k != "action"
+    }
+    size = inputs["action"].shape[-1]
+    action = types.SimpleNamespace(shape=(size,), **({"n": size} if discrete else {}))
+    step = original.common.Counter(0)
+    return original.agent.Agent(config, spaces, {"action": action}, step)
+
+
+def create_variables(agent, data):
+    """A pass without an update, for the original makes its layers at first use."""
+    world_model(agent, data)
+    behavior(agent, data)
+
+
+def perturb(agent, args):
+    """Initial values with noise, because zero biases would hide faults."""
+    rng = np.random.default_rng(args.seed)
+    first, *rest = (v.numpy() for v in agent.variables)
+    noise = lambda x: rng.normal(0, args.noise, x.shape).astype(x.dtype)  # noqa: E731
+    rest = [x + noise(x) if x.dtype == np.float32 else x for x in rest]
+    return [np.int32(args.step) if first.shape == () else first, *rest]
+
+
+def assign(agent, values):
+    """Fills the agent's variables, of which the first counts environment steps."""
+    for variable, value in zip(agent.variables, values, strict=True):
+        variable.assign(value)
+    agent.step.value = int(agent.tfstep.numpy())
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads arrays and nothing else, for a pickle can hold code."""
+
+    names = ("_reconstruct", "scalar", "_frombuffer", "ndarray", "dtype")
+
+    def find_class(self, module, name):
+        if module.split(".")[0] != "numpy" or name not in self.names:
+            raise pickle.UnpicklingError(f"{module}.{name} is no numpy array")
+        return super().find_class(module, name)
+
+
+def load_arrays(path):
+    with path.open("rb") as f:
+        return ArrayUnpickler(f).load()
+
+
+def read(path):
+    with np.load(path, allow_pickle=False) as data:
+        return {k: data[k] for k in data.files}
+
+
+def write_variables(agent, folder):
+    agent.save(folder / "variables.pkl")
+    order = [(v.name, list(v.shape), v.dtype.name) for v in agent.variables]
+    (folder / "variable_order.json").write_text(json.dumps(order))
+
+
+def to_numpy(arrays):
+    return {k: np.asarray(v, np.float32) for k, v in arrays.items()}
+
+
+def world_model(agent, data):
+    wm = agent.wm
+    inputs = wm.preprocess(data)
+    embed = wm.encoder(inputs)
+    post, prior = wm.rssm.observe(embed, inputs["action"], inputs["is_first"])
+    feat = wm.rssm.get_feat(post)
+    kl_loss, kl_value = wm.rssm.kl_loss(post, prior, **agent.config.kl)
+    out = dict(embed=embed, feat=feat, kl_loss=kl_loss, kl_value=kl_value)
+    out.update({f"post_{k}": v for k, v in post.items()})
+    out.update({f"prior_{k}": v for k, v in prior.items()})
+    decoded = wm.heads["decoder"](feat)
+    out.update({f"decoder_{k}": dist.mean() for k, dist in decoded.items()})
+    for name in set(wm.heads) - {"decoder"}:
+        out[f"{name}_mean"] = wm.heads[name](feat).mean()
+    out["model_loss"], _, _, metrics = wm.loss(data)
+    out.update({f"wm_metric_{k}": v for k, v in metrics.items()})
+    return out
+
+
+def behavior(agent, data):
+    wm, task = agent.wm, agent._task_behavior
+    _, _, outputs, _ = wm.loss(data)
+    actor = task.actor(outputs["feat"])
+    out = {"critic_mean": task.critic(outputs["feat"]).mean()}
+    if hasattr(agent.act_space, "n"):
+        out["actor_logits"] = actor.logits
+    else:
+        normal = actor.distribution
+        out["actor_mode"], out["actor_entropy"] = actor.mode(), actor.entropy()
+        out["actor_loc"], out["actor_scale"] = normal.loc, normal.scale
+    horizon = agent.config.imag_horizon
+    seq = wm.imagine(task.actor, outputs["post"], data["is_terminal"], horizon)
+    seq["reward"] = wm.heads["reward"](seq["feat"]).mode()
+    target, _ = task.target(seq)
+    names = ("feat", "action", "discount", "weight", "deter", "stoch", "reward")
+    out.update({f"imag_{k}": seq[k] for k in names})
+    out["imag_target"] = target
+    out["actor_loss"], _ = task.actor_loss(seq, target)
+    out["critic_loss"], _ = task.critic_loss(seq, target)
+    return out
+
+
+def policy(agent, data):
+    state, actions = None, []
+    for t in range(data["reward"].shape[1]):
+        obs = {k: v[:, t] for k, v in data.items() if k != "action"}
+        output, state = agent.policy(obs, state, mode="eval")
+        actions.append(output["action"])
+    return {"policy_eval_action": tf.stack(actions, 1)}
+
+
+def training(agent, data):
+    out, state = {}, agent.wm.rssm.initial(data["reward"].shape[0])
+    for i in range(STEPS):
+        state, metrics = agent.train(data, state)
+        out.update({f"train{i}_{k}": v for k, v in metrics.items()})
+    return out
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The command that a user types, as a process of its own."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEBUG = ["--configs", "minatar", "debug", "pretrain"]
+SMALL = ["--collect.steps", 150, "--dataset.batch", 4, "--video.rows", 1]
+
+
+def start(*args) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "launch/train.py", *map(str, args)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def metrics(logdir: pathlib.Path) -> list[dict]:
+    path = logdir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def wait_for_step(logdir: pathlib.Path, step: int) -> None:
+    for _ in range(3000):
+        path = logdir / "metrics.jsonl"
+        if path.exists() and f'"step": {step},' in path.read_text():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"No step {step} in {logdir}")
+
+
+def test_killed_and_resumed_metrics_are_those_of_a_whole_run(tmp_path):
+    run = [*DEBUG, *SMALL, "--steps", 8, "--eval_every", 4, "--checkpoint_every", 3]
+    finish(start(*run, "--logdir", tmp_path / "a"))
+    killed = start(*run, "--logdir", tmp_path / "b")
+    wait_for_step(tmp_path / "b", 5)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    output = finish(start(*run, "--logdir", tmp_path / "b"))
+    assert "resumed from step 3" in output or "resumed from step 6" in output
+    a, b = (
+        [{k: v for k, v in row.items() if k != "fps"} for row in metrics(tmp_path / x)]
+        for x in "ab"
+    )
+    assert a == b
+    again = finish(start(*run, "--logdir", tmp_path / "b"))
+    assert "All 8 updates are done" in again
+    assert not [k for row in a for k in row if k.startswith(("actor", "critic"))]
+
+
+def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
+    process = start(*DEBUG, *SMALL, "--steps", 500, "--logdir", tmp_path)
+    wait_for_step(tmp_path, 2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    last = metrics(tmp_path)[-1]["step"]
+    assert f"Stopped at update {last}" in output and "Traceback" not in output
+    assert (tmp_path / "checkpoints" / f"ckpt-{last}.index").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--configs", "minatar", "nosuchblock"], "nosuchblock"),
+        ([*DEBUG, "--rssm.deterr", 5], "rssm.deter"),
+        (["--configs", "minatar"], "Name the stage"),
+        ([*DEBUG, "--tasks", "minatar_breakot"], "minatar_breakout"),
+        ([*DEBUG, "--dataset.directory", "/nowhere/at/all"], "/nowhere/at/all"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(tmp_path, args, message):
+    process = start(*args, "--logdir", tmp_path)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert message in output and "Traceback" not in output
