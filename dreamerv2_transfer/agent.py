@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from dreamerv2_transfer.common import dists, envs, nets, other, tfutils
+from dreamerv2_transfer.common.config import ConfigError
 
 Metrics = dict[str, tf.Tensor]
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
@@ -105,10 +106,17 @@ class Agent:
 
 
 def make_world_model(config, obs_space, act_space) -> WorldModel:
-    """A fresh world model, its weights and noise drawn from `config.seed`."""
+    """A fresh world model, its weights and noise drawn from `config.seed`.
+
+    Raises:
+        ConfigError: If the networks cannot be built for these spaces.
+    """
     keras.utils.set_random_seed(config.seed)
     rng = tf.random.Generator.from_seed(config.seed)
-    return WorldModel(config, obs_space, act_space, rng)
+    try:
+        return WorldModel(config, obs_space, act_space, rng)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 class WorldModel:

@@ -85,7 +85,8 @@ def announce(config, obs_space, act_space) -> None:
     )
     speed = flops.measure_peak(tfutils.compute_dtype().name, seconds=0.3, size=1024)
     hours = config.steps * operations / (speed * EFFICIENCY) / 3600
-    print(f"About {hours:.2g} hours for {int(config.steps)} updates on this CPU.")
+    time = f"{hours:.1f} hours" if hours > LONG_HOURS else f"{60 * hours:.0f} minutes"
+    print(f"About {time} for {int(config.steps)} updates on this CPU.", flush=True)
     if hours > LONG_HOURS:
         print(
             "For a model that 2 CPU cores train in minutes to an hour, add `small`: "

@@ -74,7 +74,12 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
             seed=settings.seed,
             settings=envs.options(settings),
         )
-    episodes = packed.open_dataset(directory, settings.tasks, cache=path / "packed")
+    episodes = packed.open_dataset(
+        directory,
+        settings.tasks,
+        cache=path / "packed",
+        expected=envs.kinds(settings.tasks[0]),
+    )
     return offline.make_dataset(settings, episodes)
 
 

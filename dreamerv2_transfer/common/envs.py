@@ -1,5 +1,6 @@
 """Environments by task name, and what a transition of them looks like."""
 
+import contextlib
 import difflib
 import functools
 from collections.abc import Callable
@@ -80,6 +81,16 @@ def options(config) -> dict[str, Any]:
         sticky=config.minatar_sticky,
         ramping=config.minatar_ramping,
     )
+
+
+def kinds(task: str) -> dict[str, tuple[tuple[int, ...], str]] | None:
+    """Shape and dtype of a task's observations and actions; None if it is unknown."""
+    if task not in _TASKS:
+        return None
+    with contextlib.closing(make_env(task)) as env:
+        seen = env.observation_space.spaces.items()
+        action = (act_size(env.action_space),), "float32"
+        return {**{k: (v.shape, v.dtype.name) for k, v in seen}, "action": action}
 
 
 def native_planes(task: str) -> int | None:

@@ -142,3 +142,17 @@ def test_spaces_of_a_transition(make):
     }
     assert envs.act_size(envs.act_space(env)["action"]) == 6
     assert envs.act_size(envs.act_space(make("dummy_continuous"))["action"]) == 6
+
+
+def test_kinds_of_a_task():
+    wanted = {"image": ((10, 10, 10), "bool"), "action": ((6,), "float32")}
+    assert envs.kinds("minatar_breakout") == wanted
+    assert envs.kinds("atari_pong") is None
+
+
+@pytest.mark.parametrize(
+    ("task", "planes"),
+    [("minatar_breakout", 4), ("minatar_seaquest", 10), ("dummy_discrete", None)],
+)
+def test_native_planes(task, planes):
+    assert envs.native_planes(task) == planes

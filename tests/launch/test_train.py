@@ -10,6 +10,9 @@ import time
 
 import pytest
 
+from dreamerv2_transfer.common import replay
+from tests import fakes
+
 ROOT = pathlib.Path(__file__).parents[2]
 DEBUG = ["--configs", "minatar", "debug", "pretrain"]
 SMALL = ["--collect.steps", 150, "--dataset.batch", 4, "--video.rows", 1]
@@ -92,3 +95,17 @@ def test_bad_input_is_one_line_that_names_it(tmp_path, args, message):
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert message in output and "Traceback" not in output
+
+
+def test_a_dataset_of_other_shapes_is_named(tmp_path):
+    for task in ("asterix", "breakout", "freeway", "seaquest"):
+        folder = tmp_path / "data" / f"minatar_{task}"
+        folder.mkdir(parents=True)
+        replay.save_episode(folder, fakes.episode(30, image_shape=(10, 10, 4)))
+    process = start(
+        *DEBUG, "--dataset.directory", tmp_path / "data", "--logdir", tmp_path / "run"
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "(10, 10, 4)" in output and "(10, 10, 10)" in output
+    assert "minatar_asterix" in output and "Traceback" not in output
