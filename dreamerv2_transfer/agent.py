@@ -449,6 +449,7 @@ class ActorCritic:
             with _recording(actor_tape, self._actor_grad != "reinforce"):
                 seq = world_model.imagine(self.actor, start, is_terminal, horizon)
                 seq["reward"], rewards = self.rewnorm(reward_fn(seq))
+                seq["value"] = self.target_critic(seq["feat"]).mode()
                 target, targets = self.target(seq)
             actor_loss, actor = self.actor_loss(seq, target)
         with tf.GradientTape() as critic_tape:
@@ -487,8 +488,7 @@ class ActorCritic:
     def _objective(self, policy, seq, target: tf.Tensor, metrics: Metrics) -> tf.Tensor:
         if self._actor_grad == "dynamics":
             return target[1:]
-        baseline = self.target_critic(seq["feat"][:-2]).mode()
-        advantage = tf.stop_gradient(target[1:] - baseline)
+        advantage = tf.stop_gradient(target[1:] - seq["value"][:-2])
         action = seq["action"][1:-1]
         if self._actor_grad == "reinforce":
             return policy.log_prob(tf.stop_gradient(action)) * advantage
@@ -512,7 +512,12 @@ class ActorCritic:
         return -tf.reduce_mean(like * weight[:-1]), metrics
 
     def target(self, seq) -> tuple[tf.Tensor, Metrics]:
-        """The lambda return of each state but the last, `(horizon, B * T)`."""
+        """The lambda return of each state but the last, `(horizon, B * T)`.
+
+        Args:
+            seq: `reward`, `discount` and `value` (the slow critic's), each
+                `(horizon + 1, B * T)`.
+        """
         # States:     [z0]  [z1]  [z2]  [z3]
         # Rewards:    [r0]  [r1]  [r2]   r3
         # Values:     [v0]  [v1]  [v2]  [v3]
@@ -520,7 +525,7 @@ class ActorCritic:
         # Targets:     t0    t1    t2
         reward = tf.cast(seq["reward"], tf.float32)
         discount = tf.cast(seq["discount"], tf.float32)
-        value = self.target_critic(seq["feat"]).mode()
+        value = seq["value"]
         target = other.lambda_return(
             reward[:-1],
             value[:-1],

@@ -358,7 +358,8 @@ class OfflineDataset:
             if before.get(key) != now.get(key):
                 raise DatasetError(
                     f"The dataset changed, so its batches cannot go on: {key} was "
-                    f"{before.get(key)}, now it is {now.get(key)}."
+                    f"{before.get(key)}, now it is {now.get(key)}. Bring it back, or "
+                    "start a new run in another --logdir."
                 )
         self._rows.load_state(state["rows"])
 

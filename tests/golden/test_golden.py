@@ -88,6 +88,7 @@ def compute_behavior(agent, data) -> dict:
         behavior.actor, outputs["post"], data["is_terminal"], agent.config.imag_horizon
     )
     seq["reward"] = wm.heads["reward"](seq["feat"]).mode()
+    seq["value"] = behavior.target_critic(seq["feat"]).mode()
     target, _ = behavior.target(seq)
     got.update({f"imag_{k}": v for k, v in {**seq, "target": target}.items()})
     got["actor_loss"], _ = behavior.actor_loss(seq, target)

@@ -1,0 +1,38 @@
+"""What is published under results/ can be loaded and does what it says."""
+
+import contextlib
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer import collect
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import envs, offline, packed
+from dreamerv2_transfer.transfer import checkpoint
+
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
+
+
+def model_error(config, wm, directory) -> float:
+    episodes = packed.open_dataset(directory, ["minatar_breakout"])
+    dataset = offline.make_dataset(config, episodes)
+    batch = {k: tf.constant(v) for k, v in dataset.next().items()}
+    return float(wm.loss(batch)[3]["model_error"])
+
+
+@pytest.mark.parametrize("folder", ["minatar_small_pretrain"])
+def test_a_published_world_model_knows_breakout(tmp_path, folder):
+    config = config_lib.Config.load(RESULTS / folder / "config.yaml")
+    with contextlib.closing(envs.make_env("minatar_breakout")) as env:
+        spaces = envs.obs_space(env), envs.act_space(env)
+    wm = agent_lib.make_world_model(config, *spaces)
+    # Episodes of a seed that the model was not trained on.
+    collect.collect(tmp_path, ["minatar_breakout"], steps=300, seed=12345)
+    untrained = model_error(config, wm, tmp_path)
+    weights = RESULTS / folder / "world_model.weights.h5"
+    checkpoint.load_weights(weights, wm.components)
+    trained = model_error(config, wm, tmp_path)
+    assert np.isfinite(untrained) and trained < 0.2 * untrained
