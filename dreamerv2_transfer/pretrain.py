@@ -65,9 +65,8 @@ def pretrain(
         print(f"All {int(config.steps)} updates are done; nothing is left to do.")
         return True
     with interrupt.caught() as stopped, trainer.batches() as batches:
-        if resumed is None:
+        if resumed is None and config.eval_at_start:
             trainer.evaluate()
-            trainer.save()
         return trainer.run(batches, stopped)
 
 

@@ -64,7 +64,7 @@ def rows(logdir) -> list[dict]:
 
 
 def test_a_run_leaves_metrics_videos_weights_and_checkpoints(tmp_path, episodes):
-    assert run(tmp_path, episodes, make_config())
+    assert run(tmp_path, episodes, make_config(eval_at_start=True))
     logged = rows(tmp_path)
     assert [(row["step"], "model_loss" in row) for row in logged] == [
         (0, False),

@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "eval_every",
     "checkpoint_every",
     "checkpoints_kept",
+    "eval_at_start",
     "eval_batches",
     "video",
     "dataset.directory",
