@@ -56,8 +56,9 @@ def pretrain(
     Raises:
         TrainingError: A loss is not finite. The last checkpoint stays as it is.
     """
-    trainer = Trainer(config, logdir, make_dataset, make_world_model, make_logger)
-    trainer.planes = planes
+    trainer = Trainer(
+        config, logdir, make_dataset(), make_world_model(), make_logger, planes
+    )
     resumed = trainer.restore()
     if resumed is not None:
         print(f"resumed from step {resumed}")
@@ -96,15 +97,15 @@ def announce(config, obs_space, act_space) -> None:
 class Trainer:
     """The parts of a pre-training run, and what it does between two checkpoints."""
 
-    def __init__(self, config, logdir, make_dataset, make_world_model, make_logger):
+    def __init__(self, config, logdir, dataset, world_model, make_logger, planes):
         self.config = config
         self.logdir = pathlib.Path(logdir)
-        self.dataset = make_dataset()
-        self.wm = make_world_model()
+        self.dataset = dataset
+        self.wm = world_model
         self.step = Counter()
         self.logger = make_logger(self.step)
         self.averages = Averages()
-        self.planes = lambda task: None
+        self.planes = planes
         self._position = self.dataset.state()
         self._state = self.wm.rssm.initial(config.dataset.batch)
         self._carry = {k: tf.Variable(v) for k, v in self._state.items()}
@@ -168,11 +169,11 @@ class Trainer:
                 self._position = batches.state()
                 bar.update()
                 self._after_update(steps)
-        if self._due(self.config.checkpoint_every) or self.step >= steps:
-            return self.step >= steps
+        if self.step >= steps:
+            return True
         self.save()
         print(f"Stopped at update {int(self.step)}; the same command goes on from it.")
-        return self.step >= steps
+        return False
 
     def _after_update(self, steps: int) -> None:
         last = self.step >= steps
