@@ -171,7 +171,8 @@ class Trainer:
                 self._after_update(steps)
         if self.step >= steps:
             return True
-        self.save()
+        if not self._due(self.config.checkpoint_every):  # Else it was just written.
+            self.save()
         print(f"Stopped at update {int(self.step)}; the same command goes on from it.")
         return False
 
