@@ -15,7 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.agent import WorldModel
-from dreamerv2_transfer.common import envs, flops, interrupt, offline, tfutils, video
+from dreamerv2_transfer.common import (
+    atomic,
+    envs,
+    flops,
+    interrupt,
+    offline,
+    tfutils,
+    video,
+)
 from dreamerv2_transfer.common.averages import Averages
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.errors import UserError
@@ -212,7 +220,8 @@ class Trainer:
         if not faults:
             return
         path = self.logdir / f"bad_batch_{int(self.step)}.npz"
-        np.savez_compressed(path, **batch)
+        with atomic.atomic_write(path) as file:
+            np.savez_compressed(file, **batch)
         tasks = sorted({self.dataset.tasks[i] for i in batch["task"]})
         raise TrainingError(
             f"Not a number in update {int(self.step) + 1}: {', '.join(faults)}. Its "

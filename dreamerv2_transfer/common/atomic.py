@@ -30,10 +30,15 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike, sync: bool = True) -> Iterator[BinaryIO]:
     """Opens a temporary file that takes the place of `path` when the block ends.
 
     Missing parent folders are made. If the block raises, `path` stays as it was.
+
+    Args:
+        path: The file to write.
+        sync: Wait until the disk has it, so that a power failure cannot damage it; a
+            kill cannot in either case.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -45,8 +50,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         try:
             with open(temporary, "wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
