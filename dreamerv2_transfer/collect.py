@@ -20,9 +20,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import driver, envs, packed, progress, replay
+from dreamerv2_transfer.common import driver, envs, packed, progress, store
 from dreamerv2_transfer.common.atomic import OutputError, writing
-from dreamerv2_transfer.common.replay import DatasetError, Episode
+from dreamerv2_transfer.common.store import DatasetError, Episode
 
 POLICY = "random"
 STEPS_A_TURN = 64  # Of each environment, between two updates of the progress bar.
@@ -33,7 +33,7 @@ PACKAGES = ("dreamerv2_transfer", "gymnasium", "minatar", "numpy")
 def is_complete(directory: str | os.PathLike, tasks: Sequence[str], steps: int) -> bool:
     """Whether each task's folder has files of so many steps, by their names."""
     folders = [pathlib.Path(directory).expanduser() / task for task in tasks]
-    return all(replay.count_episodes(folder)[1] >= steps for folder in folders)
+    return all(store.count_episodes(folder)[1] >= steps for folder in folders)
 
 
 def collect(
@@ -74,7 +74,7 @@ def _naming(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OutputError as error:
-        written, _ = replay.count_episodes(folder)
+        written, _ = store.count_episodes(folder)
         raise DatasetError(
             f"Collecting into {folder} stopped: {error} The {written} episodes there "
             "are intact; the same command goes on from them."
@@ -95,12 +95,12 @@ class Collection:
         """Takes stock of what the folder holds; makes it if it is missing."""
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            replay.remove_leftovers(folder)
+            store.remove_leftovers(folder)
         self.episodes = self.steps = 0
         self._folder, self._task = folder, task
         self._seed, self._settings = seed, settings
         self._check_manifest()
-        parsed = [replay.parse_name(path) for path in folder.glob("*.npz")]
+        parsed = [store.parse_name(path) for path in folder.glob("*.npz")]
         self._written = dict(name for name in parsed if name)
         self._waiting: dict[int, Episode] = {}
         self._manifest_due = 0.0
@@ -156,8 +156,8 @@ class Collection:
                 if self.episodes not in self._waiting:
                     return
                 episode = self._waiting.pop(self.episodes)
-                replay.save_episode(self._folder, episode, identifier)
-                self._written[identifier] = replay.eplen(episode)
+                store.save_episode(self._folder, episode, identifier)
+                self._written[identifier] = store.eplen(episode)
             self.steps += self._written[identifier]
             self.episodes += 1
 
@@ -167,7 +167,7 @@ class Collection:
 
     def _check_manifest(self) -> None:
         """Raises DatasetError where another command filled the folder."""
-        manifest = replay.read_manifest(self._folder) or {}
+        manifest = store.read_manifest(self._folder) or {}
         seed = manifest.get("policies", {}).get(POLICY, {}).get("seed", self._seed)
         settings = manifest.get("settings", self._settings)
         for name, there, received in (
@@ -190,7 +190,7 @@ class Collection:
             **counts,
             "versions": _versions(),
         }
-        replay.write_manifest(self._folder, manifest)
+        store.write_manifest(self._folder, manifest)
         self._manifest_due = time.monotonic() + MANIFEST_INTERVAL
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import envs, packed, replay
+from dreamerv2_transfer.common import envs, packed, store
 
 GAMES = ["minatar_breakout", "minatar_seaquest"]
 
@@ -35,14 +35,14 @@ def test_tasks_have_their_steps(tmp_path):
     for task in GAMES:
         lengths = packed.open_task(tmp_path / task).lengths - 1
         assert lengths.sum() >= 300
-        episodes, steps = replay.count_episodes(tmp_path / task)
+        episodes, steps = store.count_episodes(tmp_path / task)
         assert (episodes, steps) == (len(lengths), lengths.sum())
 
 
 def test_episodes_are_whole(tmp_path):
     run(tmp_path, GAMES[:1], steps=60)
     for path in (tmp_path / GAMES[0]).glob("*.npz"):
-        episode = replay.load_episode(path)
+        episode = store.load_episode(path)
         assert episode["image"].shape[1:] == (10, 10, 10)
         assert episode["image"].dtype == bool
         assert episode["is_first"].tolist().index(True) == 0
@@ -84,7 +84,7 @@ def test_more_steps_keep_what_is_there(tmp_path):
 
 def test_written_episodes_are_not_played_again(tmp_path, monkeypatch):
     run(tmp_path, GAMES[:1], steps=100)
-    written, _ = replay.count_episodes(tmp_path / GAMES[0])
+    written, _ = store.count_episodes(tmp_path / GAMES[0])
     start, played = collect.RandomPlay.start, []
 
     def record(play, worker):
@@ -144,7 +144,7 @@ def test_killed_collection_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 def test_interrupted_collection_leaves_no_half_file(tmp_path, monkeypatch):
-    save, saved = replay.save_episode, []
+    save, saved = store.save_episode, []
 
     def interrupt(*args):
         saved.append(save(*args))
@@ -152,7 +152,7 @@ def test_interrupted_collection_leaves_no_half_file(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return saved[-1]
 
-    monkeypatch.setattr(replay, "save_episode", interrupt)
+    monkeypatch.setattr(store, "save_episode", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert len(packed.open_task(tmp_path / GAMES[0])) == 4
@@ -166,7 +166,7 @@ def test_full_disk_is_named_and_the_command_goes_on(tmp_path, monkeypatch):
     replace = os.replace
 
     def full(source, target):
-        if replay.count_episodes(pathlib.Path(target).parent)[0] == 5:
+        if store.count_episodes(pathlib.Path(target).parent)[0] == 5:
             raise OSError(28, "No space left on device")
         replace(source, target)
 
@@ -190,8 +190,8 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
 
 def test_manifest_tells_what_was_collected(tmp_path):
     run(tmp_path, GAMES[:1], settings={"sticky": 0.25})
-    manifest = replay.read_manifest(tmp_path / GAMES[0])
-    episodes, steps = replay.count_episodes(tmp_path / GAMES[0])
+    manifest = store.read_manifest(tmp_path / GAMES[0])
+    episodes, steps = store.count_episodes(tmp_path / GAMES[0])
     assert manifest["task"] == "minatar_breakout"
     assert (manifest["episodes"], manifest["steps"]) == (episodes, steps)
     assert manifest["policies"]["random"]["seed"] == 5
@@ -214,7 +214,7 @@ def test_folder_of_another_collection_is_refused(tmp_path, change, named):
 
 def test_dataset_opens_from_its_index(tmp_path, monkeypatch):
     run(tmp_path)
-    monkeypatch.setattr(replay, "load_episode", None)
+    monkeypatch.setattr(store, "load_episode", None)
     assert len(fingerprints(tmp_path)) == 2
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import pretrain
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import logger, offline, packed, replay
+from dreamerv2_transfer.common import logger, offline, packed, store
 from tests import fakes
 
 TASKS = ("game_a", "game_b")
@@ -23,7 +23,7 @@ def episodes(tmp_path_factory):
     for i, task in enumerate(TASKS):
         (root / task).mkdir()
         for number in range(4):
-            replay.save_episode(root / task, fakes.episode(30, 10 * i + number))
+            store.save_episode(root / task, fakes.episode(30, 10 * i + number))
     return packed.open_dataset(root, TASKS)
 
 
@@ -167,7 +167,7 @@ def test_a_loss_that_is_no_number_is_named(tmp_path, episodes):
 def test_another_dataset_cannot_be_resumed(tmp_path, episodes):
     run(tmp_path, episodes, make_config())
     fewer = {"game_a": episodes["game_a"], "game_b": episodes["game_a"]}
-    with pytest.raises(replay.DatasetError, match="game_b was"):
+    with pytest.raises(store.DatasetError, match="game_b was"):
         run(tmp_path, fewer, make_config(steps=6))
 
 

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.replay import convert
+from dreamerv2_transfer.common.store import convert
 
 Obs = dict[str, np.ndarray]
 Policy = Callable[[Obs, Any], tuple[dict[str, Any], Any]]

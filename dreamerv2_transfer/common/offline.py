@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from dreamerv2_transfer.common import packed as packing
 from dreamerv2_transfer.common.packed import PackedEpisodes
-from dreamerv2_transfer.common.replay import DatasetError
+from dreamerv2_transfer.common.store import DatasetError
 
 Batch = dict[str, np.ndarray]
 

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from dreamerv2_transfer.common import replay
-from dreamerv2_transfer.common.replay import DatasetError, Episode, EpisodeError
+from dreamerv2_transfer.common import store
+from dreamerv2_transfer.common.store import DatasetError, Episode, EpisodeError
 
 INDEX = ".packed"
 FORMAT = 1
@@ -125,7 +125,7 @@ class PackedEpisodes:
 
     @classmethod
     def from_episode(cls, episode: Episode, source: str) -> "PackedEpisodes":
-        """Packs one episode, as `replay.load_episode` returns it."""
+        """Packs one episode, as `store.load_episode` returns it."""
         digest = np.frombuffer(_digest(episode), np.uint8)[None]
         kept = {k: v for k, v in sorted(episode.items()) if k != "is_first"}
         fields = {k: Field.of(k, v) for k, v in kept.items()}
@@ -423,7 +423,7 @@ def _read_chunk(
     parts, damaged = [], []
     for path in paths:
         try:
-            episode = replay.load_episode(path)
+            episode = store.load_episode(path)
         except EpisodeError as error:
             damaged.append((os.path.basename(path), str(error)))
         else:

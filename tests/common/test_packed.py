@@ -4,13 +4,13 @@ import pathlib
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import packed, replay
+from dreamerv2_transfer.common import packed, store
 from tests import fakes
 
 
 def fill(folder, episodes):
     folder.mkdir(parents=True, exist_ok=True)
-    return [replay.save_episode(folder, episode) for episode in episodes]
+    return [store.save_episode(folder, episode) for episode in episodes]
 
 
 def some(count=5, **kwargs):
@@ -86,7 +86,7 @@ def test_order_depends_on_content_alone(tmp_path):
 def test_index_is_used_without_reading_the_episodes(tmp_path, monkeypatch):
     fill(tmp_path / "a", some())
     before = packed.open_task(tmp_path / "a", cache=tmp_path / "cache")
-    monkeypatch.setattr(replay, "load_episode", None)
+    monkeypatch.setattr(store, "load_episode", None)
     after = packed.open_task(tmp_path / "a", cache=tmp_path / "cache")
     pairs = zip(contents(before), contents(after), strict=True)
     assert all(same(a, b) for a, b in pairs)
@@ -97,7 +97,7 @@ def test_index_is_used_without_reading_the_episodes(tmp_path, monkeypatch):
 def test_index_beside_the_episodes_is_used(tmp_path, monkeypatch):
     fill(tmp_path, some())
     packed.write_index(tmp_path)
-    monkeypatch.setattr(replay, "load_episode", None)
+    monkeypatch.setattr(store, "load_episode", None)
     assert len(packed.open_task(tmp_path)) == 5
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dreamerv2_transfer.common import replay
+from dreamerv2_transfer.common import store
 from tests import fakes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_a_dataset_of_other_shapes_is_named(tmp_path):
     for task in ("asterix", "breakout", "freeway", "seaquest"):
         folder = tmp_path / "data" / f"minatar_{task}"
         folder.mkdir(parents=True)
-        replay.save_episode(folder, fakes.episode(30, image_shape=(10, 10, 4)))
+        store.save_episode(folder, fakes.episode(30, image_shape=(10, 10, 4)))
     process = start(
         *DEBUG, "--dataset.directory", tmp_path / "data", "--logdir", tmp_path / "run"
     )

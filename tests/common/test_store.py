@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import atomic, replay
+from dreamerv2_transfer.common import atomic, store
 
 
 def episode(steps=4, **changes):
@@ -22,8 +22,8 @@ def episode(steps=4, **changes):
 
 
 def test_saved_episode_loads_again(tmp_path):
-    path = replay.save_episode(tmp_path, episode())
-    loaded = replay.load_episode(path)
+    path = store.save_episode(tmp_path, episode())
+    loaded = store.load_episode(path)
     assert sorted(loaded) == sorted(episode())
     assert loaded["reward"].tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert loaded["reward"].dtype == np.float32
@@ -33,26 +33,26 @@ def test_saved_episode_loads_again(tmp_path):
 
 
 def test_file_name_is_the_originals(tmp_path):
-    path = replay.save_episode(tmp_path, episode(steps=4), identifier="abc123")
+    path = store.save_episode(tmp_path, episode(steps=4), identifier="abc123")
     stamp, identifier, length = path.name.split("-")
     assert len(stamp) == len("20210101T120000")
     assert (identifier, length) == ("abc123", "4.npz")
-    assert replay.parse_name(path) == ("abc123", 4)
-    assert replay.eplen(episode(steps=4)) == 4
-    assert replay.save_episode(tmp_path, episode()) != path
+    assert store.parse_name(path) == ("abc123", 4)
+    assert store.eplen(episode(steps=4)) == 4
+    assert store.save_episode(tmp_path, episode()) != path
 
 
 def test_episodes_and_steps_are_counted_by_name(tmp_path):
     for steps in (4, 6, 11):
-        replay.save_episode(tmp_path, episode(steps))
+        store.save_episode(tmp_path, episode(steps))
     (tmp_path / "notes.npz").write_bytes(b"")
-    assert replay.count_episodes(tmp_path) == (3, 21)
-    assert replay.count_episodes(tmp_path / "missing") == (0, 0)
+    assert store.count_episodes(tmp_path) == (3, 21)
+    assert store.count_episodes(tmp_path / "missing") == (0, 0)
 
 
 def test_originals_log_keys_are_left_out(tmp_path):
-    path = replay.save_episode(tmp_path, episode(log_hits=np.arange(5)))
-    assert "log_hits" not in replay.load_episode(path)
+    path = store.save_episode(tmp_path, episode(log_hits=np.arange(5)))
+    assert "log_hits" not in store.load_episode(path)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_originals_log_keys_are_left_out(tmp_path):
 def test_what_is_no_episode_is_named(tmp_path, changes, fault):
     path = tmp_path / "20210101T120000-abc-4.npz"
     np.savez_compressed(path, **episode(**changes))
-    with pytest.raises(replay.EpisodeError, match=fault) as error:
-        replay.load_episode(path)
+    with pytest.raises(store.EpisodeError, match=fault) as error:
+        store.load_episode(path)
     assert str(path) in str(error.value)
 
 
 def test_damaged_bytes_are_named(tmp_path):
-    path = replay.save_episode(tmp_path, episode(300))
+    path = store.save_episode(tmp_path, episode(300))
     content = path.read_bytes()
     middle = len(content) // 3
     for damaged in (
@@ -89,8 +89,8 @@ def test_damaged_bytes_are_named(tmp_path):
         content[:middle] + bytes(40) + content[middle + 40 :],
     ):
         path.write_bytes(damaged)
-        with pytest.raises(replay.EpisodeError, match=path.name):
-            replay.load_episode(path)
+        with pytest.raises(store.EpisodeError, match=path.name):
+            store.load_episode(path)
 
 
 class Exploit:
@@ -108,8 +108,8 @@ def test_no_code_of_a_file_runs(tmp_path):
     path = tmp_path / "20210101T120000-abc-4.npz"
     image = np.array([Exploit(trace)] * 5, dtype=object)
     np.savez_compressed(path, **episode(image=image))
-    with pytest.raises(replay.EpisodeError):
-        replay.load_episode(path)
+    with pytest.raises(store.EpisodeError):
+        store.load_episode(path)
     assert not trace.exists()
 
 
@@ -119,26 +119,26 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(atomic.OutputError, match="No space left"):
-        replay.save_episode(tmp_path, episode())
+        store.save_episode(tmp_path, episode())
     assert not list(tmp_path.iterdir())
 
 
 def test_leftovers_are_removed_and_episodes_stay(tmp_path):
-    path = replay.save_episode(tmp_path, episode())
+    path = store.save_episode(tmp_path, episode())
     (tmp_path / f".{path.name}.123.tmp").write_bytes(b"half")
-    replay.remove_leftovers(tmp_path)
+    store.remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_manifest(tmp_path):
-    assert replay.read_manifest(tmp_path) is None
-    replay.write_manifest(tmp_path, {"task": "minatar_breakout", "steps": 12})
-    assert replay.read_manifest(tmp_path) == {"task": "minatar_breakout", "steps": 12}
+    assert store.read_manifest(tmp_path) is None
+    store.write_manifest(tmp_path, {"task": "minatar_breakout", "steps": 12})
+    assert store.read_manifest(tmp_path) == {"task": "minatar_breakout", "steps": 12}
     assert json.loads((tmp_path / "manifest.json").read_text())["steps"] == 12
 
 
 @pytest.mark.parametrize("content", ['{"task": ', "[1]", ""])
 def test_damaged_manifest_is_named(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(replay.DatasetError, match="manifest.json"):
-        replay.read_manifest(tmp_path)
+    with pytest.raises(store.DatasetError, match="manifest.json"):
+        store.read_manifest(tmp_path)
