@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common import dists, envs, nets, other, tfutils
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.transfer.freeze import freeze
 
 Metrics = dict[str, tf.Tensor]
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
@@ -51,6 +52,11 @@ class Agent:
         )
         self.policy = tfutils.compiled(self._policy, config)
         self.train = tfutils.compiled(self._train, config)
+        self.train_behavior = tfutils.compiled(self._train_behavior, config)
+
+    @property
+    def components(self) -> dict[str, keras.layers.Layer]:
+        return {**self.wm.components, **self.task_behavior.components}
 
     def initial(self, batch_size: int):
         """The policy's state before the first observation."""
@@ -61,7 +67,7 @@ class Agent:
         """Acts on a batch of observations.
 
         Args:
-            obs: `(B, ...)` of each key, `is_first` included.
+            obs: `(B, ...)` of the encoder's keys and `is_first`; others are ignored.
             state: What the last call returned, or `initial(B)`.
             mode: `train` or `explore` sample the actor, `eval` takes its mode.
 
@@ -96,25 +102,39 @@ class Agent:
             The states after the batch, and scalar metrics.
         """
         state, outputs, metrics = self.wm.train(data, state)
-        reward = lambda seq: self.wm.heads["reward"](seq["feat"]).mode()  # noqa: E731
-        metrics.update(
-            self.task_behavior.train(
-                self.wm, outputs["post"], data["is_terminal"], reward
-            )
-        )
+        metrics.update(self._train_on(outputs["post"], data["is_terminal"]))
         return state, metrics
 
+    def _train_behavior(self, data, state):
+        """As `_train`, but the world model stays as it is."""
+        _, state, outputs, metrics = self.wm.loss(data, state)
+        metrics.update(self._train_on(outputs["post"], data["is_terminal"]))
+        return state, metrics
 
-def make_world_model(config, obs_space, act_space) -> WorldModel:
-    """A fresh world model, its weights and noise drawn from `config.seed`.
+    def _train_on(self, start, is_terminal) -> Metrics:
+        reward = lambda seq: self.wm.heads["reward"](seq["feat"]).mode()  # noqa: E731
+        return self.task_behavior.train(self.wm, start, is_terminal, reward)
+
+
+def make_agent(config, obs_space, act_space) -> Agent:
+    """A fresh agent, its weights and noise drawn from `config.seed`.
 
     Raises:
         ConfigError: If the networks cannot be built for these spaces.
     """
+    return _seeded(Agent, config, obs_space, act_space)
+
+
+def make_world_model(config, obs_space, act_space) -> WorldModel:
+    """As `make_agent`, but without behavior."""
+    return _seeded(WorldModel, config, obs_space, act_space)
+
+
+def _seeded(kind, config, *spaces):
     keras.utils.set_random_seed(config.seed)
     rng = tf.random.Generator.from_seed(config.seed)
     try:
-        return WorldModel(config, obs_space, act_space, rng)
+        return kind(config, *spaces, rng)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -156,6 +176,7 @@ class WorldModel:
                     f"heads are {sorted(self.heads)}"
                 )
         self._build(envs.act_size(act_space["action"]))
+        freeze(self.components, config.freeze)
         self.model_opt = tfutils.Optimizer(
             "model", self.trainable_variables, **config.model_opt
         )
@@ -180,7 +201,12 @@ class WorldModel:
         return [v for c in self.components.values() for v in c.trainable_variables]
 
     def train(self, data, state):
-        """One update. Returns the last states, the outputs of `loss` and metrics."""
+        """One update. Returns the last states, the outputs of `loss` and metrics.
+
+        Where all weights are frozen, these are of the forward pass alone.
+        """
+        if not self.trainable_variables:
+            return self.loss(data, state)[1:]
         with tf.GradientTape() as tape:
             model_loss, state, outputs, metrics = self.loss(data, state)
         metrics.update(self.model_opt(tape, model_loss))
@@ -336,10 +362,12 @@ class WorldModel:
                 obs[key] = tf.cast(value, dtype) / 255.0 - 0.5
             elif value.dtype == tf.int32 or key in self.encoder.cnn_keys:
                 obs[key] = tf.cast(value, dtype)
-        squash = {"identity": tf.identity, "sign": tf.sign, "tanh": tf.tanh}
-        obs["reward"] = squash[self.config.clip_rewards](obs["reward"])
-        alive = 1.0 - tf.cast(obs["is_terminal"], tf.float32)
-        obs["discount"] = alive * self.config.discount
+        if "reward" in obs:  # The policy does without.
+            squash = {"identity": tf.identity, "sign": tf.sign, "tanh": tf.tanh}
+            obs["reward"] = squash[self.config.clip_rewards](obs["reward"])
+        if "is_terminal" in obs:
+            alive = 1.0 - tf.cast(obs["is_terminal"], tf.float32)
+            obs["discount"] = alive * self.config.discount
         return obs
 
     def video_pred(self, data, key: str, context: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -432,6 +460,10 @@ class ActorCritic:
         if self.config.slow_target:
             parts["target_critic"] = self.target_critic
         return parts
+
+    @property
+    def variables(self) -> list:
+        return [v for c in self.components.values() for v in c.variables]
 
     def train(self, world_model: WorldModel, start, is_terminal, reward_fn) -> Metrics:
         """One update of actor and critic on dreams from the given states.

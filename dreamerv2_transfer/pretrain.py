@@ -7,7 +7,6 @@ metrics are those of a run that was never killed.
 
 from __future__ import annotations
 
-import math
 import pathlib
 from collections.abc import Callable
 
@@ -16,17 +15,16 @@ import tensorflow as tf
 
 from dreamerv2_transfer.agent import WorldModel
 from dreamerv2_transfer.common import (
-    atomic,
+    dreams,
     envs,
     flops,
     interrupt,
     offline,
     tfutils,
-    video,
+    updates,
 )
 from dreamerv2_transfer.common.averages import Averages
 from dreamerv2_transfer.common.counter import Counter
-from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.transfer import checkpoint
@@ -34,10 +32,6 @@ from dreamerv2_transfer.transfer import checkpoint
 EFFICIENCY = 0.4  # Share of the matrix-product peak that an update reaches on a CPU.
 LONG_HOURS = 2
 EVAL_SEED = 0  # The noise of every evaluation, so that two differ by the model alone.
-
-
-class TrainingError(UserError):
-    """A loss that is not a number."""
 
 
 def pretrain(
@@ -62,7 +56,7 @@ def pretrain(
         Whether all updates are done.
 
     Raises:
-        TrainingError: A loss is not finite. The last checkpoint stays as it is.
+        updates.TrainingError: A loss is not finite. The last checkpoint stays as it is.
     """
     trainer = Trainer(
         config, logdir, make_dataset(), make_world_model(), make_logger, planes
@@ -119,7 +113,7 @@ class Trainer:
         self._carry = {k: tf.Variable(v) for k, v in self._state.items()}
         self._update = tfutils.compiled(self._update_fn, config)
         self._losses = tfutils.compiled(self._losses_fn, config)
-        self._predict = tfutils.compiled(self._predict_fn, config)
+        self._dreams = dreams.Dreams(world_model, config, self.logger, logdir)
         self._checkpoint = checkpoint.Checkpoint(
             self.logdir / "checkpoints",
             self._variables(),
@@ -162,7 +156,7 @@ class Trainer:
         for key, variable in self._carry.items():
             variable.assign(self._state[key])
         self._checkpoint.save(int(self.step))
-        path = self.logdir / "world_model.weights.h5"
+        path = self.logdir / checkpoint.WORLD_MODEL
         checkpoint.save_weights(path, self.wm.components)
 
     def batches(self) -> offline.Prefetch:
@@ -195,13 +189,18 @@ class Trainer:
             self.save()
 
     def _due(self, every: float) -> bool:
-        return bool(every) and int(self.step) % int(every) == 0
+        return updates.is_due(self.step, every)
 
     def update(self, batch: dict[str, np.ndarray]) -> None:
         """One update of the world model."""
-        self._state, metrics, by_task = self._update(_tensors(batch), self._state)
-        metrics, by_task = _numbers(metrics), _numbers(by_task)
-        self._check_finite(metrics, batch)
+        self._state, metrics, by_task = self._update(
+            updates.tensors(batch), self._state
+        )
+        metrics, by_task = updates.numbers(metrics), updates.numbers(by_task)
+        games = sorted({self.dataset.tasks[i] for i in batch["task"]})
+        updates.check_finite(
+            metrics, batch, self.logdir, self.step, source=", ".join(games)
+        )
         self.step.increment()
         self.averages.add(metrics)
         rows = np.bincount(batch["task"], minlength=len(self.dataset.tasks))
@@ -213,21 +212,6 @@ class Trainer:
         state, outputs, metrics = self.wm.train(batch, state)
         tasks = len(self.dataset.tasks)
         return state, metrics, self.wm.loss_by_task(outputs, batch["task"], tasks)
-
-    def _check_finite(self, metrics: dict, batch: dict[str, np.ndarray]) -> None:
-        # In float16 an overflow of the gradients is a normal event: they are skipped.
-        faults = [k for k, v in metrics.items() if k.endswith("_loss") and _bad(v)]
-        if not faults:
-            return
-        path = self.logdir / f"bad_batch_{int(self.step)}.npz"
-        with atomic.atomic_write(path) as file:
-            np.savez_compressed(file, **batch)
-        tasks = sorted({self.dataset.tasks[i] for i in batch["task"]})
-        raise TrainingError(
-            f"Not a number in update {int(self.step) + 1}: {', '.join(faults)}. Its "
-            f"batch ({', '.join(tasks)}) is kept in {path}, and the last checkpoint is "
-            "from before. Lower model_opt.lr or use --precision 32."
-        )
 
     def evaluate(self) -> None:
         """Logs losses on held-out episodes and open-loop videos, game by game."""
@@ -246,8 +230,8 @@ class Trainer:
         averages = Averages()
         state = self.wm.rssm.initial(self.config.dataset.batch)
         for batch in self.dataset.eval_batches(task, self.config.eval_batches):
-            state, metrics = self._losses(_tensors(batch), state)
-            averages.add(_numbers(metrics))
+            state, metrics = self._losses(updates.tensors(batch), state)
+            averages.add(updates.numbers(metrics))
         return averages.result()
 
     def _losses_fn(self, batch, state):
@@ -257,36 +241,5 @@ class Trainer:
     def _log_videos(self, task: str) -> None:
         options = self.config.video
         batch = self.dataset.video_batch(task, options.rows, options.length)
-        if batch is None:
-            return
-        for key, (truth, model) in self._predict(_tensors(batch)).items():
-            frames = video.open_loop(
-                truth.numpy(), model.numpy(), options.context, **self._look(task, truth)
-            )
-            self.logger.video(f"openl_{key}/{task}", frames)
-            path = self.logdir / "videos" / f"openl_{key}_{task}.gif"
-            video.save_gif(path, frames, options.fps)
-
-    def _predict_fn(self, batch):
-        keys = self.wm.heads["decoder"].cnn_keys
-        context = self.config.video.context
-        return {key: self.wm.video_pred(batch, key, context) for key in keys}
-
-    def _look(self, task: str, truth: tf.Tensor) -> dict[str, int]:
-        """Size and colours of a game's cells; other images have sizes of their own."""
-        planes = self.planes(task)
-        if planes is None:
-            return {}
-        return {"scale": self.config.video.scale, "colors": planes}
-
-
-def _tensors(batch: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    return {k: tf.convert_to_tensor(v) for k, v in batch.items()}
-
-
-def _numbers(metrics: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    return {k: v.numpy() for k, v in sorted(metrics.items())}
-
-
-def _bad(value: np.ndarray) -> bool:
-    return not math.isfinite(value)
+        if batch is not None:
+            self._dreams.log(batch, task, self.planes(task), "openl")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import pretrain
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import logger, offline, packed, store
+from dreamerv2_transfer.common import logger, offline, packed, store, updates
 from tests import fakes
 
 TASKS = ("game_a", "game_b")
@@ -151,9 +151,7 @@ def test_a_loss_that_is_no_number_is_named(tmp_path, episodes):
 
         dataset.next = next_batch
 
-    with pytest.raises(
-        pretrain.TrainingError, match="update 3: .*reward_loss"
-    ) as error:
+    with pytest.raises(updates.TrainingError, match="update 3: .*reward_loss") as error:
         run(tmp_path, episodes, config, spoil_third)
     assert "image_loss" not in str(error.value)
     kept = tmp_path / "bad_batch_2.npz"

@@ -25,7 +25,10 @@ CHOICES = {
     "clip_rewards": ("identity", "sign", "tanh"),
     "actor_grad": ("auto", "dynamics", "reinforce", "both"),
     "decoder.cnn_dist": ("mse", "binary"),
+    "envs_parallel": ("none", "thread", "process"),
 }
+# Other spellings of keys, short or as a group of their own.
+ALIASES = {"init": "init.path", "envs.restart": "envs_restart"}
 # What a stage sets at the top level, from its own section `stages.<stage>`.
 STAGE_KEYS = ("steps", "log_every", "eval_every", "checkpoint_every")
 UNSET_LOGDIR = "/dev/null"
@@ -77,6 +80,8 @@ class Config(dict):
         Raises:
           ConfigError: No key is named; the message has the nearest one.
         """
+        if name in ALIASES and ALIASES[name] in self._flat:
+            return [ALIASES[name]]
         if not self.IS_PATTERN.match(name):
             keys = [name] if name in self._flat else []
         else:

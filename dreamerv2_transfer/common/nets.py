@@ -87,6 +87,18 @@ class EnsembleRSSM(keras.layers.Layer):
     def feat_size(self) -> int:
         return self.stoch_size + self._deter
 
+    @property
+    def parts(self) -> dict[str, list[keras.layers.Layer]]:
+        """The sublayers that can be frozen on their own, with their norms."""
+        return {
+            "img_in": [self.img_in, self.img_in_norm],
+            "cell": [self.cell],
+            "img_out": [*self.img_out, *self.img_out_norm],
+            "img_dist": self.img_dist,
+            "obs_out": [self.obs_out, self.obs_out_norm],
+            "obs_dist": [self.obs_dist],
+        }
+
     def build(self, embed_size: int, action_size: int) -> None:
         hidden = self.img_in.units
         self.img_in.build((None, self.stoch_size + action_size))

@@ -12,7 +12,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -21,6 +21,16 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common import atomic
 from dreamerv2_transfer.common.errors import UserError
+
+WORLD_MODEL = "world_model.weights.h5"
+ACTOR_CRITIC = "actor_critic.weights.h5"
+COMPONENTS = ("encoder", "rssm", "decoder", "reward", "discount", "actor", "critic")
+# What a difference in these shapes most likely means.
+HINTS = {
+    "encoder/conv0/kernel": "its image has another number of channels",
+    "rssm/img_in/kernel": "the game has another number of actions, or the latents "
+    "are of another size",
+}
 
 
 class CheckpointError(UserError):
@@ -172,21 +182,93 @@ def save_weights(path: str | os.PathLike, components: Mapping[str, Any]) -> None
                 weights[variable.path] = np.asarray(variable.value)
 
 
-def load_weights(path: str | os.PathLike, components: Mapping[str, Any]) -> None:
+def load_weights(
+    path: str | os.PathLike,
+    components: Mapping[str, Any],
+    names: Sequence[str] | None = None,
+) -> list[str]:
     """Fills the variables of named components from a file of weights.
 
-    Other components in the file are left alone.
+    Other components in the file are left alone. A name that neither the file nor the
+    model knows is passed over, such as `discount` where no discount is predicted.
+
+    Args:
+        path: `world_model.weights.h5`, for example.
+        components: Keras layers by name.
+        names: Which of them to load; all by default.
+
+    Returns:
+        The names of what was loaded.
 
     Raises:
         CheckpointError: If the file cannot be read, or a component has arrays that are
             missing in the file, too many there, or of another shape.
     """
     arrays = _read_weights(path)
-    for name, layer in components.items():
-        _check_component(path, name, layer, arrays)
-    for layer in components.values():
-        for variable in layer.variables:
+    there = {key.split("/")[0] for key in arrays}
+    names = components if names is None else names
+    names = [name for name in names if name in there or name in components]
+    for name in names:
+        _check_component(path, name, components.get(name), arrays)
+    for name in names:
+        for variable in components[name].variables:
             variable.assign(arrays[variable.path])
+    return names
+
+
+def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Path:
+    """The file of weights that `--init` means: the file itself, or one in a logdir.
+
+    Raises:
+        CheckpointError: If there is no such file.
+    """
+    path = pathlib.Path(path).expanduser()
+    found = path / name if path.is_dir() else path
+    if not found.is_file():
+        raise CheckpointError(
+            f"There are no weights to start from. Received: {path}. Name the logdir of "
+            f"a run that has a {name}, or such a file."
+        )
+    return found
+
+
+def initialize(
+    path: str | os.PathLike, components: Mapping[str, Any], names: Sequence[str]
+) -> str:
+    """Fills the named components of a fresh agent from another run's weights.
+
+    Args:
+        path: A logdir or its `world_model.weights.h5`. `actor` and `critic` are taken
+            from the `actor_critic.weights.h5` beside it.
+        components: All components of the agent by name.
+        names: What to load; the target critic goes with the critic.
+
+    Returns:
+        A sentence that says what was loaded and what was left fresh.
+
+    Raises:
+        CheckpointError: If a file is missing or a component does not fit.
+    """
+    known = {*components, *COMPONENTS}
+    if unknown := [name for name in names if name not in known]:
+        raise CheckpointError(
+            f"init.components names what does not exist. Received: {unknown[0]!r}. "
+            f"Known: {', '.join(sorted(known))}."
+        )
+    path = find_weights(path)
+    model = [name for name in names if name not in ("actor", "critic")]
+    behavior = [name for name in names if name in ("actor", "critic")]
+    if "critic" in behavior:
+        behavior.append("target_critic")
+    loaded = load_weights(path, components, model)
+    if behavior:
+        file = find_weights(path.parent, ACTOR_CRITIC)
+        loaded += load_weights(file, components, behavior)
+    fresh = [name for name in components if name not in loaded]
+    return (
+        f"Loaded {', '.join(loaded) or 'nothing'} from {path}; "
+        f"left fresh: {', '.join(fresh) or 'nothing'}."
+    )
 
 
 def _read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -207,7 +289,7 @@ def _read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def _check_component(path, name: str, layer, arrays: Mapping[str, np.ndarray]) -> None:
-    wanted = {v.path: tuple(v.shape) for v in layer.variables}
+    wanted = {v.path: tuple(v.shape) for v in layer.variables} if layer else {}
     found = {k: v.shape for k, v in arrays.items() if k.split("/")[0] == name}
     faults = [
         f"{key} has shape {found.get(key, 'none')} in the file and "
@@ -215,12 +297,20 @@ def _check_component(path, name: str, layer, arrays: Mapping[str, np.ndarray]) -
         for key in sorted(wanted.keys() | found.keys())
         if wanted.get(key) != found.get(key)
     ]
-    if faults:
-        raise CheckpointError(
-            f"The {name} in {path} does not fit the model: {'; '.join(faults[:5])}"
-            + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
-            + ". Use the configuration that it was trained with (its config.yaml)."
-        )
+    if not faults:
+        return
+    hints = [
+        hint
+        for key, hint in HINTS.items()
+        if key in wanted and key in found and wanted[key] != found[key]
+    ]
+    raise CheckpointError(
+        f"The {name} in {path} does not fit the model: {'; '.join(faults[:5])}"
+        + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
+        + (f" ({'; '.join(hints)})" if hints else "")
+        + ". Use the configuration that it was trained with (its config.yaml)"
+        f", or leave {name} out of init.components."
+    )
 
 
 def _first_line(error: Exception) -> str:
