@@ -63,7 +63,8 @@ class OneHotDist:
 
     def sample(self, seed: tf.Tensor | None) -> tf.Tensor:
         hard = self.mode() if seed is None else self._draw(seed)
-        return hard + self._probs - tf.stop_gradient(self._probs)
+        # The difference first: it is exactly zero, and so the value exactly one-hot.
+        return hard + (self._probs - tf.stop_gradient(self._probs))
 
     def _draw(self, seed: tf.Tensor) -> tf.Tensor:
         """Inverts the cumulative distribution at one uniform number a categorical.

@@ -1,8 +1,10 @@
+import json
+
 import gymnasium
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import driver, envs
+from dreamerv2_transfer.common import driver, envs, errors
 
 
 def onehot(obs, state):
@@ -104,9 +106,27 @@ def test_episodes_are_not_changed_afterwards():
     assert np.array_equal(first["image"], more["image"])
 
 
-def test_invalid_actions_are_refused():
+@pytest.mark.parametrize(
+    "action", [[1, 1, 0, 0, 0, 0], [0, 0.5, 0, 0, 0, 0], [0] * 6, [1, -1, 0, 0, 0, 0]]
+)
+def test_invalid_actions_are_refused(action):
     with pytest.raises(ValueError, match="one-hot"):
-        drive(policy=lambda obs, state: ({"action": np.ones((2, 6))}, state), steps=1)
+        drive(policy=lambda obs, state: ({"action": [action] * 2}, state), steps=1)
+
+
+def test_policy_sees_the_reward_of_those_that_go_on_at_a_reset():
+    seen = []
+
+    def policy(obs, state):
+        seen.append((obs["reward"].tolist(), obs["is_first"].tolist()))
+        return onehot(obs, state)
+
+    actions = gymnasium.spaces.Discrete(6)
+    made = [lambda: envs.Dummy(actions, 3), lambda: envs.Dummy(actions, 10)]
+    mode = gymnasium.vector.AutoresetMode.DISABLED
+    env = gymnasium.vector.SyncVectorEnv(made, autoreset_mode=mode)
+    driver.Driver(env)(policy, steps=8)
+    assert seen[2:] == [([2, 2], [False, False]), ([0, 3], [True, False])]
 
 
 def test_continuous_actions_pass_through():
@@ -123,3 +143,181 @@ def test_environments_that_reset_by_themselves_are_refused():
     env = gymnasium.vector.SyncVectorEnv([lambda: envs.make_env("dummy_discrete")])
     with pytest.raises(ValueError, match="autoreset_mode"):
         driver.Driver(env)
+
+
+def random_actions(number, skip=0):
+    """A policy of random actions that goes on after the first so many calls."""
+    rng = np.random.default_rng(0)
+    actions = np.eye(6, dtype=np.float32)[rng.integers(6, size=(3000, number))]
+
+    def policy(obs, state):
+        position = skip if state is None else state
+        return {"action": actions[position]}, position + 1
+
+    return policy
+
+
+def seeded(task, number, begun=0, make=envs.make_vector_env):
+    """A driver with a seed for each episode, and all that its callbacks get."""
+    calls = []
+    seeds = iter(range(begun, 10_000))
+    drive = driver.Driver(make(task, number), seeds=lambda worker: next(seeds))
+    for name in ("reset", "step", "restore"):
+        add = getattr(drive, f"on_{name}")
+        add(lambda tran, worker, name=name: calls.append((name, worker, tran)))
+    drive.on_episode(lambda ep, worker: calls.append(("episode", worker, ep)))
+    drive.on_drop(lambda worker: calls.append(("drop", worker, {})))
+    return drive, calls
+
+
+def assert_same_calls(one, other):
+    assert [call[:2] for call in one] == [call[:2] for call in other]
+    for (*_, left), (*_, right) in zip(one, other, strict=True):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert np.array_equal(left[key], right[key]), key
+            assert left[key].dtype == right[key].dtype
+
+
+def named(calls, *names):
+    return [call for call in calls if call[0] in names]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize(
+    ("task", "before"),
+    [
+        ("dummy_discrete", 14),
+        ("dummy_discrete", 20),
+        ("minatar_seaquest", 200),
+        ("minatar_space_invaders", 333),
+    ],
+)
+def test_goes_on_in_fresh_environments(task, before, number):
+    drive, calls = seeded(task, number)
+    drive(random_actions(number), steps=before * number)
+    state = json.loads(json.dumps(drive.state()))
+    begun = len(named(calls, "reset"))
+    made = len(calls)
+    drive(random_actions(number), steps=200 * number)
+
+    again, repeated = seeded(task, number, begun)
+    again.load_state(state)
+    restored = named(repeated, "restore")
+    assert len(restored) == len(repeated)
+    again(random_actions(number, skip=before), steps=200 * number)
+    assert_same_calls(calls[made:], repeated[len(restored) :])
+    for worker in range(number):
+        of_worker = [x for x in calls[:made] if x[1] == worker]
+        since = [i for i, call in enumerate(of_worker) if call[0] == "reset"][-1]
+        ended = of_worker[-1][0] == "episode"
+        expected = [] if ended else [x[2] for x in of_worker[since:]]
+        actual = [x[2] for x in restored if x[1] == worker]
+        assert len(actual) == len(expected)
+        for left, right in zip(expected, actual, strict=True):
+            assert all(np.array_equal(left[key], right[key]) for key in left)
+
+
+def test_environments_of_different_ages_go_on():
+    drive, calls = seeded("minatar_breakout", 3)
+    policy = random_actions(3)
+    while len({len(x["actions"]) for x in drive.state()["episodes"] if x}) < 3:
+        drive(policy, steps=3)
+    state, position = drive.state(), drive.policy_state
+    begun, made = len(named(calls, "reset")), len(calls)
+    drive(policy, steps=300)
+    again, repeated = seeded("minatar_breakout", 3, begun)
+    again.load_state(state)
+    again.policy_state = position
+    restored = len(repeated)
+    again(policy, steps=300)
+    assert_same_calls(calls[made:], repeated[restored:])
+
+
+def test_continuous_actions_are_repeated():
+    def policy(obs, state):
+        state = state or 0
+        return {"action": np.full((2, 6), state / 30, np.float32)}, state + 1
+
+    drive, calls = seeded("dummy_continuous", 2)
+    drive(policy, steps=8)
+    again, repeated = seeded("dummy_continuous", 2, begun=2)
+    again.load_state(json.loads(json.dumps(drive.state())))
+    before = sorted(named(calls, "reset", "step"), key=lambda call: call[1])
+    for (*_, left), (*_, right) in zip(before, repeated, strict=True):
+        assert np.array_equal(left["action"], right["action"])
+    assert again.state() == drive.state()
+
+
+def test_state_tells_seed_and_actions_and_who_waits():
+    drive, _ = seeded("dummy_discrete", 2)
+    assert drive.state() == {"episodes": [None, None]}
+    drive(onehot, steps=6)
+    first, second = drive.state()["episodes"]
+    assert (first["seed"], first["actions"]) == (0, [0, 1, 2])
+    assert (second["seed"], second["actions"]) == (1, [0, 1, 2])
+    drive(onehot, steps=14)
+    assert drive.state() == {"episodes": [None, None]}
+
+
+def test_a_state_can_be_taken_again_and_again():
+    drive, _ = seeded("minatar_seaquest", 2)
+    other, _ = seeded("minatar_seaquest", 2)
+    for _ in range(5):
+        drive(random_actions(2), steps=20)
+        drive.state()
+    other(random_actions(2), steps=20)
+    for _ in range(4):
+        other(random_actions(2), steps=20)
+    assert drive.state() == other.state()
+
+
+def test_an_episode_without_a_seed_is_dropped(capsys):
+    drive = driver.Driver(envs.make_vector_env("dummy_discrete", 1))
+    drive(onehot, steps=4)
+    again, calls = seeded("dummy_discrete", 1)
+    again.load_state(json.loads(json.dumps(drive.state())))
+    assert [call[:2] for call in calls] == [("drop", 0)]
+    assert "environment 0" in capsys.readouterr().out
+    again(onehot, steps=1)
+    assert [call[:2] for call in calls[1:]] == [("reset", 0), ("step", 0)]
+
+
+class Unseeded(envs.Dummy):
+    """Ends after as many steps as the test wants, whatever the seed is."""
+
+    lengths = iter(())
+
+    def reset(self, **kwargs):
+        self._length = next(self.lengths, 10)
+        return super().reset(**kwargs)
+
+
+@pytest.mark.parametrize("length", [2, 4, 5])
+def test_an_environment_that_is_not_deterministic_is_dropped(capsys, length):
+    def make(task, number):
+        actions = gymnasium.spaces.Discrete(6)
+        mode = gymnasium.vector.AutoresetMode.DISABLED
+        made = [lambda: envs.Dummy(actions), lambda: Unseeded(actions)]
+        return gymnasium.vector.SyncVectorEnv(made, autoreset_mode=mode)
+
+    drive, _ = seeded("", 2, make=make)
+    drive(onehot, steps=10)
+    again, calls = seeded("", 2, begun=2, make=make)
+    Unseeded.lengths = iter([length])
+    again.load_state(drive.state())
+    dropped = named(calls, "drop")
+    assert [call[1] for call in named(calls, "restore")] == [0] * 6
+    assert [call[1] for call in dropped] == [1]
+    assert "environment 1 cannot" in capsys.readouterr().out
+    calls.clear()
+    again(onehot, steps=2)
+    assert [call[:2] for call in calls] == [("reset", 1), ("step", 0), ("step", 1)]
+    assert calls[1][2]["reward"] == 6
+    assert calls[2][2]["reward"] == 1
+
+
+def test_another_number_of_environments_is_refused():
+    drive, _ = seeded("dummy_discrete", 2)
+    with pytest.raises(errors.UserError, match="envs=2. Received: envs=3"):
+        seeded("dummy_discrete", 3)[0].load_state(drive.state())
