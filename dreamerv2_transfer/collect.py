@@ -67,6 +67,40 @@ def collect(
         with _naming(folder):
             collection = Collection(folder, task, seed, dict(settings or {}))
             collection.fill(steps, envs, make_vector_env)
+            packed.write_index(folder)
+
+
+def prefill(
+    directory: str | os.PathLike,
+    task: str,
+    *,
+    steps: int,
+    envs: int,
+    seed: int,
+    make_vector_env: Callable[..., VectorEnv],
+    settings: Mapping[str, Any],
+) -> None:
+    """Completes a replay's folder to so many steps by random play.
+
+    Args:
+        directory: the folder of one task; episodes of any origin there count.
+        task: what to play.
+        steps: of all episodes in the folder; the last one may exceed them.
+        envs: number of environments that are stepped together.
+        seed: of everything.
+        make_vector_env: called as `make_vector_env(task, envs, **settings)`.
+        settings: of the environments; told in the manifest.
+
+    Raises:
+        DatasetError: as `collect`.
+    """
+    folder = pathlib.Path(directory).expanduser()
+    if store.count_episodes(folder)[1] >= steps:
+        return
+    with _naming(folder):
+        collection = Collection(folder, task, seed, dict(settings))
+        others = store.count_episodes(folder)[1] - collection.steps
+        collection.fill(steps - others, envs, make_vector_env)
 
 
 @contextlib.contextmanager
@@ -109,14 +143,13 @@ class Collection:
     def fill(
         self, steps: int, number: int, make_vector_env: Callable[..., VectorEnv]
     ) -> None:
-        """Plays until the first episodes have so many steps, then packs them."""
+        """Plays until the first episodes have so many steps."""
         if self.steps < steps:
             print(f"Collecting {self._task}: {self.steps} of {steps} steps are there.")
             with contextlib.closing(
                 make_vector_env(self._task, number, **self._settings)
             ) as env:
                 self._play(env, steps)
-        packed.write_index(self._folder)
         print(
             f"Collected {self._task}: {self.episodes} episodes, {self.steps} steps "
             f"in {self._folder}.",

@@ -6,6 +6,7 @@ all keys. The same command goes on with a run that was stopped.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -83,7 +84,58 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
     return offline.make_dataset(settings, episodes)
 
 
-STAGES = {"pretrain": pretrain}
+def online(settings: config.Config, path: pathlib.Path) -> int:
+    check_init(settings)
+    make_envs = functools.partial(
+        envs.make_vector_env, settings.task, **envs.run_options(settings)
+    )
+    with contextlib.closing(make_envs(1)) as env:  # Fails before TensorFlow is there.
+        spaces = envs.obs_space(env), envs.act_space(env)
+
+    from dreamerv2_transfer import agent, collect, finetune
+    from dreamerv2_transfer.common import logger, replay, tfutils
+
+    print(tfutils.setup(settings), flush=True)
+    episodes = path / "train_episodes"
+    collect.prefill(
+        episodes,
+        settings.task,
+        steps=int(settings.prefill),
+        envs=settings.envs,
+        seed=settings.seed,
+        make_vector_env=lambda task, number, **_: make_envs(number),
+        settings=envs.options(settings),
+    )
+    done = finetune.finetune(
+        settings,
+        path,
+        make_envs=make_envs,
+        make_replay=functools.partial(
+            replay.Replay, episodes, **settings.replay, seed=settings.seed
+        ),
+        make_agent=functools.partial(agent.make_agent, settings, *spaces),
+        make_logger=functools.partial(logger.make_logger, path),
+        planes=envs.native_planes(settings.task),
+    )
+    return 0 if done else cli.INTERRUPTED
+
+
+def check_init(settings: config.Config) -> None:
+    """Where the world model comes from is a matter of the stage."""
+    if settings.stage == "finetune" and not settings.init.path:
+        raise config.ConfigError(
+            "Fine-tuning starts from a world model: --init LOGDIR, the logdir of "
+            "`python launch/train.py --configs minatar pretrain`, or its "
+            "world_model.weights.h5. Without one, train by --configs minatar scratch."
+        )
+    if settings.stage == "scratch" and settings.init.path:
+        raise config.ConfigError(
+            "Training from scratch takes no world model. Received: "
+            f"--init {settings.init.path}. Use the block finetune in place of scratch."
+        )
+
+
+STAGES = {"pretrain": pretrain, "finetune": online, "scratch": online}
 
 if __name__ == "__main__":
     sys.exit(cli.run(main))

@@ -154,6 +154,24 @@ def open_loop(
     )
 
 
+def episode(images: np.ndarray, scale: int, planes: int | None) -> np.ndarray:
+    """Draws what an agent saw.
+
+    Args:
+        images: (T, H, W, C) of an episode: MinAtar planes, grey or RGB images.
+        scale: Pixels per cell of MinAtar planes.
+        planes: How many planes are no padding; None if they are no planes.
+
+    Returns:
+        uint8 RGB of shape (T, H', W', 3).
+    """
+    if planes is not None:
+        return planes_to_rgb(images, scale, planes)
+    if images.shape[-1] in (1, 3):
+        return upscale(gray_to_rgb(images), max(1, PANEL // images.shape[1]))
+    return planes_to_rgb(images, max(1, PANEL // images.shape[1]))
+
+
 def encode_gif(frames: np.ndarray, fps: float) -> bytes:
     """Encodes an endless animation; the first frame is held for a second.
 

@@ -1,0 +1,383 @@
+"""Trains an agent online, on one game: from scratch, or from a given world model.
+
+The procedure of DreamerV2: random episodes first, then environment steps and updates in
+the ratio `train_every`, the updates on batches from the replay. What `finetune` adds to
+`scratch` is where the weights come from and which of them are frozen.
+
+A killed run goes on from its last checkpoint. With environments that depend on seed and
+actions alone, and on a CPU, its metrics are those of a run that was never killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from gymnasium.vector import VectorEnv
+
+from dreamerv2_transfer import evaluate as evaluation
+from dreamerv2_transfer.agent import Agent
+from dreamerv2_transfer.common import dreams, interrupt, tfutils, updates, video
+from dreamerv2_transfer.common.averages import Averages
+from dreamerv2_transfer.common.counter import Counter
+from dreamerv2_transfer.common.driver import Driver, Policy
+from dreamerv2_transfer.common.envs import EnvError
+from dreamerv2_transfer.common.logger import Logger
+from dreamerv2_transfer.common.progress import Progress
+from dreamerv2_transfer.common.replay import Replay
+from dreamerv2_transfer.common.store import Episode, eplen
+from dreamerv2_transfer.common.when import Every, Until
+from dreamerv2_transfer.transfer import checkpoint
+
+EVAL_SEED = 0  # Of every evaluation, so that two differ by the agent alone.
+
+
+def finetune(
+    config,
+    logdir: pathlib.Path,
+    make_envs: Callable[[int], VectorEnv],
+    make_replay: Callable[[], Replay],
+    make_agent: Callable[[], Agent],
+    make_logger: Callable[[Counter], Logger],
+    planes: int | None = None,
+    evaluates: bool = True,
+) -> bool:
+    """Trains until `config.steps` updates are done or the process is asked to stop.
+
+    Args:
+        config: The resolved configuration. With `init.path`, a fresh run starts from
+            these weights.
+        logdir: The run's folder.
+        make_envs: Makes so many environments that are stepped together.
+        make_replay: Opens the replay; the random episodes are in it.
+        make_agent: Makes a fresh agent.
+        make_logger: Makes the logger, given the counter of updates.
+        planes: How many planes the game's image really has, for its colours in videos.
+        evaluates: Whether to play evaluation episodes, in environments of their own.
+
+    Returns:
+        Whether all updates are done.
+
+    Raises:
+        CheckpointError: The weights to start from do not fit.
+        EnvError: An environment failed; what was learned until then is saved.
+        TrainingError: A loss is not finite. The last checkpoint stays as it is.
+    """
+    with contextlib.ExitStack() as stack:
+        stopped = stack.enter_context(interrupt.caught())
+        train_envs = stack.enter_context(contextlib.closing(make_envs(config.envs)))
+        eval_envs = None
+        if evaluates:
+            number = min(config.eval_eps, config.eval_envs)
+            eval_envs = stack.enter_context(contextlib.closing(make_envs(number)))
+        trainer = Trainer(
+            config,
+            pathlib.Path(logdir),
+            train_envs,
+            eval_envs,
+            make_replay(),
+            make_agent(),
+            make_logger,
+            planes,
+        )
+        resumed = trainer.restore()
+        if resumed is None:
+            trainer.begin()
+        else:
+            print(f"resumed from step {resumed}", flush=True)
+        if trainer.updates >= config.steps:
+            print(f"All {int(config.steps)} updates are done; nothing is left to do.")
+            return True
+        return trainer.run(stopped)
+
+
+def acting(agent: Agent, mode: str | Callable[[], str]) -> Policy:
+    """The agent as a `Driver` takes it.
+
+    Args:
+        agent: Acts.
+        mode: `train`, `explore` or `eval`, or what returns it.
+    """
+    encoder = agent.wm.encoder
+    keys = (*encoder.cnn_keys, *encoder.mlp_keys, "is_first")
+
+    def policy(obs, state):
+        now = mode if isinstance(mode, str) else mode()
+        state = agent.initial(len(obs["is_first"])) if state is None else state
+        outputs, state = agent.policy({k: obs[k] for k in keys}, state, now)
+        return {"action": outputs["action"].numpy()}, state
+
+    return policy
+
+
+class Seeds:
+    """The seed of each episode, from the run's seed and the episode's number."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+        self._next = 0
+
+    def __call__(self, worker: int) -> int:
+        sequence = np.random.SeedSequence([self._next, self._seed, *b"train"])
+        self._next += 1
+        return int(sequence.generate_state(1)[0])
+
+    def state(self) -> dict:
+        return {"next": self._next}
+
+    def load_state(self, state: dict) -> None:
+        self._next = state["next"]
+
+
+class Trainer:
+    """The parts of an online run, and what it does between two checkpoints."""
+
+    def __init__(
+        self,
+        config,
+        logdir: pathlib.Path,
+        train_envs: VectorEnv,
+        eval_envs: VectorEnv | None,
+        replay: Replay,
+        agent: Agent,
+        make_logger: Callable[[Counter], Logger],
+        planes: int | None,
+    ):
+        self.config = config
+        self.logdir = logdir
+        self.agent = agent
+        self.replay = replay
+        self.updates = Counter()
+        self.logger = make_logger(self.updates)
+        self._steps = Counter(replay.stats["total_steps"])  # Of the environments.
+        self._averages = Averages()
+        self._should_train = Every(config.train_every)
+        self._should_explore = Until(config.expl_until // config.action_repeat)
+        self._seeds = Seeds(config.seed)
+        self._driver = self._make_driver(train_envs)
+        self._eval_envs = eval_envs
+        self._policy = acting(agent, self._mode)
+        self._eval_policy = acting(agent, "eval")
+        self._planes = planes
+        self._dreams = dreams.Dreams(agent.wm, config, self.logger, logdir)
+        self._batch: dict[str, np.ndarray] = {}
+        self._carry = _variables(agent.wm.rssm.initial(config.dataset.batch))
+        self._acting = _variables(agent.initial(train_envs.num_envs))
+        self._state = agent.wm.rssm.initial(config.dataset.batch)
+        self._save_due = False
+        self._checkpoint = checkpoint.Checkpoint(
+            logdir / "checkpoints",
+            self._named_variables(),
+            self._python_state,
+            self._load_python_state,
+            config.checkpoints_kept,
+        )
+
+    def _make_driver(self, envs: VectorEnv) -> Driver:
+        driver = Driver(envs, seeds=self._seeds)
+        driver.on_reset(self.replay.add_step)
+        driver.on_step(self.replay.add_step)
+        driver.on_step(lambda transition, worker: self._steps.increment())
+        driver.on_episode(self._on_episode)
+        driver.on_restore(self.replay.restore_step)
+        driver.on_drop(self.replay.drop_ongoing)
+        return driver
+
+    def _mode(self) -> str:
+        return "explore" if self._should_explore(self._steps) else "train"
+
+    def _on_episode(self, episode: Episode, worker: int) -> None:
+        score = float(episode["reward"].sum(dtype=np.float64))
+        self._averages.add({"train_return": score, "train_length": eplen(episode)})
+
+    # State.
+
+    def _named_variables(self) -> dict[str, tf.Variable]:
+        """All that a checkpoint holds, by name."""
+        agent, behavior = self.agent, self.agent.task_behavior
+        groups = {
+            "world_model": agent.wm.variables,
+            "model_opt": agent.wm.model_opt.variables,
+            "behavior": behavior.variables,
+            "actor_opt": behavior.actor_opt.variables,
+            "critic_opt": behavior.critic_opt.variables,
+        }
+        named = [checkpoint.named_variables(*group) for group in groups.items()]
+        return {
+            **{name: variable for group in named for name, variable in group.items()},
+            "target_updates": behavior.updates,
+            "reward_mag": behavior.rewnorm.mag,
+            "tfstep": agent.tfstep,
+            "rng": agent.rng.state,
+            **{f"carry/{i}": v for i, v in enumerate(tf.nest.flatten(self._carry))},
+            **{f"acting/{i}": v for i, v in enumerate(tf.nest.flatten(self._acting))},
+        }
+
+    def _stateful(self) -> dict:
+        """What keeps its own state, in the order in which it is loaded."""
+        return {
+            "updates": self.updates,
+            "steps": self._steps,
+            "averages": self._averages,
+            "should_train": self._should_train,
+            "seeds": self._seeds,
+            "replay": self.replay,
+            "driver": self._driver,
+        }
+
+    def _python_state(self) -> dict:
+        return {name: part.state() for name, part in self._stateful().items()}
+
+    def _load_python_state(self, state: dict) -> None:
+        for name, part in self._stateful().items():
+            part.load_state(state[name])
+
+    def restore(self) -> int | None:
+        """Goes back to the last checkpoint, the log too. Returns its step, if any."""
+        step = self._checkpoint.restore()
+        self.logger.rewind(-1 if step is None else step)
+        if step is not None:
+            self._state = tf.nest.map_structure(tf.identity, self._carry)
+            acting = tf.nest.map_structure(tf.identity, self._acting)
+            self._driver.policy_state = acting
+        return step
+
+    def save(self) -> None:
+        """Writes a checkpoint and the weights that travel."""
+        _assign(self._carry, self._state)
+        if self._driver.policy_state is not None:
+            _assign(self._acting, self._driver.policy_state)
+        self._checkpoint.save(int(self.updates))
+        wm, behavior = self.agent.wm, self.agent.task_behavior
+        checkpoint.save_weights(self.logdir / checkpoint.WORLD_MODEL, wm.components)
+        path = self.logdir / checkpoint.ACTOR_CRITIC
+        checkpoint.save_weights(path, behavior.components)
+        self._save_due = False
+
+    # Training.
+
+    def begin(self) -> None:
+        """What comes before the first update of a fresh run."""
+        init = self.config.init
+        if init.path:
+            components = self.agent.components
+            print(checkpoint.initialize(init.path, components, init.components))
+        if self.config.eval_at_start:
+            self.evaluate()
+        # So that a run which is killed soon goes on with these very episodes.
+        self.save()
+
+    def run(self, stopped: Callable[[], bool]) -> bool:
+        """Acts and updates until all is done (True) or `stopped` says so (False)."""
+        with self._progress() as bar, self._saved_if_an_env_fails():
+            while not self._is_done() and not stopped():
+                if self.updates >= self.config.pretrain:
+                    self._driver(self._policy, steps=1)
+                self._train(bar)
+                if self._save_due:
+                    self.save()
+        if self._is_done():
+            return True
+        self.save()
+        print(f"Stopped at update {int(self.updates)}; the same command goes on.")
+        return False
+
+    def _progress(self) -> Progress:
+        total, done = int(self.config.steps), int(self.updates)
+        return Progress(total, done, self.config.stage.capitalize(), "update")
+
+    def _is_done(self) -> bool:
+        return self.updates >= int(self.config.steps)
+
+    @contextlib.contextmanager
+    def _saved_if_an_env_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except EnvError:
+            self.save()
+            raise
+
+    def _train(self, bar: Progress) -> None:
+        """The updates that are due after the last steps of the environments."""
+        for _ in range(self._due_updates()):
+            if self._is_done():
+                return
+            self.update()
+            bar.update()
+            self._after_update()
+
+    def _due_updates(self) -> int:
+        if self.updates < self.config.pretrain:
+            return self.config.pretrain - int(self.updates)
+        trainings = itertools.takewhile(
+            lambda _: self._should_train(self._steps), itertools.count()
+        )
+        return self.config.train_steps * sum(1 for _ in trainings)
+
+    def update(self) -> None:
+        """One update of world model, actor and critic."""
+        size = self.config.dataset
+        self._batch = self.replay.batch(size.batch, size.length)
+        self.agent.tfstep.assign(int(self._steps))
+        learns = self.updates < self.config.wm_steps
+        train = self.agent.train if learns else self.agent.train_behavior
+        self._state, metrics = train(updates.tensors(self._batch), self._state)
+        metrics = updates.numbers(metrics)
+        updates.check_finite(
+            metrics, self._batch, self.logdir, self.updates, self.config.task
+        )
+        self.updates.increment()
+        self._averages.add(metrics)
+
+    def _after_update(self) -> None:
+        if updates.is_due(self.updates, self.config.log_every):
+            self.logger.add(self._averages.result())
+            self.logger.add(self.replay.stats, prefix="train")
+            self.logger.write(fps=True)
+        if updates.is_due(self.updates, self.config.eval_every) or self._is_done():
+            self.evaluate()
+        due = updates.is_due(self.updates, self.config.checkpoint_every)
+        self._save_due |= due or self._is_done()
+
+    # Evaluation.
+
+    def evaluate(self) -> None:
+        """Logs returns of evaluation episodes, a video of one, and dreams."""
+        with tfutils.reseeded(self.agent.rng, EVAL_SEED):
+            if self._eval_envs is not None:
+                self._play()
+            if self._batch:
+                self._log_dreams()
+        self.logger.write()
+
+    def _play(self) -> None:
+        played = evaluation.evaluate(
+            self._eval_policy, self._eval_envs, self.config.eval_eps, EVAL_SEED, keep=1
+        )
+        self.logger.add(played.metrics(), prefix="eval")
+        look = self.config.video
+        for key in self.agent.wm.heads["decoder"].cnn_keys:
+            frames = video.episode(played.kept[0][key], look.scale, self._planes)
+            self.logger.video(f"eval_policy_{key}", frames)
+            path = self.logdir / "videos" / f"eval_policy_{key}.gif"
+            video.save_gif(path, frames, look.fps)
+
+    def _log_dreams(self) -> None:
+        rows, length = self.config.video.rows, self.config.video.length
+        batch = {k: v[:rows, :length] for k, v in self._batch.items()}
+        if len(batch["is_first"][0]) > self.config.video.context:
+            self._dreams.log(batch, self.config.task, self._planes, "train_openl")
+
+
+def _variables(state) -> list:
+    return tf.nest.map_structure(lambda x: tf.Variable(x, trainable=False), state)
+
+
+def _assign(variables, values) -> None:
+    pairs = zip(tf.nest.flatten(variables), tf.nest.flatten(values), strict=True)
+    for variable, value in pairs:
+        variable.assign(value)

@@ -1,0 +1,100 @@
+"""Evaluates. `python launch/evaluate.py --logdir LOGDIR [--episodes 100 ...]`
+
+Plays whole episodes with the agent of an online run (`finetune` or `scratch`) and
+prints, on the last line, a JSON object: `episodes`, `return_mean`, `return_ci95`,
+`length_mean`, `seed`, `policy`, `task`. The same command gives the same figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from dreamerv2_transfer.common import cli, config, envs, flags, progress, video
+
+OPTIONS = {
+    "logdir": "",  # Of the run.
+    "episodes": 100,
+    "seed": 0,  # Of environments and policy.
+    "policy": "greedy",  # The mode of the actor, or `sampled` from it.
+    "task": "",  # '' is the run's own.
+    "envs": 16,  # Environments that are stepped together.
+    "videos": 0,  # Episodes to draw, as LOGDIR/videos/evaluate_NUMBER_image.gif.
+}
+MODES = {"greedy": "eval", "sampled": "train"}
+
+
+def main(argv: list[str]) -> int:
+    options = flags.Flags(OPTIONS).parse(argv)
+    check(options)
+    logdir = pathlib.Path(options.logdir).expanduser()
+    settings, notes = config.load_old(logdir / "config.yaml")
+    print(*notes, sep="\n", end="")
+    task = options.task or settings.task
+    number = min(options.envs, options.episodes)
+    make = envs.make_vector_env(task, number, **envs.run_options(settings))
+    with contextlib.closing(make) as env:
+        played = play(options, settings, logdir, env)
+    draw(played.kept, logdir, settings, envs.native_planes(task))
+    result = {**played.summary(), "policy": options.policy, "task": task}
+    print(json.dumps(result))
+    return 0
+
+
+def check(options: config.Config) -> None:
+    if not options.logdir:
+        raise config.ConfigError("Name the run to evaluate: --logdir LOGDIR.")
+    for name in ("episodes", "envs"):
+        if options[name] < 1:
+            raise config.ConfigError(
+                f"--{name} must be at least 1. Received: {options[name]}"
+            )
+    if options.policy not in MODES:
+        raise config.ConfigError(
+            f"--policy is one of {', '.join(MODES)}. Received: {options.policy}"
+        )
+
+
+def play(options, settings, logdir: pathlib.Path, env):
+    """Loads the agent and plays."""
+    from dreamerv2_transfer import agent as agent_lib
+    from dreamerv2_transfer import evaluate, finetune
+    from dreamerv2_transfer.common import tfutils
+    from dreamerv2_transfer.transfer import checkpoint
+
+    actor_critic = checkpoint.find_weights(logdir, checkpoint.ACTOR_CRITIC)
+    print(tfutils.setup(settings), flush=True)
+    spaces = envs.obs_space(env), envs.act_space(env)
+    agent = agent_lib.make_agent(settings, *spaces)
+    world_model = checkpoint.find_weights(logdir)
+    checkpoint.load_weights(world_model, agent.wm.components)
+    checkpoint.load_weights(actor_critic, agent.task_behavior.components)
+    agent.rng.reset_from_seed(options.seed)
+    with progress.Progress(options.episodes, 0, "Evaluation", "episode") as bar:
+        return evaluate.evaluate(
+            finetune.acting(agent, MODES[options.policy]),
+            env,
+            options.episodes,
+            options.seed,
+            keep=options.videos,
+            on_episode=bar.update,
+        )
+
+
+def draw(episodes, logdir: pathlib.Path, settings, planes: int | None) -> None:
+    """Saves the kept episodes as GIFs."""
+    for number, episode in enumerate(episodes):
+        for key in [k for k, v in episode.items() if v.ndim == 4]:
+            frames = video.episode(episode[key], settings.video.scale, planes)
+            path = logdir / "videos" / f"evaluate_{number}_{key}.gif"
+            video.save_gif(path, frames, settings.video.fps)
+            print(f"Saved {path}.")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
