@@ -1,6 +1,11 @@
-"""Small episodes for tests, made without an environment."""
+"""Small episodes for tests, made without an environment; and an environment."""
 
+import gymnasium
 import numpy as np
+from gymnasium import spaces
+
+FLOATS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+GOOD = np.ones(2, np.float32)
 
 
 def episode(steps, number=0, image_shape=(10, 10, 10), dtype=bool, actions=6):
@@ -26,3 +31,35 @@ def episode(steps, number=0, image_shape=(10, 10, 10), dtype=bool, actions=6):
         "is_last": time == steps,
         "is_terminal": time == steps,
     }
+
+
+class Scripted(gymnasium.Env):
+    """Plays what it is given; an exception is raised instead of returned."""
+
+    def __init__(
+        self, steps=(), space=FLOATS, first=GOOD, actions=None, reward=1.0, done=False
+    ):
+        self.observation_space = space
+        self.action_space = actions or spaces.Discrete(2)
+        self._first, self._script = first, list(steps)
+        self._reward, self._done = reward, done
+        self.actions, self.closed = [], False
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._steps = iter(self._script)
+        return self._play(self._first), {}
+
+    def step(self, action):
+        self.actions.append(action)
+        obs = self._play(next(self._steps, GOOD))
+        return obs, self._reward, self._done, False, {"any": self}
+
+    def close(self):
+        self.closed = True
+
+    @staticmethod
+    def _play(item):
+        if isinstance(item, BaseException):
+            raise item
+        return item

@@ -72,6 +72,14 @@ def test_planes_enter_as_zeros_and_ones():
     assert "task" not in obs
 
 
+def test_log_keys_do_not_enter():
+    spaces = {**obs_space(), "log_score": gymnasium.spaces.Box(-9, 9, (2,))}
+    wm = agent_lib.WorldModel(make_config(), spaces, act_space(), None)
+    batch = make_batch()
+    batch["log_score"] = tf.ones([BATCH, LENGTH, 2])
+    assert "log_score" not in wm.preprocess(batch)
+
+
 def test_bytes_enter_around_zero():
     wm = make_agent().wm
     batch = make_batch()

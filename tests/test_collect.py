@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dreamerv2_transfer import collect
 from dreamerv2_transfer.common import envs, packed, store
@@ -216,6 +217,21 @@ def test_dataset_opens_from_its_index(tmp_path, monkeypatch):
     run(tmp_path)
     monkeypatch.setattr(store, "load_episode", None)
     assert len(fingerprints(tmp_path)) == 2
+
+
+def test_actions_without_bounds_are_drawn_as_the_agents():
+    low = np.array([-np.inf, 0, -1, 2], np.float32)
+    high = np.array([np.inf, np.inf, 1, 4], np.float32)
+    space = spaces.Box(low, high, dtype=np.float32)
+    vector = envs.make_vector_env(lambda: envs.Dummy(space), 1)
+    # What has bounds on both sides arrives rescaled to -1 and 1.
+    play = collect.RandomPlay(vector, "any", 5, lambda number: False)
+    play.start(0)
+    actions = np.concatenate([play.policy({}, None)[0]["action"] for _ in range(500)])
+    assert actions.shape == (500, 4)
+    assert (np.abs(actions) <= 1).all()
+    assert np.abs(actions.mean(0)).max() < 0.1
+    assert np.abs(actions.std(0) - 3**-0.5).max() < 0.05
 
 
 @pytest.mark.parametrize("task", ["dummy_discrete", "dummy_continuous"])

@@ -204,7 +204,7 @@ def load_weights(
         CheckpointError: If the file cannot be read, or a component has arrays that are
             missing in the file, too many there, or of another shape.
     """
-    arrays = _read_weights(path)
+    arrays = read_weights(path)
     there = {key.split("/")[0] for key in arrays}
     names = components if names is None else names
     names = [name for name in names if name in there or name in components]
@@ -271,7 +271,12 @@ def initialize(
     )
 
 
-def _read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a file of weights by their paths.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
     arrays = {}
 
     def visit(name, item):

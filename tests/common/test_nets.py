@@ -319,6 +319,13 @@ def test_images_and_vectors_join():
     }
 
 
+def test_log_keys_are_neither_seen_nor_predicted():
+    shapes = {"log_map": (10, 10, 1), "log_speed": (2,), "speed": (2,)}
+    for kind in (nets.Encoder, nets.Decoder):
+        layer = kind(shapes, mlp_layers=[7])
+        assert (layer.cnn_keys, layer.mlp_keys) == ((), ("speed",))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -1,0 +1,206 @@
+import json
+
+import gymnasium
+import keras
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from dreamerv2_transfer import api, finetune
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import envs, logdir, store
+from tests import fakes
+
+IMAGE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    yield
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(False)
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
+class Sensors(gymnasium.Env):
+    """Ends after 6 steps; its observations are functions of the step alone."""
+
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, image=IMAGE):
+        self.observation_space = spaces.Dict(
+            {
+                "image": image,
+                "speed": spaces.Box(-9, 9, (2,), np.float32),
+                "log_score": spaces.Discrete(9),
+            }
+        )
+        self.closed, self.resets = False, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._count = 0
+        self.resets += 1
+        return self._obs(), {}
+
+    def step(self, action):
+        self._count += 1
+        return self._obs(), 0.5, self._count == 6, False, {}
+
+    def close(self):
+        self.closed = True
+
+    def _obs(self):
+        image = self.observation_space["image"]
+        return {
+            "image": np.full(image.shape, self._count % 2, image.dtype),
+            "speed": np.full(2, self._count, np.float32),
+            "log_score": self._count,
+        }
+
+
+def make_config(folder, *blocks, **changes):
+    config = api.defaults
+    for block in blocks:
+        config = config.update(api.configs[block])
+    small = {
+        "logdir": str(folder),
+        "steps": 2,
+        "log_every": 1,
+        "eval_every": 0,
+        "checkpoint_every": 10,
+        "prefill": 20,
+        "train_every": 7,
+        "imag_horizon": 2,
+        "dataset": {"batch": 2, "length": 4},
+        "replay": {"minlen": 1, "maxlen": 4},
+    }
+    return config.update(api.configs["debug"]).update({**small, **changes})
+
+
+def rows(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def keys(folder):
+    return {key for row in rows(folder) for key in row}
+
+
+def test_defaults_and_configs_are_those_of_the_file():
+    assert api.defaults == config_lib.Config(dict(api.defaults))
+    assert (api.defaults.logdir, api.defaults.rssm.deter) == ("/dev/null", 1024)
+    assert {"atari", "minatar", "dmc_proprio", "debug"} <= api.configs.keys()
+    assert "defaults" not in api.configs
+    with pytest.raises(AttributeError, match="nothing_of_this"):
+        _ = api.nothing_of_this
+
+
+def test_an_instance_stays_open_and_the_same_call_goes_on(tmp_path):
+    env = Sensors()
+    changes = {"log_keys_sum": "log_score", "log_keys_max": "log_|speed"}
+    assert api.train(env, make_config(tmp_path, steps=1, **changes))
+    assert not env.closed
+    before = rows(tmp_path)
+    assert [row["step"] for row in before] == [1]
+    assert {"image_loss", "speed_loss"} <= before[0].keys()
+    assert not [k for k in keys(tmp_path) if k.startswith("eval_")]
+    assert api.train(env, make_config(tmp_path, steps=3, **changes))
+    after = rows(tmp_path)
+    assert after[:1] == before
+    assert [row["step"] for row in after] == [1, 2, 3]
+    whole = after[-1]  # An episode of 6 steps has ended before the third update.
+    assert (whole["train_return"], whole["train_length"]) == (3.0, 6.0)
+    assert whole["sum_train_log_score"] == 0 + 1 + 2 + 3 + 4 + 5 + 6
+    assert whole["max_train_log_score"] == whole["max_train_speed"] == 6
+    assert not env.closed
+    path = next((tmp_path / "train_episodes").glob("*.npz"))
+    with np.load(path, allow_pickle=False) as file:
+        assert file["log_score"].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    saved = config_lib.Config.load(tmp_path / "config.yaml")
+    assert (saved.stage, saved.task) == ("scratch", "Sensors")
+    manifest = store.read_manifest(tmp_path / "train_episodes")
+    assert manifest["task"] == "Sensors"
+
+
+def test_a_function_makes_all_environments(tmp_path):
+    made = []
+
+    def make():
+        made.append(gymnasium.make("Pendulum-v1", max_episode_steps=7))
+        return made[-1]
+
+    found = []
+    config = make_config(tmp_path, "dmc_proprio", envs=3, steps=1, eval_envs=2)
+    assert api.train(make, config, [found.append])
+    # For the spaces, random play, training, and evaluation.
+    assert len(made) == 1 + 3 + 3 + 2
+    names = {name for summaries in found for _, name, _ in summaries}
+    assert {"eval_return_mean", "model_loss", "vector_loss", "fps"} <= names
+    assert not (tmp_path / "metrics.jsonl").exists()
+    assert config_lib.Config.load(tmp_path / "config.yaml").task == "Pendulum-v1"
+
+
+@pytest.mark.parametrize(
+    ("shape", "blocks"),
+    [((64, 64), ()), ((64, 64, 3), ("crafter",)), ((10, 10, 2), ("minatar",))],
+)
+def test_images_that_the_stacks_can_take(tmp_path, shape, blocks):
+    image = spaces.Box(0, 255, shape, np.uint8)
+    config = make_config(tmp_path, *blocks, steps=1, **{"encoder.cnn_keys": "image"})
+    assert api.train(Sensors(image), config)
+    assert rows(tmp_path)[0]["image_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((48, 48, 3), r"images of \(64, 64\), but 'image' has .*ResizeObservation"),
+        ((10, 10, 2), r"\(10, 10, 2\) are too small .*encoder.cnn_kernels"),
+    ],
+)
+def test_other_images_are_refused_before_random_play(tmp_path, shape, message):
+    env = Sensors(spaces.Box(0, 255, shape, np.uint8))
+    with pytest.raises(config_lib.ConfigError, match=message) as error:
+        api.train(env, make_config(tmp_path))
+    assert "\n" not in str(error.value)
+    assert env.resets == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"envs": 2}, "envs=2.*pass a function"),
+        ({"envs_parallel": "process"}, "envs_parallel=process.*pass a function"),
+        ({"envs_restart": True}, "envs_restart=True.*pass a function"),
+        ({"logdir": "/dev/null"}, "logdir=/dev/null. Name the folder"),
+        ({"stage": "finetune"}, "stage=finetune and init.path=''.*scratch"),
+        ({"stage": "scratch", "init.path": "x"}, "stage=scratch and init.path='x'"),
+    ],
+)
+def test_values_that_are_not_possible_are_named(tmp_path, changes, message):
+    with pytest.raises(config_lib.ConfigError, match=message):
+        api.train(Sensors(), make_config(tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", None, gymnasium.make_vec])
+def test_what_is_no_environment_is_refused(tmp_path, env):
+    with pytest.raises(envs.EnvError, match="Received|could not be made"):
+        api.train(env, make_config(tmp_path))
+
+
+def test_a_logdir_belongs_to_one_environment(tmp_path):
+    api.train(Sensors(), make_config(tmp_path, steps=1))
+    with pytest.raises(logdir.LogdirError, match="task was Sensors and is CartPole-v1"):
+        api.train(gymnasium.make("CartPole-v1"), make_config(tmp_path, steps=1))
+
+
+def test_metrics_of_keys():
+    wanted = {"log_keys_sum": "rew", "log_keys_mean": "^$", "log_keys_max": "image"}
+    episode = {**fakes.episode(3, image_shape=(1, 1, 2), dtype=np.uint8)}
+    episode["image"][1, 0, 0] = [9, 2]
+    found = finetune.key_metrics(config_lib.Config(wanted), episode)
+    # The maxima over time are 9 and 3.
+    assert found == {"sum_train_reward": 6.0, "max_train_image": 6.0}

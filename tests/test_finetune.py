@@ -1,0 +1,367 @@
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer import collect, finetune
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import envs, logger, replay, store, updates
+from dreamerv2_transfer.transfer import checkpoint
+
+TASK = "minatar_breakout"
+
+
+def make_config(*blocks, **changes):
+    config = config_lib.load_config(["minatar", "debug", *(blocks or ["scratch"])])
+    defaults = {
+        "task": TASK,
+        "prefill": 40,
+        "steps": 4,
+        "log_every": 1,
+        "eval_every": 0,
+        "checkpoint_every": 2,
+        "train_every": 6,
+        "imag_horizon": 3,
+        "dataset.batch": 2,
+        "dataset.length": 6,
+        "video.context": 2,
+        "replay.minlen": 1,
+    }
+    return config.update({**defaults, **changes})
+
+
+def run(logdir, config, make_agent=agent_lib.make_agent, make_envs=None, **options):
+    make_envs = make_envs or (lambda number: envs.make_vector_env(config.task, number))
+    env = make_envs(1)
+    spaces = envs.obs_space(env), envs.act_space(env)
+    folder = logdir / "train_episodes"
+    collect.prefill(
+        folder,
+        config.task,
+        steps=config.prefill,
+        envs=1,
+        seed=config.seed,
+        make_vector_env=lambda task, number, **_: make_envs(number),
+        settings={},
+    )
+    return finetune.finetune(
+        config,
+        logdir,
+        make_envs=make_envs,
+        make_replay=lambda: replay.Replay(folder, **config.replay, seed=config.seed),
+        make_agent=lambda: make_agent(config, *spaces),
+        make_logger=lambda step: logger.make_logger(logdir, step),
+        planes=4,
+        **options,
+    )
+
+
+def quick_agent(*args) -> agent_lib.Agent:
+    """A real agent whose updates only check what they get, and count."""
+    agent = agent_lib.make_agent(*args)
+
+    def train(data, state):
+        assert data["image"].shape == (2, 6, 10, 10, 10) and data["image"].dtype == bool
+        assert data["action"].shape == (2, 6, 6) and state["deter"].shape == (2, 16)
+        assert {"reward", "is_first", "is_last", "is_terminal"} <= data.keys()
+        agent.task_behavior.updates.assign_add(1)
+        loss = tf.reduce_mean(data["reward"])
+        return state, {"model_loss": loss, "reward_loss": loss}
+
+    agent.train = train
+    return agent
+
+
+def rows(logdir) -> list[dict]:
+    lines = (logdir / "metrics.jsonl").read_text().splitlines()
+    loaded = [json.loads(line) for line in lines]
+    return [{k: v for k, v in row.items() if k != "fps"} for row in loaded]
+
+
+def series(logdir, name) -> list:
+    return [row[name] for row in rows(logdir) if name in row]
+
+
+# Long enough for episodes to end between the updates.
+WHOLE = {"steps": 6, "eval_every": 3, "train_every": 15}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run without interruption, with everything that it leaves behind."""
+    logdir = tmp_path_factory.mktemp("whole")
+    assert run(logdir, make_config(**WHOLE))
+    return logdir
+
+
+def test_a_run_leaves_metrics_videos_weights_and_checkpoints(whole):
+    logged = rows(whole)
+    names = {k for row in logged for k in row}
+    assert {"model_loss", "model_error", "actor_loss", "critic_loss"} <= names
+    assert {"train_return", "train_length", "train_total_steps"} <= names
+    assert {"eval_return_mean", "eval_length_mean", "eval_episodes"} <= names
+    assert series(whole, "eval_episodes") == [2, 2]
+    files = {str(p.relative_to(whole)) for p in whole.rglob("*") if p.is_file()}
+    assert {
+        "world_model.weights.h5",
+        "actor_critic.weights.h5",
+        "checkpoints/ckpt-6.index",
+        "videos/eval_policy_image.gif",
+        "videos/train_openl_image_minatar_breakout.gif",
+    } <= files
+
+
+def test_steps_and_updates_keep_their_ratio(tmp_path):
+    config = make_config(steps=5, train_every=6, checkpoint_every=1)
+    run(tmp_path, config, quick_agent)
+    saved = [checkpoint_state(tmp_path, step)["steps"]["value"] for step in (3, 4, 5)]
+    # The first update comes before acting, the second with the first step.
+    assert np.diff(saved).tolist() == [6, 6]
+
+
+def checkpoint_state(logdir, step) -> dict:
+    reader = tf.train.load_checkpoint(str(logdir / "checkpoints" / f"ckpt-{step}"))
+    names = [n for n in reader.get_variable_to_shape_map() if "py_state" in n]
+    return json.loads(reader.get_tensor(names[0]))
+
+
+def test_several_environments_share_the_ratio(tmp_path):
+    config = make_config(steps=7, train_every=2, envs=3, checkpoint_every=1)
+    run(tmp_path, config, quick_agent)
+    saved = [checkpoint_state(tmp_path, step)["steps"]["value"] for step in (5, 6, 7)]
+    # Three steps are made at once, and two of them are due for an update.
+    assert saved[2] - saved[0] in (3, 6)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number):
+    """Also where episodes were finished after the checkpoint, and one is half done."""
+    config = make_config(steps=6, envs=number, train_every=15)
+    run(tmp_path / "a", config)
+    run(tmp_path / "b", config)
+    # As a kill between updates 4 and 6 leaves it.
+    for path in (tmp_path / "b" / "checkpoints").glob("ckpt-6.*"):
+        path.unlink()
+    before = count_episodes(tmp_path / "b")
+    run(tmp_path / "b", config)
+    assert before > checkpoint_state(tmp_path / "b", 4)["replay"]["total_episodes"]
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    names = [
+        sorted(store.parse_name(p) for p in (tmp_path / x).rglob("*.npz")) for x in "ab"
+    ]
+    assert names[0] == names[1]
+    for name in ("world_model.weights.h5", "actor_critic.weights.h5"):
+        assert weights(tmp_path / "a" / name) == weights(tmp_path / "b" / name)
+
+
+def count_episodes(logdir) -> int:
+    return store.count_episodes(logdir / "train_episodes")[0]
+
+
+def weights(path) -> dict[str, bytes]:
+    arrays = checkpoint.read_weights(path)
+    return {name: value.tobytes() for name, value in arrays.items()}
+
+
+def test_totals_are_right_after_resume(whole, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    run(copy, make_config(**{**WHOLE, "steps": 7}))
+    before, after = (
+        series(whole, "train_total_steps"),
+        series(copy, "train_total_steps"),
+    )
+    assert after[:6] == before and after[6] >= before[5]
+    episodes, steps = store.count_episodes(copy / "train_episodes")
+    assert (after[6], rows(copy)[-1]["step"]) == (steps, 7) and episodes > 1
+
+
+def test_fine_tuning_starts_from_the_given_model(whole, tmp_path, capsys):
+    config = make_config("finetune", "freeze_world_model", **{"init.path": str(whole)})
+    run(tmp_path, config)
+    assert "Loaded encoder, rssm, decoder, reward, discount from" in (
+        capsys.readouterr().out
+    )
+    name = "world_model.weights.h5"
+    assert weights(tmp_path / name) == weights(whole / name)
+    name = "actor_critic.weights.h5"
+    assert weights(tmp_path / name) != weights(whole / name)
+
+
+def test_freezing_survives_resume(whole, tmp_path):
+    changes = {"init.path": str(whole), "freeze.encoder": True}
+    run(tmp_path, make_config("finetune", **changes, steps=2))
+    run(tmp_path, make_config("finetune", **changes, steps=4))
+    before = weights(whole / "world_model.weights.h5")
+    after = weights(tmp_path / "world_model.weights.h5")
+    same = {k for k in after if after[k] == before[k]}
+    assert same == {k for k in after if k.startswith("encoder/")}
+
+
+def test_the_world_model_stops_to_learn_after_wm_steps(tmp_path):
+    config = make_config(steps=4, wm_steps=2, checkpoint_every=0)
+    snapshots = []
+
+    def make_agent(*args):
+        agent = agent_lib.make_agent(*args)
+        for name in ("train", "train_behavior"):
+            inner = getattr(agent, name)
+
+            def spy(*inputs, name=name, inner=inner):
+                result = inner(*inputs)
+                kernel = agent.wm.rssm.img_in.kernel.numpy()
+                actor = agent.task_behavior.actor.variables[0].numpy()
+                snapshots.append((name, kernel, actor))
+                return result
+
+            setattr(agent, name, spy)
+        return agent
+
+    run(tmp_path, config, make_agent)
+    called, kernels, actors = zip(*snapshots, strict=True)
+    assert called == ("train", "train", "train_behavior", "train_behavior")
+    assert not np.array_equal(kernels[0], kernels[1])
+    assert np.array_equal(kernels[1], kernels[3])
+    assert not np.array_equal(actors[1], actors[3])
+
+
+def test_exploration_until_a_step_then_the_training_policy(tmp_path):
+    modes = []
+
+    def make_agent(*args):
+        agent = quick_agent(*args)
+        policy = agent.policy
+
+        def spy(obs, state, mode):
+            modes.append(mode)
+            return policy(obs, state, mode)
+
+        agent.policy = spy
+        return agent
+
+    # 62 steps are there when acting begins; 6 more each update.
+    config = make_config(steps=5, expl_until=70)
+    run(tmp_path, config, make_agent, evaluates=False)
+    assert modes[0] == "explore" and modes[-1] == "train"
+    assert modes == sorted(modes)
+
+
+def test_evaluation_does_not_disturb_training(tmp_path):
+    run(tmp_path / "often", make_config(steps=4, eval_every=1))
+    run(tmp_path / "never", make_config(steps=4), evaluates=False)
+    often, never = (series(tmp_path / x, "model_loss") for x in ("often", "never"))
+    assert often == never
+    assert series(tmp_path / "often", "train_return") == series(
+        tmp_path / "never", "train_return"
+    )
+
+
+def test_graph_and_eager_runs_agree(tmp_path):
+    run(tmp_path / "eager", make_config(steps=1), evaluates=False)
+    run(tmp_path / "graph", make_config(steps=1, jit=True), evaluates=False)
+    eager, graph = (rows(tmp_path / name)[0] for name in ("eager", "graph"))
+    for name, value in eager.items():
+        assert graph[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+def test_ctrl_c_saves_and_stops_between_two_updates(tmp_path, capsys):
+    class Interrupting(replay.Replay):
+        def batch(self, *size):
+            if self._next > 3:  # Of the episodes that were begun.
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().batch(*size)
+
+    original = replay.Replay
+    try:
+        replay.Replay = Interrupting
+        assert not run(tmp_path, make_config(steps=200, train_every=2), quick_agent)
+    finally:
+        replay.Replay = original
+    last = rows(tmp_path)[-1]["step"]
+    assert f"Stopped at update {last}" in capsys.readouterr().out
+    assert (tmp_path / "checkpoints" / f"ckpt-{last}.index").exists()
+
+
+def test_a_finished_run_says_so(whole, capsys):
+    before = rows(whole)
+    assert run(whole, make_config(**WHOLE))
+    printed = capsys.readouterr().out
+    assert "resumed from step 6" in printed and "nothing is left to do" in printed
+    assert rows(whole) == before
+
+
+def test_a_loss_that_is_no_number_is_named(tmp_path):
+    class Spoiled(replay.Replay):
+        def batch(self, *size):
+            batch = super().batch(*size)
+            batch["reward"][:] = np.nan
+            return batch
+
+    original = replay.Replay
+    try:
+        replay.Replay = Spoiled
+        with pytest.raises(updates.TrainingError, match="update 1: .*reward_loss"):
+            run(tmp_path, make_config(), quick_agent)
+    finally:
+        replay.Replay = original
+    assert (tmp_path / "bad_batch_0.npz").exists()
+    assert (tmp_path / "checkpoints" / "ckpt-0.index").exists()
+
+
+class Failing(envs.MinAtar):
+    """Raises in its 91st step; random play makes 64."""
+
+    steps = 0
+
+    def __init__(self):
+        super().__init__("freeway")
+
+    def step(self, action):
+        Failing.steps += 1
+        if Failing.steps > 90:
+            Failing.steps = 0
+            raise RuntimeError("the emulator crashed")
+        return super().step(action)
+
+
+def run_failing(logdir, steps, restart):
+    """Trains on episodes of 30 steps."""
+    return run(
+        logdir,
+        make_config(prefill=30, train_every=2, steps=steps),
+        quick_agent,
+        make_envs=lambda number: envs.make_vector_env(
+            Failing, number, restart=restart, time_limit=30
+        ),
+        evaluates=False,
+    )
+
+
+def test_an_environment_that_fails_stops_the_run_which_keeps_what_it_has(tmp_path):
+    Failing.steps = 0
+    with pytest.raises(envs.EnvError, match="the emulator crashed"):
+        run_failing(tmp_path, steps=50, restart=False)
+    last = rows(tmp_path)[-1]["step"]
+    assert (tmp_path / "checkpoints" / f"ckpt-{last}.index").exists()
+
+
+def test_with_restart_a_fresh_environment_goes_on(tmp_path, capsys):
+    Failing.steps = 0
+    assert run_failing(tmp_path, steps=20, restart=True)
+    printed = capsys.readouterr().out
+    assert "the emulator crashed" in printed and "A fresh environment" in printed
+    lengths = [store.parse_name(p)[1] for p in tmp_path.rglob("*.npz")]
+    # Whole episodes, and what there was of the broken one.
+    assert 30 in lengths and min(lengths) < 30
+
+
+def test_damaged_episodes_are_named_and_the_run_goes_on(tmp_path, capsys):
+    run(tmp_path, make_config(steps=2), quick_agent)
+    path = sorted((tmp_path / "train_episodes").glob("*.npz"))[0]
+    path.write_bytes(path.read_bytes()[:50])
+    assert run(tmp_path, make_config(steps=4), quick_agent)
+    assert path.name in capsys.readouterr().out
