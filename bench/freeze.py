@@ -1,0 +1,63 @@
+"""Times what freezing saves, as shares of the step that trains all weights.
+
+    python bench/freeze.py --configs minatar --json result.json
+
+An update of the world model and a whole update (world model, actor and critic), with
+all weights training, with `freeze_rssm` and with `freeze_world_model`, in one run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import statistics
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+import train_step
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import cli, config, envs, flags, tfutils
+
+ARMS = {"none": [], "freeze_rssm": ["freeze_rssm"]}
+ARMS["freeze_world_model"] = ["freeze_world_model"]
+
+
+def main(argv: list[str]) -> int:
+    names, rest = cli.split_configs(argv)
+    options, rest = flags.Flags(json="", repeats=7).parse_known(rest)
+    result = {}
+    for arm, blocks in ARMS.items():
+        settings = config.load_config([*names, *blocks], rest)
+        tfutils.setup(settings)
+        result[arm] = measure(settings, arm, options.repeats)
+    for times in result.values():
+        for name in ("wm_step", "step"):
+            times[f"{name}_share"] = times[f"{name}_s"] / result["none"][f"{name}_s"]
+    report = json.dumps(result, indent=2)
+    print(report)
+    if options.json:
+        pathlib.Path(options.json).write_text(report + "\n")
+    return 0
+
+
+def measure(settings, arm: str, repeats: int) -> dict:
+    """Median seconds of both steps."""
+    obs_space, act_space = train_step.spaces(settings)
+    rng = tf.random.Generator.from_seed(settings.seed)
+    agent = agent_lib.Agent(settings, obs_space, act_space, rng)
+    actions = envs.act_size(act_space["action"])
+    batch = train_step.random_batch(settings, obs_space, actions)
+    wm_step = tfutils.compiled(lambda b, s: agent.wm.train(b, s)[::2], settings)
+    times = {
+        "wm_step_s": train_step.timed(f"{arm}, model", wm_step, batch, agent, repeats),
+        "step_s": train_step.timed(f"{arm}, all", agent.train, batch, agent, repeats),
+    }
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

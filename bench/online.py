@@ -1,0 +1,148 @@
+"""Times an online run: one call of the policy, and where the time of a run goes.
+
+    python bench/online.py --configs minatar --json result.json
+
+`policy_ms` is a call of the policy on one observation, as the driver makes it, the
+median of many. `share` is what each part takes of the wall time of a run that acts and
+trains as `scratch` does: updates, policy, environment, replay, logging, and the rest,
+which is what the driver does itself. `overhead` is all but updates and policy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer import collect, finetune
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    envs,
+    flags,
+    logger,
+    replay,
+    tfutils,
+)
+
+CALLS = 300  # Of the policy.
+WARM_UP = 2  # Updates that are not timed: they trace the graphs.
+
+
+class Stopwatch:
+    """Seconds by name, spent in functions that it wraps."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def wrap(self, owner, method: str, name: str) -> None:
+        inner = getattr(owner, method)
+
+        def timed(*args, **kwargs):
+            start = time.perf_counter()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.seconds[name] += time.perf_counter() - start
+
+        setattr(owner, method, timed)
+
+
+def main(argv: list[str]) -> int:
+    names, rest = cli.split_configs(argv)
+    options, rest = flags.Flags(json="", updates=10).parse_known(rest)
+    settings = config.load_config([*names, "scratch"], rest)
+    settings = settings.update(
+        steps=WARM_UP + options.updates, log_every=5, checkpoint_every=0, prefill=1000
+    )
+    print(tfutils.setup(settings))
+    make_envs = lambda number: envs.make_vector_env(  # noqa: E731
+        settings.task, number, **envs.run_options(settings)
+    )
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        env = stack.enter_context(contextlib.closing(make_envs(settings.envs)))
+        result = measure(settings, pathlib.Path(folder), env, make_envs)
+    report = json.dumps(result, indent=2)
+    print(report)
+    if options.json:
+        pathlib.Path(options.json).write_text(report + "\n")
+    return 0
+
+
+def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
+    agent = agent_lib.make_agent(settings, envs.obs_space(env), envs.act_space(env))
+    with contextlib.closing(make_envs(1)) as single:
+        policy_ms = 1000 * policy_seconds(agent, single)
+    folder = logdir / "train_episodes"
+    collect.prefill(
+        folder,
+        settings.task,
+        steps=int(settings.prefill),
+        envs=settings.envs,
+        seed=settings.seed,
+        make_vector_env=lambda task, number, **_: make_envs(number),
+        settings={},
+    )
+    episodes = replay.Replay(folder, **settings.replay, seed=settings.seed)
+    trainer = finetune.Trainer(
+        settings,
+        logdir,
+        env,
+        None,
+        episodes,
+        agent,
+        lambda step: logger.make_logger(logdir, step),
+        envs.native_planes(settings.task),
+    )
+    trainer.evaluate = lambda: None  # The last update is followed by one.
+    watch = Stopwatch()
+    watch.wrap(agent, "train", "updates")
+    watch.wrap(agent, "policy", "policy")
+    watch.wrap(env, "step", "environment")
+    watch.wrap(env, "reset", "environment")
+    watch.wrap(episodes, "batch", "replay")
+    watch.wrap(trainer.logger, "write", "logging")
+    trainer.run(lambda: trainer.updates >= WARM_UP)
+    watch.seconds.clear()
+    # And by a checkpoint, which is none of this either.
+    watch.wrap(trainer, "save", "checkpoint")
+    start = time.perf_counter()
+    trainer.run(lambda: False)
+    wall = time.perf_counter() - start - watch.seconds.pop("checkpoint")
+    share = {name: seconds / wall for name, seconds in watch.seconds.items()}
+    share["rest"] = 1 - sum(share.values())
+    return {
+        "policy_ms": policy_ms,
+        "update_s": watch.seconds["updates"] / (settings.steps - WARM_UP),
+        "wall_s": wall,
+        "share": share,
+        "overhead": 1 - share["updates"] - share["policy"],
+    }
+
+
+def policy_seconds(agent, env) -> float:
+    """Of a call on one observation, with the conversions that the driver needs."""
+    obs, _ = env.reset(seed=0)
+    obs["is_first"] = np.zeros(1, bool)
+    policy, state = finetune.acting(agent, "train"), None
+    times = []
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        _, state = policy(obs, state)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
