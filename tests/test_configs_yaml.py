@@ -365,7 +365,7 @@ def test_small_fits_two_cores():
         assert (config[head].layers, config[head].units) == (2, 128)
     assert (config.dataset.batch, config.dataset.length) == (16, 32)
     assert (config.replay.minlen, config.replay.maxlen) == (1, 32)
-    assert (config.imag_horizon, config.collect.steps) == (10, 40000)
+    assert (config.imag_horizon, config.collect.steps) == (10, 100000)
     assert section(config, "encoder") == section(load("minatar"), "encoder")
     assert config.tasks == GAMES
 
@@ -389,7 +389,7 @@ def test_debug_is_tiny():
     [
         (["minatar"], 280000, 100, 2000, 500),
         (["atari"], 165000, 100, 2000, 500),
-        (["minatar", "small"], 10000, 50, 1000, 250),
+        (["minatar", "small"], 30000, 50, 1000, 250),
         (["minatar", "debug"], 30, 1, 15, 5),
     ],
 )
@@ -441,3 +441,30 @@ def test_a_resolved_config_comes_back_from_its_file(tmp_path):
     loaded = Config.load(tmp_path / "config.yaml")
     assert repr(loaded.flat) == repr(config.flat)
     assert loaded.steps == 3000
+
+
+def test_freezing_presets_set_their_flags_alone():
+    def frozen(*names):
+        flat = load("minatar", "finetune", *names).flat
+        return {k for k, v in flat.items() if k.startswith("freeze.") and v}
+
+    parts = ("img_in", "cell", "img_out", "img_dist", "obs_out", "obs_dist")
+    rssm = {f"freeze.rssm.{part}" for part in parts}
+    heads = {f"freeze.{name}" for name in ("encoder", "decoder", "reward", "discount")}
+    assert frozen() == set()
+    assert frozen("freeze_rssm") == rssm
+    assert frozen("freeze_world_model") == rssm | heads
+
+
+def test_init_is_short_for_its_path():
+    config = load_config(["finetune"], ["--init", "some/where"])
+    assert config.init.path == "some/where"
+    assert config.init.components == (
+        "encoder",
+        "rssm",
+        "decoder",
+        "reward",
+        "discount",
+    )
+    config = load_config([], ["--envs.restart", "True", "--envs", "3"])
+    assert config.envs_restart is True and config.envs == 3

@@ -65,7 +65,7 @@ def test_an_installed_wheel_finds_its_configs(environment, tmp_path):
     module, path, deter, steps = json.loads(run(python, "-I", "-c", LOAD, cwd=tmp_path))
     assert Path(module).is_relative_to(environment)
     assert path == str(environment / "share" / "dreamerv2_transfer" / "configs.yaml")
-    assert (deter, steps) == (128, 10000)
+    assert (deter, steps) == (128, 30000)
 
 
 def test_a_wheel_in_a_target_folder_finds_its_configs(wheel, tmp_path):

@@ -25,7 +25,7 @@ def model_error(config, wm, directory) -> float:
 
 @pytest.mark.parametrize("folder", ["minatar_small_pretrain"])
 def test_a_published_world_model_knows_breakout(tmp_path, folder):
-    config = config_lib.Config.load(RESULTS / folder / "config.yaml")
+    config = config_lib.load_old(RESULTS / folder / "config.yaml")[0]
     with contextlib.closing(envs.make_env("minatar_breakout")) as env:
         spaces = envs.obs_space(env), envs.act_space(env)
     wm = agent_lib.make_world_model(config, *spaces)

@@ -23,6 +23,10 @@ MAY_CHANGE = (
     "checkpoints_kept",
     "eval_at_start",
     "eval_batches",
+    "eval_eps",
+    "eval_envs",
+    "envs_parallel",
+    "envs_restart",
     "video",
     "dataset.directory",
     "dataset.prefetch",
@@ -66,7 +70,9 @@ def _check_same_run(path: pathlib.Path, config: config_lib.Config) -> None:
     saved = path / "config.yaml"
     if not saved.exists():
         return
-    changed = config_lib.difference(config_lib.Config.load(saved), config, MAY_CHANGE)
+    # Keys that are younger than the run had the value that is their default today.
+    before, _ = config_lib.load_old(saved)
+    changed = config_lib.difference(before, config, MAY_CHANGE)
     if changed:
         listed = "; ".join(
             f"{key} was {old} and is {new} now" for key, (old, new) in changed.items()

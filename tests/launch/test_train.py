@@ -15,6 +15,9 @@ from tests import fakes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEBUG = ["--configs", "minatar", "debug", "pretrain"]
+SCRATCH = ["--configs", "minatar", "debug", "scratch", "--prefill", 60]
+FINETUNE = ["--configs", "minatar", "debug", "finetune", "--prefill", 60]
+FEW = ["--imag_horizon", 3, "--dataset.batch", 2, "--dataset.length", 6]
 SMALL = ["--collect.steps", 150, "--dataset.batch", 4, "--video.rows", 1]
 
 
@@ -69,6 +72,36 @@ def test_killed_and_resumed_metrics_are_those_of_a_whole_run(tmp_path):
     assert not [k for row in a for k in row if k.startswith(("actor", "critic"))]
 
 
+def test_a_killed_online_run_goes_on_as_if_nothing_had_happened(tmp_path):
+    run = [*SCRATCH, *FEW, "--steps", 8, "--eval_every", 4, "--checkpoint_every", 3]
+    finish(start(*run, "--logdir", tmp_path / "a"))
+    killed = start(*run, "--logdir", tmp_path / "b")
+    wait_for_step(tmp_path / "b", 5)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    reported = {p.name for p in (tmp_path / "b" / "train_episodes").glob("*.npz")}
+    output = finish(start(*run, "--logdir", tmp_path / "b"))
+    assert "resumed from step 3" in output or "resumed from step 6" in output
+    a, b = (
+        [{k: v for k, v in row.items() if k != "fps"} for row in metrics(tmp_path / x)]
+        for x in "ab"
+    )
+    assert a == b
+    names = {p.name for p in (tmp_path / "b" / "train_episodes").glob("*.npz")}
+    assert reported <= names
+    assert "All 8 updates are done" in finish(start(*run, "--logdir", tmp_path / "b"))
+
+
+def test_a_model_of_other_sizes_is_named(tmp_path):
+    run = [*SCRATCH, *FEW, "--steps", 1, "--eval_every", 0]
+    finish(start(*run, "--rssm.deter", 12, "--logdir", tmp_path / "a"))
+    other = [*FINETUNE, *FEW, "--steps", 1, "--init", tmp_path / "a"]
+    process = start(*other, "--logdir", tmp_path / "b")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2 and "Traceback" not in output
+    assert "rssm/" in output and "does not fit" in output
+
+
 def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
     process = start(*DEBUG, *SMALL, "--steps", 500, "--logdir", tmp_path)
     wait_for_step(tmp_path, 2)
@@ -88,6 +121,11 @@ def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
         (["--configs", "minatar"], "Name the stage"),
         ([*DEBUG, "--tasks", "minatar_breakot"], "minatar_breakout"),
         ([*DEBUG, "--dataset.directory", "/nowhere/at/all"], "/nowhere/at/all"),
+        ([*FINETUNE], "--init LOGDIR"),
+        ([*FINETUNE, "--init", "/nowhere/at/all"], "/nowhere/at/all"),
+        ([*SCRATCH, "--init", "x"], "Training from scratch takes no world model"),
+        ([*SCRATCH, "--task", "gym_CartPol-v1"], "gym_CartPole-v1"),
+        ([*SCRATCH, "--freeze.rssm.cel", True], "freeze.rssm.cell"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(tmp_path, args, message):

@@ -168,3 +168,81 @@ def test_names_are_unique():
     twice = layer()["encoder"].variables + layer()["encoder"].variables
     with pytest.raises(ValueError, match="share a path"):
         checkpoint.named_variables("model", twice)
+
+
+def components(units=3, names=("encoder", "rssm", "actor", "critic", "target_critic")):
+    made = {}
+    for name in names:
+        made[name] = keras.layers.Dense(units, name=name)
+        made[name].build((None, 2))
+    return made
+
+
+def save_run(logdir, parts) -> None:
+    behavior = {k: v for k, v in parts.items() if k in ("actor", "critic")}
+    behavior["target_critic"] = parts["target_critic"]
+    model = {k: v for k, v in parts.items() if k not in behavior}
+    checkpoint.save_weights(logdir / "world_model.weights.h5", model)
+    checkpoint.save_weights(logdir / "actor_critic.weights.h5", behavior)
+
+
+def is_loaded(source, target) -> set[str]:
+    pairs = {k: (source[k].kernel.numpy(), target[k].kernel.numpy()) for k in source}
+    return {k for k, pair in pairs.items() if np.array_equal(*pair)}
+
+
+def test_a_fresh_agent_is_filled_by_component(tmp_path):
+    source, target = components(), components()
+    save_run(tmp_path, source)
+    said = checkpoint.initialize(tmp_path, target, ["rssm"])
+    assert said == (
+        f"Loaded rssm from {tmp_path}/world_model.weights.h5; "
+        "left fresh: encoder, actor, critic, target_critic."
+    )
+    assert is_loaded(source, target) == {"rssm"}
+
+
+def test_behavior_is_loaded_where_it_is_asked_for(tmp_path):
+    source, target = components(), components()
+    save_run(tmp_path, source)
+    file = tmp_path / "world_model.weights.h5"
+    checkpoint.initialize(file, target, ["encoder", "actor"])
+    assert is_loaded(source, target) == {"encoder", "actor"}
+    checkpoint.initialize(file, target, ["critic"])
+    assert is_loaded(source, target) == {"encoder", "actor", "critic", "target_critic"}
+
+
+def test_a_component_that_neither_side_knows_is_passed_over(tmp_path):
+    source, target = components(), components()
+    save_run(tmp_path, source)
+    said = checkpoint.initialize(tmp_path, target, ["encoder", "discount"])
+    assert "Loaded encoder from" in said
+
+
+def test_a_component_that_one_side_lacks_is_an_error(tmp_path):
+    save_run(tmp_path, components())
+    target = components(names=("encoder", "decoder"))
+    with pytest.raises(checkpoint.CheckpointError, match="decoder/kernel .* none in"):
+        checkpoint.initialize(tmp_path, target, ["decoder"])
+    with pytest.raises(checkpoint.CheckpointError, match="none in the model"):
+        checkpoint.initialize(tmp_path, target, ["rssm"])
+
+
+def test_nothing_is_loaded_where_one_component_does_not_fit(tmp_path):
+    save_run(tmp_path, components())
+    target = components()
+    target["rssm"] = components(units=4)["rssm"]
+    before = target["encoder"].kernel.numpy()
+    with pytest.raises(checkpoint.CheckpointError, match=r"rssm.*\(2, 3\).*\(2, 4\)"):
+        checkpoint.initialize(tmp_path, target, ["encoder", "rssm"])
+    np.testing.assert_array_equal(target["encoder"].kernel.numpy(), before)
+
+
+def test_a_component_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(checkpoint.CheckpointError, match="'rsm'.*rssm"):
+        checkpoint.initialize(tmp_path, components(), ["rsm"])
+
+
+def test_missing_weights_say_what_would_do(tmp_path):
+    with pytest.raises(checkpoint.CheckpointError, match="world_model.weights.h5"):
+        checkpoint.initialize(tmp_path, components(), ["rssm"])
