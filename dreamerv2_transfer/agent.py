@@ -50,7 +50,7 @@ class Agent:
         self.task_behavior = ActorCritic(
             config, act_space, self.wm.rssm.feat_size, rng, self.tfstep
         )
-        self.policy = tfutils.compiled(self._policy, config)
+        self.policy = tfutils.compiled(self._policy, config, xla=True)
         self.train = tfutils.compiled(self._train, config)
         self.train_behavior = tfutils.compiled(self._train_behavior, config)
 
@@ -158,7 +158,9 @@ class WorldModel:
     ):
         self.config = config
         self.rng = rng
-        self.shapes = {k: tuple(v.shape) for k, v in obs_space.items()}
+        self.shapes = {
+            k: tuple(v.shape) for k, v in obs_space.items() if not k.startswith("log_")
+        }
         self.encoder = nets.Encoder(self.shapes, **config.encoder)
         self.rssm = nets.EnsembleRSSM(**config.rssm)
         self.heads = {

@@ -240,6 +240,7 @@ class RandomPlay:
         """Takes the environments, and which numbers need not be played."""
         self._space = env.single_action_space
         self._size = envs.act_size(self._space)
+        self._low, self._high = _bounds(self._space)
         self._key = [seed, *task.encode()]
         self._skip = skip
         self._next = 0
@@ -262,10 +263,18 @@ class RandomPlay:
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
         if not isinstance(self._space, spaces.Discrete):
-            return rng.uniform(self._space.low, self._space.high)
+            return rng.uniform(self._low, self._high)
         action = np.zeros(self._size, np.float32)
         action[rng.integers(self._size)] = 1
         return action
+
+
+def _bounds(space: spaces.Space) -> tuple[Any, Any]:
+    """Between what actions are drawn: -1 and 1, as the agent's, where no bounds are."""
+    if isinstance(space, spaces.Discrete):
+        return None, None
+    bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    return np.where(bounded, space.low, -1), np.where(bounded, space.high, 1)
 
 
 def describe_spaces(keys: Mapping[str, spaces.Space]) -> dict[str, dict[str, Any]]:

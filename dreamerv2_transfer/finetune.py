@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -193,6 +194,7 @@ class Trainer:
     def _on_episode(self, episode: Episode, worker: int) -> None:
         score = float(episode["reward"].sum(dtype=np.float64))
         self._averages.add({"train_return": score, "train_length": eplen(episode)})
+        self._averages.add(key_metrics(self.config, episode))
 
     # State.
 
@@ -312,7 +314,7 @@ class Trainer:
 
     def _due_updates(self) -> int:
         if self.updates < self.config.pretrain:
-            return self.config.pretrain - int(self.updates)
+            return 1
         trainings = itertools.takewhile(
             lambda _: self._should_train(self._steps), itertools.count()
         )
@@ -371,6 +373,30 @@ class Trainer:
         batch = {k: v[:rows, :length] for k, v in self._batch.items()}
         if len(batch["is_first"][0]) > self.config.video.context:
             self._dreams.log(batch, self.config.task, self._planes, "train_openl")
+
+
+def key_metrics(config, episode: Episode) -> dict[str, float]:
+    """What `log_keys_sum`, `log_keys_mean` and `log_keys_max` ask for of an episode.
+
+    Args:
+        config: With these three regular expressions, which match a key's beginning.
+        episode: Arrays `(time, ...)` by key.
+
+    Returns:
+        `sum_train_KEY`, `mean_train_KEY` and `max_train_KEY`, the last one the mean of
+        the maxima over time.
+    """
+    reductions = {
+        "sum": lambda x: x.sum(dtype=np.float64),
+        "mean": lambda x: x.mean(dtype=np.float64),
+        "max": lambda x: x.max(0).mean(dtype=np.float64),
+    }
+    return {
+        f"{name}_train_{key}": float(reduce(value))
+        for name, reduce in reductions.items()
+        for key, value in episode.items()
+        if re.match(config[f"log_keys_{name}"], key)
+    }
 
 
 def _variables(state) -> list:

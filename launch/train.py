@@ -92,31 +92,10 @@ def online(settings: config.Config, path: pathlib.Path) -> int:
     with contextlib.closing(make_envs(1)) as env:  # Fails before TensorFlow is there.
         spaces = envs.obs_space(env), envs.act_space(env)
 
-    from dreamerv2_transfer import agent, collect, finetune
-    from dreamerv2_transfer.common import logger, replay, tfutils
+    from dreamerv2_transfer import api
 
-    print(tfutils.setup(settings), flush=True)
-    episodes = path / "train_episodes"
-    collect.prefill(
-        episodes,
-        settings.task,
-        steps=int(settings.prefill),
-        envs=settings.envs,
-        seed=settings.seed,
-        make_vector_env=lambda task, number, **_: make_envs(number),
-        settings=envs.options(settings),
-    )
-    done = finetune.finetune(
-        settings,
-        path,
-        make_envs=make_envs,
-        make_replay=functools.partial(
-            replay.Replay, episodes, **settings.replay, seed=settings.seed
-        ),
-        make_agent=functools.partial(agent.make_agent, settings, *spaces),
-        make_logger=functools.partial(logger.make_logger, path),
-        planes=envs.native_planes(settings.task),
-    )
+    planes = envs.native_planes(settings.task)
+    done = api.run_online(settings, path, make_envs, spaces, planes=planes)
     return 0 if done else cli.INTERRUPTED
 
 

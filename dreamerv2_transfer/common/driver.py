@@ -105,8 +105,9 @@ class Driver:
         while steps > 0 or episodes > 0:
             if self._done.any():
                 self._reset_finished()
-            actions, self._policy_state = policy(self._obs, self._policy_state)
+            actions, state = policy(self._obs, self._policy_state)
             self._step(np.asarray(actions["action"], np.float32))
+            self._policy_state = state  # Not before: the environments may fail.
             steps -= self._env.num_envs
             episodes -= int(self._done.sum())
 

@@ -1,4 +1,4 @@
-"""The one exception that a launch script turns into a line for a person."""
+"""The exceptions that a launch script turns into a line for a person."""
 
 
 class UserError(Exception):
@@ -8,3 +8,13 @@ class UserError(Exception):
     about it. `launch/` scripts print it without a traceback and exit with status 2;
     every more specific error of the package derives from it.
     """
+
+
+class EnvError(UserError):
+    """An environment that does not exist, cannot be used, or did what it must not."""
+
+
+def describe(error: BaseException) -> str:
+    """An exception of somebody else's code, on one line: its type and its message."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."

@@ -529,7 +529,8 @@ class Decoder(keras.layers.Layer):
                 raise ValueError(
                     f"The decoder makes images of {tuple(shape[1:3])}, but {key!r} has "
                     f"{self._shapes[key]}. Change decoder.cnn_kernels and "
-                    "decoder.cnn_strides."
+                    "decoder.cnn_strides, or resize the images, as by "
+                    f"gymnasium.wrappers.ResizeObservation(env, {tuple(shape[1:3])})."
                 )
 
     def call(self, features: tf.Tensor) -> dict[str, object]:
@@ -895,9 +896,9 @@ def _build_stack(layers, norms, width: int) -> int:
 
 
 def _matching(shapes: Mapping, pattern: str, dims: int) -> tuple[str, ...]:
-    return tuple(
-        k for k, v in shapes.items() if re.match(pattern, k) and len(v) == dims
-    )
+    """The keys of a pattern and number of dimensions; `log_` keys are no inputs."""
+    seen = {k: v for k, v in shapes.items() if not k.startswith("log_")}
+    return tuple(k for k, v in seen.items() if re.match(pattern, k) and len(v) == dims)
 
 
 def _check_inputs(name: str, shapes: Mapping, cnn_keys, mlp_keys) -> None:

@@ -53,12 +53,19 @@ def compute_dtype() -> tf.DType:
     return tf.as_dtype(keras.mixed_precision.dtype_policy().compute_dtype)
 
 
-def compiled(fn, config):
-    """The graph of a training step or policy: with XLA on a GPU, plain on a CPU."""
+def compiled(fn, config, xla: bool = False):
+    """The graph of a function: with XLA on a GPU, plain on a CPU.
+
+    Args:
+        fn: Takes and returns tensors.
+        config: Of the run; without `jit` the function stays as it is.
+        xla: Use XLA on a CPU too: for many small operations, which take less time than
+            TensorFlow takes to start them.
+    """
     if not config.jit:
         return fn
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return tf.function(fn, jit_compile=on_gpu or None, autograph=False)
+    xla = xla or bool(tf.config.list_physical_devices("GPU"))
+    return tf.function(fn, jit_compile=xla or None, autograph=False)
 
 
 @contextlib.contextmanager
