@@ -24,7 +24,10 @@ Summary = tuple[int, str, np.ndarray]
 
 
 # What a person watches in a terminal; the files hold everything.
-TERMINAL_KEYS = r"^(eval_)?(model_loss|model_error|image_loss|kl_loss)$|^fps$"
+TERMINAL_KEYS = (
+    r"^(eval_)?(model_loss|model_error|image_loss|kl_loss)$"
+    r"|^(train_return|eval_return_mean|fps)$"
+)
 
 
 def make_logger(logdir: str | os.PathLike, step, multiplier: int = 1) -> "Logger":
