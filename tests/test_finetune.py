@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 
+import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -190,6 +191,20 @@ def test_fine_tuning_starts_from_the_given_model(whole, tmp_path, capsys):
     assert weights(tmp_path / name) == weights(whole / name)
     name = "actor_critic.weights.h5"
     assert weights(tmp_path / name) != weights(whole / name)
+
+
+def test_a_game_with_other_actions_or_channels_is_named(whole):
+    env = envs.make_vector_env(TASK, 1)
+    obs_space, act_space = envs.obs_space(env), envs.act_space(env)
+    fewer = {"action": gymnasium.spaces.Discrete(4)}
+    box = gymnasium.spaces.Box(0, 1, (10, 10, 7), bool)
+    for spaces, message in (
+        ((obs_space, fewer), "another number of actions"),
+        (({**obs_space, "image": box}, act_space), "another number of channels"),
+    ):
+        agent = agent_lib.make_agent(make_config(), *spaces)
+        with pytest.raises(checkpoint.CheckpointError, match=message):
+            checkpoint.initialize(whole, agent.components, ["encoder", "rssm"])
 
 
 def test_freezing_survives_resume(whole, tmp_path):
