@@ -4,7 +4,7 @@
     from dreamerv2_transfer import api
 
     config = api.defaults.update(api.configs["dmc_proprio"]).update(
-        {"logdir": "logdir/pendulum", "steps": 1e4, "log_every": 100}
+        {"logdir": "logdir/pendulum", "action_repeat": 1, "log_every": 100}
     )
     api.train(lambda: gymnasium.make("Pendulum-v1"), config)
 
@@ -100,6 +100,7 @@ def run_online(
     Returns:
         Whether all updates are done.
     """
+    finetune.check(config)
     print(tfutils.setup(config), flush=True)
     # Before random play, for that may take long and the networks may not fit.
     trained = agent.make_agent(config, *spaces)

@@ -11,7 +11,6 @@ actions alone, and on a CPU, its metrics are those of a run that was never kille
 from __future__ import annotations
 
 import contextlib
-import itertools
 import pathlib
 import re
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from dreamerv2_transfer import evaluate as evaluation
 from dreamerv2_transfer.agent import Agent
 from dreamerv2_transfer.common import dreams, interrupt, tfutils, updates, video
 from dreamerv2_transfer.common.averages import Averages
+from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.driver import Driver, Policy
 from dreamerv2_transfer.common.envs import EnvError
@@ -68,6 +68,8 @@ def finetune(
         EnvError: An environment failed; what was learned until then is saved.
         TrainingError: A loss is not finite. The last checkpoint stays as it is.
     """
+    check(config)
+    evaluates = evaluates and config.eval_eps > 0
     with contextlib.ExitStack() as stack:
         stopped = stack.enter_context(interrupt.caught())
         train_envs = stack.enter_context(contextlib.closing(make_envs(config.envs)))
@@ -94,6 +96,31 @@ def finetune(
             print(f"All {int(config.steps)} updates are done; nothing is left to do.")
             return True
         return trainer.run(stopped)
+
+
+def check(config) -> None:
+    """Refuses numbers by which a run could not begin or would never end.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    least = {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
+    least |= {"train_steps": 1, "seed": 0, "pretrain": 0}
+    for key, value in least.items():
+        if config[key] < value:
+            raise ConfigError(
+                f"{key} must be at least {value}. Received: {config[key]}"
+            )
+    if config.action_repeat != 1:
+        raise ConfigError(
+            "action_repeat must be 1: no environment that there is so far repeats "
+            f"actions. Received: {config.action_repeat}"
+        )
+    if config.expl_behavior != "greedy":
+        raise ConfigError(
+            "greedy is the only expl_behavior that there is so far. "
+            f"Received: {config.expl_behavior}"
+        )
 
 
 def acting(agent: Agent, mode: str | Callable[[], str]) -> Policy:
@@ -154,7 +181,8 @@ class Trainer:
         self.replay = replay
         self.updates = Counter()
         self.logger = make_logger(self.updates)
-        self._steps = Counter(replay.stats["total_steps"])  # Of the environments.
+        self._steps = Counter()  # Of the environments.
+        self._owed = Counter()  # Updates that are due.
         self._averages = Averages()
         self._should_train = Every(config.train_every)
         self._should_explore = Until(config.expl_until // config.action_repeat)
@@ -224,6 +252,7 @@ class Trainer:
         return {
             "updates": self.updates,
             "steps": self._steps,
+            "owed": self._owed,
             "averages": self._averages,
             "should_train": self._should_train,
             "seeds": self._seeds,
@@ -264,6 +293,7 @@ class Trainer:
 
     def begin(self) -> None:
         """What comes before the first update of a fresh run."""
+        self._steps.increment(self.replay.stats["total_steps"])
         init = self.config.init
         if init.path:
             components = self.agent.components
@@ -277,9 +307,8 @@ class Trainer:
         """Acts and updates until all is done (True) or `stopped` says so (False)."""
         with self._progress() as bar, self._saved_if_an_env_fails():
             while not self._is_done() and not stopped():
-                if self.updates >= self.config.pretrain:
-                    self._driver(self._policy, steps=1)
-                self._train(bar)
+                self._act()
+                self._train(bar, stopped)
                 if self._save_due:
                     self.save()
         if self._is_done():
@@ -303,22 +332,24 @@ class Trainer:
             self.save()
             raise
 
-    def _train(self, bar: Progress) -> None:
-        """The updates that are due after the last steps of the environments."""
-        for _ in range(self._due_updates()):
-            if self._is_done():
-                return
+    def _act(self) -> None:
+        """Steps of the environments until an update is due."""
+        if self._owed > 0:  # What a run did not get to that was stopped.
+            return
+        if self.updates < self.config.pretrain:
+            self._owed.increment(self.config.pretrain - int(self.updates))
+            return
+        self._driver(self._policy, steps=1)
+        while self._should_train(self._steps):
+            self._owed.increment(self.config.train_steps)
+
+    def _train(self, bar: Progress, stopped: Callable[[], bool]) -> None:
+        """The updates that are due."""
+        while self._owed > 0 and not self._is_done() and not stopped():
+            self._owed.increment(-1)
             self.update()
             bar.update()
             self._after_update()
-
-    def _due_updates(self) -> int:
-        if self.updates < self.config.pretrain:
-            return 1
-        trainings = itertools.takewhile(
-            lambda _: self._should_train(self._steps), itertools.count()
-        )
-        return self.config.train_steps * sum(1 for _ in trainings)
 
     def update(self) -> None:
         """One update of world model, actor and critic."""
@@ -336,7 +367,7 @@ class Trainer:
         self._averages.add(metrics)
 
     def _after_update(self) -> None:
-        if updates.is_due(self.updates, self.config.log_every):
+        if updates.is_due(self.updates, self.config.log_every) or self._is_done():
             self.logger.add(self._averages.result())
             self.logger.add(self.replay.stats, prefix="train")
             self.logger.write(fps=True)
@@ -361,9 +392,10 @@ class Trainer:
             self._eval_policy, self._eval_envs, self.config.eval_eps, EVAL_SEED, keep=1
         )
         self.logger.add(played.metrics(), prefix="eval")
-        look = self.config.video
-        for key in self.agent.wm.heads["decoder"].cnn_keys:
-            frames = video.episode(played.kept[0][key], look.scale, self._planes)
+        look, keys = self.config.video, self.agent.wm.heads["decoder"].cnn_keys
+        for key in [key for key in self.config.log_keys_video if key in keys]:
+            images = played.kept[0][key][: look.episode]
+            frames = video.episode(images, look.scale, self._planes)
             self.logger.video(f"eval_policy_{key}", frames)
             path = self.logdir / "videos" / f"eval_policy_{key}.gif"
             video.save_gif(path, frames, look.fps)

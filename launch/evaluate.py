@@ -37,13 +37,31 @@ def main(argv: list[str]) -> int:
     print(*notes, sep="\n", end="")
     task = options.task or settings.task
     number = min(options.envs, options.episodes)
-    make = envs.make_vector_env(task, number, **envs.run_options(settings))
+    # A failed environment is no episode, so none is replaced here.
+    settings = settings.update(envs_restart=False, expl_noise=0.0)
+    make = make_envs(task, number, settings)
     with contextlib.closing(make) as env:
         played = play(options, settings, logdir, env)
     draw(played.kept, logdir, settings, envs.native_planes(task))
-    result = {**played.summary(), "policy": options.policy, "task": task}
+    result = {
+        **played.summary(),
+        "policy": options.policy,
+        "task": task,
+        "envs": number,
+    }
     print(json.dumps(result))
     return 0
+
+
+def make_envs(task: str, number: int, settings: config.Config):
+    try:
+        return envs.make_vector_env(task, number, **envs.run_options(settings))
+    except envs.EnvError as error:
+        raise envs.EnvError(
+            f"{error} A run of api.train on an environment that has no such name is "
+            "evaluated during its training; for one that Gymnasium knows, name it by "
+            "--task gym_ID."
+        ) from error
 
 
 def check(options: config.Config) -> None:
@@ -54,6 +72,10 @@ def check(options: config.Config) -> None:
             raise config.ConfigError(
                 f"--{name} must be at least 1. Received: {options[name]}"
             )
+    if options.seed < 0:
+        raise config.ConfigError(
+            f"--seed must not be negative. Received: {options.seed}"
+        )
     if options.policy not in MODES:
         raise config.ConfigError(
             f"--policy is one of {', '.join(MODES)}. Received: {options.policy}"
@@ -90,7 +112,8 @@ def draw(episodes, logdir: pathlib.Path, settings, planes: int | None) -> None:
     """Saves the kept episodes as GIFs."""
     for number, episode in enumerate(episodes):
         for key in [k for k, v in episode.items() if v.ndim == 4]:
-            frames = video.episode(episode[key], settings.video.scale, planes)
+            images = episode[key][: settings.video.episode]
+            frames = video.episode(images, settings.video.scale, planes)
             path = logdir / "videos" / f"evaluate_{number}_{key}.gif"
             video.save_gif(path, frames, settings.video.fps)
             print(f"Saved {path}.")

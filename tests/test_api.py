@@ -72,6 +72,7 @@ def make_config(folder, *blocks, **changes):
         "checkpoint_every": 10,
         "prefill": 20,
         "train_every": 7,
+        "action_repeat": 1,
         "imag_horizon": 2,
         "dataset": {"batch": 2, "length": 4},
         "replay": {"minlen": 1, "maxlen": 4},

@@ -311,6 +311,7 @@ def test_our_own_defaults():
         "rows": 4,
         "scale": 16,
         "fps": 10,
+        "episode": 300,
     }
     assert (config.checkpoint_every, config.checkpoints_kept) == (1000, 3)
     assert (config.eval_batches, config.collect.envs) == (4, 8)

@@ -12,6 +12,7 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect, finetune
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import envs, logger, replay, store, updates
+from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.transfer import checkpoint
 
 TASK = "minatar_breakout"
@@ -281,6 +282,39 @@ def test_graph_and_eager_runs_agree(tmp_path):
     eager, graph = (rows(tmp_path / name)[0] for name in ("eager", "graph"))
     for name, value in eager.items():
         assert graph[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("envs", 0),
+        ("train_every", 0),
+        ("train_steps", 0),
+        ("seed", -1),
+        ("action_repeat", 2),
+        ("expl_behavior", "Plan2Explore"),
+    ],
+)
+def test_numbers_by_which_a_run_could_not_end_are_refused(key, value):
+    with pytest.raises(ConfigError, match=f"{key}.*Received: {value}"):
+        finetune.check(make_config(**{key: value}))
+
+
+def test_a_run_that_goes_on_longer_is_an_uninterrupted_one(tmp_path):
+    """Also where its end falls between updates that are due at once."""
+    config = make_config(steps=9, envs=3, train_every=1)
+    run(tmp_path / "a", config, quick_agent, evaluates=False)
+    run(tmp_path / "b", config.update(steps=5), quick_agent, evaluates=False)
+    run(tmp_path / "b", config, quick_agent, evaluates=False)
+    whole, extended = (
+        [row for row in rows(tmp_path / x) if "model_loss" in row] for x in "ab"
+    )
+    assert whole == extended and whole[-1]["step"] == 9
+
+
+def test_what_is_left_of_an_interval_is_logged_at_the_end(tmp_path):
+    run(tmp_path, make_config(steps=3, log_every=2), quick_agent, evaluates=False)
+    assert [row["step"] for row in rows(tmp_path) if "model_loss" in row] == [2, 3]
 
 
 def test_ctrl_c_saves_and_stops_between_two_updates(tmp_path, capsys):

@@ -121,8 +121,12 @@ class Replay:
         self._ongoing[worker].transitions.append(transition)
 
     def drop_ongoing(self, worker: int = 0) -> None:
-        """Forgets the episode that a worker is in."""
-        self._ongoing.pop(worker, None)
+        """Forgets the episode that a worker is in, but not what became of it.
+
+        Where a killed run got to its end, it is on disk and is taken in.
+        """
+        if ongoing := self._ongoing.pop(worker, None):
+            self._adopt(ongoing.number)
 
     def batch(self, batch: int, length: int) -> Batch:
         """Draws a training batch.
@@ -204,16 +208,25 @@ class Replay:
         Returns:
             An identifier for the episode, and whether just this episode is there.
         """
-        is_there = False
-        for attempt in itertools.count():
-            identifier = self._identifier(number, attempt)
-            if identifier not in self._folder.files:
-                break
-            earlier = self._folder.read(identifier)
-            if earlier and identifier not in self._memory.known:
-                self._memory.add(identifier, earlier)
-            is_there |= bool(earlier and earlier.fingerprint == packed.fingerprint)
-        return identifier, is_there
+        earlier = self._adopt(number)
+        is_there = any(x.fingerprint == packed.fingerprint for x in earlier)
+        return self._identifier(number, len(self._attempts(number))), is_there
+
+    def _adopt(self, number: int) -> list[PackedEpisodes]:
+        """Takes in what is on disk of an episode's number; returns all of it."""
+        found = []
+        for identifier in self._attempts(number):
+            if earlier := self._folder.read(identifier):
+                found.append(earlier)
+                if identifier not in self._memory.known:
+                    self._memory.add(identifier, earlier)
+        return found
+
+    def _attempts(self, number: int) -> list[str]:
+        """Identifiers of an episode's number that there are files of."""
+        attempts = (self._identifier(number, attempt) for attempt in itertools.count())
+        written = self._folder.written
+        return list(itertools.takewhile(lambda x: x in written, attempts))
 
     def _identifier(self, number: int, attempt: int = 0) -> str:
         key = [self._seed, "online", number, attempt][: 4 if attempt else 3]
@@ -409,12 +422,14 @@ class _Folder:
         path: of the folder.
         files: path and steps by identifier, in the order of the names; without those
             that turned out to be damaged.
+        written: identifiers that are taken, by damaged files too.
         damaged: names of the files that cannot be used, or identifiers of lost ones.
     """
 
     def __init__(self, path: pathlib.Path):
         self.path = path
         self.files: dict[str, tuple[pathlib.Path, int]] = {}
+        self.written: set[str] = set()
         self.damaged: list[str] = []
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -426,6 +441,7 @@ class _Folder:
         parsed = store.parse_name(file)
         if parsed:
             self.files[parsed[0]] = file, parsed[1]
+            self.written.add(parsed[0])
         else:
             self._skip(file.name, f"{file} is not named TIMESTAMP-UUID-LENGTH.npz.")
 
@@ -437,6 +453,7 @@ class _Folder:
     def save(self, episode: Episode, identifier: str) -> pathlib.Path:
         path = store.save_episode(self.path, episode, identifier)
         self.files[identifier] = path, store.eplen(episode)
+        self.written.add(identifier)
         return path
 
     def read(self, identifier: str) -> PackedEpisodes | None:

@@ -59,8 +59,9 @@ def check_finite(
     raise TrainingError(
         f"Not a number in update {int(step) + 1}: {', '.join(faults)}. Its "
         f"batch ({source}) is kept in {path}, and the last checkpoint is from "
-        "before. Lower the learning rate (model_opt.lr for the world model) or use "
-        "--precision 32."
+        "before. Start a run in another --logdir with a lower learning rate "
+        "(model_opt.lr for the world model) or --precision 32; --init takes the "
+        "weights of this one."
     )
 
 

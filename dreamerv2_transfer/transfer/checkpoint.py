@@ -313,8 +313,7 @@ def _check_component(path, name: str, layer, arrays: Mapping[str, np.ndarray]) -
         f"The {name} in {path} does not fit the model: {'; '.join(faults[:5])}"
         + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
         + (f" ({'; '.join(hints)})" if hints else "")
-        + ". Use the configuration that it was trained with (its config.yaml)"
-        f", or leave {name} out of init.components."
+        + ". Use the configuration that it was trained with (its config.yaml)."
     )
 
 

@@ -426,6 +426,21 @@ def test_a_run_without_a_state_uses_what_it_left_and_does_not_double_it(tmp_path
     assert before.items() <= contents(tmp_path).items()
 
 
+def test_the_end_of_a_dropped_episode_is_taken_in(tmp_path):
+    """A killed run reported it; the environment cannot bring it back."""
+    target = replay.Replay(tmp_path / "run")
+    fill(target, [5])
+    add(target, fakes.episode(7, 1), stop=3)
+    state = target.state()
+    add(target, fakes.episode(7, 1), start=3)
+    resumed = resume(tmp_path / "run", tmp_path / "copy", state)
+    assert counts(resumed) == (5, 1, 5, 1)
+    resumed.drop_ongoing()
+    assert counts(resumed) == (12, 2, 12, 2) and numbers(resumed) == [0, 1]
+    fill(resumed, [4], first=2)
+    assert counts(resumed) == (16, 3, 16, 3)
+
+
 def test_missing_and_damaged_files_are_named_at_resume(tmp_path, capsys):
     target = replay.Replay(tmp_path / "a")
     fill(target, [50, 60, 70])
