@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.agent import WorldModel
 from dreamerv2_transfer.common import tfutils, updates, video
 from dreamerv2_transfer.common.logger import Logger
+
+if TYPE_CHECKING:
+    from dreamerv2_transfer.agent import WorldModel
 
 
 class Dreams:
