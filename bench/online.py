@@ -91,7 +91,7 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
         steps=int(settings.prefill),
         envs=settings.envs,
         seed=settings.seed,
-        make_vector_env=lambda task, number, **_: make_envs(number),
+        make_envs=make_envs,
         settings={},
     )
     episodes = replay.Replay(folder, **settings.replay, seed=settings.seed)

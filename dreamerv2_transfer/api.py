@@ -111,7 +111,7 @@ def run_online(
         steps=int(config.prefill),
         envs=config.envs,
         seed=config.seed,
-        make_vector_env=lambda task, number, **_: make_envs(number),
+        make_envs=make_envs,
         settings=envs.options(config),
     )
     return finetune.finetune(

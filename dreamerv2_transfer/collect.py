@@ -77,7 +77,7 @@ def prefill(
     steps: int,
     envs: int,
     seed: int,
-    make_vector_env: Callable[..., VectorEnv],
+    make_envs: Callable[[int], VectorEnv],
     settings: Mapping[str, Any],
 ) -> None:
     """Completes a replay's folder to so many steps by random play.
@@ -88,7 +88,7 @@ def prefill(
         steps: of all episodes in the folder; the last one may exceed them.
         envs: number of environments that are stepped together.
         seed: of everything.
-        make_vector_env: called as `make_vector_env(task, envs, **settings)`.
+        make_envs: makes so many environments that are stepped together.
         settings: of the environments; told in the manifest.
 
     Raises:
@@ -100,7 +100,9 @@ def prefill(
     with _naming(folder):
         collection = Collection(folder, task, seed, dict(settings))
         others = store.count_episodes(folder)[1] - collection.steps
-        collection.fill(steps - others, envs, make_vector_env)
+        collection.fill(
+            steps - others, envs, lambda task, number, **_: make_envs(number)
+        )
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common.driver import Driver, Policy
-from dreamerv2_transfer.common.store import Episode, eplen
+from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
+from dreamerv2_transfer.common.store import Episode, episode_return, eplen
 
 RESAMPLES = 10_000
 CONFIDENCE = 95  # Per cent.
@@ -78,16 +78,14 @@ def evaluate(
 
     def start(worker: int) -> int:
         numbers[worker] = next(counter)
-        sequence = np.random.SeedSequence([numbers[worker], seed, *b"eval"])
-        return int(sequence.generate_state(1)[0])
+        return episode_seed(numbers[worker], seed, "eval")
 
     def finish(episode: Episode, worker: int) -> None:
         number = numbers[worker]
         if number >= episodes:
             return
-        score = float(episode["reward"].sum(dtype=np.float64))
         kept = episode if number < keep else None
-        finished[number] = score, eplen(episode), kept
+        finished[number] = episode_return(episode), eplen(episode), kept
         on_episode()
 
     driver = Driver(env, seeds=start)

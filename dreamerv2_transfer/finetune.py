@@ -25,12 +25,12 @@ from dreamerv2_transfer.common import dreams, interrupt, tfutils, updates, video
 from dreamerv2_transfer.common.averages import Averages
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.counter import Counter
-from dreamerv2_transfer.common.driver import Driver, Policy
+from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.envs import EnvError
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.common.replay import Replay
-from dreamerv2_transfer.common.store import Episode, eplen
+from dreamerv2_transfer.common.store import Episode, episode_return, eplen
 from dreamerv2_transfer.common.when import Every, Until
 from dreamerv2_transfer.transfer import checkpoint
 
@@ -150,9 +150,8 @@ class Seeds:
         self._next = 0
 
     def __call__(self, worker: int) -> int:
-        sequence = np.random.SeedSequence([self._next, self._seed, *b"train"])
         self._next += 1
-        return int(sequence.generate_state(1)[0])
+        return episode_seed(self._next - 1, self._seed, "train")
 
     def state(self) -> dict:
         return {"next": self._next}
@@ -220,8 +219,8 @@ class Trainer:
         return "explore" if self._should_explore(self._steps) else "train"
 
     def _on_episode(self, episode: Episode, worker: int) -> None:
-        score = float(episode["reward"].sum(dtype=np.float64))
-        self._averages.add({"train_return": score, "train_length": eplen(episode)})
+        score, length = episode_return(episode), eplen(episode)
+        self._averages.add({"train_return": score, "train_length": length})
         self._averages.add(key_metrics(self.config, episode))
 
     # State.

@@ -2,7 +2,8 @@
 
 Plays whole episodes with the agent of an online run (`finetune` or `scratch`) and
 prints, on the last line, a JSON object: `episodes`, `return_mean`, `return_ci95`,
-`length_mean`, `seed`, `policy`, `task`. The same command gives the same figures.
+`length_mean`, `seed`, `policy`, `task`, `envs`. The same command gives the same
+figures.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ def play(options, settings, logdir: pathlib.Path, env):
     from dreamerv2_transfer.transfer import checkpoint
 
     actor_critic = checkpoint.find_weights(logdir, checkpoint.ACTOR_CRITIC)
+    world_model = checkpoint.find_weights(logdir)
     print(tfutils.setup(settings), flush=True)
     spaces = envs.obs_space(env), envs.act_space(env)
     agent = agent_lib.make_agent(settings, *spaces)
-    world_model = checkpoint.find_weights(logdir)
     checkpoint.load_weights(world_model, agent.wm.components)
     checkpoint.load_weights(actor_critic, agent.task_behavior.components)
     agent.rng.reset_from_seed(options.seed)

@@ -48,7 +48,7 @@ def run(logdir, config, make_agent=agent_lib.make_agent, make_envs=None, **optio
         steps=config.prefill,
         envs=1,
         seed=config.seed,
-        make_vector_env=lambda task, number, **_: make_envs(number),
+        make_envs=make_envs,
         settings={},
     )
     return finetune.finetune(

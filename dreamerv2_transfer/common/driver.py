@@ -18,6 +18,18 @@ Obs = dict[str, np.ndarray]
 Policy = Callable[[Obs, Any], tuple[dict[str, Any], Any]]
 
 
+def episode_seed(number: int, seed: int, use: str) -> int:
+    """The seed of an environment's reset, from an episode's number in a run.
+
+    Args:
+        number: of the episode.
+        seed: of the run.
+        use: what the episodes are for, so that no two uses share them.
+    """
+    sequence = np.random.SeedSequence([number, seed, *use.encode()])
+    return int(sequence.generate_state(1)[0])
+
+
 class Driver:
     """Runs a policy in several environments at once.
 

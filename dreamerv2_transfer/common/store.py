@@ -124,6 +124,11 @@ def eplen(episode: Mapping[str, Any]) -> int:
     return len(episode["action"]) - 1
 
 
+def episode_return(episode: Mapping[str, Any]) -> float:
+    """Sum of the rewards, not discounted."""
+    return float(episode["reward"].sum(dtype=np.float64))
+
+
 def parse_name(path: str | os.PathLike) -> tuple[str, int] | None:
     """Identifier and steps that a file name tells, None if it is no such name."""
     name = os.path.basename(path)
