@@ -31,6 +31,7 @@ CHOICES = {
 ALIASES = {"init": "init.path", "envs.restart": "envs_restart"}
 # What a stage sets at the top level, from its own section `stages.<stage>`.
 STAGE_KEYS = ("steps", "log_every", "eval_every", "checkpoint_every")
+STAGES_WITHOUT_STEPS = ("collect",)  # Its own group of keys says how much.
 UNSET_LOGDIR = "/dev/null"
 INSTALLED = Path("share", "dreamerv2_transfer", "configs.yaml")
 
@@ -334,7 +335,9 @@ def _set_stage(config: Config, given: frozenset[str]) -> Config:
 def _default_logdir(names: Sequence[str], config: Config) -> str:
     # Stages last, so that blocks which commute share a folder.
     parts = sorted(names, key=lambda name: name in config.get("stages", {}))
-    return f"logdir/{'_'.join(parts) or 'defaults'}"
+    folder = f"logdir/{'_'.join(parts) or 'defaults'}"
+    # An agent a game, so that the folder of them is what `dqn.checkpoints` takes.
+    return f"{folder}/{config.task}" if config.get("stage") == "dqn" else folder
 
 
 def _places() -> list[Path]:
@@ -487,6 +490,7 @@ def _check_choice(key: str, value: Any) -> Any:
 def _check_stage(flat: Mapping[str, Any]) -> None:
     stage = flat.get("stage", "")
     stages = {key.split(".")[1] for key in flat if key.startswith("stages.")}
+    stages = stages and {*stages, *STAGES_WITHOUT_STEPS}
     if stage != "" and stages and stage not in stages:
         raise _wrong("stage", stage, f"'' or one of {', '.join(sorted(stages))}")
 
