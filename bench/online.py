@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
     )
     print(tfutils.setup(settings))
     make_envs = lambda number: envs.make_vector_env(  # noqa: E731
-        settings.task, number, **envs.run_options(settings)
+        settings.task, number, **envs.run_options(settings, settings.task)
     )
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         env = stack.enter_context(contextlib.closing(make_envs(settings.envs)))

@@ -69,7 +69,7 @@ def train(
         spaces = envs.obs_space(adapted), envs.act_space(adapted)
         config = config.update(task=wrappers.title(adapted), stage=_stage(config))
     make_envs = functools.partial(
-        envs.make_vector_env, make, **envs.run_options(config)
+        envs.make_vector_env, make, **envs.run_options(config, make)
     )
     with logdir_lib.opened(config) as path:
         return run_online(
@@ -112,7 +112,7 @@ def run_online(
         envs=config.envs,
         seed=config.seed,
         make_envs=make_envs,
-        settings=envs.options(config),
+        settings=envs.options(config, config.task),
     )
     return finetune.finetune(
         config,

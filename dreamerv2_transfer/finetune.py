@@ -111,10 +111,10 @@ def check(config) -> None:
             raise ConfigError(
                 f"{key} must be at least {value}. Received: {config[key]}"
             )
-    if config.action_repeat != 1:
+    if config.action_repeat != 1 and not config.task.startswith("atari_"):
         raise ConfigError(
-            "action_repeat must be 1: no environment that there is so far repeats "
-            f"actions. Received: {config.action_repeat}"
+            f"action_repeat must be 1, as {config.task} does not repeat actions; the "
+            f"tasks atari_... do. Received: {config.action_repeat}"
         )
     if config.expl_behavior != "greedy":
         raise ConfigError(

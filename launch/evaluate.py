@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 def make_envs(task: str, number: int, settings: config.Config):
     try:
-        return envs.make_vector_env(task, number, **envs.run_options(settings))
+        return envs.make_vector_env(task, number, **envs.run_options(settings, task))
     except envs.EnvError as error:
         raise envs.EnvError(
             f"{error} A run of api.train on an environment that has no such name is "

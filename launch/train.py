@@ -41,7 +41,8 @@ def pretrain(settings: config.Config, path: pathlib.Path) -> int:
 
     print(tfutils.setup(settings), flush=True)
     if dataset is None:
-        with envs.make_env(settings.tasks[0], **envs.options(settings)) as env:
+        task = settings.tasks[0]
+        with envs.make_env(task, **envs.options(settings, task)) as env:
             spaces = envs.obs_space(env), envs.act_space(env)
         pretrain.announce(settings, *spaces)
         dataset = make_dataset(settings, path)
@@ -64,7 +65,7 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
     from dreamerv2_transfer import collect
     from dreamerv2_transfer.common import offline, packed
 
-    directory = settings.dataset.directory
+    directory, task = settings.dataset.directory, settings.tasks[0]
     if not directory:
         directory = path / "dataset"
         collect.collect(
@@ -79,7 +80,7 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
         directory,
         settings.tasks,
         cache=path / "packed",
-        expected=envs.kinds(settings.tasks[0]),
+        expected=envs.kinds(task, **envs.options(settings, task)),
     )
     return offline.make_dataset(settings, episodes)
 
@@ -87,7 +88,7 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
 def online(settings: config.Config, path: pathlib.Path) -> int:
     check_init(settings)
     make_envs = functools.partial(
-        envs.make_vector_env, settings.task, **envs.run_options(settings)
+        envs.make_vector_env, settings.task, **envs.run_options(settings, settings.task)
     )
     with contextlib.closing(make_envs(1)) as env:  # Fails before TensorFlow is there.
         spaces = envs.obs_space(env), envs.act_space(env)

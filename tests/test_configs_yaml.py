@@ -355,7 +355,7 @@ def test_minatar_trains_as_the_paper():
     assert (config.loss_scales.kl, config.loss_scales.discount) == (0.1, 5.0)
     assert (config.train_every, config.time_limit, config.prefill) == (16, 27000, 50000)
     assert (config.action_repeat, config.clip_rewards) == (1, "tanh")
-    assert section(config, "collect") == {"steps": 100000, "envs": 8}
+    assert (config.collect.steps, config.collect.envs) == (100000, 8)
 
 
 def test_small_fits_two_cores():
@@ -379,7 +379,7 @@ def test_debug_is_tiny():
     assert config.encoder.mlp_layers == config.decoder.mlp_layers == (16,)
     for head in ("reward_head", "discount_head", "actor", "critic"):
         assert (config[head].layers, config[head].units) == (1, 16)
-    assert section(config, "collect") == {"steps": 300, "envs": 2}
+    assert (config.collect.steps, config.collect.envs) == (300, 2)
     assert (config.jit, config.precision, config.eval_batches) == (False, "32", 1)
     assert (config.video.length, config.video.rows) == (15, 2)
     assert config.encoder.cnn_kernels == (3, 3, 3, 3)

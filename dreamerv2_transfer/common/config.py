@@ -30,8 +30,13 @@ CHOICES = {
 # Other spellings of keys, short or as a group of their own.
 ALIASES = {"init": "init.path", "envs.restart": "envs_restart"}
 # What a stage sets at the top level, from its own section `stages.<stage>`.
-STAGE_KEYS = ("steps", "log_every", "eval_every", "checkpoint_every")
-STAGES_WITHOUT_STEPS = ("collect",)  # Its own group of keys says how much.
+STAGE_KEYS = (
+    "steps",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "atari_all_actions",
+)
 UNSET_LOGDIR = "/dev/null"
 INSTALLED = Path("share", "dreamerv2_transfer", "configs.yaml")
 
@@ -490,7 +495,6 @@ def _check_choice(key: str, value: Any) -> Any:
 def _check_stage(flat: Mapping[str, Any]) -> None:
     stage = flat.get("stage", "")
     stages = {key.split(".")[1] for key in flat if key.startswith("stages.")}
-    stages = stages and {*stages, *STAGES_WITHOUT_STEPS}
     if stage != "" and stages and stage not in stages:
         raise _wrong("stage", stage, f"'' or one of {', '.join(sorted(stages))}")
 

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from dreamerv2_transfer.common import atari
 from dreamerv2_transfer.common.errors import EnvError, describe
 from dreamerv2_transfer.common.processes import ProcessVectorEnv
 from dreamerv2_transfer.common.wrappers import Checked, Make, Restarting, adapt
@@ -27,28 +28,24 @@ def make_env(
     task: str | Make,
     *,
     time_limit: int = 0,
-    sticky: float = 0.1,
-    ramping: bool = True,
     restart: bool = False,
+    **options: Any,
 ) -> gymnasium.Env:
     """Makes an environment whose observations are a dictionary.
 
     Args:
-        task: suite and name, such as `minatar_breakout`, or `gym_` and an id that
-            Gymnasium knows, such as `gym_CartPole-v1`; or a function that makes an
-            environment.
+        task: suite and name, such as `minatar_breakout` or `atari_pong`, or `gym_` and
+            an id that Gymnasium knows, such as `gym_CartPole-v1`; or a function that
+            makes an environment.
         time_limit: steps after which an episode is truncated; 0 for no limit.
-        sticky: probability that MinAtar repeats the last action instead.
-        ramping: whether MinAtar's games become harder with time.
         restart: whether a fresh environment replaces one that fails, see `Restarting`.
+        **options: of the suite: see `MinAtar` and `atari.Atari`.
 
     Raises:
         EnvError: there is no such suite or no such name in it (says which are near),
             it could not be made, or its spaces cannot be used.
     """
-    make = functools.partial(
-        _make, task, time_limit=time_limit, sticky=sticky, ramping=ramping
-    )
+    make = functools.partial(_make, task, time_limit=time_limit, **options)
     return Restarting(make) if restart else make()
 
 
@@ -98,31 +95,29 @@ def act_space(env: gymnasium.Env | VectorEnv) -> dict[str, spaces.Space]:
     return {"action": _single(env, "action_space")}
 
 
-def options(config) -> dict[str, Any]:
-    """The options of `make_env` that a configuration holds."""
-    return dict(
-        time_limit=config.time_limit,
-        sticky=config.minatar_sticky,
-        ramping=config.minatar_ramping,
-    )
+def options(config, task: str | Make) -> dict[str, Any]:
+    """The options of `make_env` that a configuration holds for a task."""
+    suite = "" if callable(task) else task.partition("_")[0]
+    of_suite = _OPTIONS.get(suite, lambda config: {})(config)
+    return {"time_limit": config.time_limit, **of_suite}
 
 
-def run_options(config) -> dict[str, Any]:
+def run_options(config, task: str | Make) -> dict[str, Any]:
     """The options of `make_vector_env`: `options`, and those that change no episode."""
     return dict(
-        **options(config),
+        **options(config, task),
         restart=config.get("envs_restart", False),
         parallel=config.envs_parallel,
     )
 
 
-def kinds(task: str) -> dict[str, tuple[tuple[int, ...], str]] | None:
-    """Shape and dtype of a task's observations and actions.
+def kinds(task: str, **options: Any) -> dict[str, tuple[tuple[int, ...], str]] | None:
+    """Shape and dtype of a task's observations and actions, given `make_env`'s options.
 
     None if they are not known: no such task, or one that this machine cannot make.
     """
     try:
-        made = make_env(task)
+        made = make_env(task, **options)
     except EnvError:
         return None
     with contextlib.closing(made) as env:
@@ -234,26 +229,32 @@ class Dummy(gymnasium.Env):
 
 
 def _make(task: str | Make, *, time_limit: int, **options: Any) -> gymnasium.Env:
-    env = _make_foreign(task) if callable(task) else _make_task(task, **options)
-    return gymnasium.wrappers.TimeLimit(env, time_limit) if time_limit else env
+    made = _make_foreign(task) if callable(task) else _make_task(task, **options)
+    return gymnasium.wrappers.TimeLimit(made, time_limit) if time_limit else made
 
 
 def _make_task(task: str, **options: Any) -> gymnasium.Env:
     suite, _, name = task.partition("_")
-    if task not in _TASKS and suite != "gym":
+    if suite != "gym" and not _is_known(suite, name):
         raise EnvError(_unknown(task))
     return _SUITES[suite](name, **options)
 
 
-def _make_minatar(name: str, *, sticky: float, ramping: bool) -> gymnasium.Env:
-    return MinAtar(name, sticky, ramping)
+def _is_known(suite: str, name: str) -> bool:
+    if suite == "atari":
+        return atari.spelled(name) in atari.games()
+    return f"{suite}_{name}" in _TASKS
 
 
-def _make_dummy(name: str, **_: Any) -> gymnasium.Env:
+def _make_atari(name: str, **options: Any) -> gymnasium.Env:
+    return atari.Atari(atari.spelled(name), **options)
+
+
+def _make_dummy(name: str) -> gymnasium.Env:
     return Dummy(_DUMMY_ACTIONS[name])
 
 
-def _make_gym(name: str, **_: Any) -> gymnasium.Env:
+def _make_gym(name: str) -> gymnasium.Env:
     # `Checked` does more than Gymnasium's checker, which only warns.
     make = functools.partial(gymnasium.make, name, disable_env_checker=True)
     return _make_foreign(make, f"gym_{name}")
@@ -274,11 +275,13 @@ def _make_foreign(make: Make, task: str = "") -> gymnasium.Env:
 
 def _unknown(task: str) -> str:
     ids = (f"gym_{name}" for name in gymnasium.registry)
-    near = difflib.get_close_matches(task, (*_TASKS, *ids), cutoff=0.5)
+    roms = (f"atari_{name}" for name in atari.games())
+    near = difflib.get_close_matches(task, (*_TASKS, *roms, *ids), cutoff=0.5)
     guess = f"Did you mean {' or '.join(near)}? " if near else ""
     return (
         f"Unknown task. Received: task={task}. {guess}Known: {', '.join(_TASKS)}, "
-        "and gym_ID for each ID that Gymnasium knows."
+        f"atari_GAME for the {len(atari.games())} games of ale-py, and gym_ID for each "
+        "ID that Gymnasium knows."
     )
 
 
@@ -287,9 +290,16 @@ _DUMMY_ACTIONS = {
     "continuous": spaces.Box(-1, 1, (6,), np.float32),
 }
 _SUITES: dict[str, Callable[..., gymnasium.Env]] = {
-    "minatar": _make_minatar,
+    "minatar": MinAtar,
+    "atari": _make_atari,
     "dummy": _make_dummy,
     "gym": _make_gym,
+}
+_OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "minatar": lambda config: dict(
+        sticky=config.minatar_sticky, ramping=config.minatar_ramping
+    ),
+    "atari": atari.options,
 }
 _TASKS = (
     *(f"minatar_{game}" for game in MINATAR_GAMES),

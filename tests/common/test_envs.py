@@ -148,7 +148,9 @@ def test_spaces_of_a_transition(make):
 def test_kinds_of_a_task():
     wanted = {"image": ((10, 10, 10), "bool"), "action": ((6,), "float32")}
     assert envs.kinds("minatar_breakout") == wanted
-    assert envs.kinds("atari_pong") is None
+    wanted = {"image": ((64, 64, 1), "uint8"), "action": ((18,), "float32")}
+    assert envs.kinds("atari_pong", all_actions=True) == wanted
+    assert envs.kinds("atari_pongg") is None
 
 
 @pytest.mark.parametrize(
@@ -224,6 +226,7 @@ def test_options_of_a_run_hold_those_of_the_episodes():
         }
     )
     episodes = {"time_limit": 7, "sticky": 0.1, "ramping": True}
-    assert envs.options(settings) == episodes
+    assert envs.options(settings, "minatar_breakout") == episodes
     more = {"restart": True, "parallel": "process"}
-    assert envs.run_options(settings) == {**episodes, **more}
+    assert envs.run_options(settings, "minatar_breakout") == {**episodes, **more}
+    assert envs.options(settings, "gym_CartPole-v1") == {"time_limit": 7}
