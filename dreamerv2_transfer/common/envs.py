@@ -274,8 +274,8 @@ def _make_foreign(make: Make, task: str = "") -> gymnasium.Env:
 
 
 def _unknown(task: str) -> str:
-    ids = (f"gym_{name}" for name in gymnasium.registry)
-    roms = (f"atari_{name}" for name in atari.games())
+    roms = [f"atari_{name}" for name in atari.games()]
+    ids = [f"gym_{name}" for name in gymnasium.registry]
     near = difflib.get_close_matches(task, (*_TASKS, *roms, *ids), cutoff=0.5)
     guess = f"Did you mean {' or '.join(near)}? " if near else ""
     return (
