@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import offline, packed
+from dreamerv2_transfer.common import collection, offline, packed
 
 GAMES = [f"minatar_{game}" for game in ("asterix", "breakout", "freeway", "seaquest")]
 
@@ -27,7 +27,8 @@ def main() -> None:
         directory = args.directory or scratch
         if not args.directory:
             start = time.perf_counter()
-            collect.collect(directory, args.tasks, steps=args.steps)
+            recipes = dict.fromkeys(args.tasks, collection.Recipe())
+            collect.collect(directory, recipes, steps=args.steps)
             report("collected_steps_s", args.steps * len(args.tasks), start)
         start = time.perf_counter()
         tasks = packed.open_dataset(directory, args.tasks)

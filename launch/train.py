@@ -68,18 +68,20 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
     directory, task = settings.dataset.directory, settings.tasks[0]
     if not directory:
         directory = path / "dataset"
-        collect.collect(
+        done = collect.collect(
             directory,
-            settings.tasks,
+            {name: collect.make_recipe(settings, name) for name in settings.tasks},
             steps=int(settings.collect.steps),
-            envs=settings.collect.envs,
-            seed=settings.seed,
-            settings=envs.options(settings),
+            processes=settings.collect.processes,
+            disk=settings.collect.disk,
         )
+        if not done:
+            raise KeyboardInterrupt
     episodes = packed.open_dataset(
         directory,
         settings.tasks,
         cache=path / "packed",
+        memory=offline.memory_cap(settings),
         expected=envs.kinds(task, **envs.options(settings, task)),
     )
     return offline.make_dataset(settings, episodes)

@@ -1,3 +1,5 @@
+import dataclasses
+import fcntl
 import os
 import pathlib
 import signal
@@ -7,21 +9,50 @@ import time
 
 import numpy as np
 import pytest
-from gymnasium import spaces
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import envs, packed, store
+from dreamerv2_transfer.common import (
+    config,
+    disk,
+    driver,
+    envs,
+    errors,
+    packed,
+    policies,
+    store,
+)
+from dreamerv2_transfer.common.collection import Recipe
+from dreamerv2_transfer.common.policies import Policy
+from tests import fakes
 
 GAMES = ["minatar_breakout", "minatar_seaquest"]
+RECIPE = [x.name for x in dataclasses.fields(Recipe)]
 
 
 def run(folder, tasks=GAMES, steps=300, **kwargs):
-    collect.collect(folder, tasks, **{"steps": steps, "envs": 3, "seed": 5, **kwargs})
+    """Collects with 3 environments and seed 5, unless told otherwise."""
+    recipe = {"envs": 3, "seed": 5}
+    recipe |= {k: kwargs.pop(k) for k in RECIPE if k in kwargs}
+    recipes = {task: Recipe(**recipe) for task in tasks}
+    return collect.collect(folder, recipes, steps=steps, **kwargs)
 
 
 def names(folder):
     """What a file is, without when it was written."""
     return sorted(x.name.split("-", 1)[1] for x in folder.rglob("*.npz"))
+
+
+def dummy(task, number, **settings):
+    return envs.make_vector_env("dummy_discrete", number, **settings)
+
+
+def told(folder):
+    """Who acted, by episode, as the files tell."""
+    acted = []
+    for path in sorted(folder.glob("*.npz"), key=lambda x: x.name[16:]):
+        with np.load(path, allow_pickle=False) as file:
+            acted.append(file["log_policy"])
+    return acted
 
 
 def fingerprints(folder, tasks=GAMES):
@@ -30,9 +61,7 @@ def fingerprints(folder, tasks=GAMES):
 
 
 def test_tasks_have_their_steps(tmp_path):
-    assert not collect.is_complete(tmp_path, GAMES, 300)
-    run(tmp_path)
-    assert collect.is_complete(tmp_path, GAMES, 300)
+    assert run(tmp_path)
     for task in GAMES:
         lengths = packed.open_task(tmp_path / task).lengths - 1
         assert lengths.sum() >= 300
@@ -60,9 +89,15 @@ def test_play_is_random_over_all_actions(tmp_path):
     assert (np.abs(counts / counts.sum() - 1 / 6) < 0.04).all()
 
 
-def test_number_of_environments_does_not_matter(tmp_path):
-    run(tmp_path / "a", envs=1)
-    run(tmp_path / "b", envs=7)
+def test_streams_have_equal_shares_of_the_steps(tmp_path):
+    run(tmp_path, ["any"], 42, make_vector_env=dummy, settings={"time_limit": 7})
+    assert packed.open_task(tmp_path / "any").lengths.tolist() == [8] * 6
+
+
+def test_processes_do_not_matter(tmp_path, monkeypatch):
+    monkeypatch.setattr(collect, "PARALLEL_FROM", 0)
+    run(tmp_path / "a", processes=1)
+    run(tmp_path / "b", processes=2)
     assert names(tmp_path / "a") == names(tmp_path / "b")
     assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
 
@@ -85,17 +120,17 @@ def test_more_steps_keep_what_is_there(tmp_path):
 
 def test_written_episodes_are_not_played_again(tmp_path, monkeypatch):
     run(tmp_path, GAMES[:1], steps=100)
-    written, _ = store.count_episodes(tmp_path / GAMES[0])
-    start, played = collect.RandomPlay.start, []
+    written = names(tmp_path)
+    start, played = policies.Player.start, []
 
-    def record(play, worker):
-        seed = start(play, worker)
-        played.append(play.numbers[worker])
-        return seed
+    def record(player, worker):
+        played.append((worker, player._episodes[worker]))
+        return start(player, worker)
 
-    monkeypatch.setattr(collect.RandomPlay, "start", record)
+    monkeypatch.setattr(policies.Player, "start", record)
     run(tmp_path, GAMES[:1], steps=300)
-    assert played == list(range(written, written + len(played)))
+    assert len(names(tmp_path)) > len(written)
+    assert len(written) == sum(min(n for w, n in played if w == i) for i in range(3))
 
 
 def test_complete_collection_plays_nothing(tmp_path):
@@ -120,8 +155,8 @@ def test_missing_episodes_are_made_again(tmp_path):
 
 def test_killed_collection_goes_on_as_if_nothing_had_happened(tmp_path):
     code = (
-        "import sys; from dreamerv2_transfer.collect import collect;"
-        "collect(sys.argv[1], sys.argv[2:], steps=3000, envs=3, seed=5)"
+        "import sys; from dreamerv2_transfer.collect import collect, Recipe;"
+        "collect(sys.argv[1], {x: Recipe(5, 3) for x in sys.argv[2:]}, steps=3000)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a"), *GAMES]
     root = pathlib.Path(collect.__file__).parents[1]
@@ -185,7 +220,7 @@ def test_full_disk_is_named_and_the_command_goes_on(tmp_path, monkeypatch):
 
 def test_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(packed.DatasetError, match="file"):
+    with pytest.raises(errors.UserError, match="file"):
         run(tmp_path / "file")
 
 
@@ -195,7 +230,9 @@ def test_manifest_tells_what_was_collected(tmp_path):
     episodes, steps = store.count_episodes(tmp_path / GAMES[0])
     assert manifest["task"] == "minatar_breakout"
     assert (manifest["episodes"], manifest["steps"]) == (episodes, steps)
-    assert manifest["policies"]["random"]["seed"] == 5
+    assert manifest["recipe"]["seed"] == 5
+    told = {"name": "random", "share": 1.0, "steps": steps, "file": ""}
+    assert manifest["policies"] == [told]
     assert manifest["settings"] == {"sticky": 0.25}
     assert manifest["spaces"]["image"] == {"shape": [10, 10, 10], "dtype": "bool"}
     assert manifest["spaces"]["action"]["n"] == 6
@@ -204,7 +241,12 @@ def test_manifest_tells_what_was_collected(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"seed": 6}, "seed=5"), ({"settings": {"sticky": 0.0}}, "settings=")],
+    [
+        ({"seed": 6}, "seed=5"),
+        ({"settings": {"sticky": 0.0}}, "settings="),
+        ({"envs": 4}, "envs=3"),
+        ({"interval": 20}, "interval=500"),
+    ],
 )
 def test_folder_of_another_collection_is_refused(tmp_path, change, named):
     run(tmp_path, settings={"sticky": 0.1})
@@ -219,36 +261,196 @@ def test_dataset_opens_from_its_index(tmp_path, monkeypatch):
     assert len(fingerprints(tmp_path)) == 2
 
 
-def test_actions_without_bounds_are_drawn_as_the_agents():
-    low = np.array([-np.inf, 0, -1, 2], np.float32)
-    high = np.array([np.inf, np.inf, 1, 4], np.float32)
-    space = spaces.Box(low, high, dtype=np.float32)
-    vector = envs.make_vector_env(lambda: envs.Dummy(space), 1)
-    # What has bounds on both sides arrives rescaled to -1 and 1.
-    play = collect.RandomPlay(vector, "any", 5, lambda number: False)
-    play.start(0)
-    actions = np.concatenate([play.policy({}, None)[0]["action"] for _ in range(500)])
-    assert actions.shape == (500, 4)
-    assert (np.abs(actions) <= 1).all()
-    assert np.abs(actions.mean(0)).max() < 0.1
-    assert np.abs(actions.std(0) - 3**-0.5).max() < 0.05
-
-
 @pytest.mark.parametrize("task", ["dummy_discrete", "dummy_continuous"])
 def test_environments_come_from_a_factory(tmp_path, task):
     def factory(name, number, **settings):
         return envs.make_vector_env(task, number, **settings)
 
-    run(tmp_path, ["any"], 45, make_vector_env=factory, settings={"time_limit": 7})
+    options = {"envs": 2, "settings": {"time_limit": 7}, "make_vector_env": factory}
+    run(tmp_path, ["any"], 45, **options)
     opened = packed.open_task(tmp_path / "any")
-    assert opened.lengths.tolist() == [8] * 7
+    assert opened.lengths.tolist() == [8] * 8
     assert opened.episode(0)["vector"][:, 0].tolist() == list(range(8))
-    assert len({opened.episode(i)["action"].tobytes() for i in range(7)}) == 7
+    assert len({opened.episode(i)["action"].tobytes() for i in range(8)}) == 8
 
 
 def test_progress_and_result_are_said(tmp_path, capsys):
     run(tmp_path, GAMES[:1])
     said = capsys.readouterr()
-    assert "Collecting minatar_breakout: 0 of 300 steps" in said.out
+    assert "Collecting 300 steps into" in said.out
+    assert "GiB are free" in said.out
     assert "Collected minatar_breakout:" in said.out
     assert "step/s" in said.err
+
+
+class Fixed:
+    """Acts always in the same way."""
+
+    def __init__(self, path, task, actions):
+        self._action = int(path.name[-1])
+
+    def __call__(self, images, screens):
+        return np.full(len(images), self._action)
+
+
+MIXED = (
+    Policy("random", 0.2),
+    Policy("dqn/a1", 0.4, "a1"),
+    Policy("dqn/b2", 0.4, "b2"),
+)
+
+
+@pytest.fixture
+def agents(monkeypatch):
+    """Policies of which one does action 1 only, another action 2 only."""
+    monkeypatch.setattr("dreamerv2_transfer.dqn.actors.Actor", Fixed)
+    return {"policies": MIXED, "interval": 20}
+
+
+def test_policies_take_turns_at_regular_intervals(tmp_path, agents):
+    run(tmp_path, GAMES[:1], 3000, envs=1, **agents)
+    folder = tmp_path / GAMES[0]
+    acted = {}
+    for path in folder.glob("*.npz"):
+        with np.load(path) as file:
+            assert file["log_policy"].dtype == np.int32
+            assert file["log_policy"][0] == -1
+            acted[path.name.split("-")[1]] = file["log_policy"][1:], file["action"][1:]
+    # The order of the episodes is in the order of the identifiers' numbers.
+    collection = collect.Collection(
+        folder, GAMES[0], Recipe(5, 1, {}, MIXED, interval=20)
+    )
+    order = [collection._identifier(0, i) for i in range(len(acted))]
+    who = np.concatenate([acted[x][0] for x in order])
+    actions = np.concatenate([acted[x][1] for x in order]).argmax(1)
+    assert (actions[who == 1] == 1).all()
+    assert (actions[who == 2] == 2).all()
+    assert len(set(actions[who == 0])) == 6
+    turns = [set(who[i : i + 20]) for i in range(0, len(who), 20)]
+    assert {len(x) for x in turns} == {1}
+    assert 0.05 < np.mean(who == 0) < 0.4
+
+
+def test_manifest_counts_the_steps_of_each_policy(tmp_path, agents):
+    run(tmp_path, GAMES[:1], 600, **agents)
+    who = np.concatenate(told(tmp_path / GAMES[0]))
+    manifest = store.read_manifest(tmp_path / GAMES[0])
+    assert [x["name"] for x in manifest["policies"]] == ["random", "dqn/a1", "dqn/b2"]
+    counts = [int((who == i).sum()) for i in range(3)]
+    assert [x["steps"] for x in manifest["policies"]] == counts
+    assert min(counts) > 0
+
+
+def test_mixed_collection_goes_on_as_if_nothing_had_happened(tmp_path, agents):
+    run(tmp_path / "a", GAMES[:1], 200, **agents)
+    run(tmp_path / "a", GAMES[:1], 600, **agents)
+    run(tmp_path / "b", GAMES[:1], 600, **agents)
+    assert names(tmp_path / "a") == names(tmp_path / "b")
+    one, other = (told(tmp_path / x / GAMES[0]) for x in "ab")
+    assert all(map(np.array_equal, one, other))
+
+
+def test_other_agents_are_another_collection(tmp_path, agents):
+    run(tmp_path, GAMES[:1], **agents)
+    fewer = (Policy("random", 0.5), Policy("dqn/a1", 0.5, "a1", "other content"))
+    with pytest.raises(packed.DatasetError, match="policies="):
+        run(tmp_path, GAMES[:1], policies=fewer, interval=20)
+
+
+def test_epsilon_makes_an_agents_actions_random(tmp_path, agents):
+    agents["policies"] = (Policy("random", 0.0), Policy("dqn/a1", 1.0, "a1"))
+    run(tmp_path, GAMES[:1], 2000, epsilon=0.5, **agents)
+    counts = packed.open_task(tmp_path / GAMES[0]).arrays["action"]
+    counts = np.bincount(counts, minlength=7)[:6]
+    # A random action is the agent's own once in six times.
+    assert abs(counts[1] / counts.sum() - (0.5 + 0.5 / 6)) < 0.05
+
+
+def test_episodes_from_elsewhere_count_and_keep_their_policies(tmp_path):
+    folder = tmp_path / GAMES[0]
+    folder.mkdir()
+    for number in range(3):
+        store.save_episode(folder, fakes.episode(50, number))
+    before = {"random": {"seed": 0, "episodes": 3, "steps": 150}}
+    store.write_manifest(folder, {"policies": before})
+    run(tmp_path, GAMES[:1], 300)
+    _, steps = store.count_episodes(folder)
+    assert 300 <= steps < 450
+    listed = store.read_manifest(folder)["policies"]
+    assert listed[0] == {"name": "random", "seed": 0, "episodes": 3, "steps": 150}
+    assert listed[1]["steps"] == steps - 150
+    ours = [x for x in folder.glob("*.npz") if "log_policy" in np.load(x).files]
+    assert set(np.load(ours[0])["log_policy"][1:]) == {1}
+    run(tmp_path, GAMES[:1], 400)
+    assert len(store.read_manifest(folder)["policies"]) == 2
+
+
+def test_second_collector_of_a_folder_is_refused(tmp_path):
+    run(tmp_path)
+    with open(tmp_path / GAMES[0] / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(packed.DatasetError, match="Another process is collecting"):
+            run(tmp_path, steps=600)
+    assert run(tmp_path, steps=600)
+
+
+def test_stop_saves_what_is_whole_and_goes_on(tmp_path, monkeypatch, capsys):
+    play, turns = driver.Driver.__call__, []
+
+    def interrupted(drive, *args, **kwargs):
+        play(drive, *args, **kwargs)
+        turns.append(drive)
+        if len(turns) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(driver.Driver, "__call__", interrupted)
+    assert not run(tmp_path, steps=2000)
+    assert "the same command goes on" in capsys.readouterr().out
+    stopped_at = len(names(tmp_path))
+    monkeypatch.undo()
+    assert run(tmp_path, steps=2000)
+    run(tmp_path / "b", steps=2000)
+    assert 0 < stopped_at < len(names(tmp_path / "b"))
+    assert fingerprints(tmp_path) == fingerprints(tmp_path / "b")
+
+
+def test_budget_is_looked_at_before_anything_is_played(tmp_path):
+    with pytest.raises(packed.DatasetError, match=r"collect.disk=1e-06"):
+        run(tmp_path, steps=10_000, disk=1e-6)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_dataset_that_grows_beyond_its_budget_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "INTERVAL", 0.0)
+    monkeypatch.setattr(disk, "_bytes_a_step", lambda *args: 0.0)
+    with pytest.raises(packed.DatasetError, match="raise collect.disk") as error:
+        run(tmp_path, steps=10_000, disk=20 * 4096 / 2**30)
+    assert str(tmp_path) in str(error.value)
+    assert 20 <= len(names(tmp_path)) < 1000
+    assert packed.open_task(tmp_path / GAMES[0]).damaged == ()
+
+
+def test_estimate_is_near_what_it_takes(tmp_path, capsys):
+    run(tmp_path, GAMES[1:], 5000)
+    said = float(capsys.readouterr().out.split("about ")[1].split(" GiB")[0])
+    taken = disk.used(tmp_path, "**/*.npz") / 2**30
+    assert 0.5 < said / taken < 2
+
+
+def test_recipe_of_a_configuration(tmp_path):
+    settings = config.load_config(["minatar", "collect"], ["--seed", "4"])
+    recipe = collect.make_recipe(settings, "minatar_asterix")
+    assert (recipe.seed, recipe.envs, recipe.interval) == (4, 8, 500)
+    assert recipe.policies == (Policy("random", 1.0),)
+    wanted = {"time_limit": 27000, "sticky": 0.1, "ramping": True}
+    assert recipe.settings == wanted
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("collect.envs", "0"), ("dqn.interval", "0"), ("policies.dqn", "-1")],
+)
+def test_numbers_out_of_range_name_their_key(flag, value):
+    settings = config.load_config(["minatar", "collect"], [f"--{flag}", value])
+    with pytest.raises(config.ConfigError, match=f"{flag} must be"):
+        collect.make_recipe(settings, "minatar_asterix")

@@ -11,6 +11,7 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import envs, offline, packed
+from dreamerv2_transfer.common.collection import Recipe
 from dreamerv2_transfer.transfer import checkpoint
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
@@ -30,7 +31,8 @@ def test_a_published_world_model_knows_breakout(tmp_path, folder):
         spaces = envs.obs_space(env), envs.act_space(env)
     wm = agent_lib.make_world_model(config, *spaces)
     # Episodes of a seed that the model was not trained on.
-    collect.collect(tmp_path, ["minatar_breakout"], steps=300, seed=12345)
+    recipes = {"minatar_breakout": Recipe(seed=12345)}
+    collect.collect(tmp_path, recipes, steps=300)
     untrained = model_error(config, wm, tmp_path)
     weights = RESULTS / folder / "world_model.weights.h5"
     checkpoint.load_weights(weights, wm.components)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import gymnasium
@@ -42,7 +42,10 @@ class Driver:
     """
 
     def __init__(
-        self, env: VectorEnv, seeds: Callable[[int], int | None] | None = None
+        self,
+        env: VectorEnv,
+        seeds: Callable[[int], int | None] | None = None,
+        unkept: Collection[str] = (),
     ):
         """Takes the environments.
 
@@ -51,12 +54,14 @@ class Driver:
                 `envs.make_vector_env` makes them.
             seeds: returns the seed for the next episode of an environment, given its
                 number; without it, episodes are not seeded and cannot be restored.
+            unkept: keys that the policy sees, and that transitions do without.
         """
         mode = env.metadata.get("autoreset_mode")
         if mode != gymnasium.vector.AutoresetMode.DISABLED:
             raise ValueError(f"Received: autoreset_mode={mode}. It must be DISABLED.")
         self._env = env
         self._seeds = seeds or (lambda worker: None)
+        self._unkept = frozenset(unkept)
         self._space = env.single_action_space
         self._discrete = isinstance(self._space, spaces.Discrete)
         self._no_action = np.zeros(envs.act_size(self._space), np.float32)
@@ -255,7 +260,9 @@ class Driver:
 
     def _transition(self, worker: int, action: np.ndarray | None = None) -> Obs:
         """An environment's part of what was observed last, and what led to it."""
-        transition = {k: v[worker] for k, v in self._obs.items()}
+        transition = {
+            k: v[worker] for k, v in self._obs.items() if k not in self._unkept
+        }
         transition["action"] = self._no_action if action is None else action
         return transition
 

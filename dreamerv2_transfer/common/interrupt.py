@@ -28,3 +28,12 @@ def caught() -> Iterator[Callable[[], bool]]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def left_to_the_parent() -> None:
+    """Lets a child process outlive Ctrl-C and SIGTERM, which all processes receive.
+
+    It ends when the parent tells it to.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import pathlib
 from collections.abc import Iterator
 
-from dreamerv2_transfer.common import atomic
+from dreamerv2_transfer.common import atomic, locks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.errors import UserError
 
@@ -30,6 +29,7 @@ MAY_CHANGE = (
     "video",
     "dataset.directory",
     "dataset.prefetch",
+    "dataset.memory",
     "collect.envs",
 )
 
@@ -50,20 +50,12 @@ def opened(config: config_lib.Config) -> Iterator[pathlib.Path]:
     _check_same_run(path, config)
     with atomic.writing(path):
         path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / ".lock", "w")  # noqa: SIM115
-    with lock:
-        _lock(lock, path)
+    used = LogdirError(
+        f"Another process is using {path}. Wait for it, or choose another --logdir."
+    )
+    with locks.locked(path, used):
         config.save(path / "config.yaml")
         yield path
-
-
-def _lock(file, path: pathlib.Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise LogdirError(
-            f"Another process is using {path}. Wait for it, or choose another --logdir."
-        ) from error
 
 
 def _check_same_run(path: pathlib.Path, config: config_lib.Config) -> None:

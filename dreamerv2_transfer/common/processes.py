@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import os
-import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
+from dreamerv2_transfer.common import interrupt
 from dreamerv2_transfer.common.errors import EnvError
 
 CLOSE_PATIENCE = 5.0  # Seconds that a process has to end by itself.
@@ -82,10 +82,8 @@ class ProcessVectorEnv(AsyncVectorEnv):
 def _make_in_child(make: Callable[[], gymnasium.Env], parent: int) -> gymnasium.Env:
     """Makes an environment; in a child process, leaves stopping to the parent."""
     if os.getpid() != parent:
-        # Ctrl-C and schedulers signal all processes, yet the parent may want to finish.
         # A child ends when it is told to, and when its pipe to the parent closes.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interrupt.left_to_the_parent()
     return make()
 
 

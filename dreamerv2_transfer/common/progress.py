@@ -5,6 +5,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+CURSOR_UP = "\x1b[A"  # With which tqdm draws several bars.
 LINE_INTERVAL = 10.0  # seconds between two lines where there is no terminal
 
 
@@ -22,6 +23,7 @@ class Progress:
         desc: What is going on, in a word or two.
         unit: Name of a step in the rate.
         stream: Where to print; standard error if not given.
+        position: The bar's line, where several are shown at the same time.
     """
 
     def __init__(
@@ -31,15 +33,22 @@ class Progress:
         desc: str = "",
         unit: str = "step",
         stream: TextIO | None = None,
+        position: int | None = None,
     ):
         stream = stream or sys.stderr
         options = {"dynamic_ncols": True, "file": stream}
         if not stream.isatty():
+            position = None
             # Without miniters tqdm guesses after how many steps to look at the clock.
             options = {"mininterval": LINE_INTERVAL, "miniters": 1}
             options["file"] = _LineStream(stream)
         self._bar = tqdm(
-            total=total, initial=initial, desc=desc or None, unit=unit, **options
+            total=total,
+            initial=initial,
+            desc=desc or None,
+            unit=unit,
+            position=position,
+            **options,
         )
 
     def __enter__(self) -> "Progress":
@@ -47,6 +56,11 @@ class Progress:
 
     def __exit__(self, *error) -> None:
         self.close()
+
+    @property
+    def done(self) -> int:
+        """Steps so far, those of earlier runs included."""
+        return self._bar.n
 
     def update(self, steps: int = 1) -> None:
         """Counts `steps` further steps as done."""
@@ -58,11 +72,16 @@ class Progress:
 
     def write(self, line: str) -> None:
         """Prints a line to standard output without breaking the bar."""
-        tqdm.write(line)
+        write(line)
 
     def close(self) -> None:
         """Leaves the last state on the screen."""
         self._bar.close()
+
+
+def write(line: str) -> None:
+    """Prints a line to standard output without breaking the bars that are shown."""
+    tqdm.write(line)
 
 
 class _LineStream:
@@ -72,7 +91,7 @@ class _LineStream:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        line = text.strip()
+        line = text.replace(CURSOR_UP, "").strip()
         if line:
             self._stream.write(line + "\n")
 

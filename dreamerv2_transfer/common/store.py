@@ -1,6 +1,7 @@
 """Episodes on disk: one compressed `.npz` an episode, in the original's format."""
 
 import datetime
+import io
 import json
 import os
 import pathlib
@@ -50,12 +51,19 @@ def save_episode(
     timestamp = datetime.datetime.now().strftime("%Y%m%dT%H%M%S")
     identifier = identifier or uuid.uuid4().hex
     path = pathlib.Path(directory) / f"{timestamp}-{identifier}-{eplen(episode)}.npz"
-    episode = {k: convert(v) for k, v in episode.items()}
+    encoded = encode(episode)
     # Not synchronized one by one, which would halve the speed of collecting short
     # episodes: a file that a power failure damages is named and skipped.
     with atomic.atomic_write(path, sync=False) as file:
-        np.savez_compressed(file, **episode)
+        file.write(encoded)
     return path
+
+
+def encode(episode: Mapping[str, Any]) -> bytes:
+    """The content of the file that `save_episode` writes."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **{k: convert(v) for k, v in episode.items()})
+    return file.getvalue()
 
 
 def load_episode(path: str | os.PathLike) -> Episode:

@@ -1,0 +1,28 @@
+"""Folders that one process at a time may write to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import pathlib
+from collections.abc import Iterator
+
+from dreamerv2_transfer.common import atomic
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path, error: Exception) -> Iterator[None]:
+    """Holds a folder's lock, which ends with the process whatever becomes of it.
+
+    Args:
+        folder: It exists.
+        error: What to raise where another process holds it.
+    """
+    with atomic.writing(folder):
+        file = open(folder / ".lock", "w")  # noqa: SIM115
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise error from None
+        yield

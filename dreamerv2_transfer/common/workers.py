@@ -1,0 +1,112 @@
+"""Jobs in processes of their own that tell how far they are and can be stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from typing import Any
+
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.interrupt import left_to_the_parent
+
+Report = Callable[[int, int], None]
+Stopped = Callable[[], bool]
+Job = Callable[[Report, Stopped], Any]
+
+PATIENCE = 0.1  # Seconds between two looks at the jobs.
+
+
+class WorkerError(UserError):
+    """A process that ended without a message."""
+
+
+def run(
+    jobs: Mapping[str, Job],
+    processes: int,
+    on_progress: Callable[[str, int, int], None],
+    on_result: Callable[[str, Any], None],
+    stopped: Stopped,
+) -> None:
+    """Runs all jobs, so many at a time, in the order in which they are given.
+
+    Args:
+        jobs: by name, each called as `job(report, stopped)`; it can be pickled, calls
+            `report(done, total)` now and then, and returns soon once `stopped()`.
+        processes: at most; 1 runs the jobs in this process.
+        on_progress: called as `on_progress(name, done, total)`.
+        on_result: called as `on_result(name, result)`.
+        stopped: tells whether to stop; jobs that have not begun then do not begin.
+
+    Raises:
+        WorkerError: a process was killed.
+        Exception: what a job raised first, once the others have stopped.
+    """
+    if min(processes, len(jobs)) < 2:
+        for name, job in jobs.items():
+            if stopped():
+                return
+            result = job(lambda *report, name=name: on_progress(name, *report), stopped)
+            on_result(name, result)
+        return
+    # Spawned, since a fork of a process with threads (TensorFlow's) may hang.
+    context = multiprocessing.get_context("spawn")
+    reports, stop = context.Queue(), context.Event()
+    with futures.ProcessPoolExecutor(
+        processes, context, _begin, (reports, stop, os.getpid())
+    ) as pool:
+        pending = {pool.submit(_run, name, job): name for name, job in jobs.items()}
+        try:
+            _watch(pending, reports, on_progress, on_result, stop, stopped)
+        except futures.process.BrokenProcessPool as error:
+            raise WorkerError(
+                "A process ended without a message, often for want of memory. What is "
+                "on disk is intact; the same command goes on."
+            ) from error
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            reports.close()
+
+
+def _watch(pending, reports, on_progress, on_result, stop, stopped) -> None:
+    while pending:
+        done, _ = futures.wait(pending, PATIENCE, futures.FIRST_COMPLETED)
+        _drain(reports, on_progress)
+        for future in done:
+            on_result(pending.pop(future), future.result())
+        if stopped():
+            stop.set()
+
+
+def _drain(reports, on_progress) -> None:
+    while True:
+        try:
+            on_progress(*reports.get_nowait())
+        except queue.Empty:
+            return
+
+
+# In the processes.
+
+_channel: tuple[Any, Any, int] | None = None
+
+
+def _begin(reports, stop, parent: int) -> None:
+    global _channel
+    left_to_the_parent()
+    _channel = reports, stop, parent
+
+
+def _run(name: str, job: Job) -> Any:
+    reports, stop, parent = _channel
+
+    def stopped() -> bool:
+        # A parent that was killed cannot tell.
+        return stop.is_set() or os.getppid() != parent
+
+    if stopped():
+        return None
+    return job(lambda *report: reports.put((name, *report)), stopped)

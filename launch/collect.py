@@ -1,0 +1,39 @@
+"""Collects. `python launch/collect.py --configs minatar collect --dataset.directory D`
+
+Plays the games of `tasks`, at random and, where `--dqn.checkpoints` names a folder of
+agents, by these in turns, until each game has `collect.steps` steps in D. The same
+command goes on with a collection that was stopped.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+from dreamerv2_transfer import collect
+from dreamerv2_transfer.common import cli, config
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs.yaml"
+
+
+def main(argv: list[str]) -> int:
+    names, flags = cli.split_configs(argv)
+    settings = config.load_config(names, flags, CONFIGS if CONFIGS.exists() else None)
+    if settings.stage != "collect":
+        raise config.ConfigError(
+            "Name the block collect, as in --configs minatar collect. "
+            f"Received: --configs {' '.join(names)}"
+        )
+    directory = settings.dataset.directory or f"{settings.logdir}/dataset"
+    done = collect.collect(
+        directory,
+        {task: collect.make_recipe(settings, task) for task in settings.tasks},
+        steps=int(settings.collect.steps),
+        processes=settings.collect.processes,
+        disk=settings.collect.disk,
+    )
+    return 0 if done else cli.INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

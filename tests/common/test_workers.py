@@ -1,0 +1,71 @@
+import functools
+import os
+import signal
+import time
+
+import pytest
+
+from dreamerv2_transfer.common import workers
+
+
+def work(amount, report, stopped):
+    for done in range(1, amount + 1):
+        report(done, amount)
+    return os.getpid()
+
+
+def wait(path, report, stopped):
+    path.touch()
+    while not stopped():
+        time.sleep(0.01)
+    return "stopped"
+
+
+def fail(report, stopped):
+    raise ValueError("the reason")
+
+
+def die(report, stopped):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(jobs, processes, stopped=lambda: False):
+    reports, results = [], {}
+    workers.run(
+        jobs, processes, lambda *x: reports.append(x), results.__setitem__, stopped
+    )
+    return reports, results
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_jobs_report_and_return(processes):
+    jobs = {"a": functools.partial(work, 2), "b": functools.partial(work, 3)}
+    reports, results = run(jobs, processes)
+    assert [x for x in reports if x[0] == "a"] == [("a", 1, 2), ("a", 2, 2)]
+    assert [x for x in reports if x[0] == "b"] == [(*"b", i, 3) for i in (1, 2, 3)]
+    assert set(results) == {"a", "b"}
+    assert (os.getpid() in results.values()) == (processes == 1)
+
+
+def test_first_failure_stops_the_others(tmp_path):
+    jobs = {"a": functools.partial(wait, tmp_path / "begun"), "b": fail}
+    with pytest.raises(ValueError, match="the reason"):
+        run(jobs, 2)
+
+
+def test_killed_process_is_told():
+    with pytest.raises(workers.WorkerError, match="the same command goes on"):
+        run({"a": die, "b": functools.partial(work, 1)}, 2)
+
+
+def test_jobs_stop_where_asked_to(tmp_path):
+    begun = tmp_path / "begun"
+    jobs = {x: functools.partial(wait, begun) for x in "abc"}
+    _, results = run(jobs, 2, begun.exists)
+    assert results["a"] == results["b"] == "stopped"
+    # The third did not begin, or was told to stop.
+    assert results.get("c") in (None, "stopped")
+
+
+def test_no_job_begins_after_a_stop():
+    assert run({"a": functools.partial(work, 1)}, 1, lambda: True) == ([], {})
