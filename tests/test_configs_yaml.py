@@ -304,6 +304,7 @@ def test_our_own_defaults():
         "directory": "",
         "holdout": 20,
         "prefetch": 4,
+        "memory": 0.0,
     }
     assert section(config, "video") == {
         "context": 5,

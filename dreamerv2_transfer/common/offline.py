@@ -1,6 +1,7 @@
 """Batches from episodes of several games, each row a sequence of one game."""
 
 import contextlib
+import math
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from dreamerv2_transfer.common.packed import PackedEpisodes
 from dreamerv2_transfer.common.store import DatasetError
 
 Batch = dict[str, np.ndarray]
+
+TABLE_BYTES = 100  # An episode: its place and digest, and what it is drawn by.
 
 
 class Pieces:
@@ -372,8 +375,28 @@ class OfflineDataset:
         return {"tasks": list(self.tasks), **episodes, **self._options}
 
 
+def memory_cap(config) -> int:
+    """Bytes that a dataset may take in memory, from `dataset.memory` in GiB; 0: any.
+
+    Raises:
+        DatasetError: it is no number of GiB.
+    """
+    cap = config.dataset.memory
+    if not 0 <= cap < np.inf:
+        raise DatasetError(
+            "dataset.memory must be the GiB that the dataset may take in memory, or 0 "
+            f"for no cap. Received: dataset.memory={cap}."
+        )
+    return math.ceil(cap * 2**30)
+
+
 def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
-    """The dataset of the given episodes, as a configuration wants it."""
+    """The dataset of the given episodes, as a configuration wants it.
+
+    Raises:
+        DatasetError: as `OfflineDataset`; or not even a batch fits under the cap.
+    """
+    _check_memory(config, tasks)
     weights = list(config.task_weights)
     return OfflineDataset(
         tasks,
@@ -386,6 +409,27 @@ def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
         seed=config.seed,
         holdout=config.dataset.holdout,
     )
+
+
+def _check_memory(config, tasks: Mapping[str, PackedEpisodes]) -> None:
+    """Checks that a batch and the tables of the episodes fit under the cap."""
+    cap, size = memory_cap(config), config.dataset
+    episodes = sum(len(packed) for packed in tasks.values())
+    step = max(_step_bytes(packed) for packed in tasks.values())
+    needed = size.batch * size.length * step + episodes * TABLE_BYTES
+    if cap and cap < needed:
+        raise DatasetError(
+            f"A batch of {size.batch} x {size.length} steps and the places of "
+            f"{episodes} episodes take {needed / 2**30:.2g} GiB, more than the dataset "
+            f"may take. Received: dataset.memory={size.memory}. Raise it, or set it to "
+            "0 for no cap."
+        )
+
+
+def _step_bytes(packed: PackedEpisodes) -> int:
+    """Bytes of a step while a batch is made: as stored, and unpacked."""
+    kinds = [kind for x in packed.fields.values() for kind in (x.stored, x.kind)]
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in kinds)
 
 
 def _space(field) -> spaces.Box:

@@ -5,8 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import offline, packed
+from dreamerv2_transfer.common import config, offline, packed, store
 from tests import fakes
+
+MIB = 2**20
 
 
 def pack(lengths, first=0, **kwargs):
@@ -368,3 +370,102 @@ def test_short_episodes_are_evaluated_on_all_the_same():
     dataset = make(tasks, minlen=10, holdout=2)
     assert dataset.held_out("game") == 10
     assert len(dataset.eval_batches("game", 2)) == 2
+
+
+FRAMES = {"image_shape": (64, 64, 1), "dtype": np.uint8}
+
+
+def on_disk(root, memory, **kwargs):
+    """Two games' episodes in files, opened with or without a memory cap."""
+    for task, lengths in {"short": [3, 5, 9] * 4, "long": [60] * 5}.items():
+        folder = root / task
+        if folder.exists():
+            continue
+        folder.mkdir(parents=True)
+        for number, steps in enumerate(lengths, 40 * (task == "long")):
+            store.save_episode(folder, fakes.episode(steps, number, **kwargs))
+    return packed.open_dataset(
+        root, ["short", "long"], root / f"{memory}", None, memory
+    )
+
+
+@pytest.mark.parametrize("kwargs", [{}, FRAMES])
+def test_batches_are_the_same_under_a_memory_cap(tmp_path, kwargs):
+    free = make(on_disk(tmp_path, 0, **kwargs), holdout=3, minlen=2, maxlen=12)
+    capped = make(on_disk(tmp_path, MIB, **kwargs), holdout=3, minlen=2, maxlen=12)
+    for _ in range(20):
+        one, other = free.next(), capped.next()
+        assert same(one, other)
+        assert all(one[key].dtype == other[key].dtype for key in one)
+    for task in ("short", "long"):
+        evals = free.eval_batches(task, 3), capped.eval_batches(task, 3)
+        assert all(same(a, b) for a, b in zip(*evals, strict=True))
+        assert same(free.video_batch(task, 2, 8), capped.video_batch(task, 2, 8))
+
+
+def test_stream_goes_on_under_another_memory_cap(tmp_path):
+    dataset = make(on_disk(tmp_path, 0))
+    for _ in range(3):
+        dataset.next()
+    resumed = make(on_disk(tmp_path, MIB))
+    resumed.load_state(json.loads(json.dumps(dataset.state())))
+    assert all(same(dataset.next(), resumed.next()) for _ in range(5))
+
+
+def test_prefetch_and_evaluation_read_a_capped_dataset_together(tmp_path):
+    dataset, reference = (
+        make(on_disk(tmp_path, MIB), holdout=3),
+        make(on_disk(tmp_path, 0), holdout=3),
+    )
+    expected = reference.eval_batches("long", 4)
+    with offline.Prefetch(dataset, depth=2) as prefetch:
+        for _ in range(20):
+            assert same(prefetch.next(), reference.next())
+            found = dataset.eval_batches("long", 4)
+            assert all(same(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_actions_that_are_one_hot_by_chance_are_kept_under_a_cap(tmp_path):
+    for task, action in {"one": None, "two": 0.25}.items():
+        (tmp_path / task).mkdir()
+        episode = fakes.episode(9, actions=2)
+        if action:
+            episode["action"][:] = action
+        store.save_episode(tmp_path / task, episode)
+    free, capped = (
+        make(packed.open_dataset(tmp_path, ["one", "two"], tmp_path / "x", None, cap))
+        for cap in (0, MIB)
+    )
+    for _ in range(5):
+        one, other = free.next(), capped.next()
+        assert same(one, other)
+        assert (one["action"][one["task"] == 1] == 0.25).all()
+
+
+def settings(memory):
+    return config.Config(
+        seed=0,
+        task_weights=[1.0],
+        dataset=dict(batch=16, length=50, holdout=0, memory=memory),
+        replay=dict(minlen=2, maxlen=50, prioritize_ends=True),
+    )
+
+
+def test_the_cap_is_in_gib():
+    assert offline.memory_cap(settings(0.0)) == 0
+    assert offline.memory_cap(settings(0.25)) == 268_435_456
+
+
+def test_a_cap_smaller_than_a_batch_is_named(tmp_path):
+    tasks = on_disk(tmp_path, MIB, **FRAMES)
+    # 16 x 50 steps of 2 * 4096 bytes and a little are 6.3 MiB.
+    with pytest.raises(packed.DatasetError, match="16 x 50.*dataset.memory=0.006"):
+        offline.make_dataset(settings(0.006), tasks)
+    batch = offline.make_dataset(settings(0.0063), tasks).next()
+    assert batch["image"].shape == (16, 50, 64, 64, 1)
+
+
+@pytest.mark.parametrize("cap", [-1.0, float("inf"), float("nan")])
+def test_a_cap_that_is_no_size_is_named(cap):
+    with pytest.raises(packed.DatasetError, match=f"dataset.memory={cap}"):
+        offline.memory_cap(settings(cap))

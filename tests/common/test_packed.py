@@ -1,11 +1,15 @@
+import errno
 import os
 import pathlib
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import packed, store
+from dreamerv2_transfer.common import array_file, packed, store
 from tests import fakes
+
+MIB = 2**20
 
 
 def fill(folder, episodes):
@@ -234,3 +238,212 @@ def test_dataset_is_only_read(tmp_path):
     before = sorted(pathlib.Path(tmp_path / "data").rglob("*"))
     packed.open_dataset(tmp_path / "data", ["one"], cache=tmp_path / "cache")
     assert sorted(pathlib.Path(tmp_path / "data").rglob("*")) == before
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*.*")}
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{}, {"image_shape": (64, 64, 1), "dtype": np.uint8}, {"dtype": np.float32}],
+)
+def test_index_is_the_same_under_a_memory_cap(tmp_path, kwargs):
+    fill(tmp_path / "data", some(7, **kwargs))
+    free = packed.open_task(tmp_path / "data", tmp_path / "a")
+    capped = packed.open_task(tmp_path / "data", tmp_path / "b", memory=MIB)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert capped.fingerprint == free.fingerprint
+    assert (capped.steps, capped.nbytes) == (free.steps, free.nbytes)
+    pairs = zip(contents(capped), contents(free), strict=True)
+    assert all(same(a, b) for a, b in pairs)
+    assert {type(x) for x in capped.arrays.values()} == {array_file.ArrayFile}
+
+
+def test_opening_stays_under_the_memory_cap(tmp_path):
+    frames = {"image_shape": (64, 64, 1), "dtype": np.uint8}
+    fill(tmp_path / "data", [fakes.episode(49, i, **frames) for i in range(20)])
+
+    def peak(**kwargs):
+        tracemalloc.start()
+        packed.open_task(tmp_path / "data", **kwargs)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak() > 20 * 50 * 4096
+    # An episode is 200 KiB; the dataset is 4 MiB.
+    assert peak(cache=tmp_path / "cache", memory=MIB) < MIB
+    assert peak(cache=tmp_path / "cache", memory=MIB) < MIB // 4  # From the index.
+
+
+def test_many_files_are_packed_by_several_processes_under_a_cap(tmp_path, monkeypatch):
+    fill(tmp_path / "data", some(9))
+    free = packed.open_task(tmp_path / "data")
+    for name, value in dict(
+        PARALLEL_FROM=1, FILES_A_CHUNK=4, PROCESS_BYTES=MIB
+    ).items():
+        monkeypatch.setattr(packed, name, value)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    capped = packed.open_task(tmp_path / "data", tmp_path / "cache", memory=2 * MIB)
+    pairs = zip(contents(capped), contents(free), strict=True)
+    assert all(same(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("count", "memory", "processes"),
+    [(1999, 0, 1), (9999, 0, 8), (9999, 2**28, 1), (9999, 2**31, 4), (9999, 2**40, 8)],
+)
+def test_processes_fit_under_the_cap(monkeypatch, count, memory, processes):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert packed.count_processes(["x"] * count, memory) == processes
+
+
+def test_index_serves_with_and_without_a_cap(tmp_path, monkeypatch):
+    fill(tmp_path / "one", some())
+    fill(tmp_path / "two", some())
+    packed.write_index(tmp_path / "one")
+    packed.write_index(tmp_path / "two", memory=MIB)
+    monkeypatch.setattr(store, "load_episode", None)
+    capped = packed.open_task(tmp_path / "one", memory=MIB)
+    free = packed.open_task(tmp_path / "two")
+    pairs = zip(contents(capped), contents(free), strict=True)
+    assert all(same(a, b) for a, b in pairs)
+    assert {type(x) for x in capped.arrays.values()} == {array_file.ArrayFile}
+    assert {type(x) for x in free.arrays.values()} == {np.ndarray}
+
+
+def test_equal_episodes_are_all_there_under_a_cap(tmp_path):
+    episodes = [fakes.episode(3, 1), fakes.episode(4, 2), fakes.episode(3, 1)]
+    fill(tmp_path, episodes)
+    opened = packed.write_index(tmp_path, memory=MIB)
+    firsts = sorted(int(x["reward"][0]) for x in contents(opened))
+    assert firsts == [1000, 1000, 2000]
+    assert all(
+        same(x, fakes.episode(len(x["reward"]) - 1, int(x["reward"][0]) // 1000))
+        for x in contents(opened)
+    )
+
+
+def test_continuous_actions_are_kept_under_a_cap(tmp_path):
+    episodes = some(3, actions=2)
+    episodes[1]["action"] = np.full((5, 2), 0.25, np.float32)
+    fill(tmp_path, episodes)
+    opened = packed.write_index(tmp_path, memory=MIB)
+    assert opened.fields["action"].coding == "plain"
+    for episode in contents(opened):
+        number = int(episode["reward"][0]) // 1000
+        assert np.array_equal(episode["action"], episodes[number]["action"])
+
+
+def test_damaged_files_are_skipped_under_a_cap(tmp_path, capsys):
+    paths = fill(tmp_path, some())
+    paths[1].write_bytes(paths[1].read_bytes()[:100])
+    opened = packed.write_index(tmp_path, memory=MIB)
+    assert (len(opened), opened.damaged) == (4, (paths[1].name,))
+    assert paths[1].name in capsys.readouterr().out
+
+
+def test_damaged_index_is_rebuilt_under_a_cap(tmp_path, capsys):
+    fill(tmp_path, some())
+    packed.write_index(tmp_path)
+    (folder,) = (tmp_path / ".packed").iterdir()
+    for name in ("index.json", "offsets.npy", "key-image.npy", "key-action.npy"):
+        content = (folder / name).read_bytes()
+        for damaged in (content[: len(content) // 2], b""):
+            (folder / name).write_bytes(damaged)
+            assert len(packed.write_index(tmp_path, memory=MIB)) == 5
+            assert "is damaged" in capsys.readouterr().out
+            assert (folder / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("memory", [0, MIB])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("key-action", lambda x: x + 7),  # No such action.
+        ("key-reward", lambda x: x[1:]),
+        ("key-image", lambda x: x[:, :-1]),
+        ("offsets", lambda x: x[::-1]),
+        ("digests", lambda x: x[1:]),
+    ],
+)
+def test_index_whose_parts_do_not_fit_is_rebuilt(
+    tmp_path, capsys, memory, name, change
+):
+    fill(tmp_path, some())
+    fingerprint = packed.write_index(tmp_path).fingerprint
+    (path,) = (tmp_path / ".packed").glob(f"*/{name}.npy")
+    values = np.load(path)
+    np.save(path, change(values))
+    assert packed.write_index(tmp_path, memory).fingerprint == fingerprint
+    assert "is damaged" in capsys.readouterr().out
+    assert np.array_equal(np.load(path), values)
+
+
+def test_a_cap_needs_a_folder_for_the_index(tmp_path):
+    fill(tmp_path / "data", some())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(packed.DatasetError, match="no packed index.*dataset.memory"):
+        packed.open_task(tmp_path / "data", memory=MIB)
+    with pytest.raises(packed.DatasetError, match="file.*dataset.memory"):
+        packed.open_task(tmp_path / "data", tmp_path / "file" / "x", memory=MIB)
+
+
+def test_a_full_disk_leaves_no_part_of_an_index(tmp_path, monkeypatch):
+    fill(tmp_path / "data", some())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(packed.DatasetError, match="No space left.*dataset.memory"):
+            packed.open_task(tmp_path / "data", tmp_path / "cache", memory=MIB)
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert len(packed.open_task(tmp_path / "data", tmp_path / "cache", memory=MIB)) == 5
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    fill(tmp_path / "data", some())
+    leftover = tmp_path / "cache" / f"{'0' * 32}.1.tmp"
+    leftover.mkdir(parents=True)
+    packed.open_task(tmp_path / "data", tmp_path / "cache", memory=MIB)
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("memory", [1, MIB])
+def test_an_episode_larger_than_the_cap_is_named(tmp_path, memory):
+    fill(tmp_path, some())
+    large = fakes.episode(300, image_shape=(64, 64, 1), dtype=np.uint8)
+    path = fill(tmp_path, [large])[0]
+    with pytest.raises(packed.DatasetError, match="dataset.memory") as error:
+        packed.write_index(tmp_path, memory=memory)
+    assert str(tmp_path) in str(error.value)
+    assert memory < MIB or path.name in str(error.value)
+
+
+def test_an_episode_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
+    paths = fill(tmp_path, some())
+    load, seen = store.load_episode, []
+
+    def changing(path):
+        seen.append(path)
+        again = seen.count(path) > 1 and path == str(paths[2])
+        return fakes.episode(5, 9) if again else load(path)
+
+    monkeypatch.setattr(store, "load_episode", changing)
+    with pytest.raises(packed.DatasetError, match="changed while they were read"):
+        packed.write_index(tmp_path, memory=MIB)
+    assert list((tmp_path / ".packed").iterdir()) == []
+
+
+def test_dataset_opens_its_tasks_under_a_cap(tmp_path):
+    fill(tmp_path / "one", some())
+    fill(tmp_path / "two", some(3))
+    cache = tmp_path / "cache"
+    opened = packed.open_dataset(tmp_path, ["two", "one"], cache, memory=MIB)
+    assert {task: len(x) for task, x in opened.items()} == {"two": 3, "one": 5}
+    fill(tmp_path / "two", some(1, actions=18))
+    with pytest.raises(packed.DatasetError, match=r"action is float32 .*\(18,\)"):
+        packed.open_dataset(tmp_path, ["two", "one"], cache, memory=MIB)
