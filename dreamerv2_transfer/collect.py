@@ -78,6 +78,7 @@ def collect(
     steps: int,
     processes: int = 1,
     disk: float = 0.0,
+    memory: int = 0,
     make_vector_env: MakeVectorEnv = envs.make_vector_env,
 ) -> bool:
     """Collects episodes, a folder a task, and packs them.
@@ -89,6 +90,7 @@ def collect(
         processes: tasks that are played at the same time, each in a process; 0 is one
             for each core of the machine.
         disk: GiB that the dataset may take on disk; 0 is what the disk has.
+        memory: bytes that packing may take, see `packed.open_task`; 0 is no cap.
         make_vector_env: called as `make_vector_env(task, envs, **settings)`.
 
     Returns:
@@ -107,7 +109,13 @@ def collect(
         processes = 1
     jobs = {
         task: functools.partial(
-            _collect_task, directory / task, task, recipe, steps, make_vector_env
+            _collect_task,
+            directory / task,
+            task,
+            recipe,
+            steps,
+            memory,
+            make_vector_env,
         )
         for task, recipe in recipes.items()
     }
@@ -160,6 +168,7 @@ def _collect_task(
     task: str,
     recipe: Recipe,
     steps: int,
+    memory: int,
     make_vector_env: MakeVectorEnv,
     report: workers.Report,
     stopped: workers.Stopped,
@@ -169,7 +178,7 @@ def _collect_task(
         collection = Collection(folder, task, recipe)
         collection.fill(steps, make_vector_env, report, stopped)
         if not stopped():
-            packed.write_index(folder)
+            packed.write_index(folder, memory)
         return collection.summary()
 
 

@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import cli, config
+from dreamerv2_transfer.common import cli, config, offline
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs.yaml"
 
@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
         steps=int(settings.collect.steps),
         processes=settings.collect.processes,
         disk=settings.collect.disk,
+        memory=offline.memory_cap(settings),
     )
     return 0 if done else cli.INTERRUPTED
 

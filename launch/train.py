@@ -74,6 +74,7 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
             steps=int(settings.collect.steps),
             processes=settings.collect.processes,
             disk=settings.collect.disk,
+            memory=offline.memory_cap(settings),
         )
         if not done:
             raise KeyboardInterrupt

@@ -124,7 +124,8 @@ def test_written_episodes_are_not_played_again(tmp_path, monkeypatch):
     start, played = policies.Player.start, []
 
     def record(player, worker):
-        played.append((worker, player._episodes[worker]))
+        if len(player.steps) == 3:  # Not the short play of the estimate.
+            played.append((worker, player._episodes[worker]))
         return start(player, worker)
 
     monkeypatch.setattr(policies.Player, "start", record)
@@ -433,7 +434,7 @@ def test_dataset_that_grows_beyond_its_budget_stops(tmp_path, monkeypatch):
 def test_estimate_is_near_what_it_takes(tmp_path, capsys):
     run(tmp_path, GAMES[1:], 5000)
     said = float(capsys.readouterr().out.split("about ")[1].split(" GiB")[0])
-    taken = disk.used(tmp_path, "**/*.npz") / 2**30
+    taken = disk.used(tmp_path) / 2**30
     assert 0.5 < said / taken < 2
 
 

@@ -12,6 +12,7 @@ from dreamerv2_transfer.common import store
 from dreamerv2_transfer.common.atomic import writing
 from dreamerv2_transfer.common.collection import MakeVectorEnv, Stopped
 from dreamerv2_transfer.common.driver import Driver
+from dreamerv2_transfer.common.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.policies import Player, Schedule
 from dreamerv2_transfer.common.store import DatasetError, Episode
 
@@ -46,7 +47,7 @@ def check(
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     needed = sum(
-        steps * _bytes_a_step(directory / task, task, settings[task], make_vector_env)
+        steps * _bytes_a_step(task, settings[task], make_vector_env)
         for task, steps in missing.items()
     )
     free = shutil.disk_usage(directory).free
@@ -74,14 +75,9 @@ def used(folder: pathlib.Path, pattern: str = "**/*") -> int:
 
 
 def _bytes_a_step(
-    folder: pathlib.Path,
-    task: str,
-    settings: Mapping[str, Any],
-    make_vector_env: MakeVectorEnv,
+    task: str, settings: Mapping[str, Any], make_vector_env: MakeVectorEnv
 ) -> float:
-    """What a step takes: of the episodes there, else of a short random play."""
-    if store.count_episodes(folder)[0]:
-        return used(folder, "*.npz") / max(store.count_episodes(folder)[1], 1)
+    """What a step takes, by a short random play."""
     limit = settings.get("time_limit") or SAMPLE_STEPS
     short = {**settings, "time_limit": min(limit, SAMPLE_STEPS)}
     sizes: list[int] = []
@@ -94,7 +90,10 @@ def _bytes_a_step(
 
 
 def _size(episode: Episode) -> int:
-    return _in_blocks(len(store.encode(episode)))
+    """Bytes of an episode's file, and of its part of the packed index."""
+    whole = {k: store.convert(v) for k, v in episode.items()}
+    packed = PackedEpisodes.from_episode(whole, "")
+    return _in_blocks(len(store.encode(episode))) + packed.nbytes
 
 
 def _in_blocks(size: int) -> int:
