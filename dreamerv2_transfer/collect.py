@@ -14,6 +14,7 @@ from dreamerv2_transfer.common import (
     envs,
     interrupt,
     locks,
+    offline,
     packed,
     policies,
     progress,
@@ -69,6 +70,18 @@ def _check(config) -> None:
             )
     if config.policies.random + config.policies.dqn == 0:
         raise ConfigError("policies.random and policies.dqn are both 0: nobody plays.")
+
+
+def complete(config, directory: str | os.PathLike) -> bool:
+    """Collects what a configuration's `tasks` lack in a dataset; see `collect`."""
+    return collect(
+        directory,
+        {task: make_recipe(config, task) for task in config.tasks},
+        steps=int(config.collect.steps),
+        processes=config.collect.processes,
+        disk=config.collect.disk,
+        memory=offline.memory_cap(config),
+    )
 
 
 def collect(
@@ -175,10 +188,10 @@ def _collect_task(
 ) -> str:
     """Completes the folder of a task; returns what to say about it."""
     with _naming(folder), _collecting(folder):
-        collection = Collection(folder, task, recipe)
+        collection = Collection(folder, task, recipe, packs=not memory)
         collection.fill(steps, make_vector_env, report, stopped)
         if not stopped():
-            packed.write_index(folder, memory)
+            packed.write_index(folder, memory, collection.packed)
         return collection.summary()
 
 

@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import cli, config, offline
+from dreamerv2_transfer.common import cli, config
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs.yaml"
 
@@ -25,15 +25,7 @@ def main(argv: list[str]) -> int:
             f"Received: --configs {' '.join(names)}"
         )
     directory = settings.dataset.directory or f"{settings.logdir}/dataset"
-    done = collect.collect(
-        directory,
-        {task: collect.make_recipe(settings, task) for task in settings.tasks},
-        steps=int(settings.collect.steps),
-        processes=settings.collect.processes,
-        disk=settings.collect.disk,
-        memory=offline.memory_cap(settings),
-    )
-    return 0 if done else cli.INTERRUPTED
+    return 0 if collect.complete(settings, directory) else cli.INTERRUPTED
 
 
 if __name__ == "__main__":

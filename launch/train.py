@@ -68,15 +68,7 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
     directory, task = settings.dataset.directory, settings.tasks[0]
     if not directory:
         directory = path / "dataset"
-        done = collect.collect(
-            directory,
-            {name: collect.make_recipe(settings, name) for name in settings.tasks},
-            steps=int(settings.collect.steps),
-            processes=settings.collect.processes,
-            disk=settings.collect.disk,
-            memory=offline.memory_cap(settings),
-        )
-        if not done:
+        if not collect.complete(settings, directory):
             raise KeyboardInterrupt
     episodes = packed.open_dataset(
         directory,

@@ -2,6 +2,7 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,8 +259,29 @@ def test_folder_of_another_collection_is_refused(tmp_path, change, named):
 
 def test_dataset_opens_from_its_index(tmp_path, monkeypatch):
     run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "load_episode", None)
+        before = packed.open_dataset(tmp_path, GAMES)
+    for folder in tmp_path.rglob(".packed"):
+        shutil.rmtree(folder)
+    for task, after in packed.open_dataset(tmp_path, GAMES).items():
+        assert before[task].fingerprint == after.fingerprint
+        assert all(
+            np.array_equal(before[task].arrays[k], after.arrays[k])
+            for k in ("image", "action", "reward", "is_last", "is_terminal")
+        )
+
+
+def test_new_episodes_are_packed_without_being_read(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "load_episode", None)
+    run(tmp_path)
     assert len(fingerprints(tmp_path)) == 2
+
+
+def test_under_a_cap_episodes_are_packed_from_disk(tmp_path):
+    run(tmp_path / "a")
+    run(tmp_path / "b", memory=2**20)
+    assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
 
 
 @pytest.mark.parametrize("task", ["dummy_discrete", "dummy_continuous"])

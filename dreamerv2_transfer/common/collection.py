@@ -22,6 +22,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import atari, driver, envs, policies, store
 from dreamerv2_transfer.common.atomic import writing
+from dreamerv2_transfer.common.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.policies import RANDOM, Policy
 from dreamerv2_transfer.common.store import DatasetError, Episode
 
@@ -79,10 +80,15 @@ class Collection:
     Attributes:
         streams: the recipe's own.
         others: steps of episodes that came from elsewhere.
+        packed: the episodes that were written since, if asked for.
     """
 
-    def __init__(self, folder: pathlib.Path, task: str, recipe: Recipe):
+    def __init__(
+        self, folder: pathlib.Path, task: str, recipe: Recipe, packs: bool = False
+    ):
         """Takes stock of what the folder, which exists, holds."""
+        self.packed: list[PackedEpisodes] = []
+        self._packs = packs
         with writing(folder):
             store.remove_leftovers(folder)
         self._folder, self._task, self._recipe = folder, task, recipe
@@ -193,8 +199,11 @@ class Collection:
 
     def _save(self, episode: Episode, number: int) -> None:
         identifier = self._identifier(number, self.streams[number].episodes)
-        store.save_episode(self._folder, episode, identifier)
+        path = store.save_episode(self._folder, episode, identifier)
         self._written[identifier] = store.eplen(episode)
+        if self._packs:
+            whole = store.as_loaded(episode)
+            self.packed.append(PackedEpisodes.from_episode(whole, str(path)))
 
     def _identifier(self, stream: int, number: int) -> str:
         return self._ours + _digest([self._ours, stream, number])[:20]

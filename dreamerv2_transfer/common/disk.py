@@ -91,8 +91,7 @@ def _bytes_a_step(
 
 def _size(episode: Episode) -> int:
     """Bytes of an episode's file, and of its part of the packed index."""
-    whole = {k: store.convert(v) for k, v in episode.items()}
-    packed = PackedEpisodes.from_episode(whole, "")
+    packed = PackedEpisodes.from_episode(store.as_loaded(episode), "")
     return _in_blocks(len(store.encode(episode))) + packed.nbytes
 
 

@@ -147,12 +147,25 @@ def open_task(
     return packed
 
 
-def write_index(directory: str | os.PathLike, memory: int = 0) -> PackedEpisodes:
+def write_index(
+    directory: str | os.PathLike,
+    memory: int = 0,
+    written: Sequence[PackedEpisodes] = (),
+) -> PackedEpisodes:
     """Opens a folder of episodes and leaves a packed index beside them.
 
-    Args and errors are those of `open_task`.
+    Args and errors are those of `open_task`, and
+
+        written: the episodes that the caller wrote; where these are all that there
+            are, no file is read again.
     """
-    return open_task(directory, pathlib.Path(directory) / INDEX, memory)
+    directory = pathlib.Path(directory)
+    paths, name = _list_files(directory.expanduser())
+    if written and len(written) == len(paths):
+        packed = PackedEpisodes.join(written, str(directory))
+        _try_to_write_index(directory / INDEX / name, packed)
+        return packed
+    return open_task(directory, directory / INDEX, memory)
 
 
 def _list_files(directory: pathlib.Path) -> tuple[list[str], str]:

@@ -20,6 +20,7 @@ Episode = dict[str, np.ndarray]
 FLAGS = ("is_first", "is_last", "is_terminal")
 REQUIRED = ("action", "reward", *FLAGS)
 MANIFEST = "manifest.json"
+LOGGED = "log_"  # Keys that are for logging alone begin so.
 
 
 class DatasetError(UserError):
@@ -80,16 +81,22 @@ def load_episode(path: str | os.PathLike) -> Episode:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            names = [k for k in file.files if not k.startswith("log_")]
+            names = [k for k in file.files if not k.startswith(LOGGED)]
             episode = {k: convert(file[k]) for k in names}
     except Exception as error:  # Damaged bytes raise nearly anything in zip and npy.
         raise EpisodeError(f"{path} cannot be read: {error!r}") from error
-    if fault := _fault(episode):
-        raise EpisodeError(f"{path} is no episode: {fault}.")
+    if wrong := fault(episode):
+        raise EpisodeError(f"{path} is no episode: {wrong}.")
     return episode | {k: episode[k].astype(bool) for k in FLAGS}
 
 
-def _fault(episode: Episode) -> str:
+def as_loaded(episode: Mapping[str, Any]) -> Episode:
+    """An episode that was saved as `load_episode` would return it."""
+    kept = {k: convert(v) for k, v in episode.items() if not k.startswith(LOGGED)}
+    return kept | {k: kept[k].astype(bool) for k in FLAGS}
+
+
+def fault(episode: Episode) -> str:
     """Says in words what makes these arrays no episode; empty if nothing does."""
     if missing := [k for k in REQUIRED if k not in episode]:
         return f"it lacks {', '.join(missing)}; it has {', '.join(sorted(episode))}"
