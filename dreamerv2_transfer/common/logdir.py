@@ -30,7 +30,8 @@ MAY_CHANGE = (
     "dataset.directory",
     "dataset.prefetch",
     "dataset.memory",
-    "collect.envs",
+    "collect.disk",
+    "collect.processes",
 )
 
 

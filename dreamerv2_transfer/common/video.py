@@ -295,13 +295,11 @@ def _caption_frame(step: int, dreamed: bool, rows: tuple) -> np.ndarray:
         [("model", TEXT), state],
         [("error", TEXT), ("missed", MISSED), ("invented", INVENTED)],
     ]
-    captioned = [
-        _caption(row, words) for row, words in zip(rows, captions, strict=True)
-    ]
+    captioned = [caption(row, words) for row, words in zip(rows, captions, strict=True)]
     return np.concatenate(captioned)
 
 
-def _caption(image: np.ndarray, words: list[tuple[str, tuple]]) -> np.ndarray:
+def caption(image: np.ndarray, words: list[tuple[str, tuple]]) -> np.ndarray:
     """Writes coloured words on a black bar above the image."""
     bar = Image.new("RGB", (image.shape[1], CAPTION))
     draw, x = ImageDraw.Draw(bar), BORDER

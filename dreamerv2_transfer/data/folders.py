@@ -1,0 +1,79 @@
+"""The task folders of a dataset, and what is in their files."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dreamerv2_transfer.common import store
+from dreamerv2_transfer.common.store import DatasetError, Episode, EpisodeError
+
+LOG = "log_"  # Keys that training leaves out start with it.
+POLICY = "log_policy"
+
+
+def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
+    """The folders with episodes in a dataset, or in a single task's folder, by name.
+
+    Raises:
+        DatasetError: there is no such folder, or no episode in it.
+    """
+    directory = pathlib.Path(directory).expanduser().resolve()
+    if not directory.is_dir():
+        raise DatasetError(f"{directory} is no folder. Name a dataset.")
+    if episode_files(directory):
+        return {directory.name: directory}
+    inside = sorted(x for x in directory.iterdir() if x.is_dir())
+    found = {x.name: x for x in inside if x.name[0] != "." and episode_files(x)}
+    if not found:
+        raise DatasetError(
+            f"{directory} holds no episode: no file *.npz, and no folder with some. "
+            "Name a dataset: a folder of task folders, or one of these."
+        )
+    return found
+
+
+def episode_files(folder: pathlib.Path) -> list[str]:
+    """Paths of a folder's episodes, those written first in front."""
+    return sorted(str(path) for path in folder.glob("*.npz") if path.is_file())
+
+
+def load_all(path: str | os.PathLike) -> Episode:
+    """Reads an episode with the keys that are for logging alone.
+
+    Raises:
+        EpisodeError: as `store.load_episode`.
+    """
+    episode = store.load_episode(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            logs = {k: store.convert(file[k]) for k in file.files if k.startswith(LOG)}
+    except Exception as error:  # Damaged bytes raise nearly anything in zip and npy.
+        raise EpisodeError(f"{path} cannot be read: {error!r}") from error
+    return episode | logs
+
+
+def without_logs(episode: Episode) -> Episode:
+    """The keys that training reads."""
+    return {k: v for k, v in episode.items() if not k.startswith(LOG)}
+
+
+def manifest_or_fault(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
+    """A folder's manifest, empty if there is none; and a line if it is damaged."""
+    try:
+        return store.read_manifest(folder) or {}, ""
+    except DatasetError as error:
+        return {}, " ".join(str(error).split())
+
+
+def listed_policies(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What acted, in the order that `log_policy` counts in.
+
+    Older manifests have a mapping by name, and their episodes no `log_policy`.
+    """
+    told = manifest.get("policies", [])
+    if isinstance(told, Mapping):
+        return [{"name": name, **more} for name, more in told.items()]
+    return list(told)
