@@ -6,8 +6,11 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
+from multiprocessing import connection
 from typing import Any
 
 from dreamerv2_transfer.common.errors import UserError
@@ -19,6 +22,7 @@ Job = Callable[[Report, Stopped], Any]
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PATIENCE = 0.1  # Seconds between two looks at the jobs.
+GRACE = 5.0  # Seconds that a job may go on without its parent.
 
 
 class WorkerError(UserError):
@@ -118,7 +122,15 @@ _channel: tuple[Any, Any, int] | None = None
 def _begin(reports, stop, parent: int) -> None:
     global _channel
     left_to_the_parent()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     _channel = reports, stop, parent
+
+
+def _end_with_the_parent() -> None:
+    """Ends the process soon after a parent that was killed, whatever it waits for."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    time.sleep(GRACE)  # For a job to see it, and to stop by itself.
+    os._exit(1)
 
 
 def _run(name: str, job: Job) -> Any:

@@ -1,6 +1,9 @@
 import functools
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -69,3 +72,46 @@ def test_jobs_stop_where_asked_to(tmp_path):
 
 def test_no_job_begins_after_a_stop():
     assert run({"a": functools.partial(work, 1)}, 1, lambda: True) == ([], {})
+
+
+ORPHANS = """
+import functools, sys, pathlib
+from tests.common import test_workers
+from dreamerv2_transfer.common import workers
+if __name__ == "__main__":
+    folder = pathlib.Path(sys.argv[1])
+    jobs = {x: functools.partial(test_workers.tell, folder / x) for x in "ab"}
+    workers.run(jobs, 2, print, print, lambda: False)
+"""
+
+
+def tell(path, report, stopped):
+    path.write_text(str(os.getpid()))
+    while not stopped():
+        time.sleep(0.01)
+
+
+def is_running(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_processes_end_with_a_killed_parent(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(ORPHANS)
+    root = pathlib.Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    process = subprocess.Popen([sys.executable, script, tmp_path], env=environment)
+    deadline = time.monotonic() + 60
+    while not all((tmp_path / x).exists() for x in "ab"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.2)
+    children = [int((tmp_path / x).read_text()) for x in "ab"]
+    process.kill()
+    process.wait()
+    while any(map(is_running, children)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
