@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,8 +10,8 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import disk as disk_lib
 from dreamerv2_transfer.common import (
+    collection,
     envs,
     interrupt,
     locks,
@@ -21,6 +22,7 @@ from dreamerv2_transfer.common import (
     store,
     workers,
 )
+from dreamerv2_transfer.common import disk as disk_lib
 from dreamerv2_transfer.common.atomic import OutputError, writing
 from dreamerv2_transfer.common.collection import Collection, MakeVectorEnv, Recipe
 from dreamerv2_transfer.common.config import ConfigError
@@ -38,6 +40,7 @@ def make_recipe(config, task: str) -> Recipe:
         ConfigError: a number is out of range.
     """
     _check(config)
+    envs.check_action_repeat(config, task)
     files = []
     if config.dqn.checkpoints and config.policies.dqn:
         from dreamerv2_transfer.dqn import actors
@@ -45,7 +48,7 @@ def make_recipe(config, task: str) -> Recipe:
         files = actors.describe(config.dqn.checkpoints, task)
     shares = policies.shares(config.policies, files)
     agents = [
-        Policy(f"dqn/{file}", share, file, digest)
+        Policy(f"{policies.DQN}{file}", share, file, digest)
         for (file, digest), share in zip(files, shares[1:], strict=True)
     ]
     return Recipe(
@@ -64,20 +67,37 @@ def _check(config) -> None:
     least |= {"collect.processes": 0, "collect.disk": 0, "dqn.epsilon": 0}
     least |= {"policies.random": 0, "policies.dqn": 0}
     for key, value in least.items():
-        if config[key] < value:
+        if not value <= config[key] < math.inf:
             raise ConfigError(
                 f"{key} must be at least {value}. Received: {config[key]}"
             )
+    if config.dqn.epsilon > 1:
+        raise ConfigError(
+            f"dqn.epsilon must be at most 1. Received: {config.dqn.epsilon}"
+        )
+    if not config.policies.random and not config.dqn.checkpoints:
+        raise ConfigError(
+            "policies.random is 0, so agents have to play: name their folder by "
+            "--dqn.checkpoints."
+        )
     if config.policies.random + config.policies.dqn == 0:
         raise ConfigError("policies.random and policies.dqn are both 0: nobody plays.")
 
 
 def complete(config, directory: str | os.PathLike) -> bool:
-    """Collects what a configuration's `tasks` lack in a dataset; see `collect`."""
+    """Collects what a configuration's `tasks` lack in a dataset; see `collect`.
+
+    Nothing is asked of the agents where no steps are missing.
+    """
+    directory, steps = pathlib.Path(directory).expanduser(), int(config.collect.steps)
+    missing = _missing(directory, config.tasks, steps)
+    for task in [task for task, lack in missing.items() if not lack]:
+        with _naming(directory / task), _collecting(directory / task):
+            print(collection.refresh(directory / task, task), flush=True)
     return collect(
         directory,
-        {task: make_recipe(config, task) for task in config.tasks},
-        steps=int(config.collect.steps),
+        {task: make_recipe(config, task) for task, lack in missing.items() if lack},
+        steps=steps,
         processes=config.collect.processes,
         disk=config.collect.disk,
         memory=offline.memory_cap(config),
@@ -117,7 +137,7 @@ def collect(
     missing = _missing(directory, recipes, steps)
     settings = {task: recipe.settings for task, recipe in recipes.items()}
     disk_lib.check(directory, missing, settings, disk, make_vector_env)
-    processes = processes or os.cpu_count() or 1
+    processes = min(processes or os.cpu_count() or 1, len(recipes))
     if sum(missing.values()) < PARALLEL_FROM:
         processes = 1
     jobs = {
@@ -127,7 +147,7 @@ def collect(
             task,
             recipe,
             steps,
-            memory,
+            memory // max(processes, 1),
             make_vector_env,
         )
         for task, recipe in recipes.items()
@@ -135,7 +155,8 @@ def collect(
     with interrupt.caught() as stopped, _Bars() as bars:
         limit = disk_lib.Limit(directory, disk, stopped)
         workers.run(jobs, processes, bars.show, bars.say, limit)
-    limit.check()
+    if any(_missing(directory, recipes, steps).values()):
+        limit.check()
     if stopped():
         print("Stopped; the same command goes on.", flush=True)
     return not stopped()
@@ -166,14 +187,14 @@ def prefill(
     if store.count_episodes(folder)[1] >= steps:
         return
     with _naming(folder), _collecting(folder):
-        collection = Collection(folder, task, Recipe(seed, envs, settings))
-        with progress.Progress(steps, collection.steps, task) as bar:
-            collection.fill(
+        filled = Collection(folder, task, Recipe(seed, envs, settings))
+        with progress.Progress(steps, filled.steps, task) as bar:
+            filled.fill(
                 steps,
                 lambda task, number, **_: make_envs(number),
                 lambda done, total: bar.update(done - bar.done),
             )
-        print(collection.summary(), flush=True)
+        print(filled.summary(), flush=True)
 
 
 def _collect_task(
@@ -188,11 +209,11 @@ def _collect_task(
 ) -> str:
     """Completes the folder of a task; returns what to say about it."""
     with _naming(folder), _collecting(folder):
-        collection = Collection(folder, task, recipe, packs=not memory)
-        collection.fill(steps, make_vector_env, report, stopped)
+        filled = Collection(folder, task, recipe, packs=not memory)
+        filled.fill(steps, make_vector_env, report, stopped)
         if not stopped():
-            packed.write_index(folder, memory, collection.packed)
-        return collection.summary()
+            packed.write_index(folder, memory, filled.packed)
+        return filled.summary()
 
 
 @contextlib.contextmanager

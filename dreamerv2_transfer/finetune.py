@@ -21,7 +21,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer import evaluate as evaluation
 from dreamerv2_transfer.agent import Agent
-from dreamerv2_transfer.common import dreams, interrupt, tfutils, updates, video
+from dreamerv2_transfer.common import dreams, envs, interrupt, tfutils, updates, video
 from dreamerv2_transfer.common.averages import Averages
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.counter import Counter
@@ -111,11 +111,7 @@ def check(config) -> None:
             raise ConfigError(
                 f"{key} must be at least {value}. Received: {config[key]}"
             )
-    if config.action_repeat != 1 and not config.task.startswith("atari_"):
-        raise ConfigError(
-            f"action_repeat must be 1, as {config.task} does not repeat actions; the "
-            f"tasks atari_... do. Received: {config.action_repeat}"
-        )
+    envs.check_action_repeat(config, config.task)
     if config.expl_behavior != "greedy":
         raise ConfigError(
             "greedy is the only expl_behavior that there is so far. "

@@ -13,6 +13,7 @@ import pytest
 
 from dreamerv2_transfer import collect
 from dreamerv2_transfer.common import (
+    collection,
     config,
     disk,
     driver,
@@ -340,10 +341,8 @@ def test_policies_take_turns_at_regular_intervals(tmp_path, agents):
             assert file["log_policy"][0] == -1
             acted[path.name.split("-")[1]] = file["log_policy"][1:], file["action"][1:]
     # The order of the episodes is in the order of the identifiers' numbers.
-    collection = collect.Collection(
-        folder, GAMES[0], Recipe(5, 1, {}, MIXED, interval=20)
-    )
-    order = [collection._identifier(0, i) for i in range(len(acted))]
+    made = collection.Collection(folder, GAMES[0], Recipe(5, 1, {}, MIXED, 20))
+    order = [made._identifier(0, i) for i in range(len(acted))]
     who = np.concatenate([acted[x][0] for x in order])
     actions = np.concatenate([acted[x][1] for x in order]).argmax(1)
     assert (actions[who == 1] == 1).all()
@@ -471,9 +470,43 @@ def test_recipe_of_a_configuration(tmp_path):
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("collect.envs", "0"), ("dqn.interval", "0"), ("policies.dqn", "-1")],
+    [
+        ("dqn.epsilon", "7"),
+        ("policies.random", "0"),
+        ("collect.disk", "inf"),
+        ("collect.envs", "0"),
+        ("dqn.interval", "0"),
+        ("policies.dqn", "-1"),
+    ],
 )
 def test_numbers_out_of_range_name_their_key(flag, value):
     settings = config.load_config(["minatar", "collect"], [f"--{flag}", value])
-    with pytest.raises(config.ConfigError, match=f"{flag} must be"):
+    with pytest.raises(config.ConfigError, match=f"{flag} "):
         collect.make_recipe(settings, "minatar_asterix")
+
+
+def test_actions_are_not_repeated_where_no_environment_does():
+    settings = config.load_config(["minatar", "collect"], ["--action_repeat", "4"])
+    with pytest.raises(config.ConfigError, match="minatar_asterix does not repeat"):
+        collect.make_recipe(settings, "minatar_asterix")
+
+
+def test_complete_dataset_needs_no_agents_and_gets_its_manifest_right(tmp_path):
+    flags = ["--tasks", GAMES[0], "--dqn.checkpoints", str(tmp_path / "gone")]
+    settings = config.load_config(["minatar", "debug", "collect"], flags)
+    run(tmp_path, GAMES[:1], 300, policies=MIXED[:1])
+    manifest = store.read_manifest(tmp_path / GAMES[0])
+    policy = {**manifest["policies"][0], "steps": 1}
+    stale = {**manifest, "episodes": 1, "steps": 1, "policies": [policy]}
+    store.write_manifest(tmp_path / GAMES[0], stale)
+    assert collect.complete(settings, tmp_path)
+    assert store.read_manifest(tmp_path / GAMES[0]) == manifest
+    with pytest.raises(errors.UserError, match="gone"):
+        collect.complete(settings.update({"collect.steps": 5000}), tmp_path)
+
+
+def test_new_episodes_that_take_much_memory_are_packed_from_disk(tmp_path, monkeypatch):
+    run(tmp_path / "a")
+    monkeypatch.setattr(collection, "PACKED_BYTES", 1000)
+    run(tmp_path / "b")
+    assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")

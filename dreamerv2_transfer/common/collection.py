@@ -23,12 +23,13 @@ from gymnasium.vector import VectorEnv
 from dreamerv2_transfer.common import atari, driver, envs, policies, store
 from dreamerv2_transfer.common.atomic import writing
 from dreamerv2_transfer.common.packed_episodes import PackedEpisodes
-from dreamerv2_transfer.common.policies import RANDOM, Policy
+from dreamerv2_transfer.common.policies import DQN, RANDOM, Policy
 from dreamerv2_transfer.common.store import DatasetError, Episode
 
 STEPS_A_TURN = 64  # Of each environment, between two looks at the clock.
 MANIFEST_INTERVAL = 30.0  # Seconds.
-SCREEN = 84  # Pixels; what the published Atari agents look at.
+PACKED_BYTES = 2**28  # Of new episodes; beyond, they are read again to be packed.
+SCREEN_SIZE = 84  # Pixels; what the published Atari agents look at.
 PACKAGES = ("dreamerv2_transfer", "gymnasium", "minatar", "ale-py", "numpy")
 
 MakeVectorEnv = Callable[..., VectorEnv]
@@ -66,6 +67,29 @@ class Recipe:
         return json.loads(json.dumps(told))
 
 
+def told_recipe(manifest: Mapping[str, Any]) -> Recipe:
+    """The recipe that a manifest tells of."""
+    told = dict(manifest["recipe"])
+    entries = [
+        Policy(name, share, name.removeprefix(DQN) if digest else "", digest)
+        for name, share, digest in told["policies"]
+    ]
+    return Recipe(**{**told, "policies": tuple(entries)})
+
+
+def refresh(folder: pathlib.Path, task: str) -> str:
+    """Looks after the manifest of a folder that has its steps.
+
+    Returns:
+        How much there is, in words.
+    """
+    manifest = store.read_manifest(folder) or {}
+    recipe = told_recipe(manifest) if "recipe" in manifest else Recipe()
+    collection = Collection(folder, task, recipe)
+    collection.fill(0, envs.make_vector_env)
+    return collection.summary()
+
+
 @dataclasses.dataclass
 class Stream:
     """What is on disk of an environment's episodes, from the first on without a gap."""
@@ -88,7 +112,7 @@ class Collection:
     ):
         """Takes stock of what the folder, which exists, holds."""
         self.packed: list[PackedEpisodes] = []
-        self._packs = packs
+        self._packed_bytes = 0
         with writing(folder):
             store.remove_leftovers(folder)
         self._folder, self._task, self._recipe = folder, task, recipe
@@ -101,6 +125,7 @@ class Collection:
         )
         parsed = [store.parse_name(path) for path in folder.glob("*.npz")]
         self._written = dict(name for name in parsed if name)
+        self._packs = packs and not self._written
         self._ours = _digest([self._identity, task])[:12]
         self.streams = [Stream() for _ in range(recipe.envs)]
         for number in range(recipe.envs):
@@ -139,12 +164,13 @@ class Collection:
     ) -> None:
         """Plays until the folder has so many steps, or until `stopped`."""
         if self.steps >= steps:
+            self._refresh_manifest()
             return
         # Of each stream, so that the result depends on no other.
         quota = math.ceil((steps - self.others) / len(self.streams))
         options = dict(self._recipe.settings)
         if self._has_agents and self._task.startswith("atari_"):
-            options["screen"] = SCREEN
+            options["screen"] = SCREEN_SIZE
         with contextlib.closing(
             make_vector_env(self._task, len(self.streams), **options)
         ) as env:
@@ -202,8 +228,16 @@ class Collection:
         path = store.save_episode(self._folder, episode, identifier)
         self._written[identifier] = store.eplen(episode)
         if self._packs:
-            whole = store.as_loaded(episode)
-            self.packed.append(PackedEpisodes.from_episode(whole, str(path)))
+            self._pack(episode, str(path))
+
+    def _pack(self, episode: Episode, source: str) -> None:
+        """Keeps an episode in memory, as long as all of them take little there."""
+        packed = PackedEpisodes.from_episode(store.as_loaded(episode), source)
+        self._packed_bytes += packed.nbytes
+        self.packed.append(packed)
+        if self._packed_bytes > PACKED_BYTES:
+            self._packs = False
+            self.packed.clear()
 
     def _identifier(self, stream: int, number: int) -> str:
         return self._ours + _digest([self._ours, stream, number])[:20]
@@ -215,12 +249,13 @@ class Collection:
             DatasetError: another recipe filled the folder.
         """
         manifest = store.read_manifest(self._folder) or {}
-        told = manifest.get("policies", [])
+        told = store.listed_policies(manifest)
         if "recipe" not in manifest:
-            return _listed(told)
+            return told
         for key, there in manifest["recipe"].items():
             received = self._identity.get(key)
             if there != received:
+                there, received = _without_common(there, received)
                 raise DatasetError(
                     f"{self._folder} holds episodes of {key}={there}. Received: "
                     f"{key}={received}. Name another folder, or use these."
@@ -228,6 +263,25 @@ class Collection:
         return told[: len(told) - len(self._recipe.policies)]
 
     def _write_manifest(self, env: VectorEnv) -> None:
+        manifest = {
+            "task": self._task,
+            "spaces": describe_spaces(_kept_spaces(env)),
+            "settings": self._identity["settings"],
+            "recipe": self._identity,
+            **self._counts(),
+            "versions": _versions(),
+        }
+        store.write_manifest(self._folder, manifest)
+        self._manifest_due = time.monotonic() + MANIFEST_INTERVAL
+
+    def _refresh_manifest(self) -> None:
+        """Corrects the counts that a killed process left behind."""
+        manifest = store.read_manifest(self._folder) or {}
+        counts = self._counts()
+        if "recipe" in manifest and any(manifest[k] != v for k, v in counts.items()):
+            store.write_manifest(self._folder, {**manifest, **counts})
+
+    def _counts(self) -> dict[str, Any]:
         counts = [
             self._schedule.counts(i, stream.steps)
             for i, stream in enumerate(self.streams)
@@ -236,29 +290,22 @@ class Collection:
             {"name": x.name, "share": x.share, "steps": int(steps), "file": x.file}
             for x, steps in zip(self._recipe.policies, sum(counts), strict=True)
         ]
-        manifest = {
-            "task": self._task,
-            "spaces": describe_spaces(_kept_spaces(env)),
-            "settings": self._identity["settings"],
-            "recipe": self._identity,
+        return {
             "policies": [*self._foreign, *ours],
             "episodes": len(self._written),
             "steps": self.steps,
-            "versions": _versions(),
         }
-        store.write_manifest(self._folder, manifest)
-        self._manifest_due = time.monotonic() + MANIFEST_INTERVAL
+
+
+def _without_common(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two values without what lists of policies have in common."""
+    if not isinstance(one, list) or not isinstance(other, list):
+        return one, other
+    return [x for x in one if x not in other], [x for x in other if x not in one]
 
 
 def _digest(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
-
-
-def _listed(told: list | Mapping[str, Mapping]) -> list[dict[str, Any]]:
-    """Policies as a list; older manifests have a mapping."""
-    if isinstance(told, Mapping):
-        return [{"name": name, **more} for name, more in told.items()]
-    return told
 
 
 def _kept_spaces(env: VectorEnv) -> dict[str, spaces.Space]:

@@ -112,7 +112,7 @@ class Limit:
         """Whether to stop."""
         # Looking takes time that grows with the number of files.
         if self._disk and time.monotonic() > self._due:
-            self._exceeded = used(self._directory) > self._disk * GIB
+            self._exceeded |= used(self._directory) > self._disk * GIB
             self._due = time.monotonic() + INTERVAL
         return self._exceeded or self._stopped()
 

@@ -16,6 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from dreamerv2_transfer.common import atari
+from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.errors import EnvError, describe
 from dreamerv2_transfer.common.processes import ProcessVectorEnv
 from dreamerv2_transfer.common.wrappers import Checked, Make, Restarting, adapt
@@ -100,6 +101,19 @@ def options(config, task: str | Make) -> dict[str, Any]:
     suite = "" if callable(task) else task.partition("_")[0]
     of_suite = _OPTIONS.get(suite, lambda config: {})(config)
     return {"time_limit": config.time_limit, **of_suite}
+
+
+def check_action_repeat(config, task: str) -> None:
+    """Refuses to repeat actions where no environment does.
+
+    Raises:
+        ConfigError: the task is none of Atari's.
+    """
+    if config.action_repeat != 1 and not task.startswith("atari_"):
+        raise ConfigError(
+            f"action_repeat must be 1, as {task} does not repeat actions; the tasks "
+            f"atari_... do. Received: {config.action_repeat}"
+        )
 
 
 def run_options(config, task: str | Make) -> dict[str, Any]:

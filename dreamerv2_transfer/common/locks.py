@@ -23,6 +23,6 @@ def locked(folder: pathlib.Path, error: Exception) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise error from None
         yield

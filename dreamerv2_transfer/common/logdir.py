@@ -65,7 +65,10 @@ def _check_same_run(path: pathlib.Path, config: config_lib.Config) -> None:
         return
     # Keys that are younger than the run had the value that is their default today.
     before, _ = config_lib.load_old(saved)
-    changed = config_lib.difference(before, config, MAY_CHANGE)
+    # Who plays is a matter of the dataset, which has a recipe of its own.
+    acting = ("dqn.checkpoints", "dqn.interval", "dqn.epsilon", "policies")
+    others = acting if config.get("stage") == "dqn" else ("dqn", "policies")
+    changed = config_lib.difference(before, config, (*MAY_CHANGE, *others))
     if changed:
         listed = "; ".join(
             f"{key} was {old} and is {new} now" for key, (old, new) in changed.items()

@@ -13,6 +13,7 @@ from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.atari import SCREEN
 
 STACK = 4  # Screens that an agent looks at; those before an episode are black.
+DQN = "dqn/"  # How the name of an agent begins.
 NOBODY = -1  # Chose the action of an episode's first transition, which has none.
 
 
@@ -72,7 +73,7 @@ class Schedule:
         """The number of the policy of a turn."""
         if len(self.shares) == 1:
             return 0
-        rng = np.random.default_rng([turn, stream, *self.key])
+        rng = np.random.default_rng([turn, stream, *self.key, *b"turn"])
         return int(rng.choice(len(self.shares), p=self.shares))
 
     def counts(self, stream: int, steps: int) -> np.ndarray:
@@ -156,12 +157,13 @@ class Player:
         self, policy: int, rows: np.ndarray, obs: dict, actions: np.ndarray
     ) -> None:
         """Replaces the random actions of the rows in which an actor has its turn."""
-        draws = np.array([self._rngs[row].random() for row in rows])
-        rows = rows[draws >= self._epsilon]
-        if len(rows):
-            screens = None if self._screens is None else self._screens[rows]
-            chosen = self._actors[policy](obs["image"][rows], screens)
-            actions[rows] = np.eye(self._size, dtype=np.float32)[chosen]
+        onehot = np.eye(self._size, dtype=np.float32)
+        for row in rows[[self._rngs[row].random() >= self._epsilon for row in rows]]:
+            # One by one: the last digits of a product depend on the size of the batch,
+            # and an episode may not depend on the other streams.
+            one = slice(row, row + 1)
+            screens = None if self._screens is None else self._screens[one]
+            actions[one] = onehot[self._actors[policy](obs["image"][one], screens)]
 
     def _stack(self, obs: dict) -> None:
         if SCREEN not in obs:

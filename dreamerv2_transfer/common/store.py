@@ -176,6 +176,17 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any] | None:
     return manifest
 
 
+def listed_policies(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What acted, in the order that `log_policy` counts in.
+
+    Older manifests have a mapping by name, and their episodes no `log_policy`.
+    """
+    told = manifest.get("policies", [])
+    if isinstance(told, Mapping):
+        return [{"name": name, **more} for name, more in told.items()]
+    return list(told)
+
+
 def write_manifest(directory: str | os.PathLike, manifest: Mapping[str, Any]) -> None:
     """Writes `manifest.json`: task, spaces, policies, steps, episodes, versions."""
     with atomic.atomic_write(pathlib.Path(directory) / MANIFEST) as file:

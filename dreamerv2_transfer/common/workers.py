@@ -60,11 +60,15 @@ def run(
     # Spawned, since a fork of a process with threads (TensorFlow's) may hang.
     context = multiprocessing.get_context("spawn")
     reports, stop = context.Queue(), context.Event()
+    processes = min(processes, len(jobs))  # Else the last job below starts another.
     pool = futures.ProcessPoolExecutor(
         processes, context, _begin, (reports, stop, os.getpid())
     )
     with _one_thread_each(), pool:
         pending = {pool.submit(_run, name, job): name for name, job in jobs.items()}
+        # The pool learns of a process only when the next job comes: without one, the
+        # death of the last process would go unnoticed.
+        pool.submit(int)
         try:
             _watch(pending, reports, on_progress, on_result, stop, stopped)
         except futures.process.BrokenProcessPool as error:
@@ -97,21 +101,30 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _watch(pending, reports, on_progress, on_result, stop, stopped) -> None:
+    ended: set[str] = set()
     while pending:
         done, _ = futures.wait(pending, PATIENCE, futures.FIRST_COMPLETED)
-        _drain(reports, on_progress)
+        ended |= _drain(reports, on_progress)
         for future in done:
-            on_result(pending.pop(future), future.result())
+            name, result = pending.pop(future), future.result()
+            while name not in ended:  # Its last reports may still be on their way.
+                ended |= _drain(reports, on_progress, PATIENCE)
+            on_result(name, result)
         if stopped():
             stop.set()
 
 
-def _drain(reports, on_progress) -> None:
-    while True:
-        try:
-            on_progress(*reports.get_nowait())
-        except queue.Empty:
-            return
+def _drain(reports, on_progress, patience: float = 0.0) -> set[str]:
+    """Hands on what there is; returns the jobs that have said their last."""
+    ended = set()
+    with contextlib.suppress(queue.Empty):
+        while True:
+            name, *report = reports.get(timeout=patience)
+            if report:
+                on_progress(name, *report)
+            else:
+                ended.add(name)
+    return ended
 
 
 # In the processes.
@@ -140,6 +153,9 @@ def _run(name: str, job: Job) -> Any:
         # A parent that was killed cannot tell.
         return stop.is_set() or os.getppid() != parent
 
-    if stopped():
-        return None
-    return job(lambda *report: reports.put((name, *report)), stopped)
+    try:
+        if stopped():
+            return None
+        return job(lambda *report: reports.put((name, *report)), stopped)
+    finally:
+        reports.put((name,))

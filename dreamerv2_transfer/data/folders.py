@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from dreamerv2_transfer.common import store
 from dreamerv2_transfer.common.store import DatasetError, Episode, EpisodeError
 
-LOG = "log_"  # Keys that training leaves out start with it.
 POLICY = "log_policy"
 
 
@@ -49,7 +47,11 @@ def load_all(path: str | os.PathLike) -> Episode:
     episode = store.load_episode(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            logs = {k: store.convert(file[k]) for k in file.files if k.startswith(LOG)}
+            logs = {
+                k: store.convert(file[k])
+                for k in file.files
+                if k.startswith(store.LOGGED)
+            }
     except Exception as error:  # Damaged bytes raise nearly anything in zip and npy.
         raise EpisodeError(f"{path} cannot be read: {error!r}") from error
     return episode | logs
@@ -57,7 +59,7 @@ def load_all(path: str | os.PathLike) -> Episode:
 
 def without_logs(episode: Episode) -> Episode:
     """The keys that training reads."""
-    return {k: v for k, v in episode.items() if not k.startswith(LOG)}
+    return {k: v for k, v in episode.items() if not k.startswith(store.LOGGED)}
 
 
 def manifest_or_fault(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
@@ -66,14 +68,3 @@ def manifest_or_fault(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
         return store.read_manifest(folder) or {}, ""
     except DatasetError as error:
         return {}, " ".join(str(error).split())
-
-
-def listed_policies(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What acted, in the order that `log_policy` counts in.
-
-    Older manifests have a mapping by name, and their episodes no `log_policy`.
-    """
-    told = manifest.get("policies", [])
-    if isinstance(told, Mapping):
-        return [{"name": name, **more} for name, more in told.items()]
-    return list(told)

@@ -13,10 +13,9 @@ import dreamerv2_transfer
 from dreamerv2_transfer.common import locks, store
 from dreamerv2_transfer.common.atomic import writing
 from dreamerv2_transfer.common.packed_episodes import content_digest
+from dreamerv2_transfer.common.policies import NOBODY
 from dreamerv2_transfer.common.store import DatasetError, Episode
 from dreamerv2_transfer.data import checks, folders, inspect
-
-NOBODY = -1  # In `log_policy`: it is not known who acted, or nobody did.
 
 
 @dataclasses.dataclass
@@ -84,7 +83,7 @@ class Importer:
         if not self._manifest and not names:
             self._manifest = {**source}
         self._manifest["task"] = task
-        self._policies = self._merge(folders.listed_policies(source))
+        self._policies = self._merge(store.listed_policies(source))
         self._only = self._policies[0] if _has_one_policy(source) else NOBODY
         self._added = 0
         if "spaces" not in self._manifest and names:
@@ -109,7 +108,7 @@ class Importer:
 
     @property
     def _listed(self) -> list[dict[str, Any]]:
-        return folders.listed_policies(self._manifest)
+        return store.listed_policies(self._manifest)
 
     @property
     def observed(self) -> set[str] | None:
@@ -225,7 +224,7 @@ def importing(
 
 def _has_one_policy(source: Mapping[str, Any]) -> bool:
     """Whether one policy acted in all of a source's episodes, by their number."""
-    policies = folders.listed_policies(source)
+    policies = store.listed_policies(source)
     steps = source.get("steps", 0)
     return len(policies) == 1 and policies[0].get("steps", steps) >= steps
 

@@ -188,7 +188,7 @@ def _told(source: str | os.PathLike) -> Mapping[str, Any]:
     """Who acted, if the source is a task's folder of ours."""
     path = pathlib.Path(source).expanduser()
     folder = path if path.is_dir() else path.parent
-    policies = folders.listed_policies(store.read_manifest(folder) or {})
+    policies = store.listed_policies(store.read_manifest(folder) or {})
     steps = store.count_episodes(folder)[1]
     return {"policies": policies, "steps": steps} if policies else _imported(source)
 
@@ -218,8 +218,8 @@ def _import_file(
 
 def _renamed(episode: Episode, kept: set[str]) -> Episode:
     """The episode with all keys but those kept for logging alone."""
-    kept = {*kept, *store.REQUIRED, *(k for k in episode if k.startswith(folders.LOG))}
-    return {k if k in kept else folders.LOG + k: v for k, v in episode.items()}
+    kept = {*kept, *store.REQUIRED, *(k for k in episode if k.startswith(store.LOGGED))}
+    return {k if k in kept else store.LOGGED + k: v for k, v in episode.items()}
 
 
 def _tasks_by_game(

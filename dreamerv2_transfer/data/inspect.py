@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamerv2_transfer.common import disk, packed
+from dreamerv2_transfer.common import disk, packed, store
 from dreamerv2_transfer.data import folders
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -99,7 +99,7 @@ def task_info(name: str, folder: pathlib.Path) -> TaskInfo:
         name=name,
         returns=np.array([x.total for x in outlines]),
         lengths=np.array([x.steps for x in outlines], int),
-        policies=_steps_by_name(outlines, folders.listed_policies(manifest)),
+        policies=_steps_by_name(outlines, store.listed_policies(manifest)),
         seeds=_seeds(manifest),
         versions=manifest.get("versions", {}),
         size=disk.used(folder, "*.npz"),
@@ -168,7 +168,7 @@ def _steps_by_name(
 
 
 def _seeds(manifest: dict[str, Any]) -> tuple[int, ...]:
-    told = [manifest.get("recipe", {}), *folders.listed_policies(manifest)]
+    told = [manifest.get("recipe", {}), *store.listed_policies(manifest)]
     return tuple(sorted({x["seed"] for x in told if "seed" in x}))
 
 

@@ -59,7 +59,7 @@ def _verify_folder(folder: pathlib.Path, verified: Verified, tell) -> None:
     _add(verified.damaged, fault, tell)
     paths = folders.episode_files(folder)
     spaces = manifest.get("spaces") or checks.spaces_of(paths)
-    policies = len(folders.listed_policies(manifest))
+    policies = len(store.listed_policies(manifest))
     check = functools.partial(_check_chunk, spaces, policies)
     processes = packed.count_processes(paths)
     for chunk in packed.each_chunk(check, paths, f"verify {folder.name}", processes):

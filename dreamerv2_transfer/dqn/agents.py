@@ -97,12 +97,13 @@ def full_actions(task: str) -> tuple[int, ...]:
 def _atari_actions(game: str) -> tuple[int, ...]:
     from ale_py import ALEInterface, LoggerMode, roms
 
-    rom = roms.get_rom_path(game)
-    if rom is None or not rom.is_file():  # ALE would end the process.
+    try:
+        rom = roms.get_rom_path(game)
+    except OSError as error:
         raise AgentError(
-            f"The ROM of atari_{game} is missing. It belongs to the package ale-py: "
-            "reinstall that."
-        )
+            f"The ROM of atari_{game} cannot be used: {error} It belongs to the "
+            "package ale-py: reinstall that."
+        ) from error
     ALEInterface.setLoggerMode(LoggerMode.Error)
     ale = ALEInterface()
     ale.loadROM(rom)

@@ -28,8 +28,8 @@ COMPONENTS = ("encoder", "rssm", "decoder", "reward", "discount", "actor", "crit
 # What a difference in these shapes most likely means.
 HINTS = {
     "encoder/conv0/kernel": "its image has another number of channels",
-    "rssm/img_in/kernel": "the game has another number of actions, or the latents "
-    "are of another size",
+    "rssm/img_in/kernel": "the game has another number of actions (of Atari, see "
+    "atari_all_actions), or the latents are of another size",
 }
 
 

@@ -56,15 +56,17 @@ def test_first_failure_stops_the_others(tmp_path):
         run(jobs, 2)
 
 
-def test_killed_process_is_told():
+@pytest.mark.parametrize("killed", ["a", "b"])
+def test_killed_process_is_told(tmp_path, killed):
+    jobs = {x: functools.partial(wait, tmp_path / x) for x in "ab"}
     with pytest.raises(workers.WorkerError, match="the same command goes on"):
-        run({"a": die, "b": functools.partial(work, 1)}, 2)
+        run({**jobs, killed: die}, 2)
 
 
 def test_jobs_stop_where_asked_to(tmp_path):
-    begun = tmp_path / "begun"
-    jobs = {x: functools.partial(wait, begun) for x in "abc"}
-    _, results = run(jobs, 2, begun.exists)
+    jobs = {x: functools.partial(wait, tmp_path / x) for x in "abc"}
+    begun = [tmp_path / x for x in "ab"]
+    _, results = run(jobs, 2, lambda: all(x.exists() for x in begun))
     assert results["a"] == results["b"] == "stopped"
     # The third did not begin, or was told to stop.
     assert results.get("c") in (None, "stopped")
