@@ -1,0 +1,35 @@
+"""The picture of a DQN run: its returns over the steps."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from dreamerv2_transfer.common import atomic
+
+SERIES = {"train_return": "training", "eval_return_mean": "greedy"}
+
+
+def draw(logdir: pathlib.Path, title: str) -> None:
+    """Draws LOGDIR/curve.png from LOGDIR/metrics.jsonl.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    from matplotlib.figure import Figure  # No pyplot: it would look for a display.
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, label in SERIES.items():
+        axes.plot(*read(logdir, name), label=label, marker="." * (name[0] == "e"))
+    axes.set(title=title, xlabel="steps", ylabel="return of an episode")
+    axes.legend()
+    with atomic.atomic_write(logdir / "curve.png") as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def read(logdir: pathlib.Path, name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of a metric."""
+    lines = (logdir / "metrics.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row.get(name) is not None]
+    return [row["step"] for row in rows], [row[name] for row in rows]

@@ -1,0 +1,52 @@
+"""Trains a DQN. `python launch/train_dqn.py --configs minatar dqn --task minatar_NAME`
+
+The agents are LOGDIR/model_STEPS.weights.h5. The same command goes on with a run that
+was stopped.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from dreamerv2_transfer.common import cli, config, envs, logdir
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs.yaml"
+
+
+def main(argv: list[str]) -> int:
+    names, flags = cli.split_configs(argv)
+    settings = config.load_config(names, flags, CONFIGS if CONFIGS.exists() else None)
+    if settings.stage != "dqn":
+        raise config.ConfigError(
+            "Name the block dqn, as in --configs minatar dqn. "
+            f"Received: --configs {' '.join(names)}"
+        )
+    options = envs.options(settings, settings.task)
+    options["time_limit"] = settings.dqn.time_limit
+    envs.make_env(settings.task, **options).close()  # Fails before TensorFlow is there.
+    print(f"Logdir {settings.logdir}", flush=True)
+    with logdir.opened(settings) as path:
+        return train(settings, path, options)
+
+
+def train(settings: config.Config, path: pathlib.Path, options: dict) -> int:
+    from dreamerv2_transfer.common import logger, tfutils
+    from dreamerv2_transfer.dqn import train
+
+    print(tfutils.setup(settings.update({"precision": "32"})), flush=True)
+    done = train.train(
+        settings,
+        path,
+        make_envs=functools.partial(envs.make_vector_env, settings.task, **options),
+        make_logger=functools.partial(logger.make_logger, path),
+    )
+    return 0 if done else cli.INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
