@@ -3,10 +3,12 @@
     python bench/collect.py --suite minatar [--checkpoints FOLDER] [--json FILE]
     python bench/collect.py --suite atari --games pong,beam_rider
 
-MinAtar: environment steps a second over all games, as `launch/collect.py` collects
-them: with random play, and with the agents of a folder. Atari: the same for random
-play, and as a share of what bare ALE makes in the same run, that is ALE alone, in as
-many processes, that repeats each action for four frames and fetches no screen.
+Environment steps a second over all games, as `launch/collect.py` collects them, from
+the start of its processes to the last file: with random play, and with the agents of a
+folder. In the same run, to compare: `plain`, a loop in one process that plays at random
+and keeps lists of transitions and writes each episode as the original DreamerV2's
+driver and replay do; and for Atari `bare_ale`, ALE alone in as many processes, which
+repeats each action for four frames and fetches no screen.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import time
 import numpy as np
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import config, envs
+from dreamerv2_transfer.common import config, envs, store
 
 MINATAR = ("asterix", "breakout", "freeway", "seaquest")
 ATARI = ("pong", "beam_rider", "riverraid", "phoenix")
@@ -36,7 +38,9 @@ def main() -> None:
     result["processes"] = args.processes or os.cpu_count()
     if args.suite == "atari":
         result["bare_ale"] = bare_ale(games, args.steps, result["processes"])
+    result["plain"] = plain(args, tasks)
     result["random"] = rate(args, tasks, {"policies.dqn": 0.0})
+    result["ratio"] = result["random"] / result["plain"]
     if args.suite == "atari":
         result["share_of_bare_ale"] = result["random"] / result["bare_ale"]
     if args.checkpoints:
@@ -55,6 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=100_000, help="steps a game")
     parser.add_argument("--processes", type=int, default=0, help="0 is one a core")
     parser.add_argument("--checkpoints", default="", help="folder of agents")
+    parser.add_argument("--folder", default="", help="where to write; a temporary one")
     parser.add_argument("--json", default="", help="file for the result")
     return parser.parse_args()
 
@@ -63,10 +68,46 @@ def rate(args: argparse.Namespace, tasks: list[str], flags: dict) -> float:
     """Environment steps a second of a collection, the start of processes included."""
     settings = config.load_config([args.suite, "collect"]).update(flags)
     recipes = {task: collect.make_recipe(settings, task) for task in tasks}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=args.folder or None) as folder:
         start = time.perf_counter()
         collect.collect(folder, recipes, steps=args.steps, processes=args.processes)
         return args.steps * len(tasks) / (time.perf_counter() - start)
+
+
+def plain(args: argparse.Namespace, tasks: list[str]) -> float:
+    """Steps a second of a plain loop in one process, over a tenth of the steps."""
+    settings = config.load_config([args.suite, "collect"])
+    steps, took = args.steps // 10, 0.0
+    for task in tasks:
+        env = envs.make_env(task, **envs.options(settings, task))
+        env.reset(seed=0)  # What is loaded at first does not count.
+        with tempfile.TemporaryDirectory(dir=args.folder or None) as folder:
+            start = time.perf_counter()
+            play_plain(env, steps, folder)
+            took += time.perf_counter() - start
+    return steps * len(tasks) / took
+
+
+def play_plain(env, steps: int, folder: str) -> None:
+    """Plays at random, an episode a file."""
+    rng = np.random.default_rng(0)
+    size, episode = int(env.action_space.n), None
+    for number in range(steps):
+        action = np.zeros(size, np.float32)
+        if episode is None:
+            episode, (obs, _) = {}, env.reset()
+            reward, terminated, truncated, is_first = 0.0, False, False, True
+        else:
+            index = rng.integers(size)
+            action[index], is_first = 1, False
+            obs, reward, terminated, truncated, _ = env.step(index)
+        is_last = terminated or truncated
+        flags = dict(is_first=is_first, is_last=is_last, is_terminal=terminated)
+        for key, value in {**obs, "reward": reward, "action": action, **flags}.items():
+            episode.setdefault(key, []).append(store.convert(value))
+        if is_last or number == steps - 1:
+            store.save_episode(folder, episode)
+            episode = None
 
 
 def bare_ale(games: list[str], steps: int, processes: int) -> float:
