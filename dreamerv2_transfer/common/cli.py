@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,7 @@ from dreamerv2_transfer.common import flags
 from dreamerv2_transfer.common.errors import UserError
 
 FAILED = 2
+CUT_SHORT = 141  # As a shell reports a process that writes where nobody reads.
 INTERRUPTED = 130  # As a shell reports a process that Ctrl-C ended.
 
 
@@ -32,3 +34,6 @@ def run(main: Callable[[list[str]], int]) -> int:
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on.", file=sys.stderr, flush=True)
         return INTERRUPTED
+    except BrokenPipeError:  # As of `... | head`, which has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CUT_SHORT

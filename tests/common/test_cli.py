@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from dreamerv2_transfer.common import cli
@@ -33,3 +36,17 @@ def test_bugs_keep_their_traceback():
 
     with pytest.raises(RuntimeError, match="a bug"):
         cli.run(fail)
+
+
+def test_a_reader_that_has_enough_gets_no_traceback():
+    code = (
+        "import sys; from dreamerv2_transfer.common import cli\n"
+        "sys.exit(cli.run(lambda argv: [print(x) for x in range(100_000)] and 0))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"0\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
