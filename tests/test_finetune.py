@@ -259,8 +259,8 @@ def test_exploration_until_a_step_then_the_training_policy(tmp_path):
         agent.policy = spy
         return agent
 
-    # 62 steps are there when acting begins; 6 more each update.
-    config = make_config(steps=5, expl_until=70)
+    # 50 steps are there when acting begins; 6 more each update.
+    config = make_config(steps=5, expl_until=58)
     run(tmp_path, config, make_agent, evaluates=False)
     assert modes[0] == "explore" and modes[-1] == "train"
     assert modes == sorted(modes)
