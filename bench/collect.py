@@ -71,7 +71,10 @@ def rate(args: argparse.Namespace, tasks: list[str], flags: dict) -> float:
     with tempfile.TemporaryDirectory(dir=args.folder or None) as folder:
         start = time.perf_counter()
         collect.collect(folder, recipes, steps=args.steps, processes=args.processes)
-        return args.steps * len(tasks) / (time.perf_counter() - start)
+        took = time.perf_counter() - start
+        # Whole episodes, so there are more than were asked for.
+        counts = [store.count_episodes(pathlib.Path(folder) / task) for task in tasks]
+        return sum(steps for _, steps in counts) / took
 
 
 def plain(args: argparse.Namespace, tasks: list[str]) -> float:

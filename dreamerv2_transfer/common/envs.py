@@ -7,6 +7,10 @@ bool, and of float32 vectors `(N,)`; actions are a number or a vector.
 import contextlib
 import difflib
 import functools
+import importlib
+import logging
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +26,7 @@ from dreamerv2_transfer.common.processes import ProcessVectorEnv
 from dreamerv2_transfer.common.wrappers import Checked, Make, Restarting, adapt
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+PLOTTING = "matplotlib.pyplot"  # The first of what MinAtar's display imports.
 MINATAR_CHANNELS = 10  # The most that a game has (Seaquest); one network for all.
 
 
@@ -145,9 +150,24 @@ def native_planes(task: str) -> int | None:
     suite, _, name = task.partition("_")
     if suite != "minatar":
         return None
-    import minatar
+    return load_minatar().Environment(name).n_channels
 
-    return minatar.Environment(name).n_channels
+
+def load_minatar() -> types.ModuleType:
+    """Imports MinAtar without its display, which alone needs seaborn.
+
+    That takes seconds in every process. MinAtar can do without it, and warns then.
+    """
+    if "minatar" not in sys.modules and PLOTTING not in sys.modules:
+        level = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        sys.modules[PLOTTING] = None  # As if it were not installed.
+        try:
+            importlib.import_module("minatar")
+        finally:
+            del sys.modules[PLOTTING]
+            logging.disable(level)
+    return importlib.import_module("minatar")
 
 
 def act_size(space: spaces.Space) -> int:
@@ -168,9 +188,7 @@ class MinAtar(gymnasium.Env):
 
     def __init__(self, game: str, sticky: float = 0.1, ramping: bool = True):
         """Takes MinAtar's name of the game and its two options."""
-        import minatar  # Here, as it imports seaborn, which takes seconds.
-
-        self._game = minatar.Environment(
+        self._game = load_minatar().Environment(
             game, sticky_action_prob=sticky, difficulty_ramping=ramping
         )
         # One generator for the game and its sticky actions, as MinAtar's own seed() has

@@ -112,9 +112,7 @@ def _atari_actions(game: str) -> tuple[int, ...]:
 
 @functools.cache
 def _minatar_actions(game: str) -> int:
-    import minatar  # Here, as it imports seaborn, which takes seconds.
-
-    return minatar.Environment(game).num_actions()
+    return envs.load_minatar().Environment(game).num_actions()
 
 
 def _game(task: str) -> tuple[str, str]:

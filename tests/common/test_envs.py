@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -230,3 +233,14 @@ def test_options_of_a_run_hold_those_of_the_episodes():
     more = {"restart": True, "parallel": "process"}
     assert envs.run_options(settings, "minatar_breakout") == {**episodes, **more}
     assert envs.options(settings, "gym_CartPole-v1") == {"time_limit": 7}
+
+
+def test_minatar_comes_without_its_display():
+    code = (
+        "import sys; from dreamerv2_transfer.common import envs\n"
+        "envs.make_env('minatar_breakout')\n"
+        "assert 'seaborn' not in sys.modules\n"
+        "from matplotlib import pyplot"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
