@@ -62,13 +62,14 @@ class Atari(gymnasium.Wrapper):
         base = _Replayable(_load(game, all_actions, grayscale))
         # Per frame, as ALE's own, but drawn by the generator that a reset can seed.
         sticky = gymnasium.wrappers.StickyAction(base, STICKY)
-        frame = base.observation_space.shape
+        # For two sizes frames come whole, and are resized here.
+        frame = base.observation_space.shape if screen else size
         super().__init__(
             gymnasium.wrappers.AtariPreprocessing(
                 sticky,
                 noop_max=NOOPS,
                 frame_skip=action_repeat,
-                screen_size=(frame[1], frame[0]),  # It is resized here, maybe twice.
+                screen_size=(frame[1], frame[0]),
                 terminal_on_life_loss=False,
                 grayscale_obs=grayscale,
             )
@@ -93,7 +94,7 @@ class Atari(gymnasium.Wrapper):
         return self._obs(frame), float(reward), terminated, truncated, {}
 
     def _obs(self, frame: np.ndarray) -> dict[str, np.ndarray]:
-        image = _resize(frame, self._size)
+        image = _resize(frame, self._size) if self._screen else frame
         obs = {"image": image.reshape(*self._size, -1)}
         if self._screen:
             obs[SCREEN] = self._gray_screen(frame)

@@ -136,6 +136,11 @@ def test_size_color_and_screen():
     assert gray.max() > 50
 
 
+def test_image_is_the_same_with_and_without_a_screen():
+    plain, both = (envs.make_env("atari_pong", screen=size) for size in (0, 84))
+    assert np.array_equal(play(plain, 0)[0], play(both, 0)[0])
+
+
 def test_losing_a_life_ends_no_episode():
     env = envs.make_env("atari_breakout")
     env.reset(seed=0)
