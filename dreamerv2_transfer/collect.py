@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ from dreamerv2_transfer.common import (
 from dreamerv2_transfer.common import disk as disk_lib
 from dreamerv2_transfer.common.atomic import OutputError, writing
 from dreamerv2_transfer.common.collection import Collection, MakeVectorEnv, Recipe
-from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.config import ConfigError, check_least
 from dreamerv2_transfer.common.policies import Policy
 from dreamerv2_transfer.common.store import DatasetError
 
@@ -66,11 +65,7 @@ def _check(config) -> None:
     least = {"collect.envs": 1, "collect.steps": 1, "dqn.interval": 1, "seed": 0}
     least |= {"collect.processes": 0, "collect.disk": 0, "dqn.epsilon": 0}
     least |= {"policies.random": 0, "policies.dqn": 0}
-    for key, value in least.items():
-        if not value <= config[key] < math.inf:
-            raise ConfigError(
-                f"{key} must be at least {value}. Received: {config[key]}"
-            )
+    check_least(config, least)
     if config.dqn.epsilon > 1:
         raise ConfigError(
             f"dqn.epsilon must be at most 1. Received: {config.dqn.epsilon}"

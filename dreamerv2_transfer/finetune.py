@@ -23,7 +23,7 @@ from dreamerv2_transfer import evaluate as evaluation
 from dreamerv2_transfer.agent import Agent
 from dreamerv2_transfer.common import dreams, envs, interrupt, tfutils, updates, video
 from dreamerv2_transfer.common.averages import Averages
-from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.config import ConfigError, check_least
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.envs import EnvError
@@ -106,11 +106,7 @@ def check(config) -> None:
     """
     least = {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
     least |= {"train_steps": 1, "seed": 0, "pretrain": 0}
-    for key, value in least.items():
-        if config[key] < value:
-            raise ConfigError(
-                f"{key} must be at least {value}. Received: {config[key]}"
-            )
+    check_least(config, least)
     envs.check_action_repeat(config, config.task)
     if config.expl_behavior != "greedy":
         raise ConfigError(

@@ -7,23 +7,15 @@ command goes on with a collection that was stopped.
 
 from __future__ import annotations
 
-import pathlib
 import sys
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import cli, config
-
-CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs.yaml"
+from dreamerv2_transfer.common import cli
 
 
 def main(argv: list[str]) -> int:
-    names, flags = cli.split_configs(argv)
-    settings = config.load_config(names, flags, CONFIGS if CONFIGS.exists() else None)
-    if settings.stage != "collect":
-        raise config.ConfigError(
-            "Name the block collect, as in --configs minatar collect. "
-            f"Received: --configs {' '.join(names)}"
-        )
+    hint = "Name the block collect, as in --configs minatar collect."
+    settings = cli.load_config(argv, __file__, ["collect"], hint)
     directory = settings.dataset.directory or f"{settings.logdir}/dataset"
     return 0 if collect.complete(settings, directory) else cli.INTERRUPTED
 

@@ -16,17 +16,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from dreamerv2_transfer.common import cli, config, envs, logdir
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs.yaml"
-
 
 def main(argv: list[str]) -> int:
-    names, flags = cli.split_configs(argv)
-    settings = config.load_config(names, flags, CONFIGS if CONFIGS.exists() else None)
-    if settings.stage not in STAGES:
-        raise config.ConfigError(
-            f"Name the stage to run in --configs: one of {', '.join(STAGES)}. "
-            f"Received: --configs {' '.join(names)}"
-        )
+    hint = f"Name the stage to run in --configs: one of {', '.join(STAGES)}."
+    settings = cli.load_config(argv, __file__, STAGES, hint)
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as path:
         return STAGES[settings.stage](settings, path)

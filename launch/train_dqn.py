@@ -15,17 +15,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from dreamerv2_transfer.common import cli, config, envs, logdir
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs.yaml"
-
 
 def main(argv: list[str]) -> int:
-    names, flags = cli.split_configs(argv)
-    settings = config.load_config(names, flags, CONFIGS if CONFIGS.exists() else None)
-    if settings.stage != "dqn":
-        raise config.ConfigError(
-            "Name the block dqn, as in --configs minatar dqn. "
-            f"Received: --configs {' '.join(names)}"
-        )
+    hint = "Name the block dqn, as in --configs minatar dqn."
+    settings = cli.load_config(argv, __file__, ["dqn"], hint)
     options = envs.options(settings, settings.task)
     options["time_limit"] = settings.dqn.time_limit
     envs.make_env(settings.task, **options).close()  # Fails before TensorFlow is there.

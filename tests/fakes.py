@@ -1,5 +1,7 @@
 """Small episodes for tests, made without an environment; and an environment."""
 
+import pathlib
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -63,3 +65,13 @@ class Scripted(gymnasium.Env):
         if isinstance(item, BaseException):
             raise item
         return item
+
+
+class Touch:
+    """A pickle of this object would create a file."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self._path,)

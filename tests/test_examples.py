@@ -1,12 +1,10 @@
 """The examples, as a newcomer runs them, at a size of seconds."""
 
-import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests import runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = {
@@ -32,17 +30,10 @@ SMALL = {
 )
 def test_examples_train(tmp_path, name, size, rewards):
     options = [str(x) for key, value in SMALL.items() for x in (f"--{key}", value)]
-    process = subprocess.run(
-        [sys.executable, f"examples/{name}.py", "--logdir", str(tmp_path), *options],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    script = f"examples/{name}.py"
+    process = runs.run(script, "--logdir", tmp_path, *options)
     assert process.returncode == 0, process.stdout + process.stderr
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = runs.rows(tmp_path)
     assert [row["step"] for row in rows if "model_loss" in row] == [1, 2]
     assert rewards[0] <= rows[-1]["eval_return_mean"] <= rewards[1]
     # The vector's Normals have a constant of 0.919 a number, the reward's one too.

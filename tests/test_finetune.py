@@ -14,6 +14,7 @@ from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import envs, logger, replay, store, updates
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.transfer import checkpoint
+from tests.runs import rows, series
 
 TASK = "minatar_breakout"
 
@@ -77,16 +78,6 @@ def quick_agent(*args) -> agent_lib.Agent:
 
     agent.train = train
     return agent
-
-
-def rows(logdir) -> list[dict]:
-    lines = (logdir / "metrics.jsonl").read_text().splitlines()
-    loaded = [json.loads(line) for line in lines]
-    return [{k: v for k, v in row.items() if k != "fps"} for row in loaded]
-
-
-def series(logdir, name) -> list:
-    return [row[name] for row in rows(logdir) if name in row]
 
 
 # Long enough for episodes to end between the updates.

@@ -86,7 +86,7 @@ def refresh(folder: pathlib.Path, task: str) -> str:
     manifest = store.read_manifest(folder) or {}
     recipe = told_recipe(manifest) if "recipe" in manifest else Recipe()
     collection = Collection(folder, task, recipe)
-    collection.fill(0, envs.make_vector_env)
+    collection.refresh_manifest()
     return collection.summary()
 
 
@@ -164,7 +164,7 @@ class Collection:
     ) -> None:
         """Plays until the folder has so many steps, or until `stopped`."""
         if self.steps >= steps:
-            self._refresh_manifest()
+            self.refresh_manifest()
             return
         # Of each stream, so that the result depends on no other.
         quota = math.ceil((steps - self.others) / len(self.streams))
@@ -274,7 +274,7 @@ class Collection:
         store.write_manifest(self._folder, manifest)
         self._manifest_due = time.monotonic() + MANIFEST_INTERVAL
 
-    def _refresh_manifest(self) -> None:
+    def refresh_manifest(self) -> None:
         """Corrects the counts that a killed process left behind."""
         manifest = store.read_manifest(self._folder) or {}
         counts = self._counts()

@@ -280,6 +280,23 @@ def load_old(
         return defaults.update(known), sorted(notes)
 
 
+def check_least(config: Config, least: Mapping[str, float]) -> None:
+    """Checks that numbers are finite and not too small.
+
+    Args:
+      config: A configuration.
+      least: By dotted key, the least that its value may be.
+
+    Raises:
+      ConfigError: Names the key and its value.
+    """
+    for key, value in least.items():
+        if not value <= config[key] < math.inf:
+            raise ConfigError(
+                f"{key} must be at least {value}. Received: {config[key]}"
+            )
+
+
 def difference(
     old: Config, new: Config, ignore: Sequence[str] = ()
 ) -> dict[str, tuple[Any, Any]]:

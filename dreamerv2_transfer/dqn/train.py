@@ -21,7 +21,7 @@ from gymnasium.vector import VectorEnv
 from dreamerv2_transfer import evaluate as evaluation
 from dreamerv2_transfer.common import envs, interrupt, tfutils, updates
 from dreamerv2_transfer.common.averages import Averages
-from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.config import ConfigError, check_least
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.logger import Logger
@@ -87,11 +87,7 @@ def check(config) -> None:
         )
     ones = ("envs", "batch", "updates", "n_step", "capacity", "train_start")
     least = {f"dqn.{key}": 1 for key in (*ones, "train_every", "target_every")}
-    for key, value in {**least, "eval_envs": 1, "eval_eps": 1, "seed": 0}.items():
-        if config[key] < value:
-            raise ConfigError(
-                f"{key} must be at least {value}. Received: {config[key]}"
-            )
+    check_least(config, {**least, "eval_envs": 1, "eval_eps": 1, "seed": 0})
 
 
 def epsilon(step: int, options) -> float:

@@ -1,11 +1,11 @@
 import json
 import os
-import pathlib
 
 import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import atomic, store
+from tests import fakes
 
 
 def episode(steps=4, **changes):
@@ -93,20 +93,10 @@ def test_damaged_bytes_are_named(tmp_path):
             store.load_episode(path)
 
 
-class Exploit:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self.path,)
-
-
 def test_no_code_of_a_file_runs(tmp_path):
     trace = tmp_path / "trace"
     path = tmp_path / "20210101T120000-abc-4.npz"
-    image = np.array([Exploit(trace)] * 5, dtype=object)
+    image = np.array([fakes.Touch(trace)] * 5, dtype=object)
     np.savez_compressed(path, **episode(image=image))
     with pytest.raises(store.EpisodeError):
         store.load_episode(path)

@@ -156,18 +156,10 @@ def test_a_damaged_manifest_is_a_damaged_file(tmp_path):
 
 def test_no_code_of_a_file_is_run(tmp_path):
     (tmp_path / "a").mkdir()
-    hostile = np.array([Hostile(tmp_path / "ran")], object)
+    hostile = np.array([fakes.Touch(tmp_path / "ran")], object)
     np.savez(tmp_path / "a" / "20260101T000000-0a-0.npz", action=hostile)
     (line,) = run(tmp_path).damaged
     assert "cannot be read" in line and not (tmp_path / "ran").exists()
-
-
-class Hostile:
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return self._path.touch, ()
 
 
 def test_a_folder_without_episodes_is_no_dataset(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.dqn import agents
+from tests import fakes
 
 BREAKOUT = "minatar_breakout"
 
@@ -306,21 +307,11 @@ def test_truncated_files_are_refused(tmp_path, kind, cut):
     refused(path, task)
 
 
-class Touch:
-    """A pickle of this object would create a file."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self._path,)
-
-
 @pytest.mark.parametrize("name", ["model_1.pt", "model_1.gz"])
 def test_a_hostile_pickle_runs_nothing(tmp_path, name):
     pytest.importorskip("torch")
     path, target = tmp_path / name, tmp_path / "touched"
-    content = pickle.dumps({"estimator_state": Touch(target)})
+    content = pickle.dumps({"estimator_state": fakes.Touch(target)})
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     task = "atari_breakout" if path.suffix == ".gz" else BREAKOUT
     assert "None of it was run" in refused(path, task)

@@ -1,6 +1,5 @@
 import gzip
 import io
-import pathlib
 import pickle
 import sys
 import tracemalloc
@@ -10,18 +9,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.dqn import torch_files
+from tests import fakes
 
 torch = pytest.importorskip("torch")
-
-
-class Touch:
-    """A pickle of this object would create a file."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self._path,)
 
 
 def saved(checkpoint, new=True):
@@ -66,7 +56,7 @@ def test_reads_what_pytorch_streams_through_gzip(tmp_path):
 )
 def test_a_hostile_pickle_runs_nothing(tmp_path, save, pack):
     path, target = tmp_path / "model.pt", tmp_path / "touched"
-    path.write_bytes(pack(save({**state_dict(), "step": Touch(target)})))
+    path.write_bytes(pack(save({**state_dict(), "step": fakes.Touch(target)})))
     with pytest.raises(torch_files.TorchFileError, match="None of it was run") as error:
         torch_files.read(path)
     assert not target.exists()

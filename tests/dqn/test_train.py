@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 
@@ -13,6 +12,7 @@ from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import envs, logger, updates
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.dqn import agents, train
+from tests.runs import rows, series
 
 TASK = "minatar_breakout"
 
@@ -40,16 +40,6 @@ def run(logdir, config, make_envs=make_envs) -> bool:
     return train.train(
         config, logdir, make_envs, lambda step: logger.make_logger(logdir, step)
     )
-
-
-def rows(logdir) -> list[dict]:
-    lines = (logdir / "metrics.jsonl").read_text().splitlines()
-    loaded = [json.loads(line) for line in lines]
-    return [{k: v for k, v in row.items() if k != "fps"} for row in loaded]
-
-
-def series(logdir, name) -> list:
-    return [row[name] for row in rows(logdir) if name in row]
 
 
 def weights(path) -> list[np.ndarray]:

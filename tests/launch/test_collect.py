@@ -1,27 +1,16 @@
 """The command that a user types, as a process of its own."""
 
-import os
-import pathlib
+import functools
 import signal
 import subprocess
-import sys
 import time
 
 from dreamerv2_transfer.common import store
+from tests import runs
 
-ROOT = pathlib.Path(__file__).parents[2]
 DEBUG = ["--configs", "minatar", "debug", "collect"]
 
-
-def start(*args) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "launch/collect.py", *map(str, args)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+start = functools.partial(runs.start, "launch/collect.py")
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str]:

@@ -1,6 +1,5 @@
 """The command that looks after datasets."""
 
-import os
 import pathlib
 import runpy
 import subprocess
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import cli, store
-from tests import fakes
+from tests import fakes, runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -25,17 +24,6 @@ def launch(monkeypatch, capsys):
         return subprocess.CompletedProcess(args, status, *capsys.readouterr())
 
     return run
-
-
-def launch_process(*args) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "launch/dataset.py", *map(str, args)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture
@@ -57,14 +45,14 @@ def test_info_prints_and_draws(dataset, launch):
 
 
 def test_verify_ends_with_1_where_a_file_is_damaged(dataset):
-    done = launch_process("verify", dataset)
+    done = runs.run("launch/dataset.py", "verify", dataset)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == (
         "3 intact episodes of 12 steps in 2 task folders; none is damaged."
     )
     bad = sorted((dataset / "minatar_breakout").glob("*.npz"))[0]
     bad.write_bytes(bad.read_bytes()[:-50])
-    done = launch_process("verify", dataset)
+    done = runs.run("launch/dataset.py", "verify", dataset)
     assert done.returncode == 1
     assert sum(str(bad) in line for line in done.stdout.splitlines()) == 1
     assert done.stdout.splitlines()[-1].endswith("; 1 damaged.")

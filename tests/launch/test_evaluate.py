@@ -1,40 +1,27 @@
 """The evaluation of a run, as a process of its own."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import runs
+
 RUN = ["--configs", "minatar", "debug", "scratch", "--steps", 1, "--eval_every", 0]
 FEW = ["--imag_horizon", 3, "--dataset.batch", 2, "--dataset.length", 6]
-
-
-def launch(script, *args) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, f"launch/{script}.py", *map(str, args)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("run")
     task = ["--task", "minatar_breakout", "--prefill", 60]
-    done = launch("train", *RUN, *FEW, *task, "--logdir", path)
+    done = runs.run("launch/train.py", *RUN, *FEW, *task, "--logdir", path)
     assert done.returncode == 0, done.stdout + done.stderr
     return path
 
 
 def evaluate(logdir, *args) -> dict:
-    done = launch("evaluate", "--logdir", logdir, *args)
+    done = runs.run("launch/evaluate.py", "--logdir", logdir, *args)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -65,13 +52,13 @@ def test_the_same_seed_gives_the_same_figures(logdir):
     ],
 )
 def test_bad_input_is_one_line_that_names_it(args, message):
-    done = launch("evaluate", *args)
+    done = runs.run("launch/evaluate.py", *args)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_run_without_an_actor_is_named():
-    folder = ROOT / "results" / "minatar_small_pretrain"
-    done = launch("evaluate", "--logdir", folder)
+    folder = runs.ROOT / "results" / "minatar_small_pretrain"
+    done = runs.run("launch/evaluate.py", "--logdir", folder)
     assert done.returncode == 2
     assert "actor_critic.weights.h5" in done.stderr

@@ -1,56 +1,21 @@
 """The command that a user types, as a process of its own."""
 
-import json
-import os
-import pathlib
+import functools
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from dreamerv2_transfer.common import store
-from tests import fakes
+from tests import fakes, runs
+from tests.runs import finish, rows, wait_for_step
 
-ROOT = pathlib.Path(__file__).parents[2]
 DEBUG = ["--configs", "minatar", "debug", "pretrain"]
 SCRATCH = ["--configs", "minatar", "debug", "scratch", "--prefill", 60]
 FINETUNE = ["--configs", "minatar", "debug", "finetune", "--prefill", 60]
 FEW = ["--imag_horizon", 3, "--dataset.batch", 2, "--dataset.length", 6]
 SMALL = ["--collect.steps", 150, "--dataset.batch", 4, "--video.rows", 1]
 
-
-def start(*args) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "launch/train.py", *map(str, args)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
-
-
-def metrics(logdir: pathlib.Path) -> list[dict]:
-    path = logdir / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def wait_for_step(logdir: pathlib.Path, step: int) -> None:
-    for _ in range(3000):
-        path = logdir / "metrics.jsonl"
-        if path.exists() and f'"step": {step},' in path.read_text():
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"No step {step} in {logdir}")
+start = functools.partial(runs.start, "launch/train.py")
 
 
 def test_killed_and_resumed_metrics_are_those_of_a_whole_run(tmp_path):
@@ -62,10 +27,7 @@ def test_killed_and_resumed_metrics_are_those_of_a_whole_run(tmp_path):
     killed.communicate()
     output = finish(start(*run, "--logdir", tmp_path / "b"))
     assert "resumed from step 3" in output or "resumed from step 6" in output
-    a, b = (
-        [{k: v for k, v in row.items() if k != "fps"} for row in metrics(tmp_path / x)]
-        for x in "ab"
-    )
+    a, b = (rows(tmp_path / x) for x in "ab")
     assert a == b
     again = finish(start(*run, "--logdir", tmp_path / "b"))
     assert "All 8 updates are done" in again
@@ -82,10 +44,7 @@ def test_a_killed_online_run_goes_on_as_if_nothing_had_happened(tmp_path):
     reported = {p.name for p in (tmp_path / "b" / "train_episodes").glob("*.npz")}
     output = finish(start(*run, "--logdir", tmp_path / "b"))
     assert "resumed from step 3" in output or "resumed from step 6" in output
-    a, b = (
-        [{k: v for k, v in row.items() if k != "fps"} for row in metrics(tmp_path / x)]
-        for x in "ab"
-    )
+    a, b = (rows(tmp_path / x) for x in "ab")
     assert a == b
     names = {p.name for p in (tmp_path / "b" / "train_episodes").glob("*.npz")}
     assert reported <= names
@@ -108,7 +67,7 @@ def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130
-    last = metrics(tmp_path)[-1]["step"]
+    last = rows(tmp_path)[-1]["step"]
     assert f"Stopped at update {last}" in output and "Traceback" not in output
     assert (tmp_path / "checkpoints" / f"ckpt-{last}.index").exists()
 

@@ -1,48 +1,16 @@
 """The command that a user types, as a process of its own."""
 
-import json
-import os
-import pathlib
+import functools
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import runs
+from tests.runs import finish, rows, wait_for_step
+
 DEBUG = ["--configs", "minatar", "debug", "dqn", "--task", "minatar_breakout"]
 
-
-def start(*args) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "launch/train_dqn.py", *map(str, args)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
-
-
-def metrics(logdir: pathlib.Path) -> list[dict]:
-    path = logdir / "metrics.jsonl"
-    rows = map(json.loads, path.read_text().splitlines() if path.exists() else [])
-    return [{k: v for k, v in row.items() if k != "fps"} for row in rows]
-
-
-def wait_for_step(logdir: pathlib.Path, step: int) -> None:
-    for _ in range(3000):
-        if any(row["step"] >= step for row in metrics(logdir)):
-            return
-        time.sleep(0.02)
-    raise TimeoutError(f"No step {step} in {logdir}")
+start = functools.partial(runs.start, "launch/train_dqn.py")
 
 
 def test_killed_and_resumed_metrics_are_those_of_a_whole_run(tmp_path):
@@ -52,11 +20,11 @@ def test_killed_and_resumed_metrics_are_those_of_a_whole_run(tmp_path):
     wait_for_step(tmp_path / "b", 500)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert metrics(tmp_path / "b")[-1]["step"] < 1100
+    assert rows(tmp_path / "b")[-1]["step"] < 1100
     assert "resumed from step" in finish(start(*run, "--logdir", tmp_path / "b"))
     finish(whole)
-    assert metrics(tmp_path / "a")[-1]["step"] == 1100
-    assert metrics(tmp_path / "b") == metrics(tmp_path / "a")
+    assert rows(tmp_path / "a")[-1]["step"] == 1100
+    assert rows(tmp_path / "b") == rows(tmp_path / "a")
     agents = sorted(p.name for p in (tmp_path / "b").glob("model_*"))
     assert agents == [f"model_{n}.weights.h5" for n in (100, 1000, 1100)]
 

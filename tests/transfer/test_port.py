@@ -6,18 +6,9 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.transfer import port
+from tests import fakes
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "data"
-
-
-class Touch:
-    """A pickle of this object would create a file."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self._path,)
 
 
 @pytest.mark.parametrize("folder", ["dreamerv2_atari", "dreamerv2_proprio"])
@@ -43,7 +34,7 @@ def test_reads_every_protocol_that_holds_bytes(tmp_path, protocol):
 
 def test_a_hostile_pickle_runs_nothing(tmp_path):
     path, target = tmp_path / "variables.pkl", tmp_path / "touched"
-    path.write_bytes(pickle.dumps((np.zeros(2), Touch(target))))
+    path.write_bytes(pickle.dumps((np.zeros(2), fakes.Touch(target))))
     with pytest.raises(port.PortError, match="is no numpy array"):
         port.load_variables(path)
     assert not target.exists()
