@@ -6,13 +6,15 @@
 Environment steps a second over all games, as `launch/collect.py` collects them, from
 the start of its processes to the last file: with random play, and with the agents of a
 folder. In the same run, to compare: `plain`, a loop in one process that plays at random
-and keeps lists of transitions and writes each episode as the original DreamerV2's
-driver and replay do; and for Atari `bare_ale`, ALE alone in as many processes, which
-repeats each action for four frames and fetches no screen.
+and does per step and per episode what the original DreamerV2's driver and replay do;
+and for Atari, in as many processes, `bare_ale`, ALE alone, which repeats each action
+for four frames and fetches no screen, and `bare_frames`, which also makes of the last
+two of them the 64x64 frame that an episode holds.
 """
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import multiprocessing
 import os
@@ -20,6 +22,7 @@ import pathlib
 import tempfile
 import time
 
+import cv2
 import numpy as np
 
 from dreamerv2_transfer import collect
@@ -37,12 +40,14 @@ def main() -> None:
     result = {"suite": args.suite, "tasks": tasks, "steps": args.steps}
     result["processes"] = args.processes or os.cpu_count()
     if args.suite == "atari":
-        result["bare_ale"] = bare_ale(games, args.steps, result["processes"])
+        for name, frames in (("bare_ale", False), ("bare_frames", True)):
+            result[name] = bare(games, args.steps, result["processes"], frames)
     result["plain"] = plain(args, tasks)
     result["random"] = rate(args, tasks, {"policies.dqn": 0.0})
     result["ratio"] = result["random"] / result["plain"]
     if args.suite == "atari":
-        result["share_of_bare_ale"] = result["random"] / result["bare_ale"]
+        for name in ("bare_ale", "bare_frames"):
+            result[f"share_of_{name}"] = result["random"] / result[name]
     if args.checkpoints:
         flags = {"policies.random": 0.0, "dqn.checkpoints": args.checkpoints}
         result["dqn"] = rate(args, tasks, flags)
@@ -92,45 +97,86 @@ def plain(args: argparse.Namespace, tasks: list[str]) -> float:
 
 
 def play_plain(env, steps: int, folder: str) -> None:
-    """Plays at random, an episode a file."""
+    """Plays at random, an episode a file, with the work of the original's two classes.
+
+    Its driver stacks the observations of all environments (one here), converts each
+    value of a transition and keeps it for the episode's callbacks; its replay keeps
+    the transition once more and converts whole episodes to write them.
+    """
     rng = np.random.default_rng(0)
-    size, episode = int(env.action_space.n), None
+    size, obs = int(env.action_space.n), None
     for number in range(steps):
-        action = np.zeros(size, np.float32)
-        if episode is None:
-            episode, (obs, _) = {}, env.reset()
-            reward, terminated, truncated, is_first = 0.0, False, False, True
-        else:
-            index = rng.integers(size)
-            action[index], is_first = 1, False
-            obs, reward, terminated, truncated, _ = env.step(index)
-        is_last = terminated or truncated
-        flags = dict(is_first=is_first, is_last=is_last, is_terminal=terminated)
-        for key, value in {**obs, "reward": reward, "action": action, **flags}.items():
-            episode.setdefault(key, []).append(store.convert(value))
-        if is_last or number == steps - 1:
-            store.save_episode(folder, episode)
-            episode = None
+        if obs is None or obs["is_last"]:
+            obs = observed(*env.reset(), is_first=True)
+            driven, kept = [], {}
+            keep(transition(obs, np.zeros(size)), driven, kept)
+        stacked = {key: np.stack([value]) for key, value in obs.items()}
+        actions = np.eye(size)[rng.integers(size, size=len(stacked["reward"]))]
+        action = np.array(actions[0])
+        index = int(np.argmax(action))
+        if not np.allclose(np.eye(size)[index], action):
+            raise ValueError(f"Received: action={action}. It must be one-hot.")
+        obs = observed(*env.step(index))
+        keep(transition(obs, action), driven, kept)
+        if obs["is_last"] or number == steps - 1:
+            _ = {k: convert([x[k] for x in driven]) for k in driven[0]}
+            store.save_episode(folder, {k: convert(v) for k, v in kept.items()})
 
 
-def bare_ale(games: list[str], steps: int, processes: int) -> float:
+def observed(image, *told, is_first: bool = False) -> dict:
+    """What a step or a reset returned, as the original's environments do."""
+    reward, terminated, truncated, _ = told if len(told) > 1 else (0.0, False, False, 0)
+    is_last = terminated or truncated
+    flags = dict(is_first=is_first, is_last=is_last, is_terminal=terminated)
+    return {**image, "reward": reward, **flags}
+
+
+def transition(obs: dict, action: np.ndarray) -> dict[str, np.ndarray]:
+    """An observation and the action before it, each value converted."""
+    return {k: convert(v) for k, v in {**obs, "action": action}.items()}
+
+
+def keep(step: dict[str, np.ndarray], driven: list, kept: dict[str, list]) -> None:
+    """Adds a transition to what the driver and what the replay keep."""
+    driven.append(step)
+    for key, value in step.items():
+        kept.setdefault(key, []).append(value)
+
+
+def convert(value) -> np.ndarray:
+    """Makes an array of the stored precision, a new one each time."""
+    value = np.array(value)
+    if np.issubdtype(value.dtype, np.floating):
+        return value.astype(np.float32)
+    if np.issubdtype(value.dtype, np.signedinteger):
+        return value.astype(np.int32)
+    return value
+
+
+def bare(games: list[str], steps: int, processes: int, frames: bool) -> float:
     """Steps of four frames a second that ALE alone makes."""
     # Spawned and imported before the clock starts, unlike the collection's processes.
     context = multiprocessing.get_context("spawn")
+    play = functools.partial(play_bare, frames=frames)
     with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
-        list(pool.map(play_bare, games, [10] * len(games)))
+        list(pool.map(play, games, [10] * len(games)))
         start = time.perf_counter()
-        list(pool.map(play_bare, games, [steps] * len(games)))
+        list(pool.map(play, games, [steps] * len(games)))
         return steps * len(games) / (time.perf_counter() - start)
 
 
-def play_bare(game: str, steps: int) -> None:
-    """Plays at random with ALE alone."""
+def play_bare(game: str, steps: int, frames: bool) -> None:
+    """Plays at random with ALE alone, with or without a frame a step."""
     ale = envs.make_env(f"atari_{game}", all_actions=True).unwrapped.ale
     actions = ale.getLegalActionSet()
+    screens = np.zeros((2, *ale.getScreenDims()), np.uint8)
     for index in np.random.default_rng(0).integers(len(actions), size=steps):
-        for _ in range(4):
+        for number in range(4):
             ale.act(actions[index])
+            if frames and number >= 2:
+                ale.getScreenGrayscale(screens[number - 2])
+        if frames:
+            cv2.resize(screens.max(0), (64, 64), interpolation=cv2.INTER_AREA)
         if ale.game_over():
             ale.reset_game()
 

@@ -147,8 +147,9 @@ def _load(game: str, all_actions: bool, grayscale: bool) -> gymnasium.Env:
             f"atari_{game} could not be made: {describe(error)} Its ROM belongs to "
             "the package ale-py: reinstall that."
         ) from error
-    # The preprocessing takes its frames from ALE itself: no need to fetch more.
+    # The preprocessing takes its frames from ALE itself, and nobody asks for the info.
     env._get_obs = lambda: None
+    env._get_info = dict
     return env
 
 
