@@ -19,13 +19,14 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from dreamerv2_transfer.common import atari
+from dreamerv2_transfer.common import atari, crafter, dmc
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.errors import EnvError, describe
 from dreamerv2_transfer.common.processes import ProcessVectorEnv
 from dreamerv2_transfer.common.wrappers import Checked, Make, Restarting, adapt
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+CRAFTER = {"reward": True, "noreward": False}  # Whether there are rewards.
 PLOTTING = "matplotlib.pyplot"  # The first of what MinAtar's display imports.
 MINATAR_CHANNELS = 10  # The most that a game has (Seaquest); one network for all.
 
@@ -45,7 +46,8 @@ def make_env(
             makes an environment.
         time_limit: steps after which an episode is truncated; 0 for no limit.
         restart: whether a fresh environment replaces one that fails, see `Restarting`.
-        **options: of the suite: see `MinAtar` and `atari.Atari`.
+        **options: of the suite: see `MinAtar`, `atari.Atari`, `dmc.DMC` and
+            `crafter.Crafter`.
 
     Raises:
         EnvError: there is no such suite or no such name in it (says which are near),
@@ -112,12 +114,12 @@ def check_action_repeat(config, task: str) -> None:
     """Refuses to repeat actions where no environment does.
 
     Raises:
-        ConfigError: the task is none of Atari's.
+        ConfigError: the task is none of Atari's and none of dm_control's.
     """
-    if config.action_repeat != 1 and not task.startswith("atari_"):
+    if config.action_repeat != 1 and not task.startswith(("atari_", "dmc_")):
         raise ConfigError(
             f"action_repeat must be 1, as {task} does not repeat actions; the tasks "
-            f"atari_... do. Received: {config.action_repeat}"
+            f"atari_... and dmc_... do. Received: {config.action_repeat}"
         )
 
 
@@ -133,7 +135,8 @@ def run_options(config, task: str | Make) -> dict[str, Any]:
 def kinds(task: str, **options: Any) -> dict[str, tuple[tuple[int, ...], str]] | None:
     """Shape and dtype of a task's observations and actions, given `make_env`'s options.
 
-    None if they are not known: no such task, or one that this machine cannot make.
+    Without `log_` keys, which nothing is trained on. None if they are not known: no
+    such task, or one that this machine cannot make.
     """
     try:
         made = make_env(task, **options)
@@ -142,7 +145,8 @@ def kinds(task: str, **options: Any) -> dict[str, tuple[tuple[int, ...], str]] |
     with contextlib.closing(made) as env:
         seen = env.observation_space.spaces.items()
         action = (act_size(env.action_space),), "float32"
-        return {**{k: (v.shape, v.dtype.name) for k, v in seen}, "action": action}
+        kept = [(k, v) for k, v in seen if not k.startswith("log_")]
+        return {**{k: (v.shape, v.dtype.name) for k, v in kept}, "action": action}
 
 
 def native_planes(task: str) -> int | None:
@@ -275,11 +279,17 @@ def _make_task(task: str, **options: Any) -> gymnasium.Env:
 def _is_known(suite: str, name: str) -> bool:
     if suite == "atari":
         return atari.spelled(name) in atari.games()
+    if suite == "dmc":
+        return name in dmc.tasks()
     return f"{suite}_{name}" in _TASKS
 
 
 def _make_atari(name: str, **options: Any) -> gymnasium.Env:
     return atari.Atari(atari.spelled(name), **options)
+
+
+def _make_crafter(name: str, **options: Any) -> gymnasium.Env:
+    return crafter.Crafter(CRAFTER[name], **options)
 
 
 def _make_dummy(name: str) -> gymnasium.Env:
@@ -308,13 +318,21 @@ def _make_foreign(make: Make, task: str = "") -> gymnasium.Env:
 def _unknown(task: str) -> str:
     roms = [f"atari_{name}" for name in atari.games()]
     ids = [f"gym_{name}" for name in gymnasium.registry]
-    near = difflib.get_close_matches(task, (*_TASKS, *roms, *ids), cutoff=0.5)
+    known = (*_TASKS, *roms, *_dmc_tasks(), *ids)
+    near = difflib.get_close_matches(task, known, cutoff=0.5)
     guess = f"Did you mean {' or '.join(near)}? " if near else ""
     return (
         f"Unknown task. Received: task={task}. {guess}Known: {', '.join(_TASKS)}, "
-        f"atari_GAME for the {len(atari.games())} games of ale-py, and gym_ID for each "
-        "ID that Gymnasium knows."
+        f"atari_GAME for the {len(atari.games())} games of ale-py, dmc_DOMAIN_TASK for "
+        "the tasks of dm_control's suite, and gym_ID for each ID that Gymnasium knows."
     )
+
+
+def _dmc_tasks() -> list[str]:
+    """Tasks of dm_control, which may not be installed."""
+    with contextlib.suppress(EnvError):
+        return [f"dmc_{name}" for name in dmc.tasks()]
+    return []
 
 
 _DUMMY_ACTIONS = {
@@ -324,6 +342,8 @@ _DUMMY_ACTIONS = {
 _SUITES: dict[str, Callable[..., gymnasium.Env]] = {
     "minatar": MinAtar,
     "atari": _make_atari,
+    "dmc": dmc.make,
+    "crafter": _make_crafter,
     "dummy": _make_dummy,
     "gym": _make_gym,
 }
@@ -332,8 +352,11 @@ _OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
         sticky=config.minatar_sticky, ramping=config.minatar_ramping
     ),
     "atari": atari.options,
+    "dmc": dmc.options,
+    "crafter": crafter.options,
 }
 _TASKS = (
     *(f"minatar_{game}" for game in MINATAR_GAMES),
+    *(f"crafter_{name}" for name in CRAFTER),
     *(f"dummy_{name}" for name in _DUMMY_ACTIONS),
 )

@@ -1,0 +1,1 @@
+"""A package, for a dependency of crafter installs another `tests`, which would win."""
