@@ -13,6 +13,7 @@ import gymnasium
 import keras
 import tensorflow as tf
 
+from dreamerv2_transfer import expl
 from dreamerv2_transfer.common import dists, envs, nets, other, tfutils
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.transfer.freeze import freeze
@@ -22,7 +23,10 @@ LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Agent:
-    """World model and behavior, with the policy that acts by them.
+    """World model and behaviors, with the policy that acts by them.
+
+    `task_behavior` seeks the task's rewards; `expl_behavior` is what explores, the very
+    same object where `config.expl_behavior` is `greedy`.
 
     Args:
         config: The resolved configuration.
@@ -50,13 +54,47 @@ class Agent:
         self.task_behavior = ActorCritic(
             config, act_space, self.wm.rssm.feat_size, rng, self.tfstep
         )
+        self.expl_behavior = self._make_expl_behavior(act_space)
         self.policy = tfutils.compiled(self._policy, config, xla=True)
         self.train = tfutils.compiled(self._train, config)
         self.train_behavior = tfutils.compiled(self._train_behavior, config)
 
+    def _make_expl_behavior(self, act_space):
+        if self.config.expl_behavior == "greedy":
+            return self.task_behavior
+        make_ac = lambda: ActorCritic(  # noqa: E731
+            self.config,
+            act_space,
+            self.wm.rssm.feat_size,
+            self.rng,
+            self.tfstep,
+            prefix="expl_",
+        )
+        return expl.make(self.config, act_space, self.wm, make_ac, self._reward)
+
+    def _reward(self, seq) -> tf.Tensor:
+        """The predicted rewards of the task."""
+        return self.wm.heads["reward"](seq["feat"]).mode()
+
     @property
     def components(self) -> dict[str, keras.layers.Layer]:
-        return {**self.wm.components, **self.task_behavior.components}
+        return {**self.wm.components, **self.behavior_components}
+
+    @property
+    def behavior_components(self) -> dict[str, keras.layers.Layer]:
+        """Of both behaviors."""
+        return {**self.task_behavior.components, **self.expl_behavior.components}
+
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        """What training changes besides weights, optimizers and noise."""
+        is_other = self.expl_behavior is not self.task_behavior
+        explored = self.expl_behavior.state if is_other else {}
+        return {
+            "tfstep": self.tfstep,
+            **self.task_behavior.state,
+            **{f"expl_{name}": variable for name, variable in explored.items()},
+        }
 
     def initial(self, batch_size: int):
         """The policy's state before the first observation."""
@@ -69,7 +107,8 @@ class Agent:
         Args:
             obs: `(B, ...)` of the encoder's keys and `is_first`; others are ignored.
             state: What the last call returned, or `initial(B)`.
-            mode: `train` or `explore` sample the actor, `eval` takes its mode.
+            mode: `train` samples the actor, `explore` that of the exploration, and
+                `eval` takes the actor's mode.
 
         Returns:
             `{"action": (B, actions)}` and the next state.
@@ -81,7 +120,8 @@ class Agent:
         latent, _ = self.wm.rssm.obs_step(
             latent, action, embed, obs["is_first"], post_seed, sample
         )
-        actor = self.task_behavior.actor(self.wm.rssm.get_feat(latent))
+        behavior = self.expl_behavior if mode == "explore" else self.task_behavior
+        actor = behavior.actor(self.wm.rssm.get_feat(latent))
         if mode == "eval":
             action, noise = actor.mode(), self.config.eval_noise
         else:
@@ -91,7 +131,7 @@ class Agent:
         return {"action": action}, (latent, action)
 
     def _train(self, data, state):
-        """One update of the world model and of the behavior on its posteriors.
+        """One update of the world model and of the behaviors on its posteriors.
 
         Args:
             data: A batch `(B, T, ...)` of each key.
@@ -102,18 +142,22 @@ class Agent:
             The states after the batch, and scalar metrics.
         """
         state, outputs, metrics = self.wm.train(data, state)
-        metrics.update(self._train_on(outputs["post"], data["is_terminal"]))
+        metrics.update(self._train_on(outputs, data))
         return state, metrics
 
     def _train_behavior(self, data, state):
         """As `_train`, but the world model stays as it is."""
         _, state, outputs, metrics = self.wm.loss(data, state)
-        metrics.update(self._train_on(outputs["post"], data["is_terminal"]))
+        metrics.update(self._train_on(outputs, data))
         return state, metrics
 
-    def _train_on(self, start, is_terminal) -> Metrics:
-        reward = lambda seq: self.wm.heads["reward"](seq["feat"]).mode()  # noqa: E731
-        return self.task_behavior.train(self.wm, start, is_terminal, reward)
+    def _train_on(self, outputs, data) -> Metrics:
+        start, done = outputs["post"], data["is_terminal"]
+        metrics = self.task_behavior.train(self.wm, start, done, self._reward)
+        if self.expl_behavior is not self.task_behavior:
+            explored = self.expl_behavior.train(start, outputs, data)
+            metrics.update({f"expl_{k}": v for k, v in explored.items()})
+        return metrics
 
 
 def make_agent(config, obs_space, act_space) -> Agent:
@@ -161,10 +205,12 @@ class WorldModel:
         self.shapes = {
             k: tuple(v.shape) for k, v in obs_space.items() if not k.startswith("log_")
         }
+        self.obs_space = obs_space
+        decoder = {**config.decoder, "cnn_dist": image_dist(config, obs_space)}
         self.encoder = nets.Encoder(self.shapes, **config.encoder)
         self.rssm = nets.EnsembleRSSM(**config.rssm)
         self.heads = {
-            "decoder": nets.Decoder(self.shapes, **config.decoder),
+            "decoder": nets.Decoder(self.shapes, **decoder),
             "reward": nets.MLP((), **config.reward_head, name="reward"),
         }
         if config.pred_discount:
@@ -272,7 +318,7 @@ class WorldModel:
         if self.config.reward_head.dist in ("mse", "normal"):
             total += self._scale("reward") * LOG_SQRT_2PI
         decoder = self.heads["decoder"]
-        images = decoder.cnn_keys if self.config.decoder.cnn_dist == "mse" else ()
+        images = decoder.cnn_keys if decoder.cnn_dist == "mse" else ()
         for key in (*images, *decoder.mlp_keys):
             total += self._scale(key) * math.prod(self.shapes[key]) * LOG_SQRT_2PI
         return total
@@ -410,6 +456,7 @@ class ActorCritic:
         feat_size: Size of the world model's features.
         rng: Source of noise for estimates, or None.
         tfstep: Counts environment steps, for schedules.
+        prefix: Begins the names of the layers.
     """
 
     def __init__(
@@ -419,9 +466,11 @@ class ActorCritic:
         feat_size: int,
         rng: tf.random.Generator | None,
         tfstep: tf.Variable,
+        prefix: str = "",
     ):
         self.config = config
         self.tfstep = tfstep
+        self._prefix = prefix
         discrete = is_discrete(act_space["action"])
         actor = dict(config.actor)
         if actor["dist"] == "auto":
@@ -435,8 +484,8 @@ class ActorCritic:
                 f"Received: {self._actor_grad!r}"
             )
         size = envs.act_size(act_space["action"])
-        self.actor = nets.MLP(size, **actor, rng=rng, name="actor")
-        self.critic = nets.MLP((), **config.critic, name="critic")
+        self.actor = nets.MLP(size, **actor, rng=rng, name=f"{prefix}actor")
+        self.critic = nets.MLP((), **config.critic, name=f"{prefix}critic")
         self.actor.build(feat_size)
         self.critic.build(feat_size)
         self.updates = tf.Variable(0, False, dtype=tf.int64, name="updates")
@@ -452,20 +501,29 @@ class ActorCritic:
     def _make_target_critic(self, feat_size: int) -> nets.MLP:
         if not self.config.slow_target:
             return self.critic
-        target_critic = nets.MLP((), **self.config.critic, name="target_critic")
+        name = f"{self._prefix}target_critic"
+        target_critic = nets.MLP((), **self.config.critic, name=name)
         target_critic.build(feat_size)
         return target_critic
 
     @property
     def components(self) -> dict[str, keras.layers.Layer]:
-        parts = {"actor": self.actor, "critic": self.critic}
-        if self.config.slow_target:
-            parts["target_critic"] = self.target_critic
-        return parts
+        # Without a slow target, the target critic is the critic.
+        layers = (self.actor, self.critic, self.target_critic)
+        return {layer.name: layer for layer in layers}
 
     @property
     def variables(self) -> list:
         return [v for c in self.components.values() for v in c.variables]
+
+    @property
+    def optimizers(self) -> dict[str, tfutils.Optimizer]:
+        return {"actor": self.actor_opt, "critic": self.critic_opt}
+
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        """What an update changes besides weights and optimizers."""
+        return {"target_updates": self.updates, "reward_mag": self.rewnorm.mag}
 
     def train(self, world_model: WorldModel, start, is_terminal, reward_fn) -> Metrics:
         """One update of actor and critic on dreams from the given states.
@@ -588,6 +646,17 @@ class ActorCritic:
         for source, slow in pairs:
             slow.assign(mix * source.value + (1 - mix) * slow.value)
         self.updates.assign_add(1)
+
+
+def image_dist(config, obs_space: dict[str, gymnasium.Space]) -> str:
+    """How likely images are: `decoder.cnn_dist`, or what suits them where it is `auto`.
+
+    Planes of zeros and ones are `binary`, bytes are `mse`.
+    """
+    if config.decoder.cnn_dist != "auto":
+        return config.decoder.cnn_dist
+    images = [x for x in obs_space.values() if len(x.shape) == 3]
+    return "binary" if images and all(x.dtype == bool for x in images) else "mse"
 
 
 def is_discrete(act_space: gymnasium.Space) -> bool:

@@ -19,11 +19,13 @@ import numpy as np
 import tensorflow as tf
 from gymnasium.vector import VectorEnv
 
+from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import evaluate as evaluation
+from dreamerv2_transfer import expl
 from dreamerv2_transfer.agent import Agent
 from dreamerv2_transfer.common import dreams, envs, interrupt, tfutils, updates, video
 from dreamerv2_transfer.common.averages import Averages
-from dreamerv2_transfer.common.config import ConfigError, check_least
+from dreamerv2_transfer.common.config import ConfigError, check_least, load_old
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.envs import EnvError
@@ -108,11 +110,7 @@ def check(config) -> None:
     least |= {"train_steps": 1, "seed": 0, "pretrain": 0}
     check_least(config, least)
     envs.check_action_repeat(config, config.task)
-    if config.expl_behavior != "greedy":
-        raise ConfigError(
-            "greedy is the only expl_behavior that there is so far. "
-            f"Received: {config.expl_behavior}"
-        )
+    expl.check(config)
 
 
 def acting(agent: Agent, mode: str | Callable[[], str]) -> Policy:
@@ -219,19 +217,13 @@ class Trainer:
 
     def _named_variables(self) -> dict[str, tf.Variable]:
         """All that a checkpoint holds, by name."""
-        agent, behavior = self.agent, self.agent.task_behavior
-        groups = {
-            "world_model": agent.wm.variables,
-            "model_opt": agent.wm.model_opt.variables,
-            "behavior": behavior.variables,
-            "actor_opt": behavior.actor_opt.variables,
-            "critic_opt": behavior.critic_opt.variables,
-        }
-        named = [checkpoint.named_variables(*group) for group in groups.items()]
+        agent = self.agent
+        explores = agent.expl_behavior is not agent.task_behavior
         return {
-            **{name: variable for group in named for name, variable in group.items()},
-            "target_updates": behavior.updates,
-            "reward_mag": behavior.rewnorm.mag,
+            **checkpoint.named_variables("world_model", agent.wm.variables),
+            **checkpoint.named_variables("model_opt", agent.wm.model_opt.variables),
+            **_behavior_variables(agent.task_behavior),
+            **(_behavior_variables(agent.expl_behavior, "expl_") if explores else {}),
             "tfstep": agent.tfstep,
             "rng": agent.rng.state,
             **{f"carry/{i}": v for i, v in enumerate(tf.nest.flatten(self._carry))},
@@ -274,10 +266,7 @@ class Trainer:
         if self._driver.policy_state is not None:
             _assign(self._acting, self._driver.policy_state)
         self._checkpoint.save(int(self.updates))
-        wm, behavior = self.agent.wm, self.agent.task_behavior
-        checkpoint.save_weights(self.logdir / checkpoint.WORLD_MODEL, wm.components)
-        path = self.logdir / checkpoint.ACTOR_CRITIC
-        checkpoint.save_weights(path, behavior.components)
+        checkpoint.save_agent(self.logdir, self.agent)
         self._save_due = False
 
     # Training.
@@ -285,14 +274,45 @@ class Trainer:
     def begin(self) -> None:
         """What comes before the first update of a fresh run."""
         self._steps.increment(self.replay.stats["total_steps"])
+        self._take_up()
         init = self.config.init
         if init.path:
+            self._check_decoder()
             components = self.agent.components
             print(checkpoint.initialize(init.path, components, init.components))
         if self.config.eval_at_start:
             self.evaluate()
         # So that a run which is killed soon goes on with these very episodes.
         self.save()
+
+    def _check_decoder(self) -> None:
+        """Refuses a decoder that was trained for another likelihood of images.
+
+        Raises:
+            ConfigError: It was, as the configuration beside its weights says.
+        """
+        init, wm = self.config.init, self.agent.wm
+        told = checkpoint.find_weights(init.path).parent / "config.yaml"
+        if "decoder" not in init.components or not told.exists():
+            return
+        theirs = agent_lib.image_dist(load_old(told)[0], wm.obs_space)
+        if theirs != wm.heads["decoder"].cnn_dist:
+            raise ConfigError(
+                f"The decoder in {init.path} was trained with decoder.cnn_dist="
+                f"{theirs}. Received: {wm.heads['decoder'].cnn_dist}. Use the same, or "
+                "leave the decoder out of --init.components."
+            )
+
+    def _take_up(self) -> None:
+        """Starts from an agent that was ported to this logdir, if one was."""
+        path = self.logdir / checkpoint.PORTED
+        if not path.exists():
+            return
+        checkpoint.load_weights(path, self.agent.components)
+        checkpoint.load_state(path, self.agent.state)
+        steps = int(self.agent.tfstep)
+        self._steps.increment(steps - int(self._steps))
+        print(f"Goes on with the agent in {path}, which made {steps} steps.")
 
     def run(self, stopped: Callable[[], bool]) -> bool:
         """Acts and updates until all is done (True) or `stopped` says so (False)."""
@@ -420,6 +440,16 @@ def key_metrics(config, episode: Episode) -> dict[str, float]:
         for key, value in episode.items()
         if re.match(config[f"log_keys_{name}"], key)
     }
+
+
+def _behavior_variables(behavior, prefix: str = "") -> dict[str, tf.Variable]:
+    """All variables of a behavior by name: weights, optimizers and what else it has."""
+    weights = [v for c in behavior.components.values() for v in c.variables]
+    groups = {f"{k}_opt": v.variables for k, v in behavior.optimizers.items()}
+    named = {f"{prefix}{k}": v for k, v in behavior.state.items()}
+    for name, variables in {"behavior": weights, **groups}.items():
+        named.update(checkpoint.named_variables(f"{prefix}{name}", variables))
+    return named
 
 
 def _variables(state) -> list:

@@ -119,6 +119,24 @@ def test_binary_images_have_no_constant():
     assert wm.constant == pytest.approx(0.9189385)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "given", "wanted"),
+    [
+        (bool, "auto", "binary"),
+        (np.uint8, "auto", "mse"),
+        (bool, "mse", "mse"),
+        (np.uint8, "binary", "binary"),
+    ],
+)
+def test_planes_are_binary_and_bytes_are_not(dtype, given, wanted):
+    obs_space = {
+        "image": gymnasium.spaces.Box(0, 1, (10, 10, 10), dtype),
+        "vector": gymnasium.spaces.Box(0, 1, (3,), np.float32),
+    }
+    config = make_config(**{"decoder.cnn_dist": given})
+    assert agent_lib.image_dist(config, obs_space) == wanted
+
+
 def test_losses_by_task_average_to_the_loss():
     wm = make_agent().wm
     batch = make_batch()

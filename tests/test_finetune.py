@@ -131,10 +131,18 @@ def test_several_environments_share_the_ratio(tmp_path):
     assert saved[2] - saved[0] in (3, 6)
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number):
+EXPLORING = {
+    "expl_behavior": "Plan2Explore",
+    "expl_extr_scale": 1.0,
+    "expl_reward_norm.momentum": 0.9,
+    "disag_models": 2,
+}
+
+
+@pytest.mark.parametrize(("number", "changes"), [(1, {}), (2, {}), (1, EXPLORING)])
+def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes):
     """Also where episodes were finished after the checkpoint, and one is half done."""
-    config = make_config(steps=6, envs=number, train_every=15)
+    config = make_config(steps=6, envs=number, train_every=30, **changes)
     run(tmp_path / "a", config)
     run(tmp_path / "b", config)
     # As a kill between updates 4 and 6 leaves it.
@@ -183,6 +191,29 @@ def test_fine_tuning_starts_from_the_given_model(whole, tmp_path, capsys):
     assert weights(tmp_path / name) == weights(whole / name)
     name = "actor_critic.weights.h5"
     assert weights(tmp_path / name) != weights(whole / name)
+
+
+def test_exploration_starts_fresh_from_weights_without_it(whole, tmp_path, capsys):
+    changes = {"init.path": str(whole), "init.components": ["rssm", "actor", "critic"]}
+    config = make_config("finetune", **changes, **EXPLORING, steps=1)
+    run(tmp_path, config, evaluates=False)
+    assert "left fresh: encoder, decoder, reward, discount, disag0, disag1, " in (
+        capsys.readouterr().out
+    )
+    kept = weights(tmp_path / "actor_critic.weights.h5")
+    assert {"disag1", "actor", "expl_actor", "expl_target_critic"} < {
+        name.split("/")[0] for name in kept
+    }
+
+
+def test_a_decoder_for_another_likelihood_is_refused(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "init")
+    make_config(**{"decoder.cnn_dist": "auto"}).save(tmp_path / "init" / "config.yaml")
+    changes = {"init.path": str(tmp_path / "init"), "steps": 1}
+    with pytest.raises(ConfigError, match="cnn_dist=binary. Received: mse"):
+        run(tmp_path / "a", make_config("finetune", **changes))
+    changes["init.components"] = ["rssm", "encoder"]
+    assert run(tmp_path / "b", make_config("finetune", **changes))
 
 
 def test_a_game_with_other_actions_or_channels_is_named(whole):
@@ -283,7 +314,7 @@ def test_graph_and_eager_runs_agree(tmp_path):
         ("train_steps", 0),
         ("seed", -1),
         ("action_repeat", 2),
-        ("expl_behavior", "Plan2Explore"),
+        ("expl_behavior", "Plan2explore"),
     ],
 )
 def test_numbers_by_which_a_run_could_not_end_are_refused(key, value):

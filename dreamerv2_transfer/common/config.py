@@ -24,7 +24,7 @@ CHOICES = {
     "precision": ("auto", "32", "16", "bf16"),
     "clip_rewards": ("identity", "sign", "tanh"),
     "actor_grad": ("auto", "dynamics", "reinforce", "both"),
-    "decoder.cnn_dist": ("mse", "binary"),
+    "decoder.cnn_dist": ("auto", "mse", "binary"),
     "envs_parallel": ("none", "thread", "process"),
 }
 # Other spellings of keys, short or as a group of their own.
@@ -37,7 +37,21 @@ STAGE_KEYS = (
     "checkpoint_every",
     "atari_all_actions",
 )
+# What keys of the original's first releases (1.0) are called today.
+RENAMED = {
+    "num_envs": "envs",
+    "image_size": "render_size",
+    "grayscale": "atari_grayscale",
+    "replay_size": "replay.capacity",
+    "dataset.oversample_ends": "replay.prioritize_ends",
+    "encoder.depth": "encoder.cnn_depth",
+    "encoder.kernels": "encoder.cnn_kernels",
+    "encoder.keys": "encoder.cnn_keys",
+    "decoder.depth": "decoder.cnn_depth",
+    "decoder.kernels": "decoder.cnn_kernels",
+}
 UNSET_LOGDIR = "/dev/null"
+SUFFIXES = (".json", ".yaml", ".yml")
 INSTALLED = Path("share", "dreamerv2_transfer", "configs.yaml")
 
 
@@ -236,7 +250,8 @@ def load_config(
     So a stage's block sets `stage` alone and commutes with the blocks of sizes.
 
     Args:
-      names: Names of blocks, such as `["minatar", "small", "pretrain"]`.
+      names: Names of blocks, such as `["minatar", "small", "pretrain"]`; a file such
+        as a run's `config.yaml` is a block too.
       argv: Flags such as `["--rssm.deter", "64"]`; `--help` prints a table and exits.
       path: The file of blocks; by default `find_configs()`.
 
@@ -264,20 +279,47 @@ def load_old(
 
     Returns:
       The `defaults` block with the old values, and a note for each key of the old
-      file that is not known today (and so has no effect).
+      file that is called otherwise today, or not known (and so has no effect).
 
     Raises:
       ConfigError: The file cannot be read or holds a bad value.
     """
-    defaults, old = _merge([], configs or find_configs()), Config.load(path).flat
-    known = {key: value for key, value in old.items() if key in defaults.flat}
-    notes = [
-        f"{path}: key '{key}' is not known today and has no effect. "
-        f"Received: {key}={_text(old[key])}"
-        for key in old.keys() - known.keys()
-    ]
+    defaults = _merge([], configs or find_configs())
+    known, notes = _read_old(Path(path), defaults)
     with _naming(path):
-        return defaults.update(known), sorted(notes)
+        return defaults.update(known), notes
+
+
+def _read_old(path: Path, defaults: Config) -> tuple[dict[str, Any], list[str]]:
+    """The values of a file by today's keys, and notes on the others."""
+    known, notes = {}, []
+    for key, value in Config.load(path).flat.items():
+        name = key if key in defaults.flat else RENAMED.get(key)
+        if name is None:
+            notes.append(
+                f"{path}: key '{key}' is not known today and has no effect. "
+                f"Received: {key}={_text(value)}"
+            )
+            continue
+        if name != key:
+            notes.append(f"{path}: key '{key}' is called '{name}' today.")
+        known[name] = _translate(name, value)
+    return known, sorted(notes)
+
+
+def _translate(key: str, value: Any) -> Any:
+    """A value of an old file as it is written today."""
+    if key == "encoder.cnn_keys" and isinstance(value, tuple):
+        return "|".join(f"{name}$" for name in value)
+    if key == "grad_heads":
+        # The decoder was called by the only thing that it made.
+        return tuple("decoder" if head == "image" else head for head in value)
+    return value
+
+
+def with_stage(config: Config, stage: str) -> Config:
+    """Returns the configuration for a stage, with what its section of `stages` sets."""
+    return _set_stage(config.update(stage=stage), frozenset())
 
 
 def check_least(config: Config, least: Mapping[str, float]) -> None:
@@ -329,10 +371,21 @@ def _merge(names: Sequence[str], path: Path) -> Config:
     with _naming(f"{path}, block 'defaults'"):
         config = Config(defaults)
     for name in names:
-        block = _block(blocks, name, path)
-        with _naming(f"{path}, block '{name}'"):
+        if Path(name).suffix in SUFFIXES:
+            place, block = name, _file_block(Path(name), config)
+        else:
+            place, block = f"{path}, block '{name}'", _block(blocks, name, path)
+        with _naming(place):
             config = config.update(block)
     return config
+
+
+def _file_block(path: Path, defaults: Config) -> dict[str, Any]:
+    """A run's own configuration as a block, wherever that run was written to."""
+    known, notes = _read_old(path, defaults)
+    print(*notes, sep="\n", end="\n" if notes else "")
+    known.pop("logdir", None)
+    return known
 
 
 def _block(blocks: dict, name: str, path: Path) -> dict:
@@ -356,6 +409,7 @@ def _set_stage(config: Config, given: frozenset[str]) -> Config:
 
 def _default_logdir(names: Sequence[str], config: Config) -> str:
     # Stages last, so that blocks which commute share a folder.
+    names = [Path(n).parent.name if Path(n).suffix in SUFFIXES else n for n in names]
     parts = sorted(names, key=lambda name: name in config.get("stages", {}))
     folder = f"logdir/{'_'.join(parts) or 'defaults'}"
     # An agent a game, so that the folder of them is what `dqn.checkpoints` takes.
@@ -410,7 +464,7 @@ def _read(path: Path) -> dict:
 
 
 def _check_suffix(path: Path) -> None:
-    if path.suffix not in (".json", ".yaml", ".yml"):
+    if path.suffix not in SUFFIXES:
         raise ConfigError(
             f"A configuration file ends in .yaml, .yml or .json. Received: {path}"
         )

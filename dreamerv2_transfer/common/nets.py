@@ -483,7 +483,8 @@ class Decoder(keras.layers.Layer):
         self.mlp_keys = _matching(shapes, mlp_keys, 1)
         _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
         self._act = get_act(act)
-        self._cnn_dist = _choose("cnn_dist", cnn_dist, _IMAGE_DISTS)
+        self.cnn_dist = cnn_dist
+        self._image_dist = _choose("cnn_dist", cnn_dist, _IMAGE_DISTS)
         self._channels = [self._shapes[k][-1] for k in self.cnn_keys]
         if self.cnn_keys:
             self.convin = Dense(32 * cnn_depth, name="convin")
@@ -549,7 +550,7 @@ class Decoder(keras.layers.Layer):
         images = batch_apply(self._cnn, features, event_dims=1)
         parts = tf.split(tf.cast(images, tf.float32), self._channels, -1)
         return {
-            k: self._cnn_dist(part)
+            k: self._image_dist(part)
             for k, part in zip(self.cnn_keys, parts, strict=True)
         }
 

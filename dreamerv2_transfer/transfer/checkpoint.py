@@ -24,6 +24,7 @@ from dreamerv2_transfer.common.errors import UserError
 
 WORLD_MODEL = "world_model.weights.h5"
 ACTOR_CRITIC = "actor_critic.weights.h5"
+PORTED = "ported.weights.h5"  # What a run starts from that goes on with an old agent.
 COMPONENTS = ("encoder", "rssm", "decoder", "reward", "discount", "actor", "critic")
 # What a difference in these shapes most likely means.
 HINTS = {
@@ -166,12 +167,17 @@ def named_variables(prefix: str, variables) -> dict[str, tf.Variable]:
     return named
 
 
-def save_weights(path: str | os.PathLike, components: Mapping[str, Any]) -> None:
+def save_weights(
+    path: str | os.PathLike,
+    components: Mapping[str, Any],
+    state: Mapping[str, tf.Variable] | None = None,
+) -> None:
     """Writes the variables of named components to an HDF5 file, atomically.
 
     Args:
         path: `world_model.weights.h5`.
         components: Keras layers by name; the name is the first part of their paths.
+        state: Other variables by name, none of which is a component's.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -180,6 +186,31 @@ def save_weights(path: str | os.PathLike, components: Mapping[str, Any]) -> None
         for layer in components.values():
             for variable in layer.variables:
                 weights[variable.path] = np.asarray(variable.value)
+        for name, variable in (state or {}).items():
+            weights[name] = variable.numpy()
+
+
+def save_agent(logdir: pathlib.Path, agent) -> None:
+    """Writes what travels of an agent: its world model, and its behaviors and state.
+
+    Raises:
+        OutputError: If a file cannot be written.
+    """
+    save_weights(logdir / WORLD_MODEL, agent.wm.components)
+    save_weights(logdir / ACTOR_CRITIC, agent.behavior_components, agent.state)
+
+
+def load_state(path: str | os.PathLike, state: Mapping[str, tf.Variable]) -> None:
+    """Fills the variables that `save_weights` wrote beside the components.
+
+    Raises:
+        CheckpointError: If the file cannot be read or lacks one.
+    """
+    arrays = read_weights(path)
+    if missing := [name for name in state if name not in arrays]:
+        raise CheckpointError(f"{path} has no {missing[0]}; it has no state of a run.")
+    for name, variable in state.items():
+        variable.assign(arrays[name])
 
 
 def load_weights(

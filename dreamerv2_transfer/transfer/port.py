@@ -1,142 +1,168 @@
-"""Reads checkpoints of the original DreamerV2.
+"""Ports agents of the original DreamerV2 to ours, and back.
 
-The original's `variables.pkl` is a pickled tuple of arrays without names, in the order
-in which `tf.Module` lists the variables of its agent. `load_variables` reads it without
-running code from it; `original_order` lists our variables in that order.
+The original's checkpoint is a tuple of arrays without names and without any state of
+the optimizers; `order` says which of them is which of our variables.
 """
 
 from __future__ import annotations
 
-import io
+import json
+import os
 import pathlib
-import pickle
+import shutil
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common import atomic, progress
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.transfer import checkpoint, order, pickles
+from dreamerv2_transfer.transfer import old as old_lib
+from dreamerv2_transfer.transfer.old import Old
+from dreamerv2_transfer.transfer.pickles import PortError
+
+TABLE = "ported.json"  # Which array became which variable.
 
 
-class PortError(UserError):
-    """An old checkpoint that cannot be read or does not fit."""
+def variables(agent) -> dict[str, tf.Variable]:
+    """Ours by name, in the order of the original's checkpoint."""
+    weights = [v for layer in agent.components.values() for v in layer.variables]
+    named = {v.path: v.value for v in weights} | agent.state
+    return {name: named[name] for name in order.order(agent.config, named)}
 
 
-# All that a pickle of numpy arrays and numpy scalars refers to. numpy 1 and numpy 2
-# wrote different module paths.
-_ALLOWED = {
-    (module, name)
-    for package in ("numpy.core", "numpy._core")
-    for module, name in (
-        (f"{package}.multiarray", "_reconstruct"),
-        (f"{package}.multiarray", "scalar"),
-        (f"{package}.numeric", "_frombuffer"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-    )
-}
+def fill(agent, arrays: Sequence[np.ndarray], source: str | os.PathLike) -> None:
+    """Fills an agent with the arrays of an old checkpoint, all of them or none.
 
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles numpy arrays and containers of them, and refuses everything else."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(
-                f"it refers to {module}.{name}, which is no numpy array"
-            )
-        return super().find_class(module, name)
-
-
-def load_variables(path: str | pathlib.Path) -> tuple[np.ndarray, ...]:
-    """Reads the arrays of an original `variables.pkl`.
+    Args:
+        agent: Of the same configuration.
+        arrays: In the original's order.
+        source: What an error calls them.
 
     Raises:
-        PortError: If the file is missing, truncated, or holds anything but a tuple of
-            numeric arrays. Nothing of it is executed.
+        PortError: If they do not fit or are not finite; names the first that are.
     """
-    path = pathlib.Path(path)
-    try:
-        values = ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
-    except OSError as error:
-        raise PortError(f"Cannot read {path}: {error.strerror}.") from error
-    except Exception as error:  # A damaged pickle can raise anything.
+    named = variables(agent)
+    if len(arrays) != len(named):
         raise PortError(
-            f"{path} is not a variables.pkl of DreamerV2: {error}. None of it was run."
-        ) from error
-    if not isinstance(values, tuple | list) or not all(map(_is_numeric, values)):
-        raise PortError(
-            f"{path} is not a variables.pkl of DreamerV2: it holds "
-            f"{type(values).__name__}, not a tuple of numeric arrays."
+            f"{source} holds {len(arrays)} arrays, but an agent of this configuration "
+            f"has {len(named)}. Name the configuration that it was trained with."
         )
-    return tuple(np.asarray(value) for value in values)
-
-
-def _is_numeric(value) -> bool:
-    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf"
-
-
-def original_order(agent) -> list[tf.Variable]:
-    """Our agent's variables in the order of the original's checkpoint.
-
-    `tf.Module` lists a module's own variables first and then its submodules', both
-    sorted by attribute name, each variable once:
-
-        tfstep
-        _task_behavior   _updates (with a slow target), _target_critic, actor, critic,
-                         rewnorm.mag
-        wm               encoder, heads (decoder, discount, reward), rssm
-
-    Without a slow target, `_target_critic` is the critic itself and so comes first.
-    """
-    behavior = agent.task_behavior
-    slow = agent.config.slow_target
-    critics = [behavior.target_critic, behavior.actor]
-    if slow:
-        critics.append(behavior.critic)
-    world_model = dict(agent.wm.components)
-    components = [world_model.pop("encoder"), *_sorted_heads(world_model)]
-    return [
-        agent.tfstep,
-        *([behavior.updates] if slow else []),
-        *(v for c in critics for v in layer_variables(c)),
-        behavior.rewnorm.mag,
-        *(v for c in components for v in layer_variables(c)),
+    pairs = list(zip(named.items(), arrays, strict=True))
+    faults = [
+        f"array {i} has shape {array.shape} and {name} {tuple(variable.shape)}"
+        for i, ((name, variable), array) in enumerate(pairs)
+        if tuple(variable.shape) != array.shape
     ]
+    if faults:
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise PortError(
+            f"{source} does not fit the configuration: {'; '.join(faults[:5])}{more}. "
+            "Name the configuration that it was trained with."
+        )
+    for i, ((name, _), array) in enumerate(pairs):
+        if not np.isfinite(array).all():
+            raise PortError(
+                f"{source} is damaged: array {i}, {name}, has values that are no "
+                "finite numbers. Use an earlier copy of it."
+            )
+    for (_, variable), array in pairs:
+        variable.assign(tf.cast(array, variable.dtype))
 
 
-def _sorted_heads(components: dict) -> list[keras.layers.Layer]:
-    """The heads by name, then the RSSM, which is an attribute of its own."""
-    rssm = components.pop("rssm")
-    return [*(components[name] for name in sorted(components)), rssm]
+def write(agent, old: Old, logdir: str | os.PathLike) -> None:
+    """Writes a ported agent as a run that has not begun, whole or not at all.
 
+    The logdir is what `train.py`, `evaluate.py` and `--init` take. The old episodes are
+    linked, not copied, where the file system can.
 
-def layer_variables(component: keras.layers.Layer) -> list[tf.Variable]:
-    """A component's variables, sublayers sorted by name as `tf.Module` does.
-
-    Within a layer they stay as created: kernel before bias, gamma before beta.
-    """
-    variables = sorted(component.variables, key=lambda v: v.path.split("/")[:-1])
-    return [v.value for v in variables]
-
-
-def assign(variables: Sequence[tf.Variable], values: Sequence[np.ndarray]) -> None:
-    """Fills variables with arrays of the same number and shapes.
+    Args:
+        agent: Filled.
+        old: Where it came from.
+        logdir: A folder that is missing or empty.
 
     Raises:
-        PortError: If they do not fit, naming both shapes.
+        PortError: If there is something in the folder.
+        OutputError: If it cannot be written.
     """
-    if len(variables) != len(values):
+    logdir = pathlib.Path(logdir).expanduser()
+    old_lib.check_free(logdir)
+    part = logdir.with_name(f".{logdir.name}.tmp")
+    with atomic.writing(logdir):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        old.config.update(logdir=str(logdir)).save(part / "config.yaml")
+        checkpoint.save_agent(part, agent)
+        checkpoint.save_weights(part / checkpoint.PORTED, agent.components, agent.state)
+        (part / TABLE).write_text(json.dumps(_table(agent, old), indent=1) + "\n")
+        if old.episodes:
+            _link(old.episodes, part / old_lib.EPISODES)
+        os.replace(part, logdir)
+
+
+def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
+    """Writes the agent of a run of ours as the original loads it.
+
+    Args:
+        logdir: Of a run of `scratch` or `finetune`, or of a port.
+        to: The `variables.pkl` to write.
+
+    Returns:
+        The number of arrays.
+
+    Raises:
+        PortError: If the original has no such agent.
+        CheckpointError: If a file of the run is missing or cannot be read.
+    """
+    logdir = pathlib.Path(logdir).expanduser()
+    config, _ = config_lib.load_old(logdir / "config.yaml")
+    _check_expressible(config)
+    arrays = checkpoint.read_weights(checkpoint.find_weights(logdir))
+    behavior = checkpoint.find_weights(logdir, checkpoint.ACTOR_CRITIC)
+    arrays |= checkpoint.read_weights(behavior)
+    if "tfstep" not in arrays:
         raise PortError(
-            f"The checkpoint holds {len(values)} arrays, but this configuration has "
-            f"{len(variables)} variables. Pass the configuration that it was made with."
+            f"{behavior} is older than this command and has no step counter. Start the "
+            "run again for an update: it writes the file anew."
         )
-    for index, (variable, value) in enumerate(zip(variables, values, strict=True)):
-        if tuple(variable.shape) != tuple(value.shape):
+    names = order.order(config, arrays)
+    pickles.save_variables(to, [_as_original(arrays[name]) for name in names])
+    return len(names)
+
+
+def _as_original(array: np.ndarray) -> np.ndarray:
+    """Counters of 32 bits; the magnitudes of rewards alone have 64."""
+    return array.astype(np.int32) if array.dtype.kind == "i" else array
+
+
+def _check_expressible(config) -> None:
+    for part in ("encoder", "decoder"):
+        strides = config[f"{part}.cnn_strides"]
+        if any(stride != 2 for stride in strides):
             raise PortError(
-                f"Array {index} of the checkpoint has shape {value.shape}, but "
-                f"{variable.name} has {tuple(variable.shape)} with this configuration."
+                "The original's convolutions have a stride of 2, so it cannot load "
+                f"this agent. Received: {part}.cnn_strides={list(strides)}"
             )
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(tf.cast(value, variable.dtype))
+
+
+def _table(agent, old: Old) -> dict:
+    named = variables(agent).items()
+    return {
+        "source": str(old.path),
+        "step": int(agent.tfstep),
+        "arrays": {k: "x".join(map(str, v.shape)) for k, v in named},
+    }
+
+
+def _link(episodes: pathlib.Path, target: pathlib.Path) -> None:
+    """Makes the files of a folder appear in another one."""
+    target.mkdir()
+    files = sorted(episodes.glob("*.npz"))
+    with progress.Progress(len(files), 0, "Episodes", "file") as bar:
+        for path in files:
+            try:
+                os.link(path, target / path.name)
+            except OSError:  # Another file system.
+                shutil.copy2(path, target / path.name)
+            bar.update()

@@ -1,21 +1,26 @@
 """Records reference values of the original DreamerV2, in the format of data/README.md.
 
 It runs the original's own code, on the processor and without a game, and needs nothing
-of this project. Make an environment for it, and get the code as it was last:
+of this project. Make an environment for it, with the package as it was published:
 
     pip install tensorflow==2.21.0 tf_keras==2.21.0 ruamel.yaml \
         'tensorflow-probability[tf]==0.25.0'
-    git clone https://github.com/danijar/dreamerv2 && git -C dreamerv2 checkout 07d906e
+    pip install --no-deps dreamerv2==2.2.0
 
 Then one command makes one folder, for example
 
-    python tests/golden/record.py --source dreamerv2/dreamerv2 --out layer_norm \
+    python tests/golden/record.py --out layer_norm \
         --configs crafter --obs image,velocity:9 --set '.*\\.norm=layer' --seed 7
 
 and `DREAMERV2_GOLDEN=. pytest tests/golden` tests the port on all folders beside it.
 `--like FOLDER` records anew what a folder holds: with its configuration, its inputs and
-its initial variables. `pip install dreamerv2==2.2.0` has the code too (then leave out
-`--source`), but lets gradients flow through the actions in the reinforce loss.
+its initial variables. `--source FOLDER` takes the code from elsewhere, such as
+
+    git clone https://github.com/danijar/dreamerv2 && git -C dreamerv2 checkout 07d906e
+
+Of that commit, the last one, 2.2.0 lacks one line of `agent.py` (train.py aside), which
+is put in as it is loaded: it lets gradients flow through the actions in the reinforce
+loss.
 """
 
 import argparse
@@ -41,19 +46,31 @@ BATCH, LENGTH, STEPS = 3, 7, 3
 TINY = {
     "precision": 32,
     "imag_horizon": 5,
+    "disag_models": 3,
     "slow_target_update": 2,
     "rssm": {"hidden": 24, "deter": 20, "stoch": 4, "discrete": 6},
     r"(encoder|decoder)\.cnn_depth": 4,
     r"(encoder|decoder)\.mlp_layers": [16, 16],
-    r"(reward_head|discount_head|actor|critic)\.layers": 2,
-    r"(reward_head|discount_head|actor|critic)\.units": 16,
+    r"(reward_head|discount_head|expl_head|actor|critic)\.layers": 2,
+    r"(reward_head|discount_head|expl_head|actor|critic)\.units": 16,
 }
+# What 2.2.0 has in the reinforce loss, and what came after it.
+FLOWING = """\
+      objective = policy.log_prob(seq['action'][1:-1]) * advantage
+    elif self.config.actor_grad == 'both':
+"""
+STOPPED = """\
+      action = tf.stop_gradient(seq['action'][1:-1])
+      objective = policy.log_prob(action) * advantage
+    elif self.config.actor_grad == 'both':
+"""
 
 
 def main():
     args = parse_args()
     original = load_original(args.source)
     replace_samples(original.common)
+    tf.keras.utils.set_random_seed(args.seed)  # Of the initial weights.
     inputs = read(args.like / "inputs.npz") if args.like else make_inputs(args)
     config = make_config(original, args)
     agent = make_agent(original, config, inputs, is_discrete(args))
@@ -67,14 +84,17 @@ def main():
     # Without this file the tests pass a folder over, so it goes first and comes last.
     (args.out / "expected.npz").unlink(missing_ok=True)
     write_variables(agent, args.out)
-    np.savez(args.out / "inputs.npz", **inputs)
+    np.savez_compressed(args.out / "inputs.npz", **inputs)
     (args.out / "config.json").write_text(json.dumps(dict(config)))
     expected = {**world_model(agent, data), **behavior(agent, data)}
-    expected.update(policy(agent, data))
+    expected.update(exploration(agent, data))
+    for mode in ("eval", "explore"):
+        if mode == "eval" or config.expl_behavior != "greedy":
+            expected.update(policy(agent, data, mode))
     expected.update(training(agent, data))
     after = {f"{i:03}": v.numpy() for i, v in enumerate(agent.variables)}
-    np.savez(args.out / "variables_after_3_steps.npz", **after)
-    np.savez(args.out / "unfinished.npz", **to_numpy(expected))
+    np.savez_compressed(args.out / "variables_after_3_steps.npz", **after)
+    np.savez_compressed(args.out / "unfinished.npz", **to_numpy(expected))
     os.replace(args.out / "unfinished.npz", args.out / "expected.npz")
     print(f"Recorded {len(expected)} arrays and {len(after)} variables in {args.out}")
 
@@ -91,6 +111,7 @@ def parse_args():
     add("--configs", nargs="*", default=[], help="blocks of the original, as `atari`")
     add("--set", nargs="*", default=[], metavar="KEY=VALUE", help="over the blocks")
     add("--obs", default="image", help="keys: `image`, `image:3` (channels), `arm:14`")
+    add("--size", type=int, default=64, help="pixels a side of an image")
     add("--actions", default="discrete:6", help="`discrete:N` or `continuous:N`")
     add("--step", type=int, default=0, help="environment steps so far, for schedules")
     add("--noise", type=float, default=0.1, help="spread added to all initial weights")
@@ -99,7 +120,7 @@ def parse_args():
 
 
 def load_original(source):
-    """The original's `common` and `agent`, made to import under today's TensorFlow."""
+    """The original's modules, made to import under today's TensorFlow."""
     if source is None:
         package = importlib.util.find_spec("dreamerv2")
         if package is None:
@@ -121,16 +142,36 @@ def load_original(source):
     common = load_module("common", source / "common" / "__init__.py")
     # `agent` and `expl` import each other; neither uses the other while it loads.
     sys.modules["expl"] = types.ModuleType("expl")
-    agent = load_module("agent", source / "agent.py")
+    agent = load_module("agent", source / "agent.py", stop_action_gradient)
+    agent.expl = load_module("expl", source / "expl.py", take_act_space)
     blocks = ruamel.yaml.YAML(typ="safe").load(source / "configs.yaml")
     return types.SimpleNamespace(common=common, agent=agent, blocks=blocks)
 
 
-def load_module(name, path):
+def load_module(name, path, change=lambda code, path: code):
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    code = change(path.read_text(), path)
+    exec(compile(code, path, "exec"), module.__dict__)
     return module
+
+
+def stop_action_gradient(code, path):
+    """The one fix between 2.2.0 and the last commit, where it is missing."""
+    if code.count(STOPPED) == 1:
+        return code
+    if code.count(FLOWING) != 1:
+        sys.exit(
+            f"The reinforce loss in {path} is neither that of dreamerv2 2.2.0 nor that "
+            "of the last commit, so the fix between the two cannot be put in. "
+            "Name another folder with --source."
+        )
+    return code.replace(FLOWING, STOPPED)
+
+
+def take_act_space(code, path):
+    """So that Random can be made at all, which reads what it is about to set."""
+    return code.replace("self.act_space = self.act_space", "self.act_space = act_space")
 
 
 def replace_samples(common):
@@ -188,7 +229,8 @@ def make_inputs(args):
     inputs = {}
     for item in args.obs.split(","):
         key, _, size = item.partition(":")
-        inputs[key] = make_observation(rng, key.startswith("image"), int(size or 1))
+        image = args.size if key.startswith("image") else 0
+        inputs[key] = make_observation(rng, image, int(size or 1))
     kind, _, size = args.actions.partition(":")
     inputs["action"] = make_action(rng, kind, int(size))
     inputs["reward"] = rng.normal(0, 2, (BATCH, LENGTH)).astype(np.float32)
@@ -206,7 +248,7 @@ def make_inputs(args):
 
 def make_observation(rng, image, size):
     if image:
-        return rng.integers(0, 256, (BATCH, LENGTH, 64, 64, size), np.uint8)
+        return rng.integers(0, 256, (BATCH, LENGTH, image, image, size), np.uint8)
     return rng.normal(size=(BATCH, LENGTH, size)).astype(np.float32)
 
 
@@ -232,6 +274,7 @@ def create_variables(agent, data):
     """A pass without an update, for the original makes its layers at first use."""
     world_model(agent, data)
     behavior(agent, data)
+    exploration(agent, data)
 
 
 def perturb(agent, args):
@@ -293,7 +336,7 @@ def world_model(agent, data):
     out.update({f"prior_{k}": v for k, v in prior.items()})
     decoded = wm.heads["decoder"](feat)
     out.update({f"decoder_{k}": dist.mean() for k, dist in decoded.items()})
-    for name in set(wm.heads) - {"decoder"}:
+    for name in sorted(set(wm.heads) - {"decoder"}):
         out[f"{name}_mean"] = wm.heads[name](feat).mean()
     out["model_loss"], _, _, metrics = wm.loss(data)
     out.update({f"wm_metric_{k}": v for k, v in metrics.items()})
@@ -323,13 +366,34 @@ def behavior(agent, data):
     return out
 
 
-def policy(agent, data):
+def exploration(agent, data):
+    """What an exploration that learns imagines, and how it rewards that."""
+    wm, explorer = agent.wm, agent._expl_behavior
+    if not hasattr(explorer, "ac"):
+        return {}
+    _, _, outputs, _ = wm.loss(data)
+    horizon = agent.config.imag_horizon
+    seq = wm.imagine(explorer.actor, outputs["post"], data["is_terminal"], horizon)
+    # The reward moves the magnitudes of its norms.
+    mags = [norm.mag for norm in vars(explorer).values() if hasattr(norm, "mag")]
+    before = [mag.numpy() for mag in mags]
+    seq["reward"] = explorer._intr_reward(seq)
+    for mag, value in zip(mags, before, strict=True):
+        mag.assign(value)
+    target, _ = explorer.ac.target(seq)
+    out = {f"expl_imag_{k}": seq[k] for k in ("feat", "action", "weight", "reward")}
+    out["expl_imag_target"] = target
+    out["expl_critic_mean"] = explorer.ac.critic(outputs["feat"]).mean()
+    return out
+
+
+def policy(agent, data, mode):
     state, actions = None, []
     for t in range(data["reward"].shape[1]):
         obs = {k: v[:, t] for k, v in data.items() if k != "action"}
-        output, state = agent.policy(obs, state, mode="eval")
+        output, state = agent.policy(obs, state, mode=mode)
         actions.append(output["action"])
-    return {"policy_eval_action": tf.stack(actions, 1)}
+    return {f"policy_{mode}_action": tf.stack(actions, 1)}
 
 
 def training(agent, data):

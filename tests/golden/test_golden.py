@@ -8,16 +8,14 @@ Tolerance: 1e-3 of each array's largest magnitude, in float32, eagerly and in gr
 import os
 import pathlib
 
-import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.transfer import port
-
-FLAGS = ("is_first", "is_last", "is_terminal")
+from dreamerv2_transfer import expl
+from dreamerv2_transfer.common import store
+from dreamerv2_transfer.transfer import old, port
 
 
 def golden_folders() -> list[pathlib.Path]:
@@ -34,24 +32,18 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         return {k: data[k] for k in data.files}
 
 
-def make_agent(folder, inputs, expected):
-    config, _ = config_lib.load_old(folder / "config.json")
-    box = gymnasium.spaces.Box
-    bounds = {"float32": (-np.inf, np.inf), "uint8": (0, 255), "bool": (0, 1)}
-    obs_space = {
-        k: box(*bounds[v.dtype.name], v.shape[2:], v.dtype)
-        for k, v in inputs.items()
-        if k != "action"
-    }
-    size = inputs["action"].shape[-1]
-    if "actor_logits" in expected:
-        act_space = gymnasium.spaces.Discrete(size)
-    else:
-        act_space = gymnasium.spaces.Box(-1, 1, (size,))
-    agent = agent_lib.Agent(config, obs_space, {"action": act_space}, rng=None)
-    values = port.load_variables(folder / "variables.pkl")
-    port.assign(port.original_order(agent), values)
+def make_agent(folder: pathlib.Path, inputs) -> agent_lib.Agent:
+    """As `launch/port_checkpoint.py` makes it, but without noise."""
+    sizes = {k: "x".join(map(str, v.shape[2:])) for k, v in inputs.items()}
+    obs = [f"{k}:{size}" for k, size in sizes.items() if k not in store.REQUIRED]
+    read = old.read(folder, obs=obs)
+    agent = agent_lib.Agent(read.config, *read.spaces, rng=None)
+    port.fill(agent, read.arrays, read.path)
     return agent
+
+
+def values(agent) -> list[np.ndarray]:
+    return [variable.numpy() for variable in port.variables(agent).values()]
 
 
 def compute_world_model(agent, data) -> dict:
@@ -96,14 +88,30 @@ def compute_behavior(agent, data) -> dict:
     return got
 
 
-def compute_policy(agent, data) -> dict:
+def compute_exploration(agent, data) -> dict:
+    """Moves the magnitudes of the norms, as any reward of the exploration does."""
+    wm, explorer = agent.wm, agent.expl_behavior
+    if not isinstance(explorer, expl.Curious):
+        return {}
+    _, _, outputs, _ = wm.loss(data)
+    seq = wm.imagine(
+        explorer.actor, outputs["post"], data["is_terminal"], agent.config.imag_horizon
+    )
+    seq["reward"] = explorer.intr_reward(seq)
+    seq["value"] = explorer.ac.target_critic(seq["feat"]).mode()
+    seq["target"], _ = explorer.ac.target(seq)
+    got = {"expl_critic_mean": explorer.ac.critic(outputs["feat"]).mean()}
+    return {**got, **{f"expl_imag_{k}": v for k, v in seq.items()}}
+
+
+def compute_policy(agent, data, mode: str) -> dict:
     batch, length = data["reward"].shape
     state, actions = agent.initial(batch), []
     for t in range(length):
         obs = {k: v[:, t] for k, v in data.items() if k != "action"}
-        output, state = agent.policy(obs, state, mode="eval")
+        output, state = agent.policy(obs, state, mode=mode)
         actions.append(output["action"])
-    return {"policy_eval_action": tf.stack(actions, 1)}
+    return {f"policy_{mode}_action": tf.stack(actions, 1)}
 
 
 def compute_training(agent, data, steps: int) -> dict:
@@ -125,15 +133,19 @@ def results(request, folder):
     inputs, expected = read(folder / "inputs.npz"), read(folder / "expected.npz")
     tf.config.run_functions_eagerly(request.param == "eager")
     try:
-        agent = make_agent(folder, inputs, expected)
-        before = [v.numpy() for v in port.original_order(agent)]
+        agent = make_agent(folder, inputs)
+        before = values(agent)
         data = {k: tf.constant(v) for k, v in inputs.items()}
         world_model = tf.function(lambda data: compute_world_model(agent, data))
         behavior = tf.function(lambda data: compute_behavior(agent, data))
-        got = {**world_model(data), **behavior(data), **compute_policy(agent, data)}
+        exploration = tf.function(lambda data: compute_exploration(agent, data))
+        got = {**world_model(data), **behavior(data), **exploration(data)}
+        for mode in ("eval", "explore"):
+            got.update(compute_policy(agent, data, mode))
+        port.fill(agent, before, folder)
         steps = 1 + max(int(k[5]) for k in expected if k.startswith("train"))
         got.update(compute_training(agent, data, steps))
-        after = [v.numpy() for v in port.original_order(agent)]
+        after = values(agent)
     finally:
         tf.config.run_functions_eagerly(False)
     got = {k: np.asarray(v) for k, v in got.items()}
@@ -166,9 +178,9 @@ def test_updates_of_variables(results, folder):
     _, _, before, after = results
     expected = list(read(folder / "variables_after_3_steps.npz").values())
     compared = 0
-    for old, new, wanted in zip(before, after, expected, strict=True):
-        change = wanted.astype(np.float64) - old
+    for start, new, wanted in zip(before, after, expected, strict=True):
+        change = wanted.astype(np.float64) - start
         if np.abs(change).max() > 1e-5:
-            assert error(new.astype(np.float64) - old, change) <= 1e-2
+            assert error(new.astype(np.float64) - start, change) <= 1e-2
             compared += 1
     assert compared  # How many depends on the configuration: members of an ensemble.

@@ -1,73 +1,155 @@
+import json
 import pathlib
-import pickle
+import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from dreamerv2_transfer.transfer import port
-from tests import fakes
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import store
+from dreamerv2_transfer.transfer import checkpoint, old, order, pickles, port
+from dreamerv2_transfer.transfer.pickles import PortError
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "data"
+FOLDERS = sorted(x.name for x in GOLDEN.iterdir() if x.is_dir())
 
 
-@pytest.mark.parametrize("folder", ["dreamerv2_atari", "dreamerv2_proprio"])
-def test_reads_pickles_of_numpy_1_and_2(folder):
-    values = port.load_variables(GOLDEN / folder / "variables.pkl")
-    assert len(values) == {"dreamerv2_atari": 65, "dreamerv2_proprio": 55}[folder]
-    assert all(isinstance(value, np.ndarray) for value in values)
+def make(read: old.Old) -> agent_lib.Agent:
+    return agent_lib.make_agent(read.config.update(jit=False), *read.spaces)
 
 
-@pytest.mark.parametrize("protocol", range(2, 6))
-def test_reads_every_protocol_that_holds_bytes(tmp_path, protocol):
-    path = tmp_path / "variables.pkl"
-    written = (np.arange(3.0), np.int64(4), np.zeros([2, 2], np.float32))
-    path.write_bytes(pickle.dumps(written, protocol=protocol))
-    if protocol == 2:  # It stores bytes as a call of `_codecs.encode`.
-        with pytest.raises(port.PortError, match="_codecs.encode"):
-            port.load_variables(path)
-        return
-    read = port.load_variables(path)
-    for a, b in zip(read, written, strict=True):
+@pytest.fixture(scope="module")
+def read() -> old.Old:
+    return old.read(GOLDEN / "dreamerv2_proprio", obs=["arm:14", "velocity:9"])
+
+
+@pytest.fixture
+def agent(read) -> agent_lib.Agent:
+    return make(read)
+
+
+def values(agent) -> list[np.ndarray]:
+    return [variable.numpy() for variable in port.variables(agent).values()]
+
+
+def test_the_order_of_an_agent_without_a_slow_target():
+    class Config:
+        slow_target = False
+        expl_behavior = "greedy"
+
+    names = ["rssm/img_in/bias", "rssm/img_in/kernel", "rssm/cell/norm/beta"]
+    names += ["rssm/cell/norm/gamma", "critic/out/out/kernel", "actor/dense0/bias"]
+    names += ["reward/dense1/kernel", "reward/dense0/kernel", "tfstep", "reward_mag"]
+    names += ["encoder/conv0/kernel", "decoder/convin/kernel", "target_updates", "rng"]
+    assert order.order(Config, names) == [
+        "tfstep",
+        "critic/out/out/kernel",
+        "actor/dense0/bias",
+        "reward_mag",
+        "encoder/conv0/kernel",
+        "decoder/convin/kernel",
+        "reward/dense0/kernel",
+        "reward/dense1/kernel",
+        "rssm/cell/norm/gamma",
+        "rssm/cell/norm/beta",
+        "rssm/img_in/kernel",
+        "rssm/img_in/bias",
+    ]
+
+
+def test_fills_every_variable(agent, read):
+    named = port.variables(agent)
+    ours = {v.path for c in agent.components.values() for v in c.variables}
+    assert ours | set(agent.state) == set(named)
+    port.fill(agent, read.arrays, read.path)
+    for value, array in zip(values(agent), read.arrays, strict=True):
+        np.testing.assert_array_equal(value, array)
+
+
+def test_arrays_that_do_not_fit_are_named_and_change_nothing(agent, read):
+    before = values(agent)
+    arrays = list(read.arrays)
+    with pytest.raises(PortError, match="holds 54 arrays, but .* has 55"):
+        port.fill(agent, arrays[:-1], "old.pkl")
+    arrays[2] = arrays[2].T
+    wanted = r"old.pkl.*array 2 has shape \(16, 24\) and target_critic/dense0/kernel"
+    with pytest.raises(PortError, match=wanted):
+        port.fill(agent, arrays, "old.pkl")
+    arrays[2] = np.full_like(read.arrays[2], np.nan)
+    with pytest.raises(PortError, match=r"array 2, target_critic/dense0/kernel"):
+        port.fill(agent, arrays, "old.pkl")
+    for a, b in zip(before, values(agent), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_hostile_pickle_runs_nothing(tmp_path):
-    path, target = tmp_path / "variables.pkl", tmp_path / "touched"
-    path.write_bytes(pickle.dumps((np.zeros(2), fakes.Touch(target))))
-    with pytest.raises(port.PortError, match="is no numpy array"):
-        port.load_variables(path)
-    assert not target.exists()
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_there_and_back_again(tmp_path, folder):
+    read = old.read(GOLDEN / folder)
+    agent = make(read)
+    port.fill(agent, read.arrays, read.path)
+    port.write(agent, read, tmp_path / "run")
+    number = port.reverse(tmp_path / "run", tmp_path / "again.pkl")
+    again = pickles.load_variables(tmp_path / "again.pkl")
+    assert number == len(again) == len(read.arrays)
+    for a, b in zip(again, read.arrays, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"garbage", "not a variables.pkl"),
-        (pickle.dumps(({"a": 1},)), "not a tuple of numeric arrays"),
-        (pickle.dumps((np.array(["text"]),)), "not a tuple of numeric arrays"),
-        (pickle.dumps((np.zeros(100),))[:-50], "not a variables.pkl"),
-    ],
-)
-def test_other_files_are_named(tmp_path, content, message):
-    path = tmp_path / "variables.pkl"
-    path.write_bytes(content)
-    with pytest.raises(port.PortError, match=message) as error:
-        port.load_variables(path)
-    assert str(path) in str(error.value)
+def test_a_port_is_a_whole_folder(tmp_path, agent, read):
+    (tmp_path / "run").mkdir()
+    port.fill(agent, read.arrays, read.path)
+    port.write(agent, read, tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == [
+        "actor_critic.weights.h5",
+        "config.yaml",
+        "ported.json",
+        "ported.weights.h5",
+        "world_model.weights.h5",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    told = json.loads((tmp_path / "run" / "ported.json").read_text())
+    assert list(told["arrays"].items())[2] == ("target_critic/dense0/kernel", "24x16")
+    with pytest.raises(PortError, match="run is not empty"):
+        port.write(agent, read, tmp_path / "run")
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(port.PortError, match="none.pkl"):
-        port.load_variables(tmp_path / "none.pkl")
+def test_what_a_killed_port_left_behind_is_replaced(tmp_path, agent, read):
+    (tmp_path / ".run.tmp" / "train_episodes").mkdir(parents=True)
+    port.write(agent, read, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not (tmp_path / "run" / "train_episodes").exists()
 
 
-def test_assign_names_both_shapes_and_changes_nothing():
-    variables = [tf.Variable([1.0]), tf.Variable([1.0, 2.0])]
-    with pytest.raises(port.PortError, match=r"\(3,\).*\(2,\)"):
-        port.assign(variables, [np.zeros(1), np.zeros(3)])
-    assert variables[0].numpy() == 1
-    with pytest.raises(port.PortError, match="holds 1 arrays"):
-        port.assign(variables, [np.zeros(1)])
-    port.assign(variables, [np.array([5.0]), np.array([6, 7])])
-    np.testing.assert_array_equal(variables[1], [6, 7])
+def test_the_old_episodes_come_along(tmp_path):
+    logdir = tmp_path / "old"
+    shutil.copytree(GOLDEN / "dreamerv2_proprio", logdir)
+    (logdir / "train_episodes").mkdir()
+    flags = {k: np.zeros(3, bool) for k in store.FLAGS}
+    seen = {"arm": np.zeros((3, 14)), "velocity": np.ones((3, 9))}
+    numbers = {"action": np.zeros((3, 6)), "reward": np.zeros(3)}
+    path = store.save_episode(
+        logdir / "train_episodes", {**seen, **numbers, **flags}, "abc"
+    )
+    read = old.read(logdir)
+    port.write(make(read), read, tmp_path / "run")
+    copy = tmp_path / "run" / "train_episodes" / path.name
+    assert copy.read_bytes() == path.read_bytes()
+    assert (store.load_episode(copy)["velocity"] == 1).all()
+
+
+def test_a_run_that_the_original_cannot_express(tmp_path, agent, read):
+    port.write(agent, read, tmp_path / "run")
+    config = read.config.update({"encoder.cnn_strides": [1, 1, 1, 1]})
+    config.save(tmp_path / "run" / "config.yaml")
+    with pytest.raises(PortError, match=r"encoder.cnn_strides=\[1, 1, 1, 1\]"):
+        port.reverse(tmp_path / "run", tmp_path / "again.pkl")
+    assert not (tmp_path / "again.pkl").exists()
+
+
+def test_a_run_without_an_actor_is_named(tmp_path, agent, read):
+    port.write(agent, read, tmp_path / "run")
+    (tmp_path / "run" / checkpoint.ACTOR_CRITIC).unlink()
+    with pytest.raises(checkpoint.CheckpointError, match="actor_critic.weights.h5"):
+        port.reverse(tmp_path / "run", tmp_path / "again.pkl")
