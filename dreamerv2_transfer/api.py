@@ -34,6 +34,7 @@ from dreamerv2_transfer.common import logdir as logdir_lib
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.errors import EnvError
+from dreamerv2_transfer.transfer import checkpoint
 
 Output = Callable[[list[logger.Summary]], None]
 
@@ -102,8 +103,12 @@ def run_online(
     """
     finetune.check(config)
     print(tfutils.setup(config), flush=True)
-    # Before random play, for that may take long and the networks may not fit.
+    # Before random play, for that may take long, and networks or weights may not fit.
     trained = agent.make_agent(config, *spaces)
+    if config.init.path and not (logdir / "checkpoints").exists():
+        checkpoint.initialize(
+            config.init.path, trained.components, config.init.components
+        )
     episodes = logdir / "train_episodes"
     collect.prefill(
         episodes,

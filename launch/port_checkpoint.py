@@ -16,7 +16,6 @@ LOGDIR is then what train.py goes on with, evaluate.py plays and --init starts f
 from __future__ import annotations
 
 import os
-import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -43,19 +42,21 @@ def main(argv: list[str]) -> int:
         )
     backwards = "--reverse" in rest
     rest = [argument for argument in rest if argument != "--reverse"]
-    options, remaining = flags.Flags(OPTIONS).parse_known(rest)
+    known = flags.Flags({"to": ""} if backwards else OPTIONS)
+    # Backwards there is nothing else to say, and other flags are errors.
+    options, remaining = (
+        (known.parse(rest), []) if backwards else known.parse_known(rest)
+    )
     if not options.to:
         raise config.ConfigError("Name what to write: --to PATH.")
-    if backwards:
-        return reverse(path, options.to, remaining)
-    return port(path, options, remaining)
+    return reverse(path, options.to) if backwards else port(path, options, remaining)
 
 
 def port(path: str, options: config.Config, argv: list[str]) -> int:
     # TensorFlow takes seconds to import, so what can fail without it fails first.
     from dreamerv2_transfer.transfer import old as old_lib
 
-    old_lib.check_free(pathlib.Path(options.to).expanduser())
+    old_lib.check_free(options.to)
     given = {name: [x for x in options[name] if x] for name in ("configs", "obs")}
     old = old_lib.read(
         path, options.config, given["configs"], argv, given["obs"], options.actions
@@ -90,13 +91,14 @@ def _told(obs: dict[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{key} ({size})" for key, size in sizes.items())
 
 
-def reverse(path: str, to: str, argv: list[str]) -> int:
-    if argv:
-        raise config.ConfigError(f"--reverse takes --to alone. Received: {argv[0]}")
+def reverse(path: str, to: str) -> int:
     from dreamerv2_transfer.transfer import port
 
     number = port.reverse(path, to)
-    print(f"Wrote {number} arrays to {to}, which the original DreamerV2 loads.")
+    print(
+        f"Wrote {number} arrays to {to}, which the original DreamerV2 loads with the "
+        "configuration beside it."
+    )
     return 0
 
 

@@ -68,6 +68,9 @@ def _check_same_run(path: pathlib.Path, config: config_lib.Config) -> None:
     # Who plays is a matter of the dataset, which has a recipe of its own.
     acting = ("dqn.checkpoints", "dqn.interval", "dqn.epsilon", "policies")
     others = acting if config.get("stage") == "dqn" else ("dqn", "policies")
+    # A run on one game has `task`; the games that are mixed are nothing to it.
+    if config.get("stage") in ("scratch", "finetune"):
+        others = (*others, "tasks", "task_weights", "collect")
     changed = config_lib.difference(before, config, (*MAY_CHANGE, *others))
     if changed:
         listed = "; ".join(

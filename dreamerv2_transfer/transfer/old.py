@@ -25,6 +25,7 @@ from dreamerv2_transfer.transfer.pickles import PortError
 VARIABLES = "variables.pkl"
 CONFIGS = ("config.yaml", "config.json")
 EPISODES = "train_episodes"
+BEHAVIORS = ("greedy", "Random", "Plan2Explore", "ModelLoss")
 ALL_ACTIONS = 18  # Of ALE.
 NEVER = ("$^", "^$")  # Patterns by which the original turns a kind of input off.
 
@@ -103,18 +104,20 @@ def read(
     variables = _find_variables(pathlib.Path(path).expanduser())
     folder = variables.parent
     arrays = pickles.load_variables(variables)
-    settings, notes, is_own = _settings(variables, config, blocks, argv)
-    found = _find(variables, arrays, settings, is_own, bool(obs and actions))
+    settings, notes, is_own, flagged = _settings(variables, config, blocks, argv)
+    # Then nothing need be guessed, and the arrays are judged one by one at the end.
+    is_told = is_own and bool(obs and actions)
+    found = _find(variables, arrays, settings, is_own, is_told)
     if found and not is_own:
-        settings = settings.update(found.config)
-    if found and (told := shapes.differences(found, settings)):
+        sizes = {k: v for k, v in found.config.items() if k not in flagged}
+        settings = settings.update(sizes)
+    if not is_told and (told := shapes.differences(found, settings)):
         raise PortError(
             f"{variables} is not of the agent that the configuration describes: "
             f"{'; '.join(told)}. Name the configuration that it was trained with, or "
             "these values as flags, such as --rssm.deter 200."
         )
-    if found and found.channels:
-        settings = settings.update(render_size=_image_size(settings.decoder))
+    settings = _with_image_size(settings, found, notes)
     number, discrete = _parse_actions(actions) or (found.actions, found.discrete)
     episodes = folder / EPISODES
     episodes = episodes if episodes.is_dir() else None
@@ -128,14 +131,18 @@ def read(
 # Files.
 
 
-def check_free(logdir: pathlib.Path) -> None:
-    """Refuses a folder that has something in it.
+def check_free(path: str | pathlib.Path) -> pathlib.Path:
+    """The absolute path of what is to be written: nothing, or an empty folder.
 
     Raises:
-        PortError: If it has.
+        PortError: There is something.
     """
-    if logdir.exists() and (not logdir.is_dir() or any(logdir.iterdir())):
-        raise PortError(f"{logdir} is not empty. Name a new folder by --to.")
+    path = pathlib.Path(path).expanduser().resolve()
+    if path.is_dir() and any(path.iterdir()):
+        raise PortError(f"{path} is not empty. Name something new by --to.")
+    if path.exists() and not path.is_dir():
+        raise PortError(f"{path} is there already. Name something new by --to.")
+    return path
 
 
 def _find_variables(path: pathlib.Path) -> pathlib.Path:
@@ -150,10 +157,15 @@ def _find_variables(path: pathlib.Path) -> pathlib.Path:
 
 def _settings(
     variables: pathlib.Path, config, blocks: Sequence[str], argv: Sequence[str]
-) -> tuple[Config, list[str], bool]:
-    """The configuration, notes, and whether it is the agent's own."""
+) -> tuple[Config, list[str], bool, frozenset[str]]:
+    """The configuration, notes, whether it is the agent's own, and flags' keys."""
     beside = [variables.parent / name for name in CONFIGS]
     own = config or next((path for path in beside if path.is_file()), None)
+    if own and blocks:
+        raise PortError(
+            f"--configs is for agents without a configuration, but there is {own}. "
+            "Leave it out; flags change single keys."
+        )
     if own:
         settings, notes = config_lib.load_old(own)
     elif blocks:
@@ -164,12 +176,17 @@ def _settings(
             "or by --configs the blocks that the agent was trained with, such as "
             "atari: what is no size, such as activations, is not in the arrays."
         )
-    settings = flags.Flags(settings).parse(argv)
-    return settings, notes, bool(own)
+    reader = flags.Flags(settings)
+    return reader.parse(argv), notes, bool(own), reader.given
 
 
 def _find(variables, arrays, settings: Config, is_own: bool, may_fail: bool):
     """The sizes that the arrays tell of; None if they do not, and need not."""
+    if settings.expl_behavior not in BEHAVIORS:
+        raise PortError(
+            f"expl_behavior is one of {', '.join(BEHAVIORS)}. "
+            f"Received: {settings.expl_behavior}"
+        )
     decoder = settings.decoder
     decoded = 0 if decoder.mlp_keys in NEVER else len(decoder.mlp_layers)
     explores = settings.expl_behavior in ("Plan2Explore", "ModelLoss")
@@ -189,8 +206,10 @@ def _find(variables, arrays, settings: Config, is_own: bool, may_fail: bool):
         return None
     raise PortError(
         f"{variables}: {fault} Its expl_behavior is taken to be "
-        f"{settings.expl_behavior}, its disag_models {settings.disag_models}. Where "
-        "sizes that should differ are equal, name --obs and --actions."
+        f"{settings.expl_behavior}, its disag_models {settings.disag_models}. Agents "
+        "of dreamerv2 1.x have other arrays and cannot be ported. Where sizes that "
+        "should differ are equal, or the decoder makes vectors that the encoder does "
+        "not take, name --obs and --actions."
     ) from fault
 
 
@@ -222,12 +241,20 @@ def _parse_actions(text: str) -> tuple[int, bool] | None:
     return int(number), kind == "discrete"
 
 
-def _image_size(decoder: Config) -> tuple[int, int]:
-    """Height and width of the images that a decoder makes."""
+def _with_image_size(settings: Config, found: shapes.Found | None, notes) -> Config:
+    """With the size of the images that the decoder makes, if it makes any."""
+    decoder = settings.decoder
+    if not found or "decoder.cnn_kernels" not in found.config:
+        return settings
     size = 1
     for kernel, stride in zip(decoder.cnn_kernels, decoder.cnn_strides, strict=True):
         size = (size - 1) * stride + kernel
-    return size, size
+    if settings.render_size != (size, size):
+        notes.append(
+            f"render_size was {list(settings.render_size)}; it is [{size}, {size}] "
+            "now, as large as the images that the decoder makes."
+        )
+    return settings.update(render_size=(size, size))
 
 
 def _observations(settings: Config, found: shapes.Found, episodes, notes) -> ObsShapes:
@@ -245,6 +272,7 @@ def _of_episodes(folder: pathlib.Path | None) -> ObsShapes:
             episode = store.load_episode(path)
         except UserError:
             continue
+        # load_episode leaves out what is for logging alone.
         return {k: v.shape[1:] for k, v in episode.items() if k not in store.REQUIRED}
     return {}
 
@@ -295,6 +323,12 @@ def _of_patterns(settings: Config, found: shapes.Found, notes: list[str]) -> Obs
     if found.channels:
         (name,) = _names(settings.encoder.cnn_keys, 1, "image")
         seen[name] = (*settings.render_size, found.channels)
+        if not _is_literal(settings.encoder.cnn_keys):
+            notes.append(
+                f"The arrays do not tell whether the agent observes one image or more; "
+                f"here it is {name}, of {found.channels} channels. Name them by --obs "
+                "if there are more."
+            )
     if found.vectors:
         pattern = settings.decoder.mlp_keys
         pattern = settings.encoder.mlp_keys if pattern in NEVER else pattern
@@ -309,6 +343,11 @@ def _of_patterns(settings: Config, found: shapes.Found, notes: list[str]) -> Obs
                 "... for all observations."
             )
     return seen
+
+
+def _is_literal(pattern: str) -> bool:
+    """Whether a pattern can match a single name only."""
+    return bool(re.fullmatch(r"\^?\w+\$", pattern))
 
 
 def _names(pattern: str, number: int, kind: str) -> list[str]:

@@ -61,7 +61,12 @@ def fill(agent, arrays: Sequence[np.ndarray], source: str | os.PathLike) -> None
             f"{source} does not fit the configuration: {'; '.join(faults[:5])}{more}. "
             "Name the configuration that it was trained with."
         )
-    for i, ((name, _), array) in enumerate(pairs):
+    for i, ((name, variable), array) in enumerate(pairs):
+        if variable.dtype.is_integer != (array.dtype.kind in "iu"):
+            raise PortError(
+                f"{source} does not fit: array {i}, {name}, is of type {array.dtype}. "
+                "Counters are integers, and weights are not."
+            )
         if not np.isfinite(array).all():
             raise PortError(
                 f"{source} is damaged: array {i}, {name}, has values that are no "
@@ -86,8 +91,7 @@ def write(agent, old: Old, logdir: str | os.PathLike) -> None:
         PortError: If there is something in the folder.
         OutputError: If it cannot be written.
     """
-    logdir = pathlib.Path(logdir).expanduser()
-    old_lib.check_free(logdir)
+    logdir = old_lib.check_free(logdir)
     part = logdir.with_name(f".{logdir.name}.tmp")
     with atomic.writing(logdir):
         shutil.rmtree(part, ignore_errors=True)
@@ -106,7 +110,8 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
 
     Args:
         logdir: Of a run of `scratch` or `finetune`, or of a port.
-        to: The `variables.pkl` to write.
+        to: The `variables.pkl` to write; the run's configuration goes beside it, as
+            `variables.yaml`, for the original needs the same sizes.
 
     Returns:
         The number of arrays.
@@ -116,6 +121,8 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
         CheckpointError: If a file of the run is missing or cannot be read.
     """
     logdir = pathlib.Path(logdir).expanduser()
+    to = old_lib.check_free(to)
+    to = to / old_lib.VARIABLES if to.is_dir() else to
     config, _ = config_lib.load_old(logdir / "config.yaml")
     _check_expressible(config)
     arrays = checkpoint.read_weights(checkpoint.find_weights(logdir))
@@ -127,8 +134,32 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
             "run again for an update: it writes the file anew."
         )
     names = order.order(config, arrays)
+    if missing := _components(config) - {name.split("/")[0] for name in names}:
+        raise PortError(
+            f"{logdir} lacks {', '.join(sorted(missing))}, which an agent of its "
+            "config.yaml has. Use the configuration that the run was made with."
+        )
+    if left := sorted(set(arrays) - set(names) - _unused(config)):
+        raise PortError(
+            f"{logdir} has {left[0]}, which an agent of its config.yaml does not have. "
+            "Use the configuration that the run was made with."
+        )
     pickles.save_variables(to, [_as_original(arrays[name]) for name in names])
+    config.save(to.with_suffix(".yaml"))
     return len(names)
+
+
+def _components(config) -> set[str]:
+    """What every agent of a configuration has."""
+    always = {"encoder", "rssm", "decoder", "reward", "actor", "critic"}
+    discount = {"discount"} if config.pred_discount else set()
+    return always | discount | ({"target_critic"} if config.slow_target else set())
+
+
+def _unused(config) -> set[str]:
+    """What we keep and the original does not, as nothing reads it."""
+    unused = {"target_updates", "expl_target_updates"}
+    return set() if config.slow_target else unused
 
 
 def _as_original(array: np.ndarray) -> np.ndarray:
@@ -137,6 +168,11 @@ def _as_original(array: np.ndarray) -> np.ndarray:
 
 
 def _check_expressible(config) -> None:
+    if config.decoder.cnn_dist != "mse":
+        raise PortError(
+            "The original's images have a squared error, so it would misread this "
+            f"agent's. Received: decoder.cnn_dist={config.decoder.cnn_dist}"
+        )
     for part in ("encoder", "decoder"):
         strides = config[f"{part}.cnn_strides"]
         if any(stride != 2 for stride in strides):

@@ -300,13 +300,13 @@ class _Reader:
     # Layers.
 
     def _is_cell(self) -> bool:
-        """Kernel and bias, gamma and beta, all of three gates at once."""
-        shapes = self._shapes[self._at : self._at + 4]
-        if len(shapes) < 4 or len(shapes[0]) != 2:
+        """Kernel and bias, gamma and beta of three gates at once, then `img_dist`."""
+        shapes = self._shapes[self._at : self._at + 5]
+        if len(shapes) < 5 or len(shapes[0]) != 2:
             return False
         rows, gates = shapes[0]
-        alike = all(shape == (gates,) for shape in shapes[1:])
-        return alike and gates % 3 == 0 and rows > gates // 3
+        alike = all(shape == (gates,) for shape in shapes[1:4])
+        return alike and gates % 3 == 0 and shapes[4][:1] == (rows - gates // 3,)
 
     def _chain(self, what: str) -> list[Shape]:
         """Dense layers of which each takes what the one before it gives."""

@@ -389,6 +389,33 @@ def test_old_files_are_completed_and_their_unknown_keys_noted(path, tmp_path):
         configs.load_old(old, path)
 
 
+def test_a_file_of_a_run_is_a_block(path, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    file = tmp_path / "run" / "config.json"
+    file.write_text(json.dumps({"logdir": "there", "rssm": {"deter": 20}, "gone": 3}))
+    config = configs.load_config(["big", str(file), "pretrain"], [], path)
+    assert (config.rssm.deter, config.steps, config.stage) == (20, 50, "pretrain")
+    assert config.logdir == "logdir/big_run_pretrain"
+    assert "'gone'" in capsys.readouterr().out
+
+
+def test_keys_that_were_called_otherwise():
+    """Those of the original's first release."""
+    defaults = configs.load_config(["defaults"])
+    assert set(configs.RENAMED.values()) <= set(defaults.flat)
+    assert not set(configs.RENAMED) & set(defaults.flat)
+
+
+def test_values_that_were_written_otherwise(tmp_path):
+    old = tmp_path / "config.json"
+    heads, encoder = ["image", "reward"], {"keys": ["image"], "depth": 7}
+    old.write_text(json.dumps({"grad_heads": heads, "encoder": encoder}))
+    config, notes = configs.load_old(old)
+    assert config.grad_heads == ("decoder", "reward")
+    assert (config.encoder.cnn_keys, config.encoder.cnn_depth) == ("image$", 7)
+    assert len(notes) == 2
+
+
 def test_difference_names_what_differs():
     old = Config({"seed": 0, "a": {"b": 1, "c": 2}, "gone": 1, "video": {"fps": 10}})
     new = Config({"seed": 0, "a": {"b": 1, "c": 3}, "new": "x", "video": {"fps": 5}})

@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common import config as configs
+from dreamerv2_transfer.common import logdir as logdir_lib
 from dreamerv2_transfer.common import store
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.transfer import old
@@ -126,6 +128,33 @@ def test_what_the_original_called_otherwise(logdir):
     told = " ".join(read.notes)
     for word in ("'num_envs' is called 'envs'", "train_gifs", "precision", "thread"):
         assert word in told
+
+
+def test_flags_go_over_sizes_that_were_read_off(logdir):
+    (logdir / "config.json").unlink()
+    with pytest.raises(PortError, match="rssm.deter is 600 in the configuration"):
+        old.read(logdir, blocks=["dmc_proprio"], argv=["--rssm.deter", "600"])
+
+
+def test_blocks_beside_a_configuration_are_refused(logdir):
+    with pytest.raises(PortError, match="--configs is for agents without"):
+        old.read(logdir, blocks=["atari"])
+
+
+def test_one_image_or_more_is_not_known():
+    read = old.read(ATARI, argv=["--encoder.cnn_keys", ".*", "--task", "gym_None-v0"])
+    assert "one image or more" in read.notes[0]
+
+
+@pytest.mark.parametrize("block", ["atari", "crafter", "dmc_vision"])
+def test_an_agent_of_a_block_goes_on_by_the_name_of_the_block(block):
+    """The stage does not change what the original's block says."""
+    of_block = configs.load_config([block])
+    task = ["--task", of_block.task]
+    ported = configs.with_stage(of_block.update(precision="auto"), "scratch")
+    started = configs.load_config([block, "scratch"], task)
+    ignored = (*logdir_lib.MAY_CHANGE, "tasks", "task_weights", "collect")
+    assert configs.difference(ported, started, ignored) == {}
 
 
 @pytest.mark.parametrize(

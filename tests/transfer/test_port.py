@@ -148,6 +148,43 @@ def test_a_run_that_the_original_cannot_express(tmp_path, agent, read):
     assert not (tmp_path / "again.pkl").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slow_target": False}, "has target_critic/"),
+        ({"pred_discount": True}, "lacks discount"),
+        ({"decoder.cnn_dist": "binary"}, "cnn_dist=binary"),
+    ],
+)
+def test_a_configuration_of_another_agent(tmp_path, agent, read, changes, message):
+    port.write(agent, read, tmp_path / "run")
+    read.config.update(changes).save(tmp_path / "run" / "config.yaml")
+    with pytest.raises(PortError, match=message):
+        port.reverse(tmp_path / "run", tmp_path / "again.pkl")
+    assert not (tmp_path / "again.pkl").exists()
+
+
+def test_nothing_is_written_over(tmp_path, agent, read, monkeypatch):
+    port.write(agent, read, tmp_path / "run")
+    (tmp_path / "old.pkl").write_bytes(b"precious")
+    with pytest.raises(PortError, match="old.pkl is there already"):
+        port.reverse(tmp_path / "run", tmp_path / "old.pkl")
+    assert (tmp_path / "old.pkl").read_bytes() == b"precious"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert port.reverse(tmp_path / "run", ".") == 55
+    assert sorted(x.name for x in (tmp_path / "here").iterdir()) == [
+        "variables.pkl",
+        "variables.yaml",
+    ]
+
+
+def test_counters_are_integers(agent, read):
+    arrays = [np.float64(1.5), *read.arrays[1:]]
+    with pytest.raises(PortError, match="array 0, tfstep, is of type float64"):
+        port.fill(agent, arrays, "old.pkl")
+
+
 def test_a_run_without_an_actor_is_named(tmp_path, agent, read):
     port.write(agent, read, tmp_path / "run")
     (tmp_path / "run" / checkpoint.ACTOR_CRITIC).unlink()

@@ -65,3 +65,13 @@ def test_names_the_first_array_that_no_agent_has_there():
         shapes.find(known[:39])
     with pytest.raises(pickles.PortError, match=r"number \d+ the layers of an rssm"):
         shapes.find(known[:-2])
+
+
+def test_a_head_of_one_normed_layer_is_no_cell():
+    known, _ = read("dreamerv2_atari")
+    # The arrays from the reward's head on: dense0, norm0 and out of 300 units.
+    head = [(44, 300), (300,), (300,), (300,), (300, 1), (1,)]
+    found = shapes.find([*known[:45], *head, *known[51:]])
+    assert found.config["reward_head.layers"] == 1
+    assert found.config["reward_head.norm"] == "layer"
+    assert found.config["pred_discount"] is True
