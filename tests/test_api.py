@@ -9,6 +9,7 @@ from gymnasium import spaces
 from dreamerv2_transfer import api, finetune
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import envs, logdir, store
+from dreamerv2_transfer.transfer import checkpoint
 from tests import fakes
 
 IMAGE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
@@ -196,6 +197,13 @@ def test_a_logdir_belongs_to_one_environment(tmp_path):
     api.train(Sensors(), make_config(tmp_path, steps=1))
     with pytest.raises(logdir.LogdirError, match="task was Sensors and is CartPole-v1"):
         api.train(gymnasium.make("CartPole-v1"), make_config(tmp_path, steps=1))
+
+
+def test_weights_are_looked_at_before_random_play(tmp_path):
+    config = make_config(tmp_path / "run", **{"init.path": str(tmp_path)})
+    with pytest.raises(checkpoint.CheckpointError, match="no weights to start from"):
+        api.train(Sensors(), config)
+    assert not (tmp_path / "run" / "train_episodes").exists()
 
 
 def test_metrics_of_keys():

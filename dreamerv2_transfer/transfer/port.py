@@ -96,13 +96,21 @@ def write(agent, old: Old, logdir: str | os.PathLike) -> None:
     with atomic.writing(logdir):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        old.config.update(logdir=str(logdir)).save(part / "config.yaml")
-        checkpoint.save_agent(part, agent)
-        checkpoint.save_weights(part / checkpoint.PORTED, agent.components, agent.state)
-        (part / TABLE).write_text(json.dumps(_table(agent, old), indent=1) + "\n")
-        if old.episodes:
-            _link(old.episodes, part / old_lib.EPISODES)
-        os.replace(part, logdir)
+        try:
+            _write(agent, old, part, logdir)
+            os.replace(part, logdir)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(agent, old: Old, part: pathlib.Path, logdir: pathlib.Path) -> None:
+    """Writes all of a port into `part`, which is to become `logdir`."""
+    old.config.update(logdir=str(logdir)).save(part / "config.yaml")
+    checkpoint.save_agent(part, agent)
+    checkpoint.save_weights(part / checkpoint.PORTED, agent.components, agent.state)
+    (part / TABLE).write_text(json.dumps(_table(agent, old), indent=1) + "\n")
+    if old.episodes:
+        _link(old.episodes, part / old_lib.EPISODES)
 
 
 def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
