@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import config, envs, errors
+from tests.traces import equal, play
 
 pytest.importorskip("crafter", reason="the extra crafter is not installed")
 
@@ -20,23 +21,6 @@ for action in np.random.default_rng(0).integers(17, size=120):
     digest.update(env.step(action)[0]["image"].tobytes())
 print(digest.hexdigest())
 """
-
-
-def play(env, seed, steps):
-    """Images and rewards of random play, for as long as it lives."""
-    actions = np.random.default_rng(0).integers(17, size=steps)
-    trace = [env.reset(seed=seed)[0]["image"]]
-    for action in actions:
-        obs, reward, terminated, *_ = env.step(action)
-        trace += [obs["image"], reward]
-        if terminated:
-            break
-    return trace
-
-
-def equal(one, other):
-    pairs = zip(one, other, strict=False)
-    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +48,11 @@ def test_height_and_width_of_the_image():
 
 
 def test_an_episode_depends_on_its_seed_alone(env):
-    first = play(env, 3, 30)
-    assert not equal(play(env, 4, 30), first)
-    assert equal(play(env, 3, 30), first)
-    assert equal(play(envs.make_env("crafter_reward"), 3, 30), first)
+    actions = np.random.default_rng(0).integers(17, size=30)
+    first = play(env, 3, actions)
+    assert not equal(play(env, 4, actions), first)
+    assert equal(play(env, 3, actions), first)
+    assert equal(play(envs.make_env("crafter_reward"), 3, actions), first)
 
 
 def test_an_episode_does_not_depend_on_addresses_in_memory(monkeypatch):

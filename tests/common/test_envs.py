@@ -7,24 +7,9 @@ import pytest
 
 from dreamerv2_transfer.common import config, envs
 from tests import fakes
+from tests.traces import equal, play
 
 GAMES = {"asterix": 4, "breakout": 4, "freeway": 7, "seaquest": 10, "space_invaders": 6}
-
-
-def play(env, seed, actions):
-    obs, _ = env.reset(seed=seed)
-    trace = [obs["image"]]
-    for action in actions:
-        obs, reward, terminated, _, _ = env.step(action)
-        trace += [obs["image"], reward, terminated]
-        if terminated:
-            break
-    return trace
-
-
-def equal(one, other):
-    pairs = zip(one, other, strict=False)
-    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("game", GAMES)
