@@ -56,8 +56,8 @@ class Agent:
         )
         self.expl_behavior = self._make_expl_behavior(act_space)
         self.policy = tfutils.compiled(self._policy, config, xla=True)
-        self.train = tfutils.compiled(self._train, config)
-        self.train_behavior = tfutils.compiled(self._train_behavior, config)
+        self.train = tfutils.compiled(self.update, config)
+        self.train_behavior = tfutils.compiled(self.update_behavior, config)
 
     def _make_expl_behavior(self, act_space):
         if self.config.expl_behavior == "greedy":
@@ -130,8 +130,10 @@ class Agent:
         action = other.action_noise(action, noise, discrete, noise_seed)
         return {"action": action}, (latent, action)
 
-    def _train(self, data, state):
+    def update(self, data, state):
         """One update of the world model and of the behaviors on its posteriors.
+
+        `train` is its graph; this is for graphs of one's own.
 
         Args:
             data: A batch `(B, T, ...)` of each key.
@@ -145,8 +147,8 @@ class Agent:
         metrics.update(self._train_on(outputs, data))
         return state, metrics
 
-    def _train_behavior(self, data, state):
-        """As `_train`, but the world model stays as it is."""
+    def update_behavior(self, data, state):
+        """As `update`, but the world model stays as it is."""
         _, state, outputs, metrics = self.wm.loss(data, state)
         metrics.update(self._train_on(outputs, data))
         return state, metrics
@@ -277,7 +279,7 @@ class WorldModel:
         post, prior = self.rssm.observe(
             embed, data["action"], data["is_first"], state, seed
         )
-        feat = self.rssm.get_feat(post)
+        feat = self.rssm.get_feat(self.rssm.indexed(post))
         kl_loss, kl_value = self.rssm.kl_loss(post, prior, **self.config.kl)
         likes = self._likelihoods(feat, data)
         losses = {"kl": kl_loss, **{k: -tf.reduce_mean(v) for k, v in likes.items()}}
@@ -298,7 +300,7 @@ class WorldModel:
         """The log probability `(B, T)` of each target under its head."""
         likes = {}
         for name, head in self.heads.items():
-            inp = feat if name in self.config.grad_heads else tf.stop_gradient(feat)
+            inp = feat if name in self.config.grad_heads else nets.stop_gradient(feat)
             out = head(inp)
             for key, dist in (out if isinstance(out, dict) else {name: out}).items():
                 target = tf.cast(data[key], tf.float32)
@@ -351,27 +353,37 @@ class WorldModel:
         metrics["model_error"] = metrics["model_loss"] - self.constant
         return metrics
 
-    def imagine(self, policy, start, is_terminal, horizon: int):
+    def imagine(
+        self, policy, start, is_terminal, horizon: int, differentiable: bool = True
+    ):
         """Dreams of `horizon` steps from every given state, by a policy's actions.
 
         Args:
-            policy: Features to a distribution of actions.
+            policy: A network, or what maps features to a distribution of actions.
             start: States `(B, T, ...)`; each begins a dream.
             is_terminal: `(B, T)`, whether the episode ended there; None if unknown.
             horizon: Number of steps.
+            differentiable: Whether gradients go through the states.
 
         Returns:
             Sequences `(horizon + 1, B * T, ...)`: the states, `feat`, `action` (that
-            led to each state; zeros for the first), `discount` and `weight`.
+            led to each state; zeros for the first), `discount` and `weight`; and
+            `policy`, what a network recorded in each state but the last.
         """
         flatten = lambda x: tf.reshape(x, [-1, *x.shape[2:]])  # noqa: E731
         start = {k: flatten(start[k]) for k in ("stoch", "deter")}
-        feat = self.rssm.get_feat(start)
-        start["action"] = tf.zeros_like(policy(feat).mode())
+        start = self.rssm.indexed(start)
+        if "index" in start and not differentiable:
+            start.pop("stoch")
+        dist, record = _record(policy, self.rssm.get_feat(start))
+        start["action"] = tf.zeros_like(dist.mode())
+        record = [tf.zeros_like(x) for x in record]
         seed = tfutils.make_seeds(self.rng, 1)[0]
-        step = lambda prev, now: self._imagine_step(policy, prev, now.get("seed"))  # noqa: E731
-        dream = other.scan(step, tfutils.step_seeds(seed, horizon), start, horizon)
+        step = lambda prev, now: self._imagine_step(policy, prev[0], now.get("seed"))  # noqa: E731
+        inputs = tfutils.step_seeds(seed, horizon)
+        dream, seq_record = other.scan(step, inputs, (start, record), horizon)
         seq = {k: tf.concat([start[k][None], dream[k]], 0) for k in start}
+        seq["policy"] = seq_record
         seq["feat"] = self.rssm.get_feat(seq)
         first = None if is_terminal is None else flatten(is_terminal)
         seq["discount"] = self._discount(seq["feat"], first)
@@ -382,10 +394,11 @@ class WorldModel:
 
     def _imagine_step(self, policy, prev, seed):
         act_seed, state_seed = tfutils.split_seed(seed, 2)
-        feat = tf.stop_gradient(self.rssm.get_feat(prev))
-        action = dists.sample(policy(feat), act_seed)
+        feat = nets.stop_gradient(self.rssm.get_feat(prev))
+        dist, record = _record(policy, feat)
+        action = dists.sample(dist, act_seed)
         state = self.rssm.img_step(prev, action, state_seed)
-        return {"stoch": state["stoch"], "deter": state["deter"], "action": action}
+        return {**{k: state[k] for k in prev if k in state}, "action": action}, record
 
     def _discount(self, feat: tf.Tensor, is_terminal: tf.Tensor | None) -> tf.Tensor:
         """The predicted discount of each state; of the first, the true one."""
@@ -538,8 +551,11 @@ class ActorCritic:
         horizon = self.config.imag_horizon
         with tf.GradientTape() as actor_tape:
             # Reinforce takes its gradient from the log probabilities alone.
-            with _recording(actor_tape, self._actor_grad != "reinforce"):
-                seq = world_model.imagine(self.actor, start, is_terminal, horizon)
+            flows = self._actor_grad != "reinforce"
+            with _recording(actor_tape, flows):
+                seq = world_model.imagine(
+                    self.actor, start, is_terminal, horizon, flows
+                )
                 seq["reward"], rewards = self.rewnorm(reward_fn(seq))
                 seq["value"] = self.target_critic(seq["feat"]).mode()
                 target, targets = self.target(seq)
@@ -567,7 +583,8 @@ class ActorCritic:
         # The last action leads nowhere, the one before it only to the bootstrap, and
         # the first target is that of a replayed state, which no dreamed action led to.
         metrics = {}
-        policy = self.actor(tf.stop_gradient(seq["feat"][:-2]))
+        known = [tf.stop_gradient(x[:-1]) for x in seq["policy"]]
+        policy = self.actor(nets.stop_gradient(seq["feat"][:-2]), known=known)
         objective = self._objective(policy, seq, target, metrics)
         entropy = policy.entropy()
         scale = other.schedule(self.config.actor_ent, self.tfstep)
@@ -597,7 +614,7 @@ class ActorCritic:
         # Weights:    [ 1]  [w1]  [w2]   w3
         # Targets:    [t0]  [t1]  [t2]
         # Loss:        l0    l1    l2
-        dist = self.critic(tf.stop_gradient(seq["feat"][:-1]))
+        dist = self.critic(nets.stop_gradient(seq["feat"][:-1]))
         like = dist.log_prob(tf.stop_gradient(target))
         weight = tf.stop_gradient(seq["weight"])
         metrics = {"critic": tf.reduce_mean(dist.mode())}
@@ -661,6 +678,13 @@ def image_dist(config, obs_space: dict[str, gymnasium.Space]) -> str:
 
 def is_discrete(act_space: gymnasium.Space) -> bool:
     return isinstance(act_space, gymnasium.spaces.Discrete)
+
+
+def _record(policy, feat) -> tuple:
+    """The distribution of actions, and what of a network need not be computed again."""
+    if isinstance(policy, nets.MLP):
+        return policy.record(feat)
+    return policy(feat), []
 
 
 def _recording(tape: tf.GradientTape, on: bool):

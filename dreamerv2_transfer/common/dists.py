@@ -62,24 +62,31 @@ class OneHotDist:
         return tf.one_hot(tf.argmax(self.logits, -1), self.classes)
 
     def sample(self, seed: tf.Tensor | None) -> tf.Tensor:
-        hard = self.mode() if seed is None else self._draw(seed)
+        return self.straight_through(self.draw(seed))
+
+    def straight_through(self, index: tf.Tensor) -> tf.Tensor:
+        """The one-hot vectors of the given classes, with the gradient of a sample."""
         # The difference first: it is exactly zero, and so the value exactly one-hot.
+        hard = tf.one_hot(index, self.classes)
         return hard + (self._probs - tf.stop_gradient(self._probs))
 
-    def _draw(self, seed: tf.Tensor) -> tf.Tensor:
-        """Inverts the cumulative distribution at one uniform number a categorical.
+    def draw(self, seed: tf.Tensor | None) -> tf.Tensor:
+        """The classes of a sample, int32; the likeliest without a seed.
 
-        That needs 1 / classes of the random numbers of the Gumbel-max trick and no
+        Inverts the cumulative distribution at one uniform number a categorical. That
+        needs 1 / classes of the random numbers of the Gumbel-max trick and no
         logarithms. The product with a triangular matrix is a cumulative sum.
         """
+        if seed is None:
+            return tf.argmax(self.logits, -1, tf.int32)
         probs = tf.reshape(tf.stop_gradient(self._probs), [-1, self.classes])
         upper = tf.linalg.band_part(tf.ones([self.classes] * 2), 0, -1)
         cumulative = probs @ upper
         uniform = tf.random.stateless_uniform([tf.shape(probs)[0], 1], seed)
         passed = cumulative <= uniform * cumulative[:, -1:]
         index = tf.reduce_sum(tf.cast(passed, tf.int32), -1)
-        hard = tf.one_hot(tf.minimum(index, self.classes - 1), self.classes)
-        return tf.reshape(hard, tf.shape(self._probs))
+        index = tf.minimum(index, self.classes - 1)
+        return tf.reshape(index, tf.shape(self._probs)[:-1])
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
         # As TFP's: a straight-through action has a gradient, which is not meant here.

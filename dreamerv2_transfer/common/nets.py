@@ -15,7 +15,8 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from dreamerv2_transfer.common import dists, other, tfutils
+from dreamerv2_transfer.common import dists, matmul, other, tfutils
+from dreamerv2_transfer.common.features import Features
 
 State = dict[str, tf.Tensor]
 
@@ -165,7 +166,7 @@ class EnsembleRSSM(keras.layers.Layer):
         prior = self._prior(post["deter"], True, prior_seed, ensemble_steps=steps)
         return tf.nest.map_structure(swap, (post, prior))
 
-    def _loop_products(self, action, embed) -> dict[str, other.LoopProduct]:
+    def _loop_products(self, action, embed) -> dict[str, matmul.LoopProduct]:
         """The products of `_deter_step` and `_post`, for sequences, time first."""
         parts = {
             "img_in": (self.img_in, self.stoch_size, self._action_part(action)),
@@ -175,7 +176,7 @@ class EnsembleRSSM(keras.layers.Layer):
         }
         lead = [*embed.shape[:1], embed.shape[1] or tf.shape(embed)[1]]
         return {
-            name: other.LoopProduct(
+            name: matmul.LoopProduct(
                 _compute(layer.kernel.value)[:rows],
                 tf.broadcast_to(offsets, [*lead, layer.units]),
             )
@@ -220,7 +221,8 @@ class EnsembleRSSM(keras.layers.Layer):
             "obs_out": self._embed_part(embed),
             "obs_dist": _bias(self.obs_dist),
         }
-        post = self._post(prior["deter"], offsets, self._products(), sample, post_seed)
+        products = self._products(prev_state)
+        post = self._post(prior["deter"], offsets, products, sample, post_seed)
         return post, prior
 
     def img_step(
@@ -230,17 +232,35 @@ class EnsembleRSSM(keras.layers.Layer):
         seed: tf.Tensor | None = None,
         sample: bool = True,
     ) -> State:
-        """One step without an observation: the prior state `(B, ...)`."""
+        """One step without an observation: the prior state `(B, ...)`.
+
+        Its latents are given as those of `prev_state` are: as `stoch`, as the classes
+        `index`, or as both (see `get_feat`).
+        """
         offsets = {
             "img_in": self._action_part(prev_action),
             "cell": _bias(self.cell.layer),
         }
-        deter = self._deter_step(prev_state, offsets, self._products())
-        return self._prior(deter, sample, seed)
+        deter = self._deter_step(prev_state, offsets, self._products(prev_state))
+        return self._prior(deter, sample, seed, prev_state)
 
-    def get_feat(self, state: State) -> tf.Tensor:
-        """What the heads read: `(..., stoch * discrete + deter)`."""
-        return tf.concat([self._flat_stoch(state), state["deter"]], -1)
+    def get_feat(self, state: State) -> tf.Tensor | Features:
+        """What the heads read: `(..., stoch * discrete + deter)`.
+
+        Args:
+            state: `deter` and `stoch`, or, of discrete latents, their classes `index`,
+                with `stoch` only where it needs a gradient.
+        """
+        if "index" not in state:
+            return tf.concat([self._flat_stoch(state), state["deter"]], -1)
+        index, stoch = state["index"], self._flat_stoch(state)
+        return Features(state["deter"], index, self._discrete, stoch)
+
+    def indexed(self, state: State) -> State:
+        """The state with the classes of its latents, where products use them."""
+        if not (self._discrete and matmul.use_index()):
+            return state
+        return {**state, "index": matmul.index(state["stoch"])}
 
     def get_dist(self, state: State):
         """The distribution of `stoch`, in float32."""
@@ -284,7 +304,7 @@ class EnsembleRSSM(keras.layers.Layer):
         loss_rhs = free_nats(value_rhs, free, free_avg)
         return mix * loss_lhs + (1 - mix) * loss_rhs, value
 
-    def _products(self) -> dict[str, Callable]:
+    def _products(self, prev_state: State) -> dict[str, Callable]:
         """The products of `_deter_step` and `_post` for a single step."""
         layers = {
             "img_in": self.img_in,
@@ -292,7 +312,15 @@ class EnsembleRSSM(keras.layers.Layer):
             "obs_out": self.obs_out,
             "obs_dist": self.obs_dist,
         }
-        return {name: _product(layer) for name, layer in layers.items()}
+        products = {name: _product(layer) for name, layer in layers.items()}
+        if "index" in prev_state:
+            products["img_in"] = self._indexed_product(prev_state["index"])
+        return products
+
+    def _indexed_product(self, index: tf.Tensor) -> Callable:
+        kernel = self.img_in.kernel.value[: self.stoch_size]
+        dtype = tfutils.compute_dtype()
+        return lambda x, offset: matmul.one_hot(x, index, kernel, dtype) + offset
 
     def _deter_step(self, prev_state: State, offsets, products) -> tf.Tensor:
         """The next recurrent state.
@@ -320,10 +348,15 @@ class EnsembleRSSM(keras.layers.Layer):
         x = products["obs_out"](deter, offsets["obs_out"])
         x = self._act(self.obs_out_norm(x))
         stats = self._suff_stats(products["obs_dist"](x, offsets["obs_dist"]))
-        return {"stoch": self._draw(stats, sample, seed), "deter": deter, **stats}
+        return {**self._draw(stats, sample, seed), "deter": deter, **stats}
 
     def _prior(
-        self, deter, sample: bool, seed, ensemble_steps: int | None = None
+        self,
+        deter,
+        sample: bool,
+        seed,
+        like: State | None = None,
+        ensemble_steps: int | None = None,
     ) -> State:
         """The prior of given recurrent states; a member of the ensemble for each step.
 
@@ -331,12 +364,14 @@ class EnsembleRSSM(keras.layers.Layer):
             deter: `(..., deter)`.
             sample: Draw the latents, or take their mode.
             seed: See `dists`.
+            like: A state whose form the latents get; default `stoch`.
             ensemble_steps: Length of a leading dimension of time, if there is one.
         """
         draw_seed, member_seed = tfutils.split_seed(seed, 2)
         stats = [self._prior_stats(k, deter) for k in range(self._ensemble)]
         stats = _choose_member(stats, member_seed, ensemble_steps)
-        return {"stoch": self._draw(stats, sample, draw_seed), "deter": deter, **stats}
+        drawn = self._draw(stats, sample, draw_seed, like)
+        return {**drawn, "deter": deter, **stats}
 
     def _prior_stats(self, k: int, deter: tf.Tensor) -> State:
         x = self._act(self.img_out_norm[k](self.img_out[k](deter)))
@@ -348,13 +383,25 @@ class EnsembleRSSM(keras.layers.Layer):
         mean, std = tf.split(x, 2, -1)
         return {"mean": mean, "std": self._std_act(std) + self._min_std}
 
-    def _draw(self, stats: State, sample: bool, seed) -> tf.Tensor:
+    def _draw(
+        self, stats: State, sample: bool, seed, like: State | None = None
+    ) -> State:
         dist = self.get_dist(stats)
+        if like is not None and "index" in like:
+            return self._draw_index(dist, seed, "stoch" in like)
         stoch = dists.sample(dist, seed) if sample else dist.mode()
-        return tf.cast(stoch, tfutils.compute_dtype())
+        return {"stoch": _compute(stoch)}
 
-    def _flat_stoch(self, state: State) -> tf.Tensor:
-        stoch = state["stoch"]
+    def _draw_index(self, dist: dists.OneHotDist, seed, stoch: bool) -> State:
+        index = dist.draw(seed)
+        if not stoch:
+            return {"index": index}
+        return {"index": index, "stoch": _compute(dist.straight_through(index))}
+
+    def _flat_stoch(self, state: State) -> tf.Tensor | None:
+        stoch = state.get("stoch")
+        if stoch is None:
+            return None
         return flatten_event(stoch, 2) if self._discrete else stoch
 
 
@@ -445,7 +492,14 @@ class Encoder(keras.layers.Layer):
         return flatten_event(_stack(self.convs, self.conv_norms, self._act, x), 3)
 
 
-class Decoder(keras.layers.Layer):
+class _Head(keras.layers.Layer):
+    """Reads features: a tensor, or `Features`, which Keras takes by name only."""
+
+    def __call__(self, features: tf.Tensor | Features, *args, **kwargs):
+        return super().__call__(*args, features=features, **kwargs)
+
+
+class Decoder(_Head):
     """Predicts images by transposed convolutions and vectors by an MLP.
 
     Args:
@@ -534,14 +588,13 @@ class Decoder(keras.layers.Layer):
                     f"gymnasium.wrappers.ResizeObservation(env, {tuple(shape[1:3])})."
                 )
 
-    def call(self, features: tf.Tensor) -> dict[str, object]:
+    def call(self, features: tf.Tensor | Features) -> dict[str, object]:
         """The distribution of each key, given features `(..., feat)`."""
-        features = _compute(features)
         outputs = {}
         if self.cnn_keys:
             outputs.update(self._images(features))
         if self.mlp_keys:
-            x = _stack(self.denses, self.dense_norms, self._act, features)
+            x = batch_apply(self._mlp, features, event_dims=1)
             outs = zip(self.mlp_keys, self.outs, strict=True)
             outputs.update({key: out(x) for key, out in outs})
         return outputs
@@ -554,13 +607,16 @@ class Decoder(keras.layers.Layer):
             for k, part in zip(self.cnn_keys, parts, strict=True)
         }
 
-    def _cnn(self, x: tf.Tensor) -> tf.Tensor:
+    def _mlp(self, x: tf.Tensor | Features) -> tf.Tensor:
+        return _stack(self.denses, self.dense_norms, self._act, x)
+
+    def _cnn(self, x: tf.Tensor | Features) -> tf.Tensor:
         x = self.convin(x)[:, None, None, :]
         x = _stack(self.convs[:-1], self.conv_norms, self._act, x)
         return self.convs[-1](x)
 
 
-class MLP(keras.layers.Layer):
+class MLP(_Head):
     """Dense layers and an output distribution: reward, discount, actor, critic.
 
     Args:
@@ -591,10 +647,33 @@ class MLP(keras.layers.Layer):
     def build(self, feat_size: int) -> None:
         self.out.build((None, _build_stack(self.denses, self.norms, feat_size)))
 
-    def call(self, features: tf.Tensor):
-        """The distribution of the output, given features `(..., feat)`."""
-        features = _compute(features)
-        return self.out(_stack(self.denses, self.norms, self._act, features))
+    def call(
+        self,
+        features: tf.Tensor | Features,
+        known: Sequence[tf.Tensor] | None = None,
+    ):
+        """The distribution of the output, given features `(..., feat)`.
+
+        Args:
+            features: Tensor or `Features`.
+            known: What `record` returned for the same features, which is then not
+                computed again; the gradients are those of computing it.
+        """
+        return self._run(features, known)[0]
+
+    def record(self, features: tf.Tensor | Features):
+        """As `call`, and the results of the hidden layers, each `(..., units)`."""
+        return self._run(features, None)
+
+    def _run(self, features, known):
+        lead, x = _lead(features, 1), _flat(features)
+        results = [None] * len(self.denses) if known is None else map(_flat, known)
+        hidden = []
+        for layer, norm, result in zip(self.denses, self.norms, results, strict=True):
+            hidden.append(layer(x) if result is None else layer.known(result, x))
+            x = self._act(norm(hidden[-1]))
+        restore = lambda x: tf.reshape(x, [*lead, x.shape[-1]])  # noqa: E731
+        return self.out(restore(x)), [restore(x) for x in hidden]
 
 
 class Dense(keras.layers.Dense):
@@ -604,8 +683,22 @@ class Dense(keras.layers.Dense):
     of the kernel a sum over that batch.
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def __call__(self, inputs: tf.Tensor | Features) -> tf.Tensor:
+        return super().__call__(inputs=inputs)  # Keras takes `Features` by name only.
+
+    def call(self, inputs: tf.Tensor | Features) -> tf.Tensor:
+        if isinstance(inputs, Features):
+            return inputs.matmul(self.kernel.value) + _bias(self)
         return batch_apply(super().call, inputs, event_dims=1)
+
+    def known(self, result: tf.Tensor, inputs: tf.Tensor | Features) -> tf.Tensor:
+        """The known result `(N, units)` of a call, with the gradients of the call."""
+        kernel, bias = self.kernel.value, self.bias.value
+        if isinstance(inputs, Features):
+            result = inputs.known(result, kernel)
+        else:
+            result = matmul.known(result, inputs, kernel)
+        return matmul.known_bias(result, bias)
 
 
 class GRUCell(keras.layers.Layer):
@@ -805,6 +898,8 @@ def free_nats(value: tf.Tensor, free: float, free_avg: bool) -> tf.Tensor:
 
 
 def stop_gradient(structure):
+    if isinstance(structure, Features):
+        return structure.stop_gradient()
     return tf.nest.map_structure(tf.stop_gradient, structure)
 
 
@@ -823,15 +918,28 @@ def unflatten(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     return tf.reshape(x, [*_lead(x, 1), *shape])
 
 
-def batch_apply(fn, x: tf.Tensor, event_dims: int) -> tf.Tensor:
+def batch_apply(fn, x: tf.Tensor | Features, event_dims: int) -> tf.Tensor:
     """Applies `fn` with all leading dimensions of `x` joined into one."""
-    y = fn(tf.reshape(x, [-1, *x.shape[-event_dims:]]))
+    if len(x.shape) == event_dims + 1:  # A reshape would stop TensorFlow from fusing.
+        return fn(x)
+    y = fn(_flat(x) if event_dims == 1 else tf.reshape(x, [-1, *x.shape[-event_dims:]]))
     return tf.reshape(y, [*_lead(x, event_dims), *y.shape[1:]])
+
+
+def _flat(x: tf.Tensor | Features) -> tf.Tensor | Features:
+    """`(N, size)` in the compute dtype, with all leading dimensions joined."""
+    return (
+        x.flat()
+        if isinstance(x, Features)
+        else _compute(tf.reshape(x, [-1, x.shape[-1]]))
+    )
 
 
 def _lead(x: tf.Tensor, event_dims: int) -> list:
     """The leading dimensions, as numbers where the graph knows them."""
     count = len(x.shape) - event_dims
+    if x.shape[:count].is_fully_defined():
+        return list(x.shape[:count])
     dynamic = tf.shape(x)
     return [x.shape[i] or dynamic[i] for i in range(count)]
 

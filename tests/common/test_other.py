@@ -100,39 +100,3 @@ def test_stream_norm_divides_by_the_mean_magnitude():
 def test_momentum_1_turns_stream_norm_off():
     norm = other.StreamNorm(momentum=1.0, eps=0.0)
     np.testing.assert_array_equal(norm(tf.constant([-4.0, 2.0]))[0], [-4, 2])
-
-
-def loop_gradients(deferred: bool):
-    """Gradients of a recurrence h = tanh(h @ kernel + x) by both ways."""
-    rng = np.random.default_rng(0)
-    kernel, bias = (
-        tf.constant(rng.normal(size=s), tf.float32) for s in ([3, 3], [5, 2, 3])
-    )
-
-    def plain(kernel, offsets):
-        step = lambda prev, now: tf.tanh(prev @ kernel + now)  # noqa: E731
-        return other.scan(step, offsets, tf.ones([2, 3]), 5)
-
-    def with_product(kernel, offsets):
-        product = other.LoopProduct(kernel, offsets)
-
-        def step(prev, now):
-            return tf.tanh(product(prev[0], now)), product.inputs
-
-        start = tf.ones([2, 3]), product.start()
-        states, seen = other.scan(step, product.offsets, start, 5)
-        product.finish(seen)
-        return states
-
-    with tf.GradientTape() as tape:
-        tape.watch([kernel, bias])
-        states = (with_product if deferred else plain)(kernel, bias)
-        loss = tf.reduce_sum(states**2)
-    return [loss, *tape.gradient(loss, [kernel, bias])]
-
-
-@pytest.mark.parametrize("graph", [False, True])
-def test_loop_product_has_the_gradient_of_a_product(graph):
-    run = tf.function(loop_gradients) if graph else loop_gradients
-    for got, wanted in zip(run(True), run(False), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)

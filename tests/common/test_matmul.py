@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer.common import matmul, other
+
+# Two latents of three classes; the second row has no class for its second latent.
+INDEX = [[1, 2], [0, -1]]
+STOCH = [[0.0, 1, 0, 0, 0, 1], [1, 0, 0, 0, 0, 0]]
+KERNEL = [[1.0, 10], [2, 20], [3, 30], [4, 40], [5, 50], [6, 60]]
+
+
+def test_the_classes_of_one_hot_vectors():
+    stoch = tf.reshape(tf.constant(STOCH), [2, 2, 3])
+    np.testing.assert_array_equal(matmul.index(stoch), INDEX)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_one_hot_product_adds_rows(graph):
+    run = lambda: matmul.one_hot(None, tf.constant(INDEX), tf.constant(KERNEL), "half")  # noqa: E731
+    product = tf.function(run)() if graph else run()
+    assert product.dtype == tf.float16
+    np.testing.assert_array_equal(product, [[8, 80], [1, 10]])
+
+
+def gradients(product) -> list[tf.Tensor]:
+    """Of a loss that weights each result differently, by stoch and kernel."""
+    stoch, kernel = tf.constant(STOCH), tf.constant(KERNEL)
+    with tf.GradientTape() as tape:
+        tape.watch([stoch, kernel])
+        loss = tf.reduce_sum(product(stoch, kernel) * [[1.0, 2], [3, 4]])
+    return [loss, *tape.gradient(loss, [stoch, kernel])]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_one_hot_product_has_the_gradients_of_the_full_product(graph, known):
+    index = tf.constant(INDEX)
+
+    def product(stoch, kernel):
+        if known:
+            value = tf.constant([[8.0, 80], [1, 10]])
+            return matmul.known_one_hot(value, stoch, index, kernel)
+        return matmul.one_hot(stoch, index, kernel, tf.float32)
+
+    run = tf.function(gradients) if graph else gradients
+    for got, wanted in zip(run(product), gradients(tf.linalg.matmul), strict=True):
+        np.testing.assert_allclose(got, wanted)
+
+
+def test_a_known_product_passes_gradients_on_and_is_not_computed():
+    value, bias = tf.constant([[7.0, 7], [7, 7]]), tf.zeros(2)
+
+    def known(stoch, kernel):
+        return matmul.known_bias(matmul.known(value, stoch, kernel), bias)
+
+    with tf.GradientTape() as tape:
+        tape.watch([value, bias])
+        product = known(tf.constant(STOCH), tf.constant(KERNEL))
+        loss = tf.reduce_sum(product * [[1.0, 2], [3, 4]])
+    np.testing.assert_array_equal(product, value)
+    back, offset = tape.gradient(loss, [value, bias])
+    np.testing.assert_array_equal(back, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(offset, [4, 6])
+    for got, wanted in zip(
+        gradients(known)[1:], gradients(tf.linalg.matmul)[1:], strict=True
+    ):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def loop_gradients(deferred: bool):
+    """Gradients of a recurrence h = tanh(h @ kernel + x) by both ways."""
+    rng = np.random.default_rng(0)
+    kernel, bias = (
+        tf.constant(rng.normal(size=s), tf.float32) for s in ([3, 3], [5, 2, 3])
+    )
+
+    def plain(kernel, offsets):
+        step = lambda prev, now: tf.tanh(prev @ kernel + now)  # noqa: E731
+        return other.scan(step, offsets, tf.ones([2, 3]), 5)
+
+    def with_product(kernel, offsets):
+        product = matmul.LoopProduct(kernel, offsets)
+
+        def step(prev, now):
+            return tf.tanh(product(prev[0], now)), product.inputs
+
+        start = tf.ones([2, 3]), product.start()
+        states, seen = other.scan(step, product.offsets, start, 5)
+        product.finish(seen)
+        return states
+
+    with tf.GradientTape() as tape:
+        tape.watch([kernel, bias])
+        states = (with_product if deferred else plain)(kernel, bias)
+        loss = tf.reduce_sum(states**2)
+    return [loss, *tape.gradient(loss, [kernel, bias])]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_loop_product_has_the_gradient_of_a_product(graph):
+    run = tf.function(loop_gradients) if graph else loop_gradients
+    for got, wanted in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
