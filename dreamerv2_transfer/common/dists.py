@@ -71,19 +71,25 @@ class OneHotDist:
         return hard + (self._probs - tf.stop_gradient(self._probs))
 
     def draw(self, seed: tf.Tensor | None) -> tf.Tensor:
-        """The classes of a sample, int32; the likeliest without a seed.
+        """The classes of a sample, int32; the likeliest without a seed."""
+        if seed is None:
+            return self.classes_at(None)
+        shape = tf.shape(self._probs)[:-1]
+        return self.classes_at(tf.random.stateless_uniform(shape, seed))
+
+    def classes_at(self, uniform: tf.Tensor | None) -> tf.Tensor:
+        """The classes, int32, that numbers of 0..1 choose; without, the likeliest.
 
         Inverts the cumulative distribution at one uniform number a categorical. That
         needs 1 / classes of the random numbers of the Gumbel-max trick and no
         logarithms. The product with a triangular matrix is a cumulative sum.
         """
-        if seed is None:
+        if uniform is None:
             return tf.argmax(self.logits, -1, tf.int32)
         probs = tf.reshape(tf.stop_gradient(self._probs), [-1, self.classes])
         upper = tf.linalg.band_part(tf.ones([self.classes] * 2), 0, -1)
         cumulative = probs @ upper
-        uniform = tf.random.stateless_uniform([tf.shape(probs)[0], 1], seed)
-        passed = cumulative <= uniform * cumulative[:, -1:]
+        passed = cumulative <= tf.reshape(uniform, [-1, 1]) * cumulative[:, -1:]
         index = tf.reduce_sum(tf.cast(passed, tf.int32), -1)
         index = tf.minimum(index, self.classes - 1)
         return tf.reshape(index, tf.shape(self._probs)[:-1])

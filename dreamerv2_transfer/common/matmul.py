@@ -1,7 +1,7 @@
 """Matrix products that need not be computed in full, with their gradients.
 
 Of one-hot inputs with a kernel, which is a sum of few of its rows; of inputs whose
-product is known already; in a loop over time, with one gradient for all steps.
+product is known already.
 """
 
 from __future__ import annotations
@@ -124,59 +124,3 @@ def _row_gradients(index: tf.Tensor, wanted: tf.Tensor, classes: int) -> tf.Tens
     wanted = tf.cast(wanted, tf.float32)
     latent = lambda i: tf.math.unsorted_segment_sum(wanted, index[:, i], classes)  # noqa: E731
     return tf.concat([latent(i) for i in range(index.shape[-1])], 0)
-
-
-class LoopProduct:
-    """A matrix product in each step of a loop, with one gradient for all steps.
-
-    Left to automatic differentiation, the kernel's gradient is a sum over the steps of
-    many small products, each as large as the kernel. Here the loop sees the kernel as
-    a constant; what the loss wants of every step's result arrives at `offsets`, and
-    the gradient is one product with the inputs of all steps.
-
-    Call it in the loop, return `self.inputs` of that step from the loop, and give the
-    stacked inputs to `finish` after it.
-
-    Args:
-        kernel: `(n, m)`.
-        offsets: `(T, B, m)`, added to the product at each step: a bias, for example.
-    """
-
-    def __init__(self, kernel: tf.Tensor, offsets: tf.Tensor):
-        self._kernel = tf.stop_gradient(kernel)
-        # Small products with a transposed kernel take several times as long on a CPU.
-        self._transposed = tf.transpose(self._kernel)
-        self._all_inputs = None
-        self.offsets = self._watch(kernel, offsets)
-
-    def start(self) -> tf.Tensor:
-        """Stands for the inputs `(B, n)` before the first step."""
-        size = self._kernel.shape[0]
-        batch = self.offsets.shape[1] or tf.shape(self.offsets)[1]
-        return tf.zeros([batch, size], self._kernel.dtype)
-
-    def __call__(self, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-        """`inputs @ kernel + offset` for one step: `(B, n)` to `(B, m)`."""
-        self.inputs = inputs
-        return self._multiply(inputs) + offset
-
-    def finish(self, inputs: tf.Tensor) -> None:
-        """Takes the inputs of all steps, `(T, B, n)`."""
-        self._all_inputs = tf.stop_gradient(inputs)
-
-    @tf.custom_gradient
-    def _multiply(self, inputs: tf.Tensor):
-        gradient = lambda wanted: tf.linalg.matmul(wanted, self._transposed)  # noqa: E731
-        return tf.linalg.matmul(inputs, self._kernel), gradient
-
-    def _watch(self, kernel: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
-        @tf.custom_gradient
-        def watch(kernel, offsets):
-            def gradient(wanted):
-                inputs = tf.reshape(self._all_inputs, [-1, kernel.shape[0]])
-                flat = tf.reshape(wanted, [-1, kernel.shape[1]])
-                return tf.linalg.matmul(inputs, flat, transpose_a=True), wanted
-
-            return tf.identity(offsets), gradient
-
-        return watch(kernel, offsets)

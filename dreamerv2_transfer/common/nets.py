@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from dreamerv2_transfer.common import dists, matmul, other, tfutils
+from dreamerv2_transfer.common import dists, matmul, other, recurrence, tfutils
 from dreamerv2_transfer.common.features import Features
 
 State = dict[str, tf.Tensor]
@@ -152,42 +152,51 @@ class EnsembleRSSM(keras.layers.Layer):
         post_seed, prior_seed = tfutils.split_seed(seed, 2)
         keep = swap(1.0 - tf.cast(is_first, tfutils.compute_dtype()))
         action, embed = swap(action), swap(embed)
-        products = self._loop_products(_mask(action, keep), embed)
-        inputs = {
-            "keep": keep,
-            "offset": {name: product.offsets for name, product in products.items()},
-            **tfutils.step_seeds(post_seed, steps),
-        }
-        start = (state, {name: product.start() for name, product in products.items()})
-        step = lambda prev, now: self._observe_step(prev[0], now, products)  # noqa: E731
-        post, seen = other.scan(step, inputs, start, steps)
-        for name, product in products.items():
-            product.finish(seen[name])
+        offsets = self._offsets(_mask(action, keep), embed)
+        # Drawn outside of the loop: XLA has other random numbers.
+        noise = self._noise(post_seed, _lead(keep, 0))
+        post = recurrence.run(
+            self._observe_step,
+            self._kernels(),
+            offsets,
+            self._norm_variables(),
+            {"keep": keep} if noise is None else {"keep": keep, "noise": noise},
+            state,
+        )
         prior = self._prior(post["deter"], True, prior_seed, ensemble_steps=steps)
         return tf.nest.map_structure(swap, (post, prior))
 
-    def _loop_products(self, action, embed) -> dict[str, matmul.LoopProduct]:
-        """The products of `_deter_step` and `_post`, for sequences, time first."""
-        parts = {
-            "img_in": (self.img_in, self.stoch_size, self._action_part(action)),
-            "cell": (self.cell.layer, None, _bias(self.cell.layer)),
-            "obs_out": (self.obs_out, self._deter, self._embed_part(embed)),
-            "obs_dist": (self.obs_dist, None, _bias(self.obs_dist)),
-        }
-        lead = [*embed.shape[:1], embed.shape[1] or tf.shape(embed)[1]]
+    def _observe_step(self, prev: State, now, products) -> State:
+        prev = {k: _mask(prev[k], now["keep"]) for k in ("stoch", "deter")}
+        deter = self._deter_step(prev, products)
+        return self._post(deter, products, True, now.get("noise"))
+
+    def _kernels(self) -> dict[str, tf.Tensor]:
+        """Of the products of `_deter_step` and `_post`: with the state alone."""
         return {
-            name: matmul.LoopProduct(
-                _compute(layer.kernel.value)[:rows],
-                tf.broadcast_to(offsets, [*lead, layer.units]),
-            )
-            for name, (layer, rows, offsets) in parts.items()
+            "img_in": _compute(self.img_in.kernel.value)[: self.stoch_size],
+            "cell": _compute(self.cell.layer.kernel.value),
+            "obs_out": _compute(self.obs_out.kernel.value)[: self._deter],
+            "obs_dist": _compute(self.obs_dist.kernel.value),
         }
 
-    def _observe_step(self, prev: State, now, products):
-        prev = {k: _mask(prev[k], now["keep"]) for k in ("stoch", "deter")}
-        deter = self._deter_step(prev, now["offset"], products)
-        post = self._post(deter, now["offset"], products, True, now.get("seed"))
-        return post, {name: product.inputs for name, product in products.items()}
+    def _offsets(self, action: tf.Tensor, embed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What is added to these products, `(..., units)`: other inputs and biases."""
+        action_part = _partial_dense(self.img_in, action, self.stoch_size)
+        embed_part = _partial_dense(self.obs_out, embed, self._deter)
+        bias = lambda layer: tf.broadcast_to(  # noqa: E731
+            _bias(layer), [*_lead(embed, 1), layer.units]
+        )
+        return {
+            "img_in": action_part + _bias(self.img_in),
+            "cell": bias(self.cell.layer),
+            "obs_out": embed_part + _bias(self.obs_out),
+            "obs_dist": bias(self.obs_dist),
+        }
+
+    def _norm_variables(self) -> list[keras.Variable]:
+        norms = self.img_in_norm, self.cell.norm, self.obs_out_norm
+        return [v for norm in norms for v in norm.variables]
 
     def imagine(
         self, action: tf.Tensor, state: State, seed: tf.Tensor | None = None
@@ -217,12 +226,13 @@ class EnsembleRSSM(keras.layers.Layer):
             lambda x: _mask(x, keep), (prev_state, prev_action)
         )
         prior = self.img_step(prev_state, prev_action, prior_seed, sample)
-        offsets = {
-            "obs_out": self._embed_part(embed),
-            "obs_dist": _bias(self.obs_dist),
+        embed_part = _partial_dense(self.obs_out, embed, self._deter)
+        products = {
+            "obs_out": _product(self.obs_out, embed_part + _bias(self.obs_out)),
+            "obs_dist": _product(self.obs_dist, _bias(self.obs_dist)),
         }
-        products = self._products(prev_state)
-        post = self._post(prior["deter"], offsets, products, sample, post_seed)
+        noise = self._noise(post_seed, _lead(embed, 1))
+        post = self._post(prior["deter"], products, sample, noise)
         return post, prior
 
     def img_step(
@@ -237,11 +247,12 @@ class EnsembleRSSM(keras.layers.Layer):
         Its latents are given as those of `prev_state` are: as `stoch`, as the classes
         `index`, or as both (see `get_feat`).
         """
-        offsets = {
-            "img_in": self._action_part(prev_action),
-            "cell": _bias(self.cell.layer),
+        action_part = _partial_dense(self.img_in, prev_action, self.stoch_size)
+        products = {
+            "img_in": self._img_in_product(prev_state, action_part),
+            "cell": _product(self.cell.layer, _bias(self.cell.layer)),
         }
-        deter = self._deter_step(prev_state, offsets, self._products(prev_state))
+        deter = self._deter_step(prev_state, products)
         return self._prior(deter, sample, seed, prev_state)
 
     def get_feat(self, state: State) -> tf.Tensor | Features:
@@ -304,51 +315,26 @@ class EnsembleRSSM(keras.layers.Layer):
         loss_rhs = free_nats(value_rhs, free, free_avg)
         return mix * loss_lhs + (1 - mix) * loss_rhs, value
 
-    def _products(self, prev_state: State) -> dict[str, Callable]:
-        """The products of `_deter_step` and `_post` for a single step."""
-        layers = {
-            "img_in": self.img_in,
-            "cell": self.cell.layer,
-            "obs_out": self.obs_out,
-            "obs_dist": self.obs_dist,
-        }
-        products = {name: _product(layer) for name, layer in layers.items()}
-        if "index" in prev_state:
-            products["img_in"] = self._indexed_product(prev_state["index"])
-        return products
-
-    def _indexed_product(self, index: tf.Tensor) -> Callable:
+    def _img_in_product(self, prev_state: State, action_part: tf.Tensor) -> Callable:
+        offset = action_part + _bias(self.img_in)
+        if "index" not in prev_state:
+            return _product(self.img_in, offset)
+        index, dtype = prev_state["index"], tfutils.compute_dtype()
         kernel = self.img_in.kernel.value[: self.stoch_size]
-        dtype = tfutils.compute_dtype()
-        return lambda x, offset: matmul.one_hot(x, index, kernel, dtype) + offset
+        return lambda stoch: matmul.one_hot(stoch, index, kernel, dtype) + offset
 
-    def _deter_step(self, prev_state: State, offsets, products) -> tf.Tensor:
-        """The next recurrent state.
-
-        Args:
-            prev_state: The state before.
-            offsets: What is added to each product: shares of other inputs, biases.
-            products: `(x, offset)` to `x @ kernel + offset`, by layer.
-        """
+    def _deter_step(self, prev_state: State, products) -> tf.Tensor:
+        """The next recurrent state, by the products `img_in` and `cell`."""
         deter = prev_state["deter"]
-        x = products["img_in"](self._flat_stoch(prev_state), offsets["img_in"])
+        x = products["img_in"](self._flat_stoch(prev_state))
         x = tf.concat([self._act(self.img_in_norm(x)), deter], -1)
-        return self.cell.gates(products["cell"](x, offsets["cell"]), deter)
+        return self.cell.gates(products["cell"](x), deter)
 
-    def _action_part(self, action: tf.Tensor) -> tf.Tensor:
-        """The share of `img_in` that the action has, bias included."""
-        start = self.stoch_size
-        return _partial_dense(self.img_in, action, start) + _bias(self.img_in)
-
-    def _embed_part(self, embed: tf.Tensor) -> tf.Tensor:
-        """The share of `obs_out` that the embedding has, bias included."""
-        return _partial_dense(self.obs_out, embed, self._deter) + _bias(self.obs_out)
-
-    def _post(self, deter, offsets, products, sample: bool, seed) -> State:
-        x = products["obs_out"](deter, offsets["obs_out"])
-        x = self._act(self.obs_out_norm(x))
-        stats = self._suff_stats(products["obs_dist"](x, offsets["obs_dist"]))
-        return {**self._draw(stats, sample, seed), "deter": deter, **stats}
+    def _post(self, deter, products, sample: bool, noise) -> State:
+        """The posterior, by the products `obs_out` and `obs_dist`."""
+        x = self._act(self.obs_out_norm(products["obs_out"](deter)))
+        stats = self._suff_stats(products["obs_dist"](x))
+        return {**self._draw(stats, sample, noise), "deter": deter, **stats}
 
     def _prior(
         self,
@@ -370,7 +356,8 @@ class EnsembleRSSM(keras.layers.Layer):
         draw_seed, member_seed = tfutils.split_seed(seed, 2)
         stats = [self._prior_stats(k, deter) for k in range(self._ensemble)]
         stats = _choose_member(stats, member_seed, ensemble_steps)
-        drawn = self._draw(stats, sample, draw_seed, like)
+        noise = self._noise(draw_seed, _lead(deter, 1))
+        drawn = self._draw(stats, sample, noise, like)
         return {**drawn, "deter": deter, **stats}
 
     def _prior_stats(self, k: int, deter: tf.Tensor) -> State:
@@ -383,18 +370,29 @@ class EnsembleRSSM(keras.layers.Layer):
         mean, std = tf.split(x, 2, -1)
         return {"mean": mean, "std": self._std_act(std) + self._min_std}
 
-    def _draw(
-        self, stats: State, sample: bool, seed, like: State | None = None
-    ) -> State:
-        dist = self.get_dist(stats)
-        if like is not None and "index" in like:
-            return self._draw_index(dist, seed, "stoch" in like)
-        stoch = dists.sample(dist, seed) if sample else dist.mode()
-        return {"stoch": _compute(stoch)}
+    def _noise(self, seed: tf.Tensor | None, lead: Sequence) -> tf.Tensor | None:
+        """What `_draw` takes, `(*lead, stoch)`: uniform or of a standard Normal."""
+        if seed is None:
+            return None
+        if self._discrete:
+            return tf.random.stateless_uniform([*lead, self._stoch], seed)
+        return tf.random.stateless_normal([*lead, self._stoch], seed)
 
-    def _draw_index(self, dist: dists.OneHotDist, seed, stoch: bool) -> State:
-        index = dist.draw(seed)
-        if not stoch:
+    def _draw(
+        self, stats: State, sample: bool, noise, like: State | None = None
+    ) -> State:
+        """Latents in the form of a state `like`; the mode without noise."""
+        dist = self.get_dist(stats)
+        noise = noise if sample else None
+        if not self._discrete:
+            mean, std = dist.distribution.loc, dist.distribution.scale
+            return {"stoch": _compute(mean if noise is None else mean + std * noise)}
+        index = dist.classes_at(noise)
+        if like is None or "index" not in like:
+            # The mode itself has no gradient.
+            stoch = dist.straight_through(index) if sample else dist.mode()
+            return {"stoch": _compute(stoch)}
+        if "stoch" not in like:
             return {"index": index}
         return {"index": index, "stoch": _compute(dist.straight_through(index))}
 
@@ -440,8 +438,11 @@ class Encoder(keras.layers.Layer):
         self.mlp_keys = _matching(shapes, mlp_keys, 1)
         _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
         self._act = get_act(act)
+        dtype = tfutils.conv_dtype()
         self.convs = [
-            keras.layers.Conv2D(cnn_depth * 2**i, kernel, stride, name=f"conv{i}")
+            keras.layers.Conv2D(
+                cnn_depth * 2**i, kernel, stride, name=f"conv{i}", dtype=dtype
+            )
             for i, (kernel, stride) in enumerate(
                 zip(cnn_kernels, cnn_strides, strict=True)
             )
@@ -489,7 +490,8 @@ class Encoder(keras.layers.Layer):
         return tf.concat(outputs, -1)
 
     def _cnn(self, x: tf.Tensor) -> tf.Tensor:
-        return flatten_event(_stack(self.convs, self.conv_norms, self._act, x), 3)
+        x = _stack(self.convs, self.conv_norms, self._act, x)
+        return _compute(flatten_event(x, 3))
 
 
 class _Head(keras.layers.Layer):
@@ -543,8 +545,11 @@ class Decoder(_Head):
         if self.cnn_keys:
             self.convin = Dense(32 * cnn_depth, name="convin")
         depths = [cnn_depth * 2**i for i in reversed(range(len(cnn_kernels) - 1))]
+        dtype = tfutils.conv_dtype()
         self.convs = [
-            keras.layers.Conv2DTranspose(depth, kernel, stride, name=f"conv{i}")
+            keras.layers.Conv2DTranspose(
+                depth, kernel, stride, name=f"conv{i}", dtype=dtype
+            )
             for i, (depth, kernel, stride) in enumerate(
                 zip(
                     [*depths, sum(self._channels)],
@@ -961,8 +966,8 @@ def _partial_dense(layer, inputs: tf.Tensor, start: int = 0) -> tf.Tensor:
     return batch_apply(product, _compute(inputs), event_dims=1)
 
 
-def _product(layer) -> Callable:
-    return lambda x, offset: _partial_dense(layer, x) + offset
+def _product(layer, offset: tf.Tensor) -> Callable:
+    return lambda x: _partial_dense(layer, x) + offset
 
 
 def _bias(layer) -> tf.Tensor:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import matmul, other
+from dreamerv2_transfer.common import matmul
 
 # Two latents of three classes; the second row has no class for its second latent.
 INDEX = [[1, 2], [0, -1]]
@@ -66,39 +66,3 @@ def test_a_known_product_passes_gradients_on_and_is_not_computed():
         gradients(known)[1:], gradients(tf.linalg.matmul)[1:], strict=True
     ):
         np.testing.assert_array_equal(got, wanted)
-
-
-def loop_gradients(deferred: bool):
-    """Gradients of a recurrence h = tanh(h @ kernel + x) by both ways."""
-    rng = np.random.default_rng(0)
-    kernel, bias = (
-        tf.constant(rng.normal(size=s), tf.float32) for s in ([3, 3], [5, 2, 3])
-    )
-
-    def plain(kernel, offsets):
-        step = lambda prev, now: tf.tanh(prev @ kernel + now)  # noqa: E731
-        return other.scan(step, offsets, tf.ones([2, 3]), 5)
-
-    def with_product(kernel, offsets):
-        product = matmul.LoopProduct(kernel, offsets)
-
-        def step(prev, now):
-            return tf.tanh(product(prev[0], now)), product.inputs
-
-        start = tf.ones([2, 3]), product.start()
-        states, seen = other.scan(step, product.offsets, start, 5)
-        product.finish(seen)
-        return states
-
-    with tf.GradientTape() as tape:
-        tape.watch([kernel, bias])
-        states = (with_product if deferred else plain)(kernel, bias)
-        loss = tf.reduce_sum(states**2)
-    return [loss, *tape.gradient(loss, [kernel, bias])]
-
-
-@pytest.mark.parametrize("graph", [False, True])
-def test_loop_product_has_the_gradient_of_a_product(graph):
-    run = tf.function(loop_gradients) if graph else loop_gradients
-    for got, wanted in zip(run(True), run(False), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
