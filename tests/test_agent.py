@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common import matmul, tfutils
 
 BATCH, LENGTH = 3, 4
 
@@ -193,6 +193,39 @@ def test_graph_and_eager_train_alike(discrete):
     assert eager.keys() == graph.keys()
     for name in eager:
         assert eager[name] == pytest.approx(graph[name], rel=1e-3, abs=1e-5), name
+
+
+def updates_without_noise(compiled: bool, number: int) -> list[dict[str, float]]:
+    """The metrics of updates by XLA, which is how a GPU makes them, or eagerly."""
+    keras.utils.set_random_seed(0)
+    agent = make_agent(make_config(jit=False), seed=None)
+    update = agent.update
+    if compiled:
+        update = tf.function(update, jit_compile=True, autograph=False)
+    batch, state, made = make_batch(), agent.wm.rssm.initial(BATCH), []
+    for _ in range(number):
+        state, metrics = update(batch, state)
+        made.append({k: float(v) for k, v in metrics.items()})
+    if compiled:
+        assert update.experimental_get_tracing_count() == 1
+    return made
+
+
+def test_xla_compiles_a_whole_update():
+    got, wanted = (updates_without_noise(compiled, 2) for compiled in (True, False))
+    for one, other in zip(got, wanted, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+def test_xla_compiles_a_whole_update_in_float16(monkeypatch):
+    monkeypatch.setattr(matmul, "use_index", lambda: False)  # As on a GPU.
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    made = updates_without_noise(compiled=True, number=6)
+    losses = [v for metrics in made for k, v in metrics.items() if k.endswith("_loss")]
+    assert np.all(np.isfinite(losses))
+    # The scale halves with each update whose gradients overflow.
+    assert made[0]["model_loss_scale"] == 2**15 > made[-1]["model_loss_scale"]
+    assert made[-1]["model_loss"] < made[0]["model_loss"]
 
 
 @pytest.mark.parametrize("actor_grad", ["reinforce", "dynamics", "both"])
