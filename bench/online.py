@@ -107,7 +107,7 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
     )
     trainer.evaluate = lambda: None  # The last update is followed by one.
     watch = Stopwatch()
-    watch.wrap(agent, "train", "updates")
+    watch.wrap(trainer._learning, "run", "updates")
     watch.wrap(agent, "policy", "policy")
     watch.wrap(env, "step", "environment")
     watch.wrap(env, "reset", "environment")

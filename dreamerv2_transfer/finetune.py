@@ -107,7 +107,7 @@ def check(config) -> None:
         ConfigError: Names the key.
     """
     least = {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
-    least |= {"train_steps": 1, "seed": 0, "pretrain": 0}
+    least |= {"train_steps": 1, "steps_per_call": 1, "seed": 0, "pretrain": 0}
     check_least(config, least)
     envs.check_action_repeat(config, config.task)
     expl.check(config)
@@ -182,7 +182,9 @@ class Trainer:
         self._eval_policy = acting(agent, "eval")
         self._planes = planes
         self._dreams = dreams.Dreams(agent.wm, config, self.logger, logdir)
-        self._batch: dict[str, np.ndarray] = {}
+        self._learning = self._make_updates(agent.update)
+        self._behaving = self._make_updates(agent.update_behavior)
+        self._batch: updates.Batch = {}
         self._carry = _variables(agent.wm.rssm.initial(config.dataset.batch))
         self._acting = _variables(agent.initial(train_envs.num_envs))
         self._state = agent.wm.rssm.initial(config.dataset.batch)
@@ -193,6 +195,15 @@ class Trainer:
             self._python_state,
             self._load_python_state,
             config.checkpoints_kept,
+        )
+
+    def _make_updates(self, update: Callable) -> updates.Updates:
+        return updates.Updates(
+            update,
+            self.config,
+            self.logdir,
+            source=lambda batch: self.config.task,
+            consume=lambda metrics, batch: self._averages.add(metrics),
         )
 
     def _make_driver(self, envs: VectorEnv) -> Driver:
@@ -262,6 +273,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes a checkpoint and the weights that travel."""
+        self._read()
         _assign(self._carry, self._state)
         if self._driver.policy_state is not None:
             _assign(self._acting, self._driver.policy_state)
@@ -350,6 +362,8 @@ class Trainer:
         if self.updates < self.config.pretrain:
             self._owed.increment(self.config.pretrain - int(self.updates))
             return
+        # No action by weights that are not finite; the policy waits for the update too.
+        self._read()
         self._driver(self._policy, steps=1)
         while self._should_train(self._steps):
             self._owed.increment(self.config.train_steps)
@@ -357,28 +371,35 @@ class Trainer:
     def _train(self, bar: Progress, stopped: Callable[[], bool]) -> None:
         """The updates that are due."""
         while self._owed > 0 and not self._is_done() and not stopped():
-            self._owed.increment(-1)
-            self.update()
-            bar.update()
+            count = self._in_next_call()
+            self._owed.increment(-count)
+            self.update(count)
+            bar.update(count)
             self._after_update()
 
-    def update(self) -> None:
-        """One update of world model, actor and critic."""
+    def _in_next_call(self) -> int:
+        ends = self.config.steps, self.config.wm_steps, self.updates + int(self._owed)
+        return updates.in_next_call(self.config, self.updates, *ends)
+
+    def update(self, count: int = 1) -> None:
+        """So many updates of world model, actor and critic."""
         size = self.config.dataset
-        self._batch = self.replay.batch(size.batch, size.length)
+        batches = [self.replay.batch(size.batch, size.length) for _ in range(count)]
+        self._batch = batches[-1]
         self.agent.tfstep.assign(int(self._steps))
         learns = self.updates < self.config.wm_steps
-        train = self.agent.train if learns else self.agent.train_behavior
-        self._state, metrics = train(updates.tensors(self._batch), self._state)
-        metrics = updates.numbers(metrics)
-        updates.check_finite(
-            metrics, self._batch, self.logdir, self.updates, self.config.task
-        )
-        self.updates.increment()
-        self._averages.add(metrics)
+        made = self._learning if learns else self._behaving
+        self._state = made.run(batches, self._state, self.updates)
+        self.updates.increment(count)
+
+    def _read(self) -> None:
+        """Averages the metrics of the updates whose metrics were not read yet."""
+        self._learning.read()
+        self._behaving.read()
 
     def _after_update(self) -> None:
         if updates.is_due(self.updates, self.config.log_every) or self._is_done():
+            self._read()
             self.logger.add(self._averages.result())
             self.logger.add(self.replay.stats, prefix="train")
             self.logger.write(fps=True)
@@ -391,6 +412,7 @@ class Trainer:
 
     def evaluate(self) -> None:
         """Logs returns of evaluation episodes, a video of one, and dreams."""
+        self._read()
         with tfutils.reseeded(self.agent.rng, EVAL_SEED):
             if self._eval_envs is not None:
                 self._play()

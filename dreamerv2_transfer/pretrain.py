@@ -8,7 +8,7 @@ metrics are those of a run that was never killed.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +24,7 @@ from dreamerv2_transfer.common import (
     updates,
 )
 from dreamerv2_transfer.common.averages import Averages
+from dreamerv2_transfer.common.config import check_least
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.progress import Progress
@@ -56,8 +57,10 @@ def pretrain(
         Whether all updates are done.
 
     Raises:
+        ConfigError: A number by which the run could not begin.
         updates.TrainingError: A loss is not finite. The last checkpoint stays as it is.
     """
+    check(config)
     trainer = Trainer(
         config, logdir, make_dataset(), make_world_model(), make_logger, planes
     )
@@ -73,6 +76,15 @@ def pretrain(
         return trainer.run(batches, stopped)
 
 
+def check(config) -> None:
+    """Refuses numbers by which a run could not begin.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    check_least(config, {"steps_per_call": 1})
+
+
 def announce(config, obs_space, act_space) -> None:
     """Says how long the run will take where that is long: on a machine without a GPU.
 
@@ -85,7 +97,7 @@ def announce(config, obs_space, act_space) -> None:
     operations = flops.world_model_step(
         config, shapes, envs.act_size(act_space["action"])
     )
-    speed = flops.measure_peak(tfutils.compute_dtype().name, seconds=0.3, size=1024)
+    speed = flops.measure_peak(tfutils.compute_dtype().name, seconds=0.1, size=1024)
     hours = config.steps * operations / (speed * EFFICIENCY) / 3600
     time = f"{hours:.1f} hours" if hours > LONG_HOURS else f"{60 * hours:.0f} minutes"
     print(f"About {time} for {int(config.steps)} updates on this CPU.", flush=True)
@@ -111,7 +123,13 @@ class Trainer:
         self._position = self.dataset.state()
         self._state = self.wm.rssm.initial(config.dataset.batch)
         self._carry = {k: tf.Variable(v) for k, v in self._state.items()}
-        self._update = tfutils.compiled(self._update_fn, config)
+        self._updates = updates.Updates(
+            self._update_fn,
+            config,
+            self.logdir,
+            self._games,
+            self._average,
+        )
         self._losses = tfutils.compiled(self._losses_fn, config)
         self._dreams = dreams.Dreams(world_model, config, self.logger, logdir)
         self._checkpoint = checkpoint.Checkpoint(
@@ -153,6 +171,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes a checkpoint and the weights that travel."""
+        self._updates.read()
         for key, variable in self._carry.items():
             variable.assign(self._state[key])
         self._checkpoint.save(int(self.step))
@@ -167,9 +186,10 @@ class Trainer:
         steps = int(self.config.steps)
         with Progress(steps, int(self.step), "Pre-training", "update") as bar:
             while self.step < steps and not stopped():
-                self.update(batches.next())
+                count = updates.in_next_call(self.config, self.step, steps)
+                self.update([batches.next() for _ in range(count)])
                 self._position = batches.state()
-                bar.update()
+                bar.update(count)
                 self._after_update(steps)
         if self.step >= steps:
             return True
@@ -181,6 +201,7 @@ class Trainer:
     def _after_update(self, steps: int) -> None:
         last = self.step >= steps
         if self._due(self.config.log_every):
+            self._updates.read()
             self.logger.add(self.averages.result())
             self.logger.write(fps=True)
         if self._due(self.config.eval_every) or last:
@@ -191,30 +212,33 @@ class Trainer:
     def _due(self, every: float) -> bool:
         return updates.is_due(self.step, every)
 
-    def update(self, batch: dict[str, np.ndarray]) -> None:
-        """One update of the world model."""
-        self._state, metrics, by_task = self._update(
-            updates.tensors(batch), self._state
-        )
-        metrics, by_task = updates.numbers(metrics), updates.numbers(by_task)
-        games = sorted({self.dataset.tasks[i] for i in batch["task"]})
-        updates.check_finite(
-            metrics, batch, self.logdir, self.step, source=", ".join(games)
-        )
-        self.step.increment()
+    def update(self, batches: Sequence[updates.Batch]) -> None:
+        """One update of the world model on each of the batches."""
+        self._state = self._updates.run(batches, self._state, self.step)
+        self.step.increment(len(batches))
+
+    def _update_fn(self, batch, state):
+        """Metrics over all rows, and as `NAME/` those of each game, `(tasks,)`."""
+        state, outputs, metrics = self.wm.train(batch, state)
+        tasks = len(self.dataset.tasks)
+        by_task = self.wm.loss_by_task(outputs, batch["task"], tasks)
+        return state, {**metrics, **{f"{k}/": v for k, v in by_task.items()}}
+
+    def _average(self, metrics: dict[str, np.ndarray], batch: updates.Batch) -> None:
+        """Counts the metrics over all rows once, and those of a game by its rows."""
+        by_task = {k: metrics.pop(k) for k in list(metrics) if k.endswith("/")}
         self.averages.add(metrics)
         rows = np.bincount(batch["task"], minlength=len(self.dataset.tasks))
         for i, task in enumerate(self.dataset.tasks):
-            values = {f"{name}/{task}": v[i] for name, v in by_task.items()}
+            values = {f"{name}{task}": v[i] for name, v in by_task.items()}
             self.averages.add(values, int(rows[i]))
 
-    def _update_fn(self, batch, state):
-        state, outputs, metrics = self.wm.train(batch, state)
-        tasks = len(self.dataset.tasks)
-        return state, metrics, self.wm.loss_by_task(outputs, batch["task"], tasks)
+    def _games(self, batch: updates.Batch) -> str:
+        return ", ".join(sorted({self.dataset.tasks[i] for i in batch["task"]}))
 
     def evaluate(self) -> None:
         """Logs losses on held-out episodes and open-loop videos, game by game."""
+        self._updates.read()
         with tfutils.reseeded(self.wm.rng, EVAL_SEED):
             losses = {task: self._held_out_losses(task) for task in self.dataset.tasks}
             losses = {task: values for task, values in losses.items() if values}

@@ -32,6 +32,7 @@ def pretrain(settings: config.Config, path: pathlib.Path) -> int:
     from dreamerv2_transfer import agent, pretrain
     from dreamerv2_transfer.common import logger, tfutils
 
+    pretrain.check(settings)
     print(tfutils.setup(settings), flush=True)
     if dataset is None:
         task = settings.tasks[0]

@@ -14,6 +14,7 @@ from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import envs, logger, replay, store, updates
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.transfer import checkpoint
+from tests import graphs
 from tests.runs import rows, series
 
 TASK = "minatar_breakout"
@@ -76,7 +77,7 @@ def quick_agent(*args) -> agent_lib.Agent:
         loss = tf.reduce_mean(data["reward"])
         return state, {"model_loss": loss, "reward_loss": loss}
 
-    agent.train = train
+    agent.update = train
     return agent
 
 
@@ -246,7 +247,7 @@ def test_the_world_model_stops_to_learn_after_wm_steps(tmp_path):
 
     def make_agent(*args):
         agent = agent_lib.make_agent(*args)
-        for name in ("train", "train_behavior"):
+        for name in ("update", "update_behavior"):
             inner = getattr(agent, name)
 
             def spy(*inputs, name=name, inner=inner):
@@ -261,7 +262,7 @@ def test_the_world_model_stops_to_learn_after_wm_steps(tmp_path):
 
     run(tmp_path, config, make_agent)
     called, kernels, actors = zip(*snapshots, strict=True)
-    assert called == ("train", "train", "train_behavior", "train_behavior")
+    assert called == ("update", "update", "update_behavior", "update_behavior")
     assert not np.array_equal(kernels[0], kernels[1])
     assert np.array_equal(kernels[1], kernels[3])
     assert not np.array_equal(actors[1], actors[3])
@@ -306,12 +307,52 @@ def test_graph_and_eager_runs_agree(tmp_path):
         assert graph[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
 
 
+def test_several_updates_in_a_call_are_those_of_single_calls(tmp_path, monkeypatch):
+    """Also where such a run is killed; no graph is traced twice."""
+    # Three updates at once, then two after each step until 5, when all is saved.
+    config = make_config(
+        jit=True,
+        steps=9,
+        wm_steps=5,
+        pretrain=3,
+        train_steps=2,
+        log_every=9,
+        eval_every=5,
+        checkpoint_every=5,
+    )
+    run(tmp_path / "a", config, evaluates=False)
+    config = config.update(steps_per_call=2)
+    # Of updates with and without the world model; the policy has two modes.
+    for expected in ({"_one_fn": [1, 0], "_several_fn": [1, 1]}, LATER):
+        made = graphs.record(monkeypatch)
+        run(tmp_path / "b", config)
+        counts = {"_policy": [2], "_predict_fn": [1], **UNUSED, **expected}
+        assert graphs.traces(made) == counts
+        monkeypatch.undo()
+        logged = rows_of_updates(tmp_path / "b")
+        assert logged == rows_of_updates(tmp_path / "a") and len(logged) == 1
+        for name in ("world_model.weights.h5", "actor_critic.weights.h5"):
+            assert weights(tmp_path / "a" / name) == weights(tmp_path / "b" / name)
+        # As a kill after update 5 leaves it.
+        for path in (tmp_path / "b" / "checkpoints").glob("ckpt-9.*"):
+            path.unlink()
+
+
+LATER = {"_one_fn": [0, 0], "_several_fn": [0, 1]}
+UNUSED = {"update": [0], "update_behavior": [0]}
+
+
+def rows_of_updates(logdir) -> list[dict]:
+    return [row for row in rows(logdir) if "model_loss" in row]
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("envs", 0),
         ("train_every", 0),
         ("train_steps", 0),
+        ("steps_per_call", 0),
         ("seed", -1),
         ("action_repeat", 2),
         ("expl_behavior", "Plan2explore"),
@@ -365,22 +406,32 @@ def test_a_finished_run_says_so(whole, capsys):
     assert rows(whole) == before
 
 
-def test_a_loss_that_is_no_number_is_named(tmp_path):
+@pytest.mark.parametrize("every", [2, 9])
+def test_a_loss_that_is_no_number_is_named(tmp_path, every):
+    """Before weights are saved or acted by that came out of it."""
+    config = make_config(pretrain=2, log_every=9, checkpoint_every=every)
+
     class Spoiled(replay.Replay):
         def batch(self, *size):
             batch = super().batch(*size)
             batch["reward"][:] = np.nan
             return batch
 
+    def make_agent(*args):
+        agent = quick_agent(*args)
+        agent.policy = None
+        return agent
+
     original = replay.Replay
     try:
         replay.Replay = Spoiled
         with pytest.raises(updates.TrainingError, match="update 1: .*reward_loss"):
-            run(tmp_path, make_config(), quick_agent)
+            run(tmp_path, config, make_agent)
     finally:
         replay.Replay = original
     assert (tmp_path / "bad_batch_0.npz").exists()
-    assert (tmp_path / "checkpoints" / "ckpt-0.index").exists()
+    saved = [p.name for p in (tmp_path / "checkpoints").glob("*.index")]
+    assert saved == ["ckpt-0.index"]
 
 
 class Failing(envs.MinAtar):

@@ -11,7 +11,8 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import pretrain
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import logger, offline, packed, store, updates
-from tests import fakes
+from dreamerv2_transfer.transfer import checkpoint
+from tests import fakes, graphs
 
 TASKS = ("game_a", "game_b")
 
@@ -162,6 +163,30 @@ def test_a_loss_that_is_no_number_is_named(tmp_path, episodes):
     assert not (tmp_path / "checkpoints" / "ckpt-3.index").exists()
 
 
+def test_a_loss_that_is_no_number_is_named_however_late_it_is_read(tmp_path, episodes):
+    every = dict(log_every=8, eval_every=8, checkpoint_every=4)
+    config = make_config(steps=8, steps_per_call=2, **every)
+
+    def spoil_third(dataset):
+        draw, count = dataset.next, iter(range(100))
+
+        def next_batch():
+            batch = draw()
+            if next(count) == 2:
+                batch["reward"][0, 0] = np.nan
+                batch["task"][:] = 1
+            return batch
+
+        dataset.next = next_batch
+
+    named = r"update 3: .*reward_loss.* \(game_b\)"
+    with pytest.raises(updates.TrainingError, match=named):
+        run(tmp_path, episodes, config, spoil_third)
+    with np.load(tmp_path / "bad_batch_2.npz") as batch:
+        assert np.isnan(batch["reward"]).sum() == 1
+    assert not list((tmp_path / "checkpoints").glob("*.index"))
+
+
 def test_another_dataset_cannot_be_resumed(tmp_path, episodes):
     run(tmp_path, episodes, make_config())
     fewer = {"game_a": episodes["game_a"], "game_b": episodes["game_a"]}
@@ -185,6 +210,36 @@ def test_graph_and_eager_runs_agree(tmp_path, episodes):
     eager, graph = (rows(tmp_path / name)[-1] for name in ("eager", "graph"))
     for name, value in eager.items():
         assert graph[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+def test_several_updates_in_a_call_are_those_of_single_calls(
+    tmp_path, episodes, monkeypatch
+):
+    """Also where such a run is stopped; no graph is traced twice."""
+    every = dict(log_every=9, eval_every=5, checkpoint_every=5)
+    config = make_config(jit=True, steps=9, **every)
+    run(tmp_path / "a", episodes, config)
+    config = config.update(steps_per_call=2)
+    # Two calls of two updates before each end, and a single one before the first.
+    for steps, singles in ((5, 1), (9, 0)):
+        made = graphs.record(monkeypatch)
+        run(tmp_path / "b", episodes, config.update(steps=steps))
+        counts = {"_one_fn": [singles], "_several_fn": [1]}
+        assert graphs.traces(made) == {**counts, "_losses_fn": [1], "_predict_fn": [1]}
+        monkeypatch.undo()
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    name = "world_model.weights.h5"
+    assert weights(tmp_path / "a" / name) == weights(tmp_path / "b" / name)
+
+
+def weights(path) -> dict[str, bytes]:
+    arrays = checkpoint.read_weights(path)
+    return {name: value.tobytes() for name, value in arrays.items()}
+
+
+def test_no_update_a_call_is_refused(tmp_path, episodes):
+    with pytest.raises(config_lib.ConfigError, match="steps_per_call.*Received: 0"):
+        run(tmp_path, episodes, make_config(steps_per_call=0))
 
 
 def test_the_time_is_told_and_small_is_named(capsys):

@@ -14,6 +14,7 @@ from dreamerv2_transfer.common.errors import UserError
 # and what it shows, not what it computes.
 MAY_CHANGE = (
     "logdir",
+    "steps_per_call",
     "steps",
     "stages",
     "log_every",

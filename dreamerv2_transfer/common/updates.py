@@ -4,20 +4,152 @@ from __future__ import annotations
 
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import atomic
+from dreamerv2_transfer.common import atomic, tfutils
 from dreamerv2_transfer.common.errors import UserError
+
+Batch = Mapping[str, np.ndarray]
+# So many updates at most go unchecked. Their batches are kept, which is some 50 MB of
+# Atari's, and waiting for the device once in so many updates costs next to nothing.
+READ_EVERY = 16
 
 
 class TrainingError(UserError):
     """A loss that is not a number."""
 
 
-def tensors(batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+class Updates:
+    """Updates of a model, whose metrics stay on the device until they are read.
+
+    A call of the graph makes one update or `steps_per_call` of them and returns the
+    metrics of each packed into a vector, for which nobody waits. Until it is read the
+    batches are kept, so that a loss which is not finite is reported with its own.
+
+    Args:
+        update: One update, not compiled: takes a batch and the state before it, returns
+            the state after it, and metrics by name, scalars or vectors.
+        config: The resolved configuration.
+        logdir: Where a batch is kept whose losses are not finite.
+        source: Says where a batch is from, in words.
+        consume: Takes the metrics of each update, float32 and sorted by name, and its
+            batch.
+    """
+
+    def __init__(
+        self,
+        update: Callable,
+        config,
+        logdir: pathlib.Path,
+        source: Callable[[Batch], str],
+        consume: Callable[[dict[str, np.ndarray], Batch], None],
+    ):
+        self._update = update
+        self._one = tfutils.compiled(self._one_fn, config)
+        self._several = tfutils.compiled(self._several_fn, config)
+        self._logdir = logdir
+        self._source = source
+        self._consume = consume
+        self._shapes: dict[str, tuple] = {}  # Of the metrics, known from tracing.
+        self._metrics: list[tf.Tensor] = []  # (updates, values) of each unread call.
+        self._batches: list[tuple[int, Batch]] = []  # With the updates before each.
+
+    def run(self, batches: Sequence[Batch], state, step: int):
+        """Makes an update on each batch in turn, all in one call of the graph.
+
+        Args:
+            batches: As many as `in_next_call` says.
+            state: The state before the first of them.
+            step: Updates before this one.
+
+        Returns:
+            The state after the last of them.
+
+        Raises:
+            TrainingError: As `read`, which this calls when too much is unread.
+        """
+        if len(batches) == 1:
+            state, metrics = self._one(tensors(batches[0]), state)
+        else:
+            stacked = {k: np.stack([b[k] for b in batches]) for k in batches[0]}
+            state, metrics = self._several(tensors(stacked), state)
+        self._metrics.append(metrics)
+        self._batches += enumerate(batches, int(step))
+        if len(self._batches) >= READ_EVERY:
+            self.read()
+        return state
+
+    def read(self) -> None:
+        """Hands on the metrics of all updates since the last call, in their order.
+
+        Raises:
+            TrainingError: A loss of one of them is not finite.
+        """
+        if not self._batches:
+            return
+        rows = tf.concat(self._metrics, 0).numpy()  # Waits for the device, once.
+        for row, (step, batch) in zip(rows, self._batches, strict=True):
+            metrics = self._unpacked(row)
+            check_finite(metrics, batch, self._logdir, step, self._source(batch))
+            self._consume(metrics, batch)
+        # Not before: what follows a loss that is not finite must never be saved.
+        self._metrics, self._batches = [], []
+
+    def _one_fn(self, batch: dict[str, tf.Tensor], state):
+        """One update; its metrics are `(1, values)`."""
+        state, metrics = self._packed(batch, state)
+        return state, metrics[None]
+
+    def _several_fn(self, batches: dict[str, tf.Tensor], state):
+        """Updates on `(updates, B, T, ...)`; their metrics are `(updates, values)`."""
+        count = next(iter(batches.values())).shape[0]
+
+        def body(i, state, metrics):
+            state, row = self._packed({k: v[i] for k, v in batches.items()}, state)
+            return i + 1, state, metrics.write(i, row)
+
+        _, state, metrics = tf.while_loop(
+            lambda i, *_: i < count,
+            body,
+            (0, state, tf.TensorArray(tf.float32, count)),
+            parallel_iterations=1,
+            maximum_iterations=count,
+        )
+        return state, metrics.stack()
+
+    def _packed(self, batch: dict[str, tf.Tensor], state):
+        """One update; its metrics are one vector, in the order of their names."""
+        state, metrics = self._update(batch, state)
+        metrics = {k: tf.cast(metrics[k], tf.float32) for k in sorted(metrics)}
+        self._shapes = {k: tuple(v.shape) for k, v in metrics.items()}
+        return state, tf.concat([tf.reshape(v, [-1]) for v in metrics.values()], 0)
+
+    def _unpacked(self, row: np.ndarray) -> dict[str, np.ndarray]:
+        ends = np.cumsum([math.prod(shape) for shape in self._shapes.values()])
+        parts = zip(self._shapes.items(), np.split(row, ends[:-1]), strict=True)
+        return {name: part.reshape(shape) for (name, shape), part in parts}
+
+
+def in_next_call(config, step: int, *ends: int) -> int:
+    """How many updates the next call of the graph makes: `steps_per_call` or one.
+
+    Args:
+        config: The resolved configuration. A call goes no further than to the next
+            update after which something is logged, evaluated or saved.
+        step: Updates that were made.
+        ends: Updates that it must not go beyond either; those before `step` are over.
+    """
+    step = int(step)
+    every = [int(config[f"{k}_every"]) for k in ("log", "eval", "checkpoint")]
+    left = [n - step % n for n in every if n]
+    left += [int(n) - step for n in ends if n > step]
+    return config.steps_per_call if config.steps_per_call <= min(left) else 1
+
+
+def tensors(batch: Batch) -> dict[str, tf.Tensor]:
     return {k: tf.convert_to_tensor(v) for k, v in batch.items()}
 
 
@@ -32,7 +164,7 @@ def is_due(step: int, every: float) -> bool:
 
 def check_finite(
     metrics: Mapping[str, np.ndarray],
-    batch: Mapping[str, np.ndarray],
+    batch: Batch,
     logdir: pathlib.Path,
     step: int,
     source: str,
