@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
+import os
 import pathlib
 import re
 from collections.abc import Iterator
@@ -23,6 +25,8 @@ def setup(config) -> str:
         A sentence that says what was chosen and why.
     """
     keep_freed_memory()
+    if config.jit:
+        keep_compiled()
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -46,6 +50,39 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_MAX, 0)
 
 
+def keep_compiled(cpuinfo: pathlib.Path = CPUINFO) -> pathlib.Path | None:
+    """Lets XLA keep what it compiles, so that the next run starts faster.
+
+    Only before the first call that asks for devices, which reads the flags. In the
+    user's cache folder, apart for each version of TensorFlow and each kind of
+    CPU, as it is machine code. XLA writes a file under another name first.
+
+    Returns:
+        The folder; None where there can be none, or where TF_XLA_FLAGS name another.
+    """
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    if "persistent_cache_directory" in flags:
+        return None
+    found = re.search(r"^flags.*$", _read(cpuinfo), re.MULTILINE)
+    kind = hashlib.sha256((found[0] if found else "").encode()).hexdigest()[:8]
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = cache / "dreamerv2_transfer" / f"xla-{tf.__version__}-{kind}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    # Code from a folder that is someone else's would run as ours.
+    if folder.stat().st_uid != os.getuid() or not os.access(folder, os.W_OK):
+        return None
+    flag = f"--tf_xla_persistent_cache_directory={folder}"
+    os.environ["TF_XLA_FLAGS"] = f"{flags} {flag}".strip()
+    return folder
+
+
+def _read(path: pathlib.Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 def choose_precision(
     precision: str, gpu: bool, cpuinfo: pathlib.Path = CPUINFO
 ) -> tuple[str, str]:
@@ -65,8 +102,7 @@ def choose_precision(
 
 def multiplies_bfloat16(cpuinfo: pathlib.Path = CPUINFO) -> bool:
     """Whether the CPU has instructions for products of bfloat16 numbers."""
-    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
-    return bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", flags))
+    return bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", _read(cpuinfo)))
 
 
 def conv_dtype(cpuinfo: pathlib.Path = CPUINFO) -> str | None:

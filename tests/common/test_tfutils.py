@@ -1,3 +1,5 @@
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -146,3 +148,53 @@ def test_reseeding_leaves_the_generator_as_it_was():
     np.testing.assert_array_equal(rng.state, before)
     with tfutils.reseeded(rng, 7):
         np.testing.assert_array_equal(rng.uniform([3]), inside)
+
+
+CPU = "model name : EPYC\nflags : fpu avx2\n"
+
+
+def keep_compiled(folder, monkeypatch, flags="", cpu=CPU):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("TF_XLA_FLAGS", flags)
+    (folder / "cpuinfo").write_text(cpu)
+    return tfutils.keep_compiled(folder / "cpuinfo")
+
+
+def test_what_xla_compiles_is_kept_for_the_user_alone(tmp_path, monkeypatch):
+    kept = keep_compiled(tmp_path, monkeypatch, "--tf_xla_auto_jit=0")
+    assert kept.stat().st_mode & 0o777 == 0o700
+    flag = f"--tf_xla_persistent_cache_directory={kept}"
+    assert os.environ["TF_XLA_FLAGS"] == f"--tf_xla_auto_jit=0 {flag}"
+    assert keep_compiled(tmp_path, monkeypatch) == kept
+
+
+def test_machine_code_is_kept_apart_for_each_kind_of_cpu(tmp_path, monkeypatch):
+    kept = keep_compiled(tmp_path, monkeypatch)
+    assert keep_compiled(tmp_path, monkeypatch, cpu=CPU + "bogomips : 5\n") == kept
+    assert keep_compiled(tmp_path, monkeypatch, cpu="flags : fpu avx512f\n") != kept
+
+
+def test_a_cache_of_ones_own_stays(tmp_path, monkeypatch):
+    own = "--tf_xla_persistent_cache_directory=/mine"
+    assert keep_compiled(tmp_path, monkeypatch, own) is None
+    assert os.environ["TF_XLA_FLAGS"] == own
+
+
+def test_without_a_folder_for_it_nothing_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    assert keep_compiled(tmp_path, monkeypatch) is None
+    assert os.environ["TF_XLA_FLAGS"] == ""
+
+
+def test_convolutions_avoid_bfloat16_that_is_emulated(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(CPU)
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert tfutils.conv_dtype(cpuinfo) == "float32"
+        cpuinfo.write_text("flags : fpu avx512_bf16\n")
+        assert tfutils.conv_dtype(cpuinfo) is None
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    cpuinfo.write_text(CPU)
+    assert tfutils.conv_dtype(cpuinfo) is None
