@@ -16,11 +16,9 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import tensorflow as tf
 import train_step
 
-from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import cli, config, envs, flags, tfutils
+from dreamerv2_transfer.common import cli, config, flags, tfutils
 
 ARMS = {"none": [], "freeze_rssm": ["freeze_rssm"]}
 ARMS["freeze_world_model"] = ["freeze_world_model"]
@@ -46,12 +44,7 @@ def main(argv: list[str]) -> int:
 
 def measure(settings, arm: str, repeats: int) -> dict:
     """Median seconds of both steps."""
-    obs_space, act_space = train_step.spaces(settings)
-    rng = tf.random.Generator.from_seed(settings.seed)
-    agent = agent_lib.Agent(settings, obs_space, act_space, rng)
-    actions = envs.act_size(act_space["action"])
-    batch = train_step.random_batch(settings, obs_space, actions)
-    wm_step = tfutils.compiled(lambda b, s: agent.wm.train(b, s)[::2], settings)
+    agent, batch, wm_step = train_step.prepare(settings)
     times = {
         "wm_step_s": train_step.timed(f"{arm}, model", wm_step, batch, agent, repeats),
         "step_s": train_step.timed(f"{arm}, all", agent.train, batch, agent, repeats),

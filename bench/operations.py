@@ -20,8 +20,7 @@ import tensorflow as tf
 import train_step
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import cli, config, envs, flags, tfutils
+from dreamerv2_transfer.common import cli, config, flags, tfutils
 
 
 def main(argv: list[str]) -> int:
@@ -44,14 +43,9 @@ def main(argv: list[str]) -> int:
 
 def make_step(settings, which: str):
     """A function that makes an update and waits for it."""
-    obs_space, act_space = train_step.spaces(settings)
-    agent = agent_lib.make_agent(settings, obs_space, act_space)
-    actions = envs.act_size(act_space["action"])
-    batch = train_step.random_batch(settings, obs_space, actions)
+    agent, batch, wm_step = train_step.prepare(settings)
     state = agent.wm.rssm.initial(settings.dataset.batch)
-    update = agent.train
-    if which == "wm":
-        update = tfutils.compiled(lambda b, s: agent.wm.train(b, s)[::2], settings)
+    update = wm_step if which == "wm" else agent.train
     return lambda: float(update(batch, state)[1]["model_loss"])
 
 

@@ -49,13 +49,8 @@ def main(argv: list[str]) -> int:
 
 def measure(settings, repeats: int) -> dict:
     """Seconds, operations and efficiencies of both steps."""
-    obs_space, act_space = spaces(settings)
-    shapes = {k: v.shape for k, v in obs_space.items()}
-    actions = envs.act_size(act_space["action"])
-    rng = tf.random.Generator.from_seed(settings.seed)
-    agent = agent_lib.Agent(settings, obs_space, act_space, rng)
-    batch = random_batch(settings, obs_space, actions)
-    wm_step = tfutils.compiled(lambda b, s: agent.wm.train(b, s)[::2], settings)
+    agent, batch, wm_step = prepare(settings)
+    shapes, actions = agent.wm.shapes, envs.act_size(agent.act_space)
     dtype = tfutils.compute_dtype().name
     # The peak is taken between the two steps too: the machine's speed may drift.
     peaks = [flops.measure_peak(dtype, size=PEAK_SIZE)]
@@ -81,6 +76,15 @@ def measure(settings, repeats: int) -> dict:
         "wm_efficiency": wm_flop / wm_step_s / peak,
         "efficiency": flop / step_s / peak,
     }
+
+
+def prepare(settings):
+    """A fresh agent, a batch for it, and the graph of an update of its world model."""
+    obs_space, act_space = spaces(settings)
+    agent = agent_lib.make_agent(settings, obs_space, act_space)
+    batch = random_batch(settings, obs_space, envs.act_size(agent.act_space))
+    wm_step = tfutils.compiled(lambda b, s: agent.wm.train(b, s)[::2], settings)
+    return agent, batch, wm_step
 
 
 def spaces(settings):

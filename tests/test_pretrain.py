@@ -138,19 +138,23 @@ def test_ctrl_c_saves_and_stops_between_two_updates(tmp_path, episodes):
     assert (tmp_path / "checkpoints" / f"ckpt-{last}.index").exists()
 
 
+def spoil_third(dataset, task=None):
+    """Puts a NaN into the third batch, all of whose rows may be given a task."""
+    draw, count = dataset.next, iter(range(100))
+
+    def next_batch():
+        batch = draw()
+        if next(count) == 2:
+            batch["reward"][0, 0] = np.nan
+            if task is not None:
+                batch["task"][:] = task
+        return batch
+
+    dataset.next = next_batch
+
+
 def test_a_loss_that_is_no_number_is_named(tmp_path, episodes):
     config = make_config(steps=4, checkpoint_every=1)
-
-    def spoil_third(dataset):
-        draw, count = dataset.next, iter(range(100))
-
-        def next_batch():
-            batch = draw()
-            if next(count) == 2:
-                batch["reward"][0, 0] = np.nan
-            return batch
-
-        dataset.next = next_batch
 
     with pytest.raises(updates.TrainingError, match="update 3: .*reward_loss") as error:
         run(tmp_path, episodes, config, spoil_third)
@@ -167,21 +171,9 @@ def test_a_loss_that_is_no_number_is_named_however_late_it_is_read(tmp_path, epi
     every = dict(log_every=8, eval_every=8, checkpoint_every=4)
     config = make_config(steps=8, steps_per_call=2, **every)
 
-    def spoil_third(dataset):
-        draw, count = dataset.next, iter(range(100))
-
-        def next_batch():
-            batch = draw()
-            if next(count) == 2:
-                batch["reward"][0, 0] = np.nan
-                batch["task"][:] = 1
-            return batch
-
-        dataset.next = next_batch
-
     named = r"update 3: .*reward_loss.* \(game_b\)"
     with pytest.raises(updates.TrainingError, match=named):
-        run(tmp_path, episodes, config, spoil_third)
+        run(tmp_path, episodes, config, lambda dataset: spoil_third(dataset, task=1))
     with np.load(tmp_path / "bad_batch_2.npz") as batch:
         assert np.isnan(batch["reward"]).sum() == 1
     assert not list((tmp_path / "checkpoints").glob("*.index"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from dreamerv2_transfer.common import matmul
+from dreamerv2_transfer.common import matmul, tfutils
 
 
 class Features:
@@ -40,7 +40,7 @@ class Features:
             return self._stoch
         vectors = tf.one_hot(self._index, self._classes, dtype=self._deter.dtype)
         size = self._index.shape[-1] * self._classes
-        return tf.reshape(vectors, [*_lead(self._index), size])
+        return tf.reshape(vectors, [*tfutils.lead(self._index, 1), size])
 
     @property
     def tensor(self) -> tf.Tensor:
@@ -85,11 +85,6 @@ class Features:
     def _split(self, kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         size = self._index.shape[-1] * self._classes
         return kernel[:size], kernel[size:]
-
-
-def _lead(x: tf.Tensor) -> list:
-    shape = tf.shape(x)
-    return [x.shape[i] or shape[i] for i in range(len(x.shape) - 1)]
 
 
 def _to_tensor(value: Features, dtype=None, name=None, as_ref=False):

@@ -154,7 +154,7 @@ class EnsembleRSSM(keras.layers.Layer):
         action, embed = swap(action), swap(embed)
         offsets = self._offsets(_mask(action, keep), embed)
         # Drawn outside of the loop: XLA has other random numbers.
-        noise = self._noise(post_seed, _lead(keep, 0))
+        noise = self._noise(post_seed, tfutils.lead(keep, 0))
         post = recurrence.run(
             self._observe_step,
             self._kernels(),
@@ -185,7 +185,7 @@ class EnsembleRSSM(keras.layers.Layer):
         action_part = _partial_dense(self.img_in, action, self.stoch_size)
         embed_part = _partial_dense(self.obs_out, embed, self._deter)
         bias = lambda layer: tf.broadcast_to(  # noqa: E731
-            _bias(layer), [*_lead(embed, 1), layer.units]
+            _bias(layer), [*tfutils.lead(embed, 1), layer.units]
         )
         return {
             "img_in": action_part + _bias(self.img_in),
@@ -231,7 +231,7 @@ class EnsembleRSSM(keras.layers.Layer):
             "obs_out": _product(self.obs_out, embed_part + _bias(self.obs_out)),
             "obs_dist": _product(self.obs_dist, _bias(self.obs_dist)),
         }
-        noise = self._noise(post_seed, _lead(embed, 1))
+        noise = self._noise(post_seed, tfutils.lead(embed, 1))
         post = self._post(prior["deter"], products, sample, noise)
         return post, prior
 
@@ -356,7 +356,7 @@ class EnsembleRSSM(keras.layers.Layer):
         draw_seed, member_seed = tfutils.split_seed(seed, 2)
         stats = [self._prior_stats(k, deter) for k in range(self._ensemble)]
         stats = _choose_member(stats, member_seed, ensemble_steps)
-        noise = self._noise(draw_seed, _lead(deter, 1))
+        noise = self._noise(draw_seed, tfutils.lead(deter, 1))
         drawn = self._draw(stats, sample, noise, like)
         return {**drawn, "deter": deter, **stats}
 
@@ -671,7 +671,7 @@ class MLP(_Head):
         return self._run(features, None)
 
     def _run(self, features, known):
-        lead, x = _lead(features, 1), _flat(features)
+        lead, x = tfutils.lead(features, 1), _flat(features)
         results = [None] * len(self.denses) if known is None else map(_flat, known)
         hidden = []
         for layer, norm, result in zip(self.denses, self.norms, results, strict=True):
@@ -915,12 +915,12 @@ def swap(x: tf.Tensor) -> tf.Tensor:
 
 def flatten_event(x: tf.Tensor, dims: int) -> tf.Tensor:
     """Joins the last `dims` dimensions into one."""
-    return tf.reshape(x, [*_lead(x, dims), math.prod(x.shape[-dims:])])
+    return tf.reshape(x, [*tfutils.lead(x, dims), math.prod(x.shape[-dims:])])
 
 
 def unflatten(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """Splits the last dimension into `shape`."""
-    return tf.reshape(x, [*_lead(x, 1), *shape])
+    return tf.reshape(x, [*tfutils.lead(x, 1), *shape])
 
 
 def batch_apply(fn, x: tf.Tensor | Features, event_dims: int) -> tf.Tensor:
@@ -928,7 +928,7 @@ def batch_apply(fn, x: tf.Tensor | Features, event_dims: int) -> tf.Tensor:
     if len(x.shape) == event_dims + 1:  # A reshape would stop TensorFlow from fusing.
         return fn(x)
     y = fn(_flat(x) if event_dims == 1 else tf.reshape(x, [-1, *x.shape[-event_dims:]]))
-    return tf.reshape(y, [*_lead(x, event_dims), *y.shape[1:]])
+    return tf.reshape(y, [*tfutils.lead(x, event_dims), *y.shape[1:]])
 
 
 def _flat(x: tf.Tensor | Features) -> tf.Tensor | Features:
@@ -938,15 +938,6 @@ def _flat(x: tf.Tensor | Features) -> tf.Tensor | Features:
         if isinstance(x, Features)
         else _compute(tf.reshape(x, [-1, x.shape[-1]]))
     )
-
-
-def _lead(x: tf.Tensor, event_dims: int) -> list:
-    """The leading dimensions, as numbers where the graph knows them."""
-    count = len(x.shape) - event_dims
-    if x.shape[:count].is_fully_defined():
-        return list(x.shape[:count])
-    dynamic = tf.shape(x)
-    return [x.shape[i] or dynamic[i] for i in range(count)]
 
 
 def _compute(x: tf.Tensor) -> tf.Tensor:

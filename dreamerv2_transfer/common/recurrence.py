@@ -57,14 +57,10 @@ def run(
             wanted = tf.nest.pack_sequence_as(start, wanted)
             previous = tf.nest.map_structure(_delayed, start, states)
             backward = _compiled(loop.backward)
-            offsets, weights, first = backward(
-                kernels, flat_weights, previous, made, wanted
-            )
-            return tf.nest.flatten(
-                (_kernel_gradients(seen, offsets), offsets, weights, first)
-            )
+            by_offset, *others = backward(kernels, weights, previous, made, wanted)
+            by_kernel = _kernel_gradients(seen, by_offset)
+            return tf.nest.flatten((by_kernel, by_offset, *others))
 
-        flat_weights = weights
         return tf.nest.flatten(states), gradient
 
     flat = states(*tf.nest.flatten(learned))

@@ -120,6 +120,15 @@ def compute_dtype() -> tf.DType:
     return tf.as_dtype(keras.mixed_precision.dtype_policy().compute_dtype)
 
 
+def lead(x: tf.Tensor, event_dims: int) -> list:
+    """The leading dimensions, as numbers where the graph knows them."""
+    count = len(x.shape) - event_dims
+    if x.shape[:count].is_fully_defined():
+        return list(x.shape[:count])
+    dynamic = tf.shape(x)
+    return [x.shape[i] or dynamic[i] for i in range(count)]
+
+
 def compiled(fn, config, xla: bool = False):
     """The graph of a function: with XLA on a GPU, plain on a CPU.
 
