@@ -15,7 +15,14 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from dreamerv2_transfer.common import dists, matmul, other, recurrence, tfutils
+from dreamerv2_transfer.common import (
+    convolution,
+    dists,
+    matmul,
+    other,
+    recurrence,
+    tfutils,
+)
 from dreamerv2_transfer.common.features import Features
 
 State = dict[str, tf.Tensor]
@@ -440,9 +447,7 @@ class Encoder(keras.layers.Layer):
         self._act = get_act(act)
         dtype = tfutils.conv_dtype()
         self.convs = [
-            keras.layers.Conv2D(
-                cnn_depth * 2**i, kernel, stride, name=f"conv{i}", dtype=dtype
-            )
+            Conv2D(cnn_depth * 2**i, kernel, stride, name=f"conv{i}", dtype=dtype)
             for i, (kernel, stride) in enumerate(
                 zip(cnn_kernels, cnn_strides, strict=True)
             )
@@ -547,9 +552,7 @@ class Decoder(_Head):
         depths = [cnn_depth * 2**i for i in reversed(range(len(cnn_kernels) - 1))]
         dtype = tfutils.conv_dtype()
         self.convs = [
-            keras.layers.Conv2DTranspose(
-                depth, kernel, stride, name=f"conv{i}", dtype=dtype
-            )
+            Conv2DTranspose(depth, kernel, stride, name=f"conv{i}", dtype=dtype)
             for i, (depth, kernel, stride) in enumerate(
                 zip(
                     [*depths, sum(self._channels)],
@@ -704,6 +707,23 @@ class Dense(keras.layers.Dense):
         else:
             result = matmul.known(result, inputs, kernel)
         return matmul.known_bias(result, bias)
+
+
+class Conv2D(keras.layers.Conv2D):
+    """A convolution without padding, see `convolution`."""
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: keras.Variable) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(kernel)  # In the layer's compute dtype.
+        return convolution.conv2d(inputs, kernel, self.strides[0])
+
+
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """A transposed convolution without padding, see `convolution`."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(self.kernel)
+        images = convolution.conv2d_transpose(inputs, kernel, self.strides[0])
+        return images + tf.convert_to_tensor(self.bias)
 
 
 class GRUCell(keras.layers.Layer):
