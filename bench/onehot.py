@@ -35,10 +35,11 @@ def main(argv: list[str]) -> int:
     kernel = tf.random.stateless_normal([inputs, options.units], [0, 0])
     wanted = tf.random.stateless_normal([options.rows, options.units], [0, 1])
     stoch = tf.reshape(tf.one_hot(index, options.classes), [options.rows, inputs])
+    nothing = tf.zeros_like(wanted)
     ways = {
         "product, full": lambda: tf.linalg.matmul(stoch, kernel),
         "product, segment_sum": lambda: segment_sum(index, kernel, options.classes),
-        "product, ours": lambda: matmul.one_hot(None, index, kernel, tf.float32),
+        "product, ours": lambda: matmul.one_hot(None, index, kernel, nothing),
         "gradient, full": lambda: tf.linalg.matmul(stoch, wanted, transpose_a=True),
         "gradient, ours": lambda: gradient(index, kernel, wanted),
     }

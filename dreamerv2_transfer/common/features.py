@@ -70,11 +70,11 @@ class Features:
         stoch = None if self._stoch is None else fn(self._stoch)
         return Features(fn(self._deter), fn(self._index), self._classes, stoch)
 
-    def matmul(self, kernel: tf.Tensor) -> tf.Tensor:
-        """`tensor @ kernel`, for flat features."""
+    def matmul(self, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """`tensor @ kernel + bias`, for flat features; the bias in their dtype."""
         rows, rest = self._split(kernel)
-        value = matmul.one_hot(self._stoch, self._index, rows, self.dtype)
-        return value + tf.linalg.matmul(self._deter, tf.cast(rest, self.dtype))
+        offset = tf.linalg.matmul(self._deter, tf.cast(rest, self.dtype))
+        return matmul.one_hot(self._stoch, self._index, rows, offset + bias)
 
     def known(self, value: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """A `value` that is known to contain `tensor @ kernel`, with its gradients."""

@@ -6,7 +6,12 @@ product is known already.
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
+
+# Rows of gradients that are added at a time, so that they stay in a CPU's cache.
+CACHED_ROWS = 1024
 
 
 def use_index() -> bool:
@@ -28,9 +33,9 @@ def index(stoch: tf.Tensor) -> tf.Tensor:
 
 
 def one_hot(
-    stoch: tf.Tensor | None, index: tf.Tensor, kernel: tf.Tensor, dtype: tf.DType
+    stoch: tf.Tensor | None, index: tf.Tensor, kernel: tf.Tensor, offset: tf.Tensor
 ) -> tf.Tensor:
-    """`stoch @ kernel`, where `stoch` consists of one-hot latents.
+    """`stoch @ kernel + offset`, where `stoch` consists of one-hot latents.
 
     Of L latents with C classes each, L of L * C inputs are 1 and all others 0.
 
@@ -39,15 +44,19 @@ def one_hot(
             straight-through gradients need it. None where no gradient is wanted.
         index: `(N, L)` int32: the classes that are 1; -1 where all of a latent are 0.
         kernel: `(L * C, m)`.
-        dtype: Of the result; sums are in float32.
+        offset: `(N, m)`, other inputs' share of the same product.
 
     Returns:
-        `(N, m)`.
+        `(N, m)` in the dtype of `offset`; the sum is in float32.
     """
-    # What is -1 reads a row of zeros after the last.
-    rows = tf.pad(tf.stop_gradient(kernel), [[0, 1], [0, 0]])
-    value = _row_sums(index, rows, tf.as_dtype(dtype).name)
-    return known_one_hot(value, stoch, index, kernel)
+
+    rows = tf.stop_gradient(kernel)
+
+    @tf.custom_gradient
+    def add(offset):
+        return _add_rows(index, rows, offset), lambda wanted: wanted
+
+    return known_one_hot(add(offset), stoch, index, kernel)
 
 
 def known_one_hot(
@@ -108,22 +117,36 @@ def _times_transposed(wanted: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 # XLA adds the rows as it reads them, on all cores. TensorFlow's own operations gather
-# them first, 32 times the size of the result, or add on one core.
+# them first, 32 times the size of the result, or add on one core. One sum over the
+# latents would take four times as long as one addition after the other, which XLA
+# computes for several columns at once.
 @tf.function(jit_compile=True, autograph=False)
-def _row_sums(index: tf.Tensor, kernel: tf.Tensor, dtype: str) -> tf.Tensor:
-    latents, zeros = index.shape[-1], kernel.shape[0] - 1
-    first = tf.range(latents) * (zeros // latents)
-    index = tf.where(index < 0, zeros, index + first)
-    rows = tf.cast(tf.gather(kernel, index), tf.float32)
-    return tf.cast(tf.reduce_sum(rows, -2), dtype)
+def _add_rows(index: tf.Tensor, kernel: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    size, latents = kernel.shape[0], index.shape[-1]
+    # What is -1 reads a row of zeros after the last.
+    rows = tf.pad(tf.cast(kernel, tf.float32), [[0, 1], [0, 0]])
+    index = tf.where(index < 0, size, index + tf.range(latents) * (size // latents))
+    result = tf.cast(offset, tf.float32)
+    for latent in range(latents):
+        result += tf.gather(rows, index[:, latent])
+    return tf.cast(result, offset.dtype)
 
 
 @tf.function(jit_compile=True, autograph=False)
 def _row_gradients(index: tf.Tensor, wanted: tf.Tensor, classes: int) -> tf.Tensor:
     """The gradient of the kernel: what is wanted of the results that a row is in."""
-    wanted = tf.cast(wanted, tf.float32)
-    latent = lambda index: tf.math.unsorted_segment_sum(wanted, index, classes)  # noqa: E731
-    # A loop: unrolled, it takes a second more to compile.
-    signature = tf.TensorSpec([classes, wanted.shape[-1]], tf.float32)
-    rows = tf.map_fn(latent, tf.transpose(index), fn_output_signature=signature)
-    return tf.reshape(rows, [-1, wanted.shape[-1]])
+    (count, latents), units = index.shape, wanted.shape[-1]
+    chunks = math.gcd(count, max(1, round(count / CACHED_ROWS)))
+    index = tf.transpose(tf.reshape(index, [chunks, -1, latents]), [0, 2, 1])
+    signature = tf.TensorSpec([classes, units], tf.float32)
+
+    def add(rows, now):
+        wanted, index = now
+        wanted = tf.cast(wanted, tf.float32)
+        latent = lambda i: tf.math.unsorted_segment_sum(wanted, i, classes)  # noqa: E731
+        # A loop: unrolled, it takes a second more to compile.
+        return rows + tf.map_fn(latent, index, fn_output_signature=signature)
+
+    rows = tf.zeros([latents, classes, units])
+    rows = tf.foldl(add, (tf.reshape(wanted, [chunks, -1, units]), index), rows)
+    return tf.reshape(rows, [-1, units])

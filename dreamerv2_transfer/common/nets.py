@@ -7,6 +7,7 @@ Every sublayer carries the original's name (`img_in`, `obs_dist`, `cell`, `dense
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -326,9 +327,9 @@ class EnsembleRSSM(keras.layers.Layer):
         offset = action_part + _bias(self.img_in)
         if "index" not in prev_state:
             return _product(self.img_in, offset)
-        index, dtype = prev_state["index"], tfutils.compute_dtype()
-        kernel = self.img_in.kernel.value[: self.stoch_size]
-        return lambda stoch: matmul.one_hot(stoch, index, kernel, dtype) + offset
+        index, kernel = prev_state["index"], self.img_in.kernel.value
+        kernel = kernel[: self.stoch_size]
+        return lambda stoch: matmul.one_hot(stoch, index, kernel, offset)
 
     def _deter_step(self, prev_state: State, products) -> tf.Tensor:
         """The next recurrent state, by the products `img_in` and `cell`."""
@@ -696,7 +697,7 @@ class Dense(keras.layers.Dense):
 
     def call(self, inputs: tf.Tensor | Features) -> tf.Tensor:
         if isinstance(inputs, Features):
-            return inputs.matmul(self.kernel.value) + _bias(self)
+            return inputs.matmul(self.kernel.value, _bias(self))
         return batch_apply(super().call, inputs, event_dims=1)
 
     def known(self, result: tf.Tensor, inputs: tf.Tensor | Features) -> tf.Tensor:
@@ -874,25 +875,25 @@ class NormLayer(keras.layers.Layer):
     """
 
     def __init__(self, kind: str, name: str):
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         if kind not in ("none", "layer"):
             raise ValueError(f"norm is 'none' or 'layer'. Received: {kind!r}")
         self._on = kind == "layer"
 
     def build(self, input_shape: tuple) -> None:
         if self._on:
-            shape = input_shape[-1:]
-            self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
-            self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
+            add = functools.partial(self.add_weight, input_shape[-1:], autocast=False)
+            self.gamma = add(initializer="ones", name="gamma")
+            self.beta = add(initializer="zeros", name="beta")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         if not self._on:
             return inputs
         x = tf.cast(inputs, tf.float32)
         mean, variance = tf.nn.moments(x, [-1], keepdims=True)
-        gamma, beta = (tf.cast(v.value, tf.float32) for v in (self.gamma, self.beta))
         # 1e-3 is the epsilon of Keras, which the original used.
-        x = (x - mean) * tf.math.rsqrt(variance + 1e-3) * gamma + beta
+        x = (x - mean) * tf.math.rsqrt(variance + 1e-3)
+        x = x * self.gamma.value + self.beta.value
         return tf.cast(x, inputs.dtype)
 
 

@@ -44,8 +44,12 @@ def run(
     Returns:
         The structure of `start`, `(T, B, ...)`.
     """
+    dtypes = tf.nest.map_structure(lambda x: x.dtype, start)
+    kernels, offsets, inputs, start = _loop_precision(
+        (dict(kernels), dict(offsets), inputs, start)
+    )
     weights = [v.value for v in variables]
-    learned = (dict(kernels), dict(offsets), weights, start)
+    learned = (kernels, offsets, weights, start)
     loop = _Loop(step, list(variables), inputs)
 
     @tf.custom_gradient
@@ -64,7 +68,7 @@ def run(
         return tf.nest.flatten(states), gradient
 
     flat = states(*tf.nest.flatten(learned))
-    return tf.nest.pack_sequence_as(start, flat)
+    return tf.nest.map_structure(tf.cast, tf.nest.pack_sequence_as(start, flat), dtypes)
 
 
 class _Loop:
@@ -133,7 +137,10 @@ class _Loop:
         """The step, with the given weights in the place of the variables."""
         pairs = list(zip(self._variables, weights, strict=True))
         with keras.StatelessScope(state_mapping=pairs):
-            return self._step(state, inputs, products)
+            after = self._step(state, inputs, products)
+        return tf.nest.map_structure(
+            lambda x, like: tf.cast(x, like.dtype), after, state
+        )
 
 
 def _known(made: tf.Tensor, offset: tf.Tensor, transposed: tf.Tensor) -> Product:
@@ -147,6 +154,17 @@ def _known(made: tf.Tensor, offset: tf.Tensor, transposed: tf.Tensor) -> Product
         return tf.identity(made), gradient
 
     return lambda x: multiply(x, offset)
+
+
+def _loop_precision(structure):
+    """Floating-point tensors in what a loop is fast in: on a CPU float32.
+
+    XLA has no 16-bit operations there: it would convert all steps of an array to
+    float32 and back to write one of them.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return structure
+    return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), structure)
 
 
 def _delayed(start: tf.Tensor, states: tf.Tensor) -> tf.Tensor:

@@ -17,10 +17,11 @@ def test_the_classes_of_one_hot_vectors():
 
 @pytest.mark.parametrize("graph", [False, True])
 def test_one_hot_product_adds_rows(graph):
-    run = lambda: matmul.one_hot(None, tf.constant(INDEX), tf.constant(KERNEL), "half")  # noqa: E731
+    offset = tf.constant([[100, 200], [300, 400]], tf.float16)
+    run = lambda: matmul.one_hot(None, tf.constant(INDEX), tf.constant(KERNEL), offset)  # noqa: E731
     product = tf.function(run)() if graph else run()
     assert product.dtype == tf.float16
-    np.testing.assert_array_equal(product, [[8, 80], [1, 10]])
+    np.testing.assert_array_equal(product, [[108, 280], [301, 410]])
 
 
 def gradients(product) -> list[tf.Tensor]:
@@ -41,7 +42,7 @@ def test_one_hot_product_has_the_gradients_of_the_full_product(graph, known):
         if known:
             value = tf.constant([[8.0, 80], [1, 10]])
             return matmul.known_one_hot(value, stoch, index, kernel)
-        return matmul.one_hot(stoch, index, kernel, tf.float32)
+        return matmul.one_hot(stoch, index, kernel, tf.zeros([2, 2]))
 
     run = tf.function(gradients) if graph else gradients
     for got, wanted in zip(run(product), gradients(tf.linalg.matmul), strict=True):
@@ -66,3 +67,18 @@ def test_a_known_product_passes_gradients_on_and_is_not_computed():
         gradients(known)[1:], gradients(tf.linalg.matmul)[1:], strict=True
     ):
         np.testing.assert_array_equal(got, wanted)
+
+
+def test_the_gradient_of_many_rows_is_that_of_the_full_product():
+    rows = 2 * matmul.CACHED_ROWS
+    rng = np.random.default_rng(0)
+    index = tf.constant(rng.integers(3, size=[rows, 2]), tf.int32)
+    wanted = tf.constant(rng.integers(10, size=[rows, 2]), tf.float32)
+    stoch = tf.reshape(tf.one_hot(index, 3), [rows, 6])
+    kernel = tf.constant(KERNEL)
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        product = matmul.one_hot(None, index, kernel, tf.zeros([rows, 2]))
+    np.testing.assert_array_equal(
+        tape.gradient(product, kernel, wanted), tf.transpose(stoch) @ wanted
+    )
