@@ -84,7 +84,8 @@ class Features:
 
     def _split(self, kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         size = self._index.shape[-1] * self._classes
-        return kernel[:size], kernel[size:]
+        # The gradient of slices would be sums of arrays as large as the kernel.
+        return tf.split(kernel, [size, kernel.shape[0] - size])
 
 
 def _to_tensor(value: Features, dtype=None, name=None, as_ref=False):

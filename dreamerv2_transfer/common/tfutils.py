@@ -281,9 +281,32 @@ class Optimizer:
         return None
 
 
+class Adam(keras.optimizers.Adam):
+    """Keras' Adam, one operation a variable in place of twenty.
+
+    Kingma & Ba 2015, in the order of computation at the end of their section 2.
+    """
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, tf.float32),
+        )
+
+
 def _make_optimizer(opt: str, lr: float, eps: float, name: str):
     kinds = {
-        "adam": lambda name: keras.optimizers.Adam(lr, epsilon=eps, name=name),
+        "adam": lambda name: Adam(lr, epsilon=eps, name=name),
         "nadam": lambda name: keras.optimizers.Nadam(lr, epsilon=eps, name=name),
         "adamax": lambda name: keras.optimizers.Adamax(lr, epsilon=eps, name=name),
         "sgd": lambda name: keras.optimizers.SGD(lr, name=name),

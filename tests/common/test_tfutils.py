@@ -101,6 +101,24 @@ def test_adam_as_in_tensorflow():
     )
 
 
+def test_adam_takes_the_steps_of_keras():
+    ours = variable(1.0, -2.0), variable(3.0)
+    theirs = variable(1.0, -2.0), variable(3.0)
+    optimizer = tfutils.Optimizer("model", ours, lr=0.1, eps=1e-5)
+    keras_adam = keras.optimizers.Adam(0.1, epsilon=1e-5)
+    for slope in (5.0, -1.0, 1e-4):
+        gradients = [tf.constant([slope, 2 * slope]), tf.constant([-slope])]
+        step(
+            optimizer,
+            lambda g=gradients: sum(
+                tf.reduce_sum(v.value * x) for v, x in zip(ours, g, strict=True)
+            ),
+        )
+        keras_adam.apply(gradients, theirs)
+    for got, wanted in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(got.value, wanted.value, rtol=1e-5)
+
+
 def test_loss_scaling_skips_steps_that_overflow(policy):
     policy("mixed_float16")
     var = variable(1.0)
