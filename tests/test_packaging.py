@@ -82,6 +82,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel, tmp_path):
     packed = {p.relative_to(tmp_path) for p in tmp_path.rglob("*.py")}
     sources = (CHECKOUT / "dreamerv2_transfer").rglob("*.py")
     assert packed == {p.relative_to(CHECKOUT) for p in sources}
+    curves = {p.name for p in tmp_path.rglob("paper_curves/*.csv")}
+    assert len(curves) == 5 and "minatar_seaquest_return.csv" in curves
     metadata = next(tmp_path.glob("*.dist-info/METADATA")).read_text()
     assert "\nVersion: 0.1.0\n" in metadata
     assert "Danijar Hafner" in next(tmp_path.rglob("LICENSE")).read_text()

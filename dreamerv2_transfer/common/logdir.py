@@ -15,6 +15,7 @@ from dreamerv2_transfer.common.errors import UserError
 MAY_CHANGE = (
     "logdir",
     "steps_per_call",
+    "reproduce",
     "steps",
     "stages",
     "log_every",
@@ -25,15 +26,28 @@ MAY_CHANGE = (
     "eval_batches",
     "eval_eps",
     "eval_envs",
+    "eval_dataset",
     "envs_parallel",
     "envs_restart",
     "video",
+    "outputs",
     "dataset.directory",
     "dataset.prefetch",
     "dataset.memory",
     "collect.disk",
     "collect.processes",
 )
+
+
+def irrelevant(config: config_lib.Config) -> tuple[str, ...]:
+    """Keys, or groups of keys, on which nothing depends that a run computes."""
+    # Who plays is a matter of the dataset, which has a recipe of its own.
+    acting = ("dqn.checkpoints", "dqn.interval", "dqn.epsilon", "policies")
+    others = acting if config.get("stage") == "dqn" else ("dqn", "policies")
+    # A run on one game has `task`; the games that are mixed are nothing to it.
+    if config.get("stage") in ("scratch", "finetune"):
+        others = (*others, "tasks", "task_weights", "collect")
+    return (*MAY_CHANGE, *others)
 
 
 class LogdirError(UserError):
@@ -66,13 +80,7 @@ def _check_same_run(path: pathlib.Path, config: config_lib.Config) -> None:
         return
     # Keys that are younger than the run had the value that is their default today.
     before, _ = config_lib.load_old(saved)
-    # Who plays is a matter of the dataset, which has a recipe of its own.
-    acting = ("dqn.checkpoints", "dqn.interval", "dqn.epsilon", "policies")
-    others = acting if config.get("stage") == "dqn" else ("dqn", "policies")
-    # A run on one game has `task`; the games that are mixed are nothing to it.
-    if config.get("stage") in ("scratch", "finetune"):
-        others = (*others, "tasks", "task_weights", "collect")
-    changed = config_lib.difference(before, config, (*MAY_CHANGE, *others))
+    changed = config_lib.difference(before, config, irrelevant(config))
     if changed:
         listed = "; ".join(
             f"{key} was {old} and is {new} now" for key, (old, new) in changed.items()

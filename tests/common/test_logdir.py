@@ -33,7 +33,8 @@ def test_a_run_may_be_made_longer_and_moved(tmp_path):
     with logdir.opened(make_config(tmp_path / "a")):
         pass
     (tmp_path / "a").rename(tmp_path / "b")
-    with logdir.opened(make_config(tmp_path / "b", steps=1000, eval_every=7)):
+    changes = {"steps": 1000, "eval_every": 7, "outputs": ["jsonl", "wandb"]}
+    with logdir.opened(make_config(tmp_path / "b", **changes)):
         pass
     assert config_lib.Config.load(tmp_path / "b" / "config.yaml").steps == 1000
 

@@ -1,0 +1,128 @@
+"""The drawing of curves: the command, and in this process what it refuses."""
+
+import importlib.util
+import json
+import pathlib
+
+import pytest
+
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common.errors import UserError
+from tests import runs
+
+ARMS = runs.ROOT / "results" / "minatar_small_arms"
+PRETRAINED = runs.ROOT / "results" / "minatar_small_pretrain"
+
+
+def plot(*args):
+    done = runs.run("launch/plot.py", *args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def seeds(folder: pathlib.Path) -> pathlib.Path:
+    """Two seeds of two arms; one was cut off."""
+    for arm, height in (("scratch", 1), ("finetune", 3)):
+        for seed in (0, 1):
+            path = folder / f"{arm}_{seed}"
+            path.mkdir(parents=True)
+            rows = [
+                {"step": step, "train_return": height + seed + step / 10}
+                for step in range(0, 11 - seed)
+            ]
+            text = "\n".join(map(json.dumps, rows)) + '\n{"step": 11, "tr' * seed
+            (path / "metrics.jsonl").write_text(text)
+            blocks = ["minatar", "debug", arm]
+            config_lib.load_config(blocks, ["--seed", str(seed)]).save(
+                path / "config.yaml"
+            )
+    return folder
+
+
+def test_runs_of_several_seeds_are_compared(tmp_path):
+    out, numbers = tmp_path / "figure.png", tmp_path / "numbers.json"
+    lines = plot("--runs", seeds(tmp_path / "runs"), "--out", out, "--json", numbers)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "runs/scratch_1: the last line is cut off and was left out." in lines
+    assert (
+        "minatar_space_invaders, scratch, 2 runs (seeds 0, 1): train_return to step 9, "
+        "fewer runs to 10" in lines
+    )
+    assert lines[-1] == f"Saved {out}, {numbers}."
+    result = json.loads(numbers.read_text())
+    (transfer,) = result["transfer"]
+    assert transfer["arm"] == "pretrained" and transfer["end"] == 9
+    assert transfer["jump_start"]["value"] == pytest.approx(2)
+    assert transfer["jump_start"]["low"] == pytest.approx(1)
+    curve = next(curve for curve in result["curves"] if curve["arm"] == "scratch")
+    assert curve["mean"][:2] == pytest.approx([1.5, 1.6])
+    assert curve["count"][-2:] == [2, 1] and curve["low"][-1] is None
+
+
+def test_a_pretraining_run_shows_its_losses_by_game(tmp_path):
+    lines = plot("--runs", PRETRAINED, "--out", tmp_path / "figure.pdf")
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+    games = ("4 games mixed", "minatar_asterix", "minatar_seaquest")
+    assert all(any(line.startswith(game) for line in lines) for game in games)
+    assert not any("scratch" in line for line in lines)
+
+
+def test_a_figure_of_the_paper_is_of_its_game_and_metric(tmp_path):
+    figures = ["minatar_space_invaders_model_loss", "minatar_seaquest_return"]
+    files = sorted(ARMS.glob("*.jsonl"))
+    chosen = ["--figure", *figures, "--paper", "True"]
+    lines = plot("--runs", *files, "--outdir", tmp_path, *chosen)
+    assert (tmp_path / "curves.png").exists() and (tmp_path / "curves.pdf").exists()
+    drawn = [
+        line.split(", ")[0] + line.split(":")[1] for line in lines if "(seed" in line
+    ]
+    assert sorted(drawn) == [
+        "minatar_seaquest train_return to step 5000",
+        *["minatar_space_invaders model_error to step 5000"] * 3,
+    ]
+
+
+def test_folders_of_the_original_are_read_as_it_does(tmp_path):
+    folder = tmp_path / "atari_pong" / "dreamerv2" / "3"
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text('{"step": 40, "eval_return": -21.0}\n')
+    lines = plot(
+        *("--indir", tmp_path, "--outdir", tmp_path / "out", "--yaxis", "eval_return"),
+        *("--xaxis", "step", "--bins", "1e6", "--methods", "dreamer", "--agg", "none"),
+    )
+    assert any(
+        line.startswith("atari_pong, dreamerv2, 1 run (seed 3)") for line in lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--out", "a.png"], "--runs LOGDIR"),
+        (["--runs", "x"], "--out figure.png"),
+        (["--runs", "x", "--out", "a.gif"], "a.gif"),
+        (["--runs", "/nowhere", "--out", "a.png"], "/nowhere"),
+        (
+            ["--runs", "x", "--out", "a.png", "--figure", "pong"],
+            "atari_breakout_return",
+        ),
+        (["--runs", "x", "--out", "a.png", "--agg", "mean"], "ci95, std1"),
+        (["--runs", "x", "--out", "a.png", "--threshold", "high"], "high"),
+        (["--runs", "x", "--out", "a.png", "--ylim", "1"], "two numbers"),
+        (["--runs", "x", "--out", "a.png", "--labels", "a"], "pairs"),
+        (["--runs", PRETRAINED, "--out", "a.png", "--yaxis", "los"], "has no 'los'"),
+    ],
+)
+def test_bad_input_is_refused_with_its_name(args, message):
+    path = runs.ROOT / "launch" / "plot.py"
+    spec = importlib.util.spec_from_file_location("launch_plot", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    with pytest.raises(UserError, match=message):
+        script.main([str(arg) for arg in args])
+
+
+def test_an_error_is_one_line():
+    done = runs.run("launch/plot.py", "--runs", "/nowhere", "--out", "a.png")
+    assert done.returncode == 2
+    assert "/nowhere" in done.stderr and "Traceback" not in done.stderr
