@@ -14,12 +14,13 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, logdir
+from dreamerv2_transfer.common import cli, config, envs, logdir, logger
 
 
 def main(argv: list[str]) -> int:
     hint = f"Name the stage to run in --configs: one of {', '.join(STAGES)}."
     settings = cli.load_config(argv, __file__, STAGES, hint)
+    logger.check(settings.outputs)
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as path:
         return STAGES[settings.stage](settings, path)
@@ -30,7 +31,7 @@ def pretrain(settings: config.Config, path: pathlib.Path) -> int:
     dataset = make_dataset(settings, path) if settings.dataset.directory else None
 
     from dreamerv2_transfer import agent, pretrain
-    from dreamerv2_transfer.common import logger, tfutils
+    from dreamerv2_transfer.common import tfutils
 
     pretrain.check(settings)
     print(tfutils.setup(settings), flush=True)
@@ -48,7 +49,7 @@ def pretrain(settings: config.Config, path: pathlib.Path) -> int:
         path,
         make_dataset=lambda: dataset,
         make_world_model=functools.partial(agent.make_world_model, settings, *spaces),
-        make_logger=functools.partial(logger.make_logger, path),
+        make_logger=functools.partial(logger.make_logger, path, names=settings.outputs),
         planes=envs.native_planes,
     )
     return 0 if done else cli.INTERRUPTED

@@ -13,12 +13,13 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, logdir
+from dreamerv2_transfer.common import cli, config, envs, logdir, logger
 
 
 def main(argv: list[str]) -> int:
     hint = "Name the block dqn, as in --configs minatar dqn."
     settings = cli.load_config(argv, __file__, ["dqn"], hint)
+    logger.check(settings.outputs)
     options = envs.options(settings, settings.task)
     options["time_limit"] = settings.dqn.time_limit
     envs.make_env(settings.task, **options).close()  # Fails before TensorFlow is there.
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
 
 
 def train(settings: config.Config, path: pathlib.Path, options: dict) -> int:
-    from dreamerv2_transfer.common import logger, tfutils
+    from dreamerv2_transfer.common import tfutils
     from dreamerv2_transfer.dqn import train
 
     print(tfutils.setup(settings.update({"precision": "32"})), flush=True)
@@ -36,7 +37,7 @@ def train(settings: config.Config, path: pathlib.Path, options: dict) -> int:
         settings,
         path,
         make_envs=functools.partial(envs.make_vector_env, settings.task, **options),
-        make_logger=functools.partial(logger.make_logger, path),
+        make_logger=functools.partial(logger.make_logger, path, names=settings.outputs),
     )
     return 0 if done else cli.INTERRUPTED
 

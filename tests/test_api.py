@@ -102,6 +102,7 @@ def test_defaults_and_configs_are_those_of_the_file():
 def test_an_instance_stays_open_and_the_same_call_goes_on(tmp_path):
     env = Sensors()
     changes = {"log_keys_sum": "log_score", "log_keys_max": "log_|speed"}
+    changes |= {"outputs": ["jsonl"]}
     assert api.train(env, make_config(tmp_path, steps=1, **changes))
     assert not env.closed
     before = rows(tmp_path)
@@ -117,6 +118,7 @@ def test_an_instance_stays_open_and_the_same_call_goes_on(tmp_path):
     assert whole["sum_train_log_score"] == 0 + 1 + 2 + 3 + 4 + 5 + 6
     assert whole["max_train_log_score"] == whole["max_train_speed"] == 6
     assert not env.closed
+    assert not list(tmp_path.glob("events.*"))
     path = next((tmp_path / "train_episodes").glob("*.npz"))
     with np.load(path, allow_pickle=False) as file:
         assert file["log_score"].tolist() == [0, 1, 2, 3, 4, 5, 6]

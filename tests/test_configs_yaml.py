@@ -3,7 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from dreamerv2_transfer.common.config import Config, find_configs, load_config
+from dreamerv2_transfer.common.config import (
+    Config,
+    ConfigError,
+    find_configs,
+    load_config,
+)
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs.yaml"
 GAMES = ("minatar_asterix", "minatar_breakout", "minatar_freeway", "minatar_seaquest")
@@ -286,6 +291,13 @@ def test_defaults_have_the_types_of_the_original():
         assert type(config[key]) is wanted, key
 
 
+def test_outputs_are_checked_one_by_one():
+    argv = ["--outputs", "jsonl", "wandb,mlflow"]
+    assert load(argv=argv).outputs == ("jsonl", "wandb", "mlflow")
+    with pytest.raises(ConfigError, match="one of terminal, jsonl.*'tensorbord'"):
+        load(argv=["--outputs", "jsonl", "tensorbord"])
+
+
 def test_the_original_logdir_is_kept_in_the_file():
     assert re.search(r"^  logdir: /dev/null\b", CONFIGS.read_text(), re.MULTILINE)
 
@@ -318,6 +330,7 @@ def test_our_own_defaults():
     assert (config.eval_batches, config.collect.envs) == (4, 8)
     assert (config.minatar_sticky, config.minatar_ramping) == (0.1, True)
     assert config.task_weights == (1.0,)
+    assert config.outputs == ("terminal", "jsonl", "tensorboard")
     assert config.atari_all_actions is False
     assert config.encoder.cnn_strides == config.decoder.cnn_strides == (2, 2, 2, 2)
     assert config.decoder.cnn_dist == "mse"

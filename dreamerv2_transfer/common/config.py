@@ -26,6 +26,7 @@ CHOICES = {
     "actor_grad": ("auto", "dynamics", "reinforce", "both"),
     "decoder.cnn_dist": ("auto", "mse", "binary"),
     "envs_parallel": ("none", "thread", "process"),
+    "outputs": ("terminal", "jsonl", "tensorboard", "wandb", "mlflow"),
 }
 # Other spellings of keys, short or as a group of their own.
 ALIASES = {"init": "init.path", "envs.restart": "envs_restart"}
@@ -551,7 +552,7 @@ def _check_list(key: str, value: Sequence) -> tuple:
     types = {type(element) for element in value}
     if len(types) != 1 or not types <= {bool, int, float, str}:
         raise _wrong(key, value, "a non-empty list whose elements have one type")
-    return tuple(value)
+    return tuple(_check_choice(key, element) for element in value)
 
 
 def _check_choice(key: str, value: Any) -> Any:

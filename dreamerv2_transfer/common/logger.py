@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dreamerv2_transfer.common import atomic, video
-
-Summary = tuple[int, str, np.ndarray]
-
+from dreamerv2_transfer.common import atomic, trackers, video
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.trackers import Summary
 
 # What a person watches in a terminal; the files hold everything.
 TERMINAL_KEYS = (
@@ -30,13 +29,49 @@ TERMINAL_KEYS = (
 )
 
 
-def make_logger(logdir: str | os.PathLike, step, multiplier: int = 1) -> "Logger":
-    """A logger with the outputs of every run: terminal, JSON lines, TensorBoard."""
-    outputs = [
-        TerminalOutput(TERMINAL_KEYS),
-        JSONLOutput(logdir),
-        TensorBoardOutput(logdir),
-    ]
+OUTPUTS = ("terminal", "jsonl", "tensorboard")  # The original's.
+
+
+class LoggerError(UserError):
+    """Outputs that a run cannot do with."""
+
+
+def check(names: Sequence[str]) -> None:
+    """Checks the outputs that a run is to have, before anything is done for it.
+
+    Raises:
+        LoggerError: `jsonl` is missing.
+        TrackerError: The package of one is not installed.
+    """
+    if "jsonl" not in names:
+        raise LoggerError(
+            "The outputs include jsonl, from which curves are drawn. Received: "
+            f"--outputs {' '.join(names)}"
+        )
+    trackers.check(names)
+
+
+def make_logger(
+    logdir: str | os.PathLike,
+    step,
+    multiplier: int = 1,
+    names: Sequence[str] = OUTPUTS,
+) -> "Logger":
+    """A logger with the outputs of a run.
+
+    Args:
+        logdir: The run's folder.
+        step: As for `Logger`.
+        multiplier: As for `Logger`.
+        names: Some of `terminal`, `jsonl`, `tensorboard`, `wandb` and `mlflow`.
+    """
+    makers = {
+        "terminal": lambda logdir: TerminalOutput(TERMINAL_KEYS),
+        "jsonl": JSONLOutput,
+        "tensorboard": TensorBoardOutput,
+        **trackers.OUTPUTS,
+    }
+    outputs = [makers[name](logdir) for name in dict.fromkeys(names)]
     return Logger(step, outputs, multiplier)
 
 

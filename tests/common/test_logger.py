@@ -19,6 +19,23 @@ def make_logger(step=5, multiplier=1):
     return logger.Logger(step, [lambda s: written.extend(s)], multiplier), written, step
 
 
+def kinds(log):
+    return [type(output).__name__ for output in log._outputs]
+
+
+def test_the_outputs_are_those_that_are_named(tmp_path):
+    log = logger.make_logger(tmp_path, counter.Counter())
+    assert kinds(log) == ["TerminalOutput", "JSONLOutput", "TensorBoardOutput"]
+    log = logger.make_logger(tmp_path, counter.Counter(), names=["jsonl", "jsonl"])
+    assert kinds(log) == ["JSONLOutput"]
+
+
+def test_what_curves_are_drawn_from_cannot_be_left_out():
+    logger.check(["jsonl"])
+    with pytest.raises(logger.LoggerError, match="Received: --outputs terminal"):
+        logger.check(["terminal"])
+
+
 def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -62,7 +62,8 @@ def test_a_model_of_other_sizes_is_named(tmp_path):
 
 
 def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
-    process = start(*DEBUG, *SMALL, "--steps", 500, "--logdir", tmp_path)
+    run = [*DEBUG, *SMALL, "--steps", 500, "--outputs", "jsonl"]
+    process = start(*run, "--logdir", tmp_path)
     wait_for_step(tmp_path, 2)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
@@ -70,6 +71,7 @@ def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
     last = rows(tmp_path)[-1]["step"]
     assert f"Stopped at update {last}" in output and "Traceback" not in output
     assert (tmp_path / "checkpoints" / f"ckpt-{last}.index").exists()
+    assert not list(tmp_path.glob("events.*"))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,7 @@ def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
         (["--configs", "minatar", "nosuchblock"], "nosuchblock"),
         ([*DEBUG, "--rssm.deterr", 5], "rssm.deter"),
         (["--configs", "minatar"], "Name the stage"),
+        ([*DEBUG, "--outputs", "terminal"], "--outputs terminal"),
         ([*DEBUG, "--tasks", "minatar_breakot"], "minatar_breakout"),
         ([*DEBUG, "--dataset.directory", "/nowhere/at/all"], "/nowhere/at/all"),
         ([*FINETUNE], "--init LOGDIR"),

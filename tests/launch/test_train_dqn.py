@@ -30,13 +30,15 @@ def test_killed_and_resumed_metrics_are_those_of_a_whole_run(tmp_path):
 
 
 def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
-    process = start(*DEBUG, "--steps", 100000, "--logdir", tmp_path)
+    run = [*DEBUG, "--steps", 100000, "--outputs", "jsonl"]
+    process = start(*run, "--logdir", tmp_path)
     wait_for_step(tmp_path, 200)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Stopped at step" in output and "Traceback" not in output
     assert list((tmp_path / "checkpoints").glob("ckpt-*.index"))
+    assert not list(tmp_path.glob("events.*"))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,7 @@ def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
         ([*DEBUG, "--task", "minatar_breakot"], "minatar_breakout"),
         ([*DEBUG, "--task", "atari_pong"], "task=atari_pong"),
         ([*DEBUG, "--dqn.network", "lstm"], "dqn.network=lstm"),
+        ([*DEBUG, "--outputs", "terminal"], "--outputs terminal"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(tmp_path, args, message):
