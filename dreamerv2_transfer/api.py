@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 
 from dreamerv2_transfer import agent, collect, finetune
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs, logger, replay, tfutils, wrappers
+from dreamerv2_transfer.common import envs, heldout, logger, replay, tfutils, wrappers
 from dreamerv2_transfer.common import logdir as logdir_lib
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.counter import Counter
@@ -53,8 +53,8 @@ def train(
         config: Such as `api.defaults.update({"logdir": ...})`. `steps`, `log_every`,
             `eval_every` and `checkpoint_every` count updates. With `init.path` the
             world model starts from there, else from scratch.
-        outputs: What takes the metrics; by default the terminal, `metrics.jsonl` and
-            TensorBoard. See `common/logger.py`.
+        outputs: What takes the metrics; by default what `config.outputs` names, as
+            the terminal, `metrics.jsonl` and TensorBoard. See `common/logger.py`.
 
     Returns:
         Whether all updates are done; False if the process was asked to stop.
@@ -66,6 +66,8 @@ def train(
     """
     make, is_instance = _maker(env)
     _check(config, is_instance)
+    if outputs is None:
+        logger.check(config.outputs)
     with contextlib.closing(envs.make_env(make)) as adapted:
         spaces = envs.obs_space(adapted), envs.act_space(adapted)
         config = config.update(task=wrappers.title(adapted), stage=_stage(config))
@@ -102,6 +104,7 @@ def run_online(
         Whether all updates are done.
     """
     finetune.check(config)
+    dataset = heldout.open_dataset(config, logdir)
     print(tfutils.setup(config), flush=True)
     # Before random play, for that may take long, and networks or weights may not fit.
     trained = agent.make_agent(config, *spaces)
@@ -127,9 +130,10 @@ def run_online(
             replay.Replay, episodes, **config.replay, seed=config.seed
         ),
         make_agent=lambda: trained,
-        make_logger=functools.partial(_make_logger, logdir, outputs),
+        make_logger=functools.partial(_make_logger, config, logdir, outputs),
         planes=planes,
         evaluates=evaluates,
+        make_dataset=lambda: dataset,
     )
 
 
@@ -197,8 +201,11 @@ def _stage(config: Config) -> str:
 
 
 def _make_logger(
-    logdir: pathlib.Path, outputs: Sequence[Output] | None, step: Counter
+    config: Config,
+    logdir: pathlib.Path,
+    outputs: Sequence[Output] | None,
+    step: Counter,
 ) -> logger.Logger:
     if outputs is None:
-        return logger.make_logger(logdir, step)
+        return logger.make_logger(logdir, step, names=config.outputs)
     return logger.Logger(step, outputs)

@@ -23,13 +23,22 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import evaluate as evaluation
 from dreamerv2_transfer import expl
 from dreamerv2_transfer.agent import Agent
-from dreamerv2_transfer.common import dreams, envs, interrupt, tfutils, updates, video
+from dreamerv2_transfer.common import (
+    dreams,
+    envs,
+    heldout,
+    interrupt,
+    tfutils,
+    updates,
+    video,
+)
 from dreamerv2_transfer.common.averages import Averages
 from dreamerv2_transfer.common.config import ConfigError, check_least, load_old
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.envs import EnvError
 from dreamerv2_transfer.common.logger import Logger
+from dreamerv2_transfer.common.offline import OfflineDataset
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.common.replay import Replay
 from dreamerv2_transfer.common.store import Episode, episode_return, eplen
@@ -48,6 +57,7 @@ def finetune(
     make_logger: Callable[[Counter], Logger],
     planes: int | None = None,
     evaluates: bool = True,
+    make_dataset: Callable[[], OfflineDataset | None] = lambda: None,
 ) -> bool:
     """Trains until `config.steps` updates are done or the process is asked to stop.
 
@@ -61,6 +71,8 @@ def finetune(
         make_logger: Makes the logger, given the counter of updates.
         planes: How many planes the game's image really has, for its colours in videos.
         evaluates: Whether to play evaluation episodes, in environments of their own.
+        make_dataset: Opens episodes that are the same for all runs, on whose held-out
+            part the world model is evaluated too, if there are any.
 
     Returns:
         Whether all updates are done.
@@ -88,6 +100,7 @@ def finetune(
             make_agent(),
             make_logger,
             planes,
+            make_dataset(),
         )
         resumed = trainer.restore()
         if resumed is None:
@@ -163,6 +176,7 @@ class Trainer:
         agent: Agent,
         make_logger: Callable[[Counter], Logger],
         planes: int | None,
+        dataset: OfflineDataset | None,
     ):
         self.config = config
         self.logdir = logdir
@@ -181,6 +195,7 @@ class Trainer:
         self._policy = acting(agent, self._mode)
         self._eval_policy = acting(agent, "eval")
         self._planes = planes
+        self._held_out = dataset and heldout.HeldOut(agent.wm, config, dataset)
         self._dreams = dreams.Dreams(agent.wm, config, self.logger, logdir)
         self._learning = self._make_updates(agent.update)
         self._behaving = self._make_updates(agent.update_behavior)
@@ -411,11 +426,14 @@ class Trainer:
     # Evaluation.
 
     def evaluate(self) -> None:
-        """Logs returns of evaluation episodes, a video of one, and dreams."""
+        """Logs returns of evaluation episodes, a video of one, losses and dreams."""
         self._read()
         with tfutils.reseeded(self.agent.rng, EVAL_SEED):
             if self._eval_envs is not None:
                 self._play()
+            if self._held_out:
+                losses = self._held_out.losses(self.config.task)
+                self.logger.add(losses, prefix="eval")
             if self._batch:
                 self._log_dreams()
         self.logger.write()

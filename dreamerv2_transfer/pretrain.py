@@ -18,6 +18,7 @@ from dreamerv2_transfer.common import (
     dreams,
     envs,
     flops,
+    heldout,
     interrupt,
     offline,
     tfutils,
@@ -130,7 +131,7 @@ class Trainer:
             self._games,
             self._average,
         )
-        self._losses = tfutils.compiled(self._losses_fn, config)
+        self._held_out = heldout.HeldOut(world_model, config, dataset)
         self._dreams = dreams.Dreams(world_model, config, self.logger, logdir)
         self._checkpoint = checkpoint.Checkpoint(
             self.logdir / "checkpoints",
@@ -240,7 +241,7 @@ class Trainer:
         """Logs losses on held-out episodes and open-loop videos, game by game."""
         self._updates.read()
         with tfutils.reseeded(self.wm.rng, EVAL_SEED):
-            losses = {task: self._held_out_losses(task) for task in self.dataset.tasks}
+            losses = {task: self._held_out.losses(task) for task in self.dataset.tasks}
             losses = {task: values for task, values in losses.items() if values}
             for name in sorted({k for values in losses.values() for k in values}):
                 by_task = {task: values[name] for task, values in losses.items()}
@@ -249,18 +250,6 @@ class Trainer:
             for task in self.dataset.tasks:
                 self._log_videos(task)
         self.logger.write()
-
-    def _held_out_losses(self, task: str) -> dict[str, float]:
-        averages = Averages()
-        state = self.wm.rssm.initial(self.config.dataset.batch)
-        for batch in self.dataset.eval_batches(task, self.config.eval_batches):
-            state, metrics = self._losses(updates.tensors(batch), state)
-            averages.add(updates.numbers(metrics))
-        return averages.result()
-
-    def _losses_fn(self, batch, state):
-        _, state, _, metrics = self.wm.loss(batch, state)
-        return state, metrics
 
     def _log_videos(self, task: str) -> None:
         options = self.config.video

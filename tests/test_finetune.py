@@ -11,7 +11,8 @@ import tensorflow as tf
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect, finetune
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs, logger, replay, store, updates
+from dreamerv2_transfer.common import envs, heldout, logger, replay, store, updates
+from dreamerv2_transfer.common.collection import Recipe
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.transfer import checkpoint
 from tests import graphs
@@ -487,3 +488,18 @@ def test_damaged_episodes_are_named_and_the_run_goes_on(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:50])
     assert run(tmp_path, make_config(steps=4), quick_agent)
     assert path.name in capsys.readouterr().out
+
+
+def test_losses_on_episodes_that_all_runs_share_do_not_disturb_training(tmp_path):
+    shared = tmp_path / "shared"
+    collect.collect(shared, {TASK: Recipe(seed=3)}, steps=120)
+    config = make_config(eval_every=2, eval_eps=0)
+    assert run(tmp_path / "without", config)
+    chosen = config.update({"eval_dataset": str(shared), "dataset.holdout": 2})
+    dataset = heldout.open_dataset(chosen, tmp_path)
+    assert run(tmp_path / "with", config, make_dataset=lambda: dataset)
+    errors = series(tmp_path / "with", "eval_model_error")
+    assert len(errors) == 2 and errors[1] < errors[0]
+    assert series(tmp_path / "without", "eval_model_error") == []
+    name = "model_loss"
+    assert series(tmp_path / "with", name) == series(tmp_path / "without", name)
