@@ -16,7 +16,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, flags, progress, video
+from dreamerv2_transfer.common import atomic, cli, config, envs, flags, progress, video
 
 OPTIONS = {
     "logdir": "",  # Of the run.
@@ -26,6 +26,7 @@ OPTIONS = {
     "task": "",  # '' is the run's own.
     "envs": 16,  # Environments that are stepped together.
     "videos": 0,  # Episodes to draw, as LOGDIR/videos/evaluate_NUMBER_image.gif.
+    "json": "",  # A file for the figures.
 }
 MODES = {"greedy": "eval", "sampled": "train"}
 
@@ -50,6 +51,9 @@ def main(argv: list[str]) -> int:
         "task": task,
         "envs": number,
     }
+    if options.json:
+        with atomic.atomic_write(pathlib.Path(options.json).expanduser()) as file:
+            file.write(json.dumps(result).encode() + b"\n")
     print(json.dumps(result))
     return 0
 

@@ -27,7 +27,10 @@ def evaluate(logdir, *args) -> dict:
 
 
 def test_the_last_line_is_a_json_object(logdir):
-    result = evaluate(logdir, "--episodes", 3, "--seed", 5, "--videos", 1)
+    file = logdir / "evaluation.json"
+    more = ["--videos", 1, "--json", file]
+    result = evaluate(logdir, "--episodes", 3, "--seed", 5, *more)
+    assert json.loads(file.read_text()) == result
     assert result["episodes"] == 3 and result["seed"] == 5
     assert result["policy"] == "greedy" and result["task"] == "minatar_breakout"
     low, high = result["return_ci95"]

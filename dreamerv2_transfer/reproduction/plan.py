@@ -1,0 +1,231 @@
+"""The study of "Adapting to the Unfamiliar" as a list of stages.
+
+    DQN agents ──▶ episodes of all games ──▶ world model of all but one ──▶ arms
+                                                   of each seed         on that one
+
+The arms, with the paper's names: on the new game `scratch`, `finetune` and
+`freeze_rssm`; on games that the model has learned, `scratch` and `freeze_world_model`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+
+from dreamerv2_transfer.common.config import Config, ConfigError
+from dreamerv2_transfer.reproduction.stages import Stage
+
+NEW_ARMS = {"scratch": (), "finetune": (), "freeze_rssm": ("freeze_rssm",)}
+LEARNED_ARMS = {"scratch": (), "freeze_world_model": ("freeze_world_model",)}
+SUBLAYERS = ("img_in", "cell", "img_out", "img_dist", "obs_out", "obs_dist")
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What is to be run.
+
+    Attributes:
+        blocks: Of `configs.yaml`, such as `minatar small`.
+        config: The resolved configuration; its section `reproduce` holds the numbers.
+        logdir: Where everything goes.
+        seeds: Seeds of each arm.
+        new: The games that are left out, each in its turn.
+        beyond: Whether to run what goes beyond the paper too: single sublayers frozen,
+            and other lengths of pre-training.
+    """
+
+    blocks: tuple[str, ...]
+    config: Config
+    logdir: pathlib.Path
+    seeds: int
+    new: tuple[str, ...]
+    beyond: bool = False
+
+    @property
+    def numbers(self) -> Config:
+        return self.config.reproduce
+
+
+def new_games(config: Config, leave_out: str) -> tuple[str, ...]:
+    """The games to be left out: the paper's, a game by its short name, or `all`.
+
+    Raises:
+        ConfigError: It is no game of the study.
+    """
+    games = config.reproduce.games
+    if leave_out == "all":
+        return games
+    wanted = leave_out or config.reproduce.new
+    for game in games:
+        if wanted in (game, _short(game)):
+            return (game,)
+    raise ConfigError(
+        f"--leave_out is all or one of {', '.join(map(_short, games))}. "
+        f"Received: {leave_out}"
+    )
+
+
+def make(study: Study) -> list[Stage]:
+    """All stages, each after those that it needs."""
+    agents = list(_agents(study)) if study.numbers.dqn else []
+    stages = [*agents, _collection(study, agents)]
+    for game in study.new:
+        stages += _without(study, game)
+    return stages
+
+
+def _agents(study: Study) -> Iterator[Stage]:
+    steps = int(study.numbers.dqn)
+    for game in study.numbers.games:
+        logdir = study.logdir / "dqn" / _short(game)
+        args = ("--task", game, "--steps", str(steps), *_at(logdir))
+        yield _train(study, f"dqn_{_short(game)}", ("dqn",), args, logdir, steps)
+
+
+def _collection(study: Study, agents: Sequence[Stage]) -> Stage:
+    steps = int(study.numbers.collect)
+    games = study.numbers.games
+    args = ("--tasks", *games, "--collect.steps", str(steps))
+    args += ("--dataset.directory", str(_dataset(study)))
+    if agents:
+        args += ("--dqn.checkpoints", str(study.logdir / "dqn"))
+    return Stage(
+        "collect",
+        "collect",
+        ("--configs", *study.blocks, "collect", *args),
+        tuple(agent.name for agent in agents),
+        _dataset(study),
+        steps * len(games),
+        "step collected",
+    )
+
+
+def _without(study: Study, new: str) -> list[Stage]:
+    """The stages of one game that is left out."""
+    models = [_pretraining(study, new, seed) for seed in range(study.seeds)]
+    arms = list(_arms(study, new, models))
+    if study.beyond:
+        others = list(_other_models(study, new))
+        arms += [*_single_freezes(study, new, models[0]), *_other_arms(study, others)]
+        models += [model for model, _ in others]
+    evaluations = [_evaluation(study, arm) for arm in arms]
+    return [*models, *arms, *evaluations, *_results(study, new, models[0], evaluations)]
+
+
+def _pretraining(
+    study: Study, new: str, seed: int, updates: int | None = None
+) -> Stage:
+    name = f"pretrain_{seed}" if updates is None else f"pretrain_{updates}_{seed}"
+    updates = int(study.numbers.pretrain) if updates is None else updates
+    logdir = _folder(study, new) / name
+    learned = [game for game in study.numbers.games if game != new]
+    args = ("--tasks", *learned, "--dataset.directory", str(_dataset(study)))
+    args += ("--steps", str(updates), "--seed", str(seed), *_at(logdir))
+    name = f"{_short(new)}/{name}"
+    return _train(study, name, ("pretrain",), args, logdir, updates, ("collect",))
+
+
+def _arms(study: Study, new: str, models: Sequence[Stage]) -> Iterator[Stage]:
+    learned = [game for game in study.numbers.games if game != new]
+    games = {new: NEW_ARMS}
+    games |= dict.fromkeys(learned[: int(study.numbers.fixed)], LEARNED_ARMS)
+    for seed, model in enumerate(models):
+        for game, arms in games.items():
+            for arm, blocks in arms.items():
+                yield _arm(study, new, game, arm, blocks, seed, model)
+
+
+def _arm(study: Study, new, game, arm, blocks, seed, model: Stage, *more) -> Stage:
+    """A run on a game; `arm` is its name, `scratch` takes no model."""
+    updates = int(study.numbers.train)
+    name = f"{_short(game)}_{arm}_{seed}"
+    logdir = _folder(study, new) / name
+    args = ("--task", game, "--steps", str(updates), "--seed", str(seed))
+    args += ("--eval_at_start", "True", *_at(logdir), *more)
+    if study.numbers.held_out:
+        args += ("--eval_dataset", str(_dataset(study)))
+    name = f"{_short(new)}/{name}"
+    if arm == "scratch":
+        return _train(study, name, ("scratch",), args, logdir, updates, ("collect",))
+    args += ("--init", str(model.logdir))
+    blocks = ("finetune", *blocks)
+    return _train(study, name, blocks, args, logdir, updates, (model.name,))
+
+
+def _single_freezes(study: Study, new: str, model: Stage) -> Iterator[Stage]:
+    for layer in SUBLAYERS:
+        more = (f"--freeze.rssm.{layer}", "True")
+        yield _arm(study, new, new, f"freeze_{layer}", (), 0, model, *more)
+
+
+def _other_models(study: Study, new: str) -> Iterator[tuple[Stage, str]]:
+    """Models of other lengths of pre-training, one seed each."""
+    for updates in study.numbers.pretrain_others:
+        yield _pretraining(study, new, 0, int(updates)), new
+
+
+def _other_arms(study: Study, models) -> Iterator[Stage]:
+    for model, new in models:
+        arm = model.logdir.name.rpartition("_")[0]
+        yield _arm(study, new, new, f"{arm}_finetune", (), 0, model)
+
+
+def _evaluation(study: Study, arm: Stage) -> Stage:
+    episodes = int(study.numbers.episodes)
+    args = ("--logdir", str(arm.logdir), "--episodes", str(episodes))
+    args += ("--json", str(arm.logdir / "evaluation.json"))
+    name = f"{arm.name}/evaluate"
+    return Stage(
+        name, "evaluate", args, (arm.name,), arm.logdir, episodes, "episode evaluated"
+    )
+
+
+def _results(study, new: str, model: Stage, before: Sequence[Stage]) -> list[Stage]:
+    """The analysis of the first seed's model, and the report."""
+    folder = _folder(study, new)
+    frames = int(study.numbers.frames)
+    learned = ",".join(game for game in study.numbers.games if game != new)
+    args = ("--logdir", str(model.logdir), "--task", learned, "--frames", str(frames))
+    if study.numbers.dqn:
+        args += ("--policy", str(study.logdir / "dqn"))
+    analysis = Stage(
+        f"{_short(new)}/analyze",
+        "analyze",
+        args,
+        (model.name,),
+        model.logdir,
+        frames,
+        "frame analysed",
+    )
+    args = ("--runs", str(folder), "--out", str(folder / "report"), "--paper", "True")
+    args += ("--title", f"{_short(new)} as the new game")
+    needs = (analysis.name, *(stage.name for stage in before))
+    report = Stage(
+        f"{_short(new)}/report", "report", args, needs, folder / "report", 1, "report"
+    )
+    return [analysis, report]
+
+
+def _train(study, name, blocks, args, logdir, units, needs=()) -> Stage:
+    script = "train_dqn" if blocks == ("dqn",) else "train"
+    unit = {"dqn": "step of an agent", "pretrain": "update of a world model"}
+    unit = unit.get(blocks[0], "update of an agent")
+    args = ("--configs", *study.blocks, *blocks, *args)
+    return Stage(name, script, args, tuple(needs), logdir, units, unit)
+
+
+def _at(logdir: pathlib.Path) -> tuple[str, ...]:
+    return "--logdir", str(logdir)
+
+
+def _dataset(study: Study) -> pathlib.Path:
+    return study.logdir / "dataset"
+
+
+def _folder(study: Study, new: str) -> pathlib.Path:
+    return study.logdir / _short(new)
+
+
+def _short(game: str) -> str:
+    return game.partition("_")[2]

@@ -1,0 +1,48 @@
+"""The study as a process of its own."""
+
+import pytest
+
+from tests import runs
+
+
+def test_the_plan_alone_runs_nothing(tmp_path):
+    logdir = tmp_path / "study"
+    args = ["minatar", "--scale", "debug", "--dry-run", "--logdir", logdir]
+    done = runs.run("launch/reproduce.py", *args, "--leave-out", "asterix")
+    assert done.returncode == 0, done.stderr
+    assert "asterix/asterix_finetune_2" in done.stdout
+    assert f"stages in {logdir}:" in done.stdout and "hours" in done.stdout
+    assert not logdir.exists()
+
+
+def test_stages_run_and_are_done(tmp_path):
+    args = [
+        "minatar",
+        "--scale",
+        "debug",
+        "--logdir",
+        tmp_path,
+        "--only",
+        "dqn_asterix",
+    ]
+    done = runs.run("launch/reproduce.py", *args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Finished dqn_asterix" in done.stdout
+    assert list((tmp_path / "dqn" / "asterix").glob("model_*.weights.h5"))
+    again = runs.run("launch/reproduce.py", *args)
+    assert again.returncode == 0 and "Started" not in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "Name the study first: minatar or atari."),
+        (["minatar", "--scale", "huge"], "--scale is one of paper, small, debug."),
+        (["minatar", "--leave-out", "pong"], "--leave_out is all or one of seaquest"),
+        (["minatar", "--only", "x1"], "--only finds no stage. Received: x1"),
+        (["minatar", "--seeds", "0"], "seeds must be at least 1"),
+    ],
+)
+def test_a_study_that_cannot_be_run_says_why(args, message):
+    done = runs.run("launch/reproduce.py", *args)
+    assert done.returncode == 2 and message in done.stderr

@@ -1,0 +1,124 @@
+import importlib.util
+import pathlib
+
+import pytest
+
+from dreamerv2_transfer.common import cli, flags
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.reproduction import plan
+from tests.runs import ROOT
+
+HOME = pathlib.Path("/study")
+
+
+def make_study(*blocks, seeds=1, leave_out="", beyond=False):
+    config = config_lib.load_config(blocks)
+    new = plan.new_games(config, leave_out)
+    return plan.Study(blocks, config, HOME, seeds, new, beyond)
+
+
+def names(*args, **kwargs) -> list[str]:
+    return [stage.name for stage in plan.make(make_study(*args, **kwargs))]
+
+
+def test_the_papers_study_at_small_scale():
+    made = names("minatar", "small", seeds=2)
+    assert made[:6] == [
+        "dqn_seaquest",
+        "dqn_asterix",
+        "dqn_breakout",
+        "dqn_freeway",
+        "dqn_space_invaders",
+        "collect",
+    ]
+    arms = {name.rpartition("_")[0] for name in made if name.endswith(("_0", "_1"))}
+    assert arms == {
+        "space_invaders/pretrain",
+        "space_invaders/space_invaders_scratch",
+        "space_invaders/space_invaders_finetune",
+        "space_invaders/space_invaders_freeze_rssm",
+        "space_invaders/seaquest_scratch",
+        "space_invaders/seaquest_freeze_world_model",
+    }
+    assert made[-2:] == ["space_invaders/analyze", "space_invaders/report"]
+    assert sum(name.endswith("/evaluate") for name in made) == 10
+
+
+def test_at_paper_scale_all_learned_games_have_a_fixed_world_model():
+    made = names("minatar")
+    fixed = [name for name in made if name.endswith("freeze_world_model_0")]
+    assert [
+        name.split("/")[1].removesuffix("_freeze_world_model_0") for name in fixed
+    ] == [
+        "seaquest",
+        "asterix",
+        "breakout",
+        "freeway",
+    ]
+
+
+def test_a_model_is_not_trained_on_the_game_that_is_left_out():
+    for game in ("asterix", "space_invaders"):
+        stages = plan.make(make_study("minatar", "small", leave_out=game))
+        (model,) = (s for s in stages if s.name == f"{game}/pretrain_0")
+        start = model.args.index("--tasks") + 1
+        learned = model.args[start : start + 4]
+        assert len({*learned, f"minatar_{game}"}) == 5
+
+
+def test_arms_start_from_the_model_of_their_seed():
+    stages = {s.name: s for s in plan.make(make_study("minatar", "small", seeds=2))}
+    arm = stages["space_invaders/space_invaders_finetune_1"]
+    assert arm.needs == ("space_invaders/pretrain_1",)
+    place = arm.args[arm.args.index("--init") + 1]
+    assert place == str(stages[arm.needs[0]].logdir)
+    scratch = stages["space_invaders/space_invaders_scratch_1"]
+    assert "--init" not in scratch.args and scratch.needs == ("collect",)
+
+
+def test_every_game_can_be_the_new_one():
+    made = names("minatar", "debug", leave_out="all")
+    reports = [name for name in made if name.endswith("/report")]
+    assert len(reports) == 5 and len(set(made)) == len(made)
+    with pytest.raises(ConfigError, match="Received: pong"):
+        make_study("minatar", leave_out="pong")
+
+
+def test_beyond_the_paper_are_single_sublayers_and_other_lengths():
+    more = {*names("minatar", "small", beyond=True)} - {*names("minatar", "small")}
+    arms = {x.split("/")[1] for x in more if not x.endswith("/evaluate")}
+    assert arms == {
+        *(f"space_invaders_freeze_{layer}_0" for layer in plan.SUBLAYERS),
+        *(f"pretrain_{steps}_0" for steps in (2500, 10000, 40000)),
+        *(f"space_invaders_pretrain_{x}_finetune_0" for x in (2500, 10000, 40000)),
+    }
+
+
+def test_stages_come_after_those_that_they_need():
+    done = set()
+    for stage in plan.make(
+        make_study("minatar", seeds=2, leave_out="all", beyond=True)
+    ):
+        assert done.issuperset(stage.needs)
+        done.add(stage.name)
+
+
+@pytest.mark.parametrize("blocks", [("minatar", "small"), ("minatar",), ("atari",)])
+def test_every_command_can_be_read(blocks):
+    stages = plan.make(make_study(*blocks, beyond=True))
+    for stage in stages:
+        if stage.script in ("train", "train_dqn", "collect"):
+            given, rest = cli.split_configs(stage.args)
+            config = config_lib.load_config(given, rest)
+            assert config.stage in ("dqn", "collect", "pretrain", "finetune", "scratch")
+        else:
+            options = script(stage.script).OPTIONS
+            assert flags.Flags(options).parse(stage.args) is not None
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "launch" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
