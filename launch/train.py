@@ -14,16 +14,40 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, logdir, logger
+from dreamerv2_transfer.common import cli, config, envs, flags, logdir, logger
+
+TEMPLATES = pathlib.Path(__file__).resolve().parents[1] / "logdir_templates"
 
 
 def main(argv: list[str]) -> int:
-    hint = f"Name the stage to run in --configs: one of {', '.join(STAGES)}."
-    settings = cli.load_config(argv, __file__, STAGES, hint)
+    stages = ", ".join(STAGES)
+    hint = f"Name the stage to run in --configs: one of {stages}; or a --template."
+    settings = cli.load_config(from_template(argv), __file__, STAGES, hint)
     logger.check(settings.outputs)
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as path:
         return STAGES[settings.stage](settings, path)
+
+
+def from_template(argv: list[str]) -> list[str]:
+    """A command line with the file of its `--template` as the first of its blocks.
+
+    Raises:
+        ConfigError: There is no such template.
+    """
+    given, rest = flags.Flags(template="").parse_known(argv)
+    if not given.template:
+        return argv
+    names, rest = cli.split_configs(rest)
+    file = TEMPLATES / given.template / "config.yaml"
+    if not file.exists():
+        known = ", ".join(
+            sorted(x.parent.name for x in TEMPLATES.glob("*/config.yaml"))
+        )
+        raise config.ConfigError(
+            f"--template is one of {known}. Received: {given.template}"
+        )
+    return ["--configs", str(file), *(x for x in names if x != "defaults"), *rest]
 
 
 def pretrain(settings: config.Config, path: pathlib.Path) -> int:

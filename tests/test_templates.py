@@ -1,0 +1,70 @@
+"""Every template is one of the paper's experiments, and trains."""
+
+import pathlib
+
+import pytest
+
+from dreamerv2_transfer.common import config as config_lib
+from tests import runs
+
+TEMPLATES = runs.ROOT / "logdir_templates"
+SEAQUEST = ["--task", "minatar_seaquest"]
+BREAKOUT = ["--task", "atari_breakout"]
+SAME = {
+    "minatar_pretrain": ("minatar pretrain", []),
+    "minatar_space_invaders_scratch": ("minatar scratch", []),
+    "minatar_space_invaders_finetune": ("minatar finetune", []),
+    "minatar_space_invaders_freeze_rssm": ("minatar finetune freeze_rssm", []),
+    "minatar_seaquest_scratch": ("minatar scratch", SEAQUEST),
+    "minatar_seaquest_freeze_world_model": (
+        "minatar finetune freeze_world_model",
+        SEAQUEST,
+    ),
+    "atari_pretrain": ("atari pretrain", []),
+    "atari_breakout_scratch": ("atari scratch", BREAKOUT),
+    "atari_breakout_finetune": ("atari finetune", BREAKOUT),
+    "atari_breakout_freeze_rssm": ("atari finetune freeze_rssm", BREAKOUT),
+}
+
+
+def test_there_is_a_template_for_each_experiment():
+    assert {x.parent.name for x in TEMPLATES.glob("*/config.yaml")} == {*SAME}
+    assert {x.parent.name for x in TEMPLATES.glob("*/README.md")} == {*SAME}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_template_is_what_its_blocks_are(name):
+    blocks, flags = SAME[name]
+    wanted = config_lib.load_config(blocks.split(), flags)
+    made = config_lib.load_config([str(TEMPLATES / name / "config.yaml")])
+    # Sections of other stages, and of other commands, have no effect.
+    others = [f"stages.{x}" for x in wanted.stages if x != wanted.stage]
+    beside = ("logdir", "reproduce", *others)
+    assert config_lib.difference(wanted, made, beside) == {}
+
+
+def train(tmp_path: pathlib.Path, name: str, *args):
+    few = ["--steps", 2, "--prefill", 60, "--eval_eps", 0, "--imag_horizon", 3]
+    few += ["--dataset.batch", 2, "--dataset.length", 8, "--collect.steps", 100]
+    few += ["--replay.minlen", 1, "--logdir", tmp_path / name]
+    command = ["--template", name, "--configs", "debug", *few, *args]
+    return runs.run("launch/train.py", *command)
+
+
+def test_templates_train_one_after_the_other(tmp_path):
+    first = train(tmp_path, "minatar_pretrain")
+    assert first.returncode == 0, first.stdout + first.stderr
+    init = tmp_path / "minatar_pretrain"
+    done = train(tmp_path, "minatar_seaquest_freeze_world_model", "--init", init)
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = config_lib.Config.load(
+        tmp_path / "minatar_seaquest_freeze_world_model" / "config.yaml"
+    )
+    assert config.task == "minatar_seaquest" and config.freeze.rssm.cell
+
+
+def test_a_template_that_does_not_exist_is_named(tmp_path):
+    done = train(tmp_path, "minatar_pong")
+    assert done.returncode == 2
+    assert "--template is one of atari_breakout_finetune, " in done.stderr
+    assert "Received: minatar_pong" in done.stderr
