@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from dreamerv2_transfer.common import cli, config, flags
-from dreamerv2_transfer.reproduction import plan, runner, stages
+from dreamerv2_transfer.reproduction import plan, publish, runner, stages
 
 SUITES = ("minatar", "atari")
 SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
@@ -28,6 +28,7 @@ OPTIONS = {
     "parallel": 0,  # Stages at the same time; 0 is one a GPU or, without, one a core.
     "only": [""],  # Regular expressions; stages in whose names one is found.
     "dry_run": False,
+    "publish": "",  # A folder for small files of what is there, in place of running.
 }
 BARE = ("--dry-run", "--beyond")  # Which stand for themselves.
 # Of minatar small, on a core of a virtual AMD EPYC (Zen 5) at 3 to 4 GHz; until stages
@@ -68,6 +69,10 @@ def main(argv: list[str]) -> int:
     parallel = options.parallel or gpus() or cores
     run = runner.Runner(logdir, parallel, cores)
     print(describe(chosen, run, blocks, parallel), flush=True)
+    if options.publish:
+        made = publish.publish(logdir, pathlib.Path(options.publish).expanduser())
+        print(f"Published {len(made)} runs in {options.publish}.")
+        return 0
     if options.dry_run:
         return 0
     return 0 if run.run(chosen) else cli.INTERRUPTED

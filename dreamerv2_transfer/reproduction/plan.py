@@ -13,11 +13,14 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from dreamerv2_transfer.analysis import paper
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.reproduction.stages import Stage
 
 NEW_ARMS = {"scratch": (), "finetune": (), "freeze_rssm": ("freeze_rssm",)}
 LEARNED_ARMS = {"scratch": (), "freeze_world_model": ("freeze_world_model",)}
+# Arms that figures show, by the names of `analysis.runs.arm`.
+SHOWN = ("scratch", "^pretrained")
 SUBLAYERS = ("img_in", "cell", "img_out", "img_dist", "obs_out", "obs_dist")
 
 
@@ -110,7 +113,9 @@ def _without(study: Study, new: str) -> list[Stage]:
         arms += [*_single_freezes(study, new, models[0]), *_other_arms(study, others)]
         models += [model for model, _ in others]
     evaluations = [_evaluation(study, arm) for arm in arms]
-    return [*models, *arms, *evaluations, *_results(study, new, models[0], evaluations)]
+    figures = list(_figures(study, new, arms))
+    before = [*evaluations, *figures]
+    return [*models, *arms, *before, *_results(study, new, models[0], before)]
 
 
 def _pretraining(
@@ -179,6 +184,26 @@ def _evaluation(study: Study, arm: Stage) -> Stage:
     return Stage(
         name, "evaluate", args, (arm.name,), arm.logdir, episodes, "episode evaluated"
     )
+
+
+def _figures(study: Study, new: str, arms: Sequence[Stage]) -> Iterator[Stage]:
+    """The paper's own figures, with its curves behind ours, and the held-out losses."""
+    games = {arm.args[arm.args.index("--task") + 1] for arm in arms}
+    for name, (game, _) in paper.FIGURES.items():
+        if game in games:
+            args = ("--figure", name, "--paper", "True")
+            yield _figure(study, new, name, args, arms)
+    if study.numbers.held_out:
+        yield _figure(study, new, "held_out", ("--yaxis", "eval_model_error"), arms)
+
+
+def _figure(study: Study, new: str, name: str, args, arms: Sequence[Stage]) -> Stage:
+    folder = _folder(study, new)
+    to = folder / "figures"
+    out = ("--out", str(to / f"{name}.png"), "--json", str(to / f"{name}.json"))
+    needs = tuple(arm.name for arm in arms)
+    args = ("--runs", str(folder), "--methods", *SHOWN, *args, *out)
+    return Stage(f"{_short(new)}/figure_{name}", "plot", args, needs, to, 1, "report")
 
 
 def _results(study, new: str, model: Stage, before: Sequence[Stage]) -> list[Stage]:

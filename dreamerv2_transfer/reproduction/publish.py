@@ -1,0 +1,74 @@
+"""What a study leaves for others: small files, and none that a run goes on from."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+from dreamerv2_transfer.common import atomic
+
+EVERY = 5  # Lines of metrics of which one is kept; evaluations all are.
+DIGITS = 5  # Significant ones of a metric.
+BESIDE = ("config.yaml", "evaluation.json", "ported.json")
+FOLDERS = ("figures", "analysis", "report")
+
+
+def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
+    """Copies runs thinned, and figures, analysis and report as they are.
+
+    Args:
+        study: Folder of runs, with `metrics.jsonl` and more each.
+        out: Gets a folder a run.
+
+    Returns:
+        The folders of the runs.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    runs = sorted(path.parent for path in study.rglob("metrics.jsonl"))
+    for run in runs:
+        target = out / run.relative_to(study)
+        lines = "".join(thinned((run / "metrics.jsonl").read_text().splitlines()))
+        with atomic.atomic_write(target / "metrics.jsonl") as file:
+            file.write(lines.encode())
+        for name in BESIDE:
+            if (run / name).exists():
+                shutil.copyfile(run / name, target / name)
+    for name in FOLDERS:
+        for folder in study.rglob(name):
+            target = out / folder.relative_to(study)
+            shutil.copytree(folder, target, dirs_exist_ok=True)
+    return [out / run.relative_to(study) for run in runs]
+
+
+def thinned(lines: list[str]) -> Iterator[str]:
+    """Each `EVERY`-th line of a run's updates and the last, and all evaluations.
+
+    Args:
+        lines: Of a `metrics.jsonl`; damaged ones are left out.
+    """
+    rows = [row for row in map(_row, lines) if row]
+    updates = [row for row in rows if not _is_evaluation(row)]
+    kept = {id(row) for row in (*updates[::EVERY], *updates[-1:])}
+    for row in rows:
+        if _is_evaluation(row) or id(row) in kept:
+            yield json.dumps({k: _short(v) for k, v in row.items()}) + "\n"
+
+
+def _row(line: str) -> dict:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) and "step" in row else {}
+
+
+def _is_evaluation(row: dict) -> bool:
+    return any(name.startswith("eval_") for name in row)
+
+
+def _short(value):
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

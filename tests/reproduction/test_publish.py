@@ -1,0 +1,30 @@
+import json
+
+from dreamerv2_transfer.reproduction import publish
+
+
+def test_evaluations_stay_and_other_lines_are_thinned():
+    rows = [{"step": i, "loss": i / 3} for i in range(13)]
+    rows.insert(4, {"step": 3, "eval_return_mean": 1.0})
+    lines = [json.dumps(row) for row in rows] + ['{"step": 13, "lo']
+    kept = [json.loads(line) for line in publish.thinned(lines)]
+    assert [row["step"] for row in kept] == [0, 3, 5, 10, 12]
+    assert kept[1] == {"step": 3, "eval_return_mean": 1.0}
+    assert kept[2] == {"step": 5, "loss": 1.6667}
+
+
+def test_runs_are_published_without_what_they_go_on_from(tmp_path):
+    run = tmp_path / "study" / "asterix" / "scratch_0"
+    for folder in ("checkpoints", "train_episodes", "analysis"):
+        (run / folder).mkdir(parents=True)
+        (run / folder / "file").write_text(folder)
+    (run / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
+    (run / "config.yaml").write_text("seed: 0\n")
+    (run / "world_model.weights.h5").write_text("weights")
+    out = tmp_path / "out"
+    assert publish.publish(tmp_path / "study", out) == [out / "asterix" / "scratch_0"]
+    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert files == {
+        f"asterix/scratch_0/{name}"
+        for name in ("metrics.jsonl", "config.yaml", "analysis/file")
+    }
