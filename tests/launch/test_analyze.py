@@ -1,0 +1,64 @@
+"""The analysis of a run, as a process of its own."""
+
+import contextlib
+import json
+import pathlib
+import runpy
+
+import pytest
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.analysis.analyze import Models
+from dreamerv2_transfer.common import config, envs
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.transfer import checkpoint
+from tests import runs
+
+FEW = ["--frames", 300, "--permutations", 9, "--horizon", 3, "--envs", 6]
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory) -> pathlib.Path:
+    """As pre-training leaves it, but for the training."""
+    path = tmp_path_factory.mktemp("run")
+    settings = config.load_config(["minatar", "debug", "pretrain"])
+    settings.save(path / "config.yaml")
+    with contextlib.closing(envs.make_env("minatar_breakout")) as env:
+        spaces = envs.obs_space(env), envs.act_space(env)
+    model = agent_lib.make_world_model(settings, *spaces)
+    checkpoint.save_weights(path / checkpoint.WORLD_MODEL, model.components)
+    return path
+
+
+def test_it_writes_figures_and_numbers_and_says_what_it_found(logdir):
+    done = runs.run(
+        "launch/analyze.py", "--logdir", logdir, "--task", "minatar_breakout", *FEW
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((logdir / "analysis" / "analysis.json").read_text())
+    assert result["tasks"]["minatar_breakout"]["policy"] == "random play"
+    assert result["findings"][0] in done.stdout
+    for figure in result["figures"]:
+        assert (logdir / "analysis" / figure["file"]).stat().st_size > 0
+
+
+def test_an_actor_that_is_not_there_is_named():
+    player = runpy.run_path(runs.ROOT / "launch" / "analyze.py")["player"]
+    options = config.Config({"policy": "actor", "seed": 0})
+    with pytest.raises(UserError, match="Received: --policy actor"):
+        player(options, None, None, "minatar_breakout", Models(None, None))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "--logdir LOGDIR"),
+        (["--logdir", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--logdir", "/nowhere", "--frames", 0], "at least 1. Received: 0"),
+        (["--logdir", "/nowhere", "--envs", 2], "at least 3. Received: 2"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(args, message):
+    done = runs.run("launch/analyze.py", *args)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
