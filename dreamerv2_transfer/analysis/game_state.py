@@ -42,8 +42,7 @@ def read(env: gymnasium.Env) -> State:
     Returns:
         Numbers by name; empty for a game that is not of MinAtar.
     """
-    # `envs.MinAtar` keeps the game to itself, as no agent may look into it.
-    game = getattr(env.unwrapped, "_game", None)
+    game = getattr(env.unwrapped, "game", None)
     reader = _READERS.get(getattr(game, "env_name", ""))
     return reader(game.env) if reader else {}
 

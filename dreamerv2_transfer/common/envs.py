@@ -188,36 +188,39 @@ class MinAtar(gymnasium.Env):
 
     All six actions, whether the game knows them or not, as in `MinAtar/Breakout-v0`.
     After `reset(seed=...)` an episode depends on the seed and the actions alone.
+
+    Attributes:
+        game: MinAtar's own environment, for those who want to know what is where.
     """
 
     def __init__(self, game: str, sticky: float = 0.1, ramping: bool = True):
         """Takes MinAtar's name of the game and its two options."""
-        self._game = load_minatar().Environment(
+        self.game = load_minatar().Environment(
             game, sticky_action_prob=sticky, difficulty_ramping=ramping
         )
         # One generator for the game and its sticky actions, as MinAtar's own seed() has
         # it; to seed it in place takes a tenth of the time of making another.
-        self._game.env.random = self._game.random
+        self.game.env.random = self.game.random
         shape = (10, 10, MINATAR_CHANNELS)
         self.observation_space = spaces.Dict({"image": spaces.Box(0, 1, shape, bool)})
-        self.action_space = spaces.Discrete(self._game.num_actions())
+        self.action_space = spaces.Discrete(self.game.num_actions())
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Starts an episode; see `gymnasium.Env.reset`."""
         super().reset(seed=seed)
         if seed is not None:
-            self._game.random.seed(seed)
-        self._game.last_action = 0  # MinAtar keeps it; a sticky action would repeat it.
-        self._game.reset()
+            self.game.random.seed(seed)
+        self.game.last_action = 0  # MinAtar keeps it; a sticky action would repeat it.
+        self.game.reset()
         return self._obs(), {}
 
     def step(self, action: int):
         """Does an action; see `gymnasium.Env.step`."""
-        reward, terminated = self._game.act(action)
+        reward, terminated = self.game.act(action)
         return self._obs(), float(reward), bool(terminated), False, {}
 
     def _obs(self) -> dict[str, np.ndarray]:
-        planes = self._game.state()
+        planes = self.game.state()
         image = np.zeros((10, 10, MINATAR_CHANNELS), bool)
         image[..., : planes.shape[-1]] = planes
         return {"image": image}

@@ -13,7 +13,7 @@ from dreamerv2_transfer.common import envs
 def made(game):
     env = envs.make_env(f"minatar_{game}", time_limit=100)
     env.reset(seed=0)
-    return env, env.unwrapped._game.env
+    return env, env.unwrapped.game.env
 
 
 def test_asterix_tells_enemies_from_gold():
