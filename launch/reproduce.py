@@ -66,8 +66,9 @@ def main(argv: list[str]) -> int:
     made = plan.make(study)
     chosen = stages.select(made, wanted) if wanted else made
     cores = len(os.sched_getaffinity(0))
-    parallel = options.parallel or gpus() or cores
-    run = runner.Runner(logdir, parallel, cores)
+    names = gpus()
+    parallel = options.parallel or len(names) or cores
+    run = runner.Runner(logdir, parallel, cores, names)
     print(describe(chosen, run, blocks, parallel), flush=True)
     if options.publish:
         made = publish.publish(logdir, pathlib.Path(options.publish).expanduser())
@@ -109,10 +110,16 @@ def written_out(argv: Sequence[str]) -> list[str]:
     return result
 
 
-def gpus() -> int:
-    """GPUs that NVIDIA's driver lists: TensorFlow would take seconds to say so."""
+def gpus() -> list[str]:
+    """The GPUs to be used, as `CUDA_VISIBLE_DEVICES` names them.
+
+    Those that NVIDIA's driver lists: TensorFlow would take seconds to say so.
+    """
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name and name != "-1"]
     folder = pathlib.Path("/proc/driver/nvidia/gpus")
-    return len(list(folder.iterdir())) if folder.is_dir() else 0
+    return [str(i) for i in range(len(list(folder.glob("*"))))]
 
 
 def describe(chosen, run: runner.Runner, blocks: tuple[str, ...], parallel: int) -> str:

@@ -40,14 +40,22 @@ class Runner:
         logdir: Holds `reproduce.json` and a log a stage, in `logs/`.
         parallel: Stages at the same time.
         cores: Of the machine, shared out among them.
+        gpus: Names of the GPUs, of which each stage gets one; none on a CPU.
     """
 
-    def __init__(self, logdir: pathlib.Path, parallel: int, cores: int):
+    def __init__(
+        self,
+        logdir: pathlib.Path,
+        parallel: int,
+        cores: int,
+        gpus: Sequence[str] = (),
+    ):
         self.logdir = logdir
-        self._parallel = parallel
+        # A place for a stage, and its GPU.
+        self._free = [gpus[i % len(gpus)] if gpus else "" for i in range(parallel)]
         self._threads = max(1, cores // parallel)
         self._done = _read(logdir / STATE)
-        self._running: dict[subprocess.Popen, tuple[Stage, float]] = {}
+        self._running: dict[subprocess.Popen, tuple[Stage, float, str]] = {}
         self._failed: list[str] = []
 
     def is_done(self, stage: Stage) -> bool:
@@ -95,17 +103,21 @@ class Runner:
         """Starts what can be started, and takes it off what is left."""
         names = {stage.name for stage in stages if not self.is_done(stage)}
         for stage in list(left):
-            if len(self._running) >= self._parallel:
+            if not self._free:
                 break
             if not names.intersection(stage.needs):
                 left.remove(stage)
-                self._running[self._launch(stage)] = stage, time.monotonic()
+                gpu = self._free.pop(0)
+                process = self._launch(stage, gpu)
+                self._running[process] = stage, time.monotonic(), gpu
                 tell(f"Started  {stage.name}")
 
-    def _launch(self, stage: Stage) -> subprocess.Popen:
+    def _launch(self, stage: Stage, gpu: str) -> subprocess.Popen:
         threads = str(self._threads)
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
         env |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+        if gpu:
+            env["CUDA_VISIBLE_DEVICES"] = gpu
         with open(self.log(stage), "ab") as log:
             return subprocess.Popen(
                 [sys.executable, LAUNCH / f"{stage.script}.py", *stage.args],
@@ -120,7 +132,8 @@ class Runner:
     def _collect(self, bar: Progress) -> None:
         """Notes down which processes have ended."""
         for process in [p for p in self._running if p.poll() is not None]:
-            stage, start = self._running.pop(process)
+            stage, start, gpu = self._running.pop(process)
+            self._free.append(gpu)
             seconds = time.monotonic() - start
             if process.returncode:
                 self._failed.append(self._failure(stage, process.returncode))
@@ -146,7 +159,7 @@ class Runner:
         for process in self._running:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
-        for process, (stage, _) in self._running.items():
+        for process, (stage, *_) in self._running.items():
             process.wait()
             tell(f"Stopped  {stage.name}; the same command goes on")
         self._running.clear()

@@ -61,6 +61,16 @@ def test_stages_run_after_those_that_they_need_and_once(launch):
     assert 0 < again.costs()["unit"] < 5
 
 
+def test_stages_that_run_together_have_a_gpu_each(launch, monkeypatch):
+    code = "import os, pathlib, sys, time; time.sleep(1); "
+    code += "pathlib.Path(sys.argv[1]).write_text(os.environ['CUDA_VISIBLE_DEVICES'])"
+    (launch / "launch" / "work.py").write_text(code)
+    made = [stage(launch, name) for name in "abc"]
+    assert Runner(launch / "study", 2, 2, gpus=["3", "5"]).run(made)
+    assert {ran(launch, "a"), ran(launch, "b")} == {"3", "5"}
+    assert ran(launch, "c") in ("3", "5")
+
+
 def test_a_stage_whose_command_changed_runs_again(launch):
     study = Runner(launch / "study", 1, 1)
     assert study.run([stage(launch, "a")])
