@@ -190,7 +190,7 @@ class Optimizer:
     As the original: the gradients are clipped by their global norm, then every variable
     is multiplied by `1 - wd` (not times the learning rate, as in Keras), then the
     update is applied. Weight decay leaves variables without a gradient alone, and a
-    step whose scaled gradients overflow in float16 changes nothing.
+    step whose scaled gradients overflow in float16 changes nothing, and is counted.
 
     Args:
         name: Prefix of the metrics.
@@ -250,6 +250,9 @@ class Optimizer:
         norm = tf.linalg.global_norm([g for g, _ in pairs])
         if scale is not None:
             norm = norm / scale
+            # Its mean over a line of the log is the share of steps that were skipped.
+            overflow = tf.cast(~tf.math.is_finite(norm), tf.float32)
+            metrics[f"{self._name}_overflow"] = overflow
         metrics[f"{self._name}_grad_norm"] = norm
         self._apply(pairs, norm, scale)
         return metrics

@@ -128,8 +128,9 @@ def test_loss_scaling_skips_steps_that_overflow(policy):
     np.testing.assert_allclose(var.value, [0.9 - 2.0], rtol=1e-6)
     assert float(metrics["model_grad_norm"]) == 2
     assert float(metrics["model_loss_scale"]) == 2.0**15
+    assert float(metrics["model_overflow"]) == 0
     before = var.numpy()
-    scaled(tf.constant(1e37))
+    assert float(scaled(tf.constant(1e37))["model_overflow"]) == 1
     np.testing.assert_array_equal(var.value, before)
     assert float(scaled(tf.constant(1.0))["model_loss_scale"]) == 2.0**14
 
