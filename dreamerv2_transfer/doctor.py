@@ -1,0 +1,473 @@
+"""What this machine can run, on one screen. `python -m dreamerv2_transfer.doctor`
+
+Each line is a finding, with what to do about it. The exit status is 1 where training
+cannot run, else 0, without a GPU too. `--logdir LOGDIR` looks at that folder. `--quick
+True` leaves TensorFlow out: a check beside a run must not take the memory of its GPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import functools
+import importlib.util
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import metadata
+
+# Nothing else of the package: a package that is missing must become a finding.
+from dreamerv2_transfer.common.errors import describe
+
+OPTIONS = {
+    "logdir": "logdir",  # Of the runs to come.
+    "quick": False,  # Without TensorFlow, and without the suites that are extras.
+}
+OK, NOTE, TROUBLE = "ok", "note", "TROUBLE"
+FAILED = 1  # Exit status where training cannot run.
+GIB = 2**30
+MEMORY = 2.0  # GiB. A run of the block minatar takes up to 1.7 on a CPU.
+DISK = 1.0  # GiB. 800,000 steps of MinAtar take 0.1, checkpoints and videos the rest.
+WIDTH = 100  # Columns at most.
+PATIENCE = 10.0  # Seconds for nvidia-smi, which may hang on a broken driver.
+SLOW = "Each start compiles anew, which takes seconds."
+MEMINFO = pathlib.Path("/proc/meminfo")
+LIMITS = tuple(  # Of a container's memory, by version 2 and 1 of Linux' control groups.
+    pathlib.Path("/sys/fs/cgroup", x)
+    for x in ("memory.max", "memory/memory.limit_in_bytes")
+)
+EXTRAS = {  # Module by extra of setup.cfg.
+    "crafter": "crafter",
+    "dmc": "dm_control",
+    "minari": "minari",
+    "mlflow": "mlflow",
+    "torch": "torch",
+    "wandb": "wandb",
+}
+REINSTALL = "Install again, in a fresh virtual environment: pip install ."
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        status: `ok`, `note` (training runs, but something is worth knowing), or
+            `TROUBLE` (it cannot run).
+        topic: what was looked at.
+        found: what is there.
+        todo: what to do about it; "" is nothing.
+    """
+
+    status: str
+    topic: str
+    found: str
+    todo: str = ""
+
+    def text(self, width: int) -> str:
+        """The finding in lines of at most `width` columns."""
+        lead = f"{self.status:7}  {self.topic:11}  "
+        rows = [(lead, self.found), (f"{'->':>{len(lead) - 1}} ", self.todo)]
+        wrapped = [_wrap(text, first, width) for first, text in rows if text]
+        return "\n".join(wrapped)
+
+
+def _wrap(text: str, first: str, width: int) -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,
+    )
+
+
+# The machine.
+
+
+def check_python() -> Finding:
+    """The interpreter and the cores that this process may use."""
+    linux = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count()
+    found = f"{platform.python_version()} on {platform.system()}, {cores} cores"
+    return Finding(OK, "Python", found)
+
+
+def check_packages(required: Iterable[str] | None = None) -> Finding:
+    """Whether what is installed is what the package asks for.
+
+    Args:
+        required: requirements such as `numpy >= 2.0, < 3`; by default the package's.
+    """
+    if required is None:
+        required = _required()
+    missing, other, shown = [], [], []
+    for name, version, fits in map(_installed, required):
+        if not version:
+            missing.append(name)
+        elif not fits:
+            other.append(f"{name} {version}")
+        shown += [f"{name} {version}"] if name in ("tensorflow", "keras") else []
+    if missing:
+        return Finding(TROUBLE, "Packages", f"Missing: {', '.join(missing)}", REINSTALL)
+    if other:
+        found = f"Not the versions that were tested: {', '.join(other)}"
+        return Finding(NOTE, "Packages", found, REINSTALL)
+    return Finding(OK, "Packages", ", ".join(shown) or "All are there")
+
+
+def _required() -> list[str]:
+    try:
+        lines = metadata.requires("dreamerv2_transfer") or []
+    except metadata.PackageNotFoundError:  # A checkout that was never installed.
+        return []
+    return [line for line in lines if "extra ==" not in line]
+
+
+def _installed(requirement: str) -> tuple[str, str, bool]:
+    """Name, installed version ("" is none) and whether the version fits."""
+    name = re.match(r"[\w.-]+", requirement)[0]
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return name, "", False
+    from packaging.requirements import Requirement  # Keras brings it.
+
+    fits = Requirement(requirement).specifier.contains(version, prereleases=True)
+    return name, version, fits
+
+
+def check_configs() -> Finding:
+    """Whether the file of configuration blocks is found."""
+    from dreamerv2_transfer.common import config
+
+    return Finding(OK, "Configs", str(config.find_configs()))
+
+
+def check_memory(
+    meminfo: pathlib.Path = MEMINFO, limits: Sequence[pathlib.Path] = LIMITS
+) -> Finding:
+    """The memory that a run can take, within a container's limit."""
+    if not meminfo.exists():  # As on macOS.
+        return Finding(OK, "Memory", "Unknown on this system")
+    free, total = (_meminfo(meminfo, x) for x in ("MemAvailable", "MemTotal"))
+    limit = min([total, *_numbers(limits)])
+    found = f"{min(free, limit) / GIB:.1f} of {limit / GIB:.1f} GiB are free"
+    if min(free, limit) >= MEMORY * GIB:
+        return Finding(OK, "Memory", found)
+    todo = (
+        f"A run of the block minatar takes up to {MEMORY:g} GiB. Close other programs, "
+        "raise the container's limit, or take the block small."
+    )
+    return Finding(NOTE, "Memory", found, todo)
+
+
+def _meminfo(path: pathlib.Path, key: str) -> int:
+    return 1024 * int(re.search(rf"^{key}:\s+(\d+) kB", path.read_text(), re.M)[1])
+
+
+def _numbers(paths: Sequence[pathlib.Path]) -> list[int]:
+    texts = [path.read_text().strip() for path in paths if path.exists()]
+    return [int(text) for text in texts if text.isdigit()]  # Or `max`.
+
+
+def check_disk(logdir: pathlib.Path) -> Finding:
+    """The free space where the logdir is, or would be."""
+    free = shutil.disk_usage(_nearest(logdir)).free / GIB
+    found = f"{free:.1f} GiB are free for {logdir}"
+    if free >= DISK:
+        return Finding(OK, "Disk", found)
+    todo = (
+        f"A MinAtar run takes up to {DISK:g} GiB. Free some, or choose another --logdir"
+    )
+    return Finding(NOTE, "Disk", found, f"{todo}.")
+
+
+def check_logdir(logdir: pathlib.Path) -> Finding:
+    """Whether a run could write to its folder and lock it. Leaves nothing there."""
+    try:
+        folder = _nearest(logdir)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor_") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        found = f"{logdir} cannot be written: {error.strerror}"
+        todo = (
+            f"Give user {os.getuid()} the right to write there, on a file system that "
+            "has locks, or choose another --logdir."
+        )
+        return Finding(TROUBLE, "Logdir", found, todo)
+    state = "can be written" if folder == logdir else "can be made"
+    return Finding(OK, "Logdir", f"{logdir} {state}")
+
+
+def _nearest(path: pathlib.Path) -> pathlib.Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(x for x in (path, *path.parents) if x.exists())
+
+
+# The games.
+
+
+def check_minatar() -> Finding:
+    """Whether every game of MinAtar can be played."""
+    from dreamerv2_transfer.common import envs
+
+    for game in envs.MINATAR_GAMES:
+        _play(f"minatar_{game}")
+    return Finding(OK, "MinAtar", f"All {len(envs.MINATAR_GAMES)} games can be played")
+
+
+def check_atari() -> Finding:
+    """Whether ALE has its ROMs and plays one of them."""
+    from dreamerv2_transfer.common import atari
+
+    roms = len(atari.games())
+    if not roms:
+        return Finding(TROUBLE, "Atari", "ale-py has no ROMs", REINSTALL)
+    _play("atari_pong")
+    return Finding(OK, "Atari", f"Pong can be played; ale-py has {roms} ROMs")
+
+
+def check_suite(extra: str, task: str) -> Finding:
+    """Whether an optional suite, which is installed, can be played."""
+    from dreamerv2_transfer.common.errors import EnvError
+
+    try:
+        _play(task)
+    except EnvError as error:
+        return Finding(NOTE, extra, f"{task}: {error}")
+    return Finding(OK, extra, f"{task} can be played")
+
+
+def _play(task: str) -> None:
+    from dreamerv2_transfer.common import envs
+
+    with envs.make_env(task) as env:
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+
+
+def check_extras(has: Callable[[str], bool]) -> Finding:
+    """What is optional, and how to have what is not there.
+
+    Args:
+        has: whether a module can be imported.
+    """
+    there = [extra for extra, module in EXTRAS.items() if has(module)]
+    absent = [extra for extra in EXTRAS if extra not in there]
+    if not absent:
+        return Finding(OK, "Extras", ", ".join(there))
+    found = f"Not installed, and not needed: {', '.join(absent)}"
+    todo = f"Where you want one: pip install '.[{absent[0]}]'"
+    return Finding(NOTE, "Extras", found, todo)
+
+
+def has_module(name: str) -> bool:
+    """Whether a top-level module is installed; does not import it."""
+    return importlib.util.find_spec(name) is not None
+
+
+# TensorFlow.
+
+
+def nvidia_smi() -> list[str]:
+    """Each GPU that the driver knows: its name and its memory; [] without a driver."""
+    query = "--query-gpu=name,memory.free,memory.total,driver_version"
+    command = ["nvidia-smi", query, "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, text=True)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    rows = [row.split(", ") for row in done.stdout.splitlines()]
+    return [
+        f"{name} ({free} of {total} are free, driver {driver})"
+        for name, free, total, driver in (row for row in rows if len(row) == 4)
+    ]
+
+
+def check_driver(driver: Sequence[str]) -> Finding:
+    """The GPUs, as the driver alone tells them."""
+    if not driver:
+        return _no_gpu()
+    return Finding(OK, "GPU", f"The driver has {len(driver)}: {'; '.join(driver)}")
+
+
+def check_gpus(seen: int, driver: Sequence[str]) -> Finding:
+    """The GPUs that TensorFlow would train on.
+
+    Args:
+        seen: how many TensorFlow has.
+        driver: those that the driver knows.
+    """
+    if seen:
+        names = f": {'; '.join(driver)}" if driver else ""
+        return Finding(OK, "GPU", f"TensorFlow has {seen}{names}")
+    if not driver:
+        return _no_gpu()
+    todo = (
+        "Install CUDA's libraries: pip install '.[gpu]'. Where they are there, the "
+        "driver may be too old for them; TF_CPP_MIN_LOG_LEVEL=0 shows the reason."
+    )
+    found = f"TensorFlow sees none, but the driver has {'; '.join(driver)}"
+    return Finding(NOTE, "GPU", found, todo)
+
+
+def _no_gpu() -> Finding:
+    todo = (
+        "Sizes for two cores: `--configs minatar small pretrain`. If there is a GPU: "
+        "install its driver and pip install '.[gpu]'; in Docker, run with --gpus all."
+    )
+    return Finding(NOTE, "GPU", "None; training runs on the CPU", todo)
+
+
+def check_precision(gpu: bool) -> Finding:
+    """What `precision: auto` takes on this machine, and why."""
+    from dreamerv2_transfer.common import tfutils
+
+    return Finding(OK, "Precision", tfutils.choose_precision("auto", gpu)[1])
+
+
+def check_xla(
+    cache: pathlib.Path | None, compile_and_run: Callable[[], None]
+) -> Finding:
+    """Whether XLA compiles, and keeps what it has compiled.
+
+    Args:
+        cache: where it keeps that; None where it cannot.
+        compile_and_run: raises where XLA does not work.
+    """
+    begin = time.perf_counter()
+    try:
+        compile_and_run()
+    except Exception as error:  # Of whatever kind: TensorFlow's are many.
+        todo = "Training runs without it, at a fraction of the speed: --jit False"
+        return Finding(NOTE, "XLA", f"It fails: {describe(error):.200}", todo)
+    found = f"It compiles, a small product in {time.perf_counter() - begin:.1f} s"
+    if cache is None:
+        todo = f"{SLOW} Set XDG_CACHE_HOME to a folder that can be written."
+        return Finding(NOTE, "XLA", f"{found}, but keeps nothing", todo)
+    return Finding(OK, "XLA", f"{found}, and keeps it in {cache}")
+
+
+def compile_product() -> None:
+    """Multiplies two small matrices by XLA, on the GPU if there is one."""
+    import tensorflow as tf
+
+    multiply = tf.function(lambda x: tf.matmul(x, x), jit_compile=True)
+    result = float(multiply(tf.ones([8, 8]))[0, 0])
+    if result != 8:
+        raise ArithmeticError(f"Eight times one times one is 8. Received: {result}")
+
+
+def start_tensorflow() -> tuple[int, pathlib.Path | None]:
+    """Returns the number of GPUs, and where XLA keeps what it compiles, if anywhere."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from dreamerv2_transfer.common import tfutils
+
+    tfutils.keep_compiled()  # Names a folder, unless one is named already.
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    cache = re.search(r"persistent_cache_directory=(\S+)", flags)
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return len(gpus), pathlib.Path(cache[1]) if cache else None
+
+
+# The report.
+
+
+def examine(topic: str, check: Callable[[], Finding]) -> Finding:
+    """What a check finds; if it fails, that is the finding."""
+    try:
+        return check()
+    except Exception as error:  # A broken package may raise anything.
+        return Finding(TROUBLE, topic, f"{describe(error):.300}", REINSTALL)
+
+
+def basics(logdir: pathlib.Path) -> Iterator[Finding]:
+    """What can be told without TensorFlow, in about a second."""
+    yield examine("Configs", check_configs)
+    yield examine("Memory", check_memory)
+    yield examine("Disk", functools.partial(check_disk, logdir))
+    yield examine("Logdir", functools.partial(check_logdir, logdir))
+    yield examine("MinAtar", check_minatar)
+    yield examine("Atari", check_atari)
+
+
+def extras() -> Iterator[Finding]:
+    """What is optional."""
+    for extra, task in {"dmc": "dmc_walker_walk", "crafter": "crafter_reward"}.items():
+        if has_module(EXTRAS[extra]):
+            yield examine(extra, functools.partial(check_suite, extra, task))
+    yield check_extras(has_module)
+
+
+def tensorflow() -> Iterator[Finding]:
+    """What TensorFlow makes of the machine."""
+    try:
+        seen, cache = start_tensorflow()
+    except Exception as error:
+        yield Finding(TROUBLE, "TensorFlow", f"{describe(error):.300}", REINSTALL)
+        return
+    yield examine("GPU", lambda: check_gpus(seen, nvidia_smi()))
+    yield examine("Precision", lambda: check_precision(bool(seen)))
+    yield examine("XLA", lambda: check_xla(cache, compile_product))
+
+
+def show(findings: Iterable[Finding]) -> list[str]:
+    """Prints findings as they come; returns their statuses."""
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+    statuses = []
+    for finding in findings:
+        print(finding.text(width), flush=True)
+        statuses.append(finding.status)
+    return statuses
+
+
+def conclude(statuses: Sequence[str]) -> int:
+    """Prints what it comes to and returns the exit status."""
+    if TROUBLE in statuses:
+        print("Training cannot run: see TROUBLE above.")
+        return FAILED
+    print("Training can run.")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Prints the report and returns the exit status."""
+    from dreamerv2_transfer.common import flags
+
+    options = flags.Flags(OPTIONS).parse(argv)
+    logdir = pathlib.Path(options.logdir).expanduser().absolute()
+    statuses = show([check_python(), examine("Packages", check_packages)])
+    statuses += show(basics(logdir))
+    if options.quick:
+        statuses += show([examine("GPU", lambda: check_driver(nvidia_smi()))])
+    else:
+        statuses += show(extras())
+        statuses += show(tensorflow())
+    return conclude(statuses)
+
+
+def start() -> int:
+    """Runs `main`, unless a package is missing without which it cannot begin."""
+    packages = examine("Packages", check_packages)
+    if packages.status == TROUBLE:
+        return conclude(show([check_python(), packages]))
+    from dreamerv2_transfer.common import cli
+
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(start())
