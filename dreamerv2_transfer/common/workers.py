@@ -61,6 +61,7 @@ def run(
     context = multiprocessing.get_context("spawn")
     reports, stop = context.Queue(), context.Event()
     processes = min(processes, len(jobs))  # Else the last job below starts another.
+    others = set(multiprocessing.active_children())
     pool = futures.ProcessPoolExecutor(
         processes, context, _begin, (reports, stop, os.getpid())
     )
@@ -72,6 +73,10 @@ def run(
         try:
             _watch(pending, reports, on_progress, on_result, stop, stopped)
         except futures.process.BrokenProcessPool as error:
+            # From Python 3.12 on the pool waits for those that it has asked to end, and
+            # ours leave such signals to the parent.
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
             raise WorkerError(
                 "A process ended without a message, often for want of memory. What is "
                 "on disk is intact; the same command goes on."
