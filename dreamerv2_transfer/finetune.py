@@ -24,6 +24,7 @@ from dreamerv2_transfer import evaluate as evaluation
 from dreamerv2_transfer import expl
 from dreamerv2_transfer.agent import Agent
 from dreamerv2_transfer.common import (
+    distribute,
     dreams,
     envs,
     heldout,
@@ -83,6 +84,7 @@ def finetune(
         TrainingError: A loss is not finite. The last checkpoint stays as it is.
     """
     check(config)
+    distribute.check(config)
     evaluates = evaluates and config.eval_eps > 0
     with contextlib.ExitStack() as stack:
         stopped = stack.enter_context(interrupt.caught())
@@ -122,6 +124,12 @@ def check(config) -> None:
     least = {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
     least |= {"train_steps": 1, "steps_per_call": 1, "seed": 0, "pretrain": 0}
     check_least(config, least)
+    if config.strategy == "multiworker":
+        raise ConfigError(
+            "strategy multiworker is for pre-training: what an agent plays is one "
+            "process's. Received: --strategy multiworker. Use strategy mirrored, for "
+            "the GPUs of one machine."
+        )
     envs.check_action_repeat(config, config.task)
     expl.check(config)
 

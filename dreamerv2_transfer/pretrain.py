@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from dreamerv2_transfer.agent import WorldModel
 from dreamerv2_transfer.common import (
+    cluster,
+    distribute,
     dreams,
     envs,
     flops,
@@ -60,18 +62,22 @@ def pretrain(
     Raises:
         ConfigError: A number by which the run could not begin.
         updates.TrainingError: A loss is not finite. The last checkpoint stays as it is.
+        WorkerError: Another process that works on the run has died.
     """
     check(config)
+    distribute.check(config)
     trainer = Trainer(
         config, logdir, make_dataset(), make_world_model(), make_logger, planes
     )
-    resumed = trainer.restore()
+    with distribute.losses_told(config):
+        resumed = distribute.agreed(config, trainer.restore())
     if resumed is not None:
         print(f"resumed from step {resumed}")
     if trainer.step >= config.steps:
         print(f"All {int(config.steps)} updates are done; nothing is left to do.")
         return True
-    with interrupt.caught() as stopped, trainer.batches() as batches:
+    told = distribute.losses_told(config)
+    with told, interrupt.caught() as stopped, trainer.batches() as batches:
         if resumed is None and config.eval_at_start:
             trainer.evaluate()
         return trainer.run(batches, stopped)
@@ -118,6 +124,7 @@ class Trainer:
         self.dataset = dataset
         self.wm = world_model
         self.step = Counter()
+        self._is_chief = cluster.is_chief(config)
         self.logger = make_logger(self.step)
         self.averages = Averages()
         self.planes = planes
@@ -171,8 +178,10 @@ class Trainer:
         return step
 
     def save(self) -> None:
-        """Writes a checkpoint and the weights that travel."""
+        """Writes a checkpoint and the weights that travel; only the chief does."""
         self._updates.read()
+        if not self._is_chief:
+            return
         for key, variable in self._carry.items():
             variable.assign(self._state[key])
         self._checkpoint.save(int(self.step))
@@ -238,8 +247,13 @@ class Trainer:
         return ", ".join(sorted({self.dataset.tasks[i] for i in batch["task"]}))
 
     def evaluate(self) -> None:
-        """Logs losses on held-out episodes and open-loop videos, game by game."""
+        """Logs losses on held-out episodes and open-loop videos, game by game.
+
+        Only the chief does; the others wait for it at their next update.
+        """
         self._updates.read()
+        if not self._is_chief:
+            return
         with tfutils.reseeded(self.wm.rng, EVAL_SEED):
             losses = {task: self._held_out.losses(task) for task in self.dataset.tasks}
             losses = {task: values for task, values in losses.items() if values}

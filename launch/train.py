@@ -14,7 +14,15 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, flags, logdir, logger
+from dreamerv2_transfer.common import (
+    cli,
+    cluster,
+    config,
+    envs,
+    flags,
+    logdir,
+    logger,
+)
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[1] / "logdir_templates"
 
@@ -24,6 +32,7 @@ def main(argv: list[str]) -> int:
     hint = f"Name the stage to run in --configs: one of {stages}; or a --template."
     settings = cli.load_config(from_template(argv), __file__, STAGES, hint)
     logger.check(settings.outputs)
+    check_strategy(settings)
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as path:
         return STAGES[settings.stage](settings, path)
@@ -50,6 +59,18 @@ def from_template(argv: list[str]) -> list[str]:
     return ["--configs", str(file), *(x for x in names if x != "defaults"), *rest]
 
 
+def check_strategy(settings: config.Config) -> None:
+    """Of several processes, each must find what it reads."""
+    if settings.strategy != "multiworker":
+        return
+    cluster.task()
+    if settings.stage == "pretrain" and not settings.dataset.directory:
+        raise config.ConfigError(
+            "strategy multiworker reads a dataset that all processes see, and collects "
+            "none. Name one by --dataset.directory. Received: dataset.directory=''"
+        )
+
+
 def pretrain(settings: config.Config, path: pathlib.Path) -> int:
     # TensorFlow takes seconds to import, so what can fail without it fails first.
     dataset = make_dataset(settings, path) if settings.dataset.directory else None
@@ -68,12 +89,14 @@ def pretrain(settings: config.Config, path: pathlib.Path) -> int:
     else:
         spaces = dataset.obs_space, dataset.act_space
         pretrain.announce(settings, *spaces)
+    # Of several processes one logs.
+    outputs = settings.outputs if cluster.is_chief(settings) else ()
     done = pretrain.pretrain(
         settings,
         path,
         make_dataset=lambda: dataset,
         make_world_model=functools.partial(agent.make_world_model, settings, *spaces),
-        make_logger=functools.partial(logger.make_logger, path, names=settings.outputs),
+        make_logger=functools.partial(logger.make_logger, path, names=outputs),
         planes=envs.native_planes,
     )
     return 0 if done else cli.INTERRUPTED
@@ -92,7 +115,7 @@ def make_dataset(settings: config.Config, path: pathlib.Path):
     episodes = packed.open_dataset(
         directory,
         settings.tasks,
-        cache=path / "packed",
+        cache=path / "packed" if cluster.is_chief(settings) else None,
         memory=offline.memory_cap(settings),
         expected=envs.kinds(task, **envs.options(settings, task)),
     )

@@ -21,6 +21,7 @@ from dreamerv2_transfer.common.errors import UserError
 SCHEDULED = ("actor_ent", "actor_grad_mix")
 SCHEDULES = {"linear": 3, "warmup": 2, "exp": 3, "horizon": 3}
 CHOICES = {
+    "strategy": ("none", "mirrored", "multiworker"),
     "precision": ("auto", "32", "16", "bf16"),
     "clip_rewards": ("identity", "sign", "tanh"),
     "actor_grad": ("auto", "dynamics", "reinforce", "both"),

@@ -12,6 +12,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from dreamerv2_transfer.common import distribute
+
+UNLIKELY = 1e-6  # Probability on either side that no sample of a bounded Normal is of.
+
 
 def sample(dist, seed: tf.Tensor | None) -> tf.Tensor:
     """Draws from any distribution; its mode where `seed` is None."""
@@ -74,8 +78,10 @@ class OneHotDist:
         """The classes of a sample, int32; the likeliest without a seed."""
         if seed is None:
             return self.classes_at(None)
-        shape = tf.shape(self._probs)[:-1]
-        return self.classes_at(tf.random.stateless_uniform(shape, seed))
+        shape = self._probs.shape[:-1]
+        if not shape.is_fully_defined():
+            shape = tf.unstack(tf.shape(self._probs)[:-1])
+        return self.classes_at(distribute.uniform(shape, seed, axis=0))
 
     def classes_at(self, uniform: tf.Tensor | None) -> tf.Tensor:
         """The classes, int32, that numbers of 0..1 choose; without, the likeliest.
@@ -173,6 +179,13 @@ class TruncNormalDist(tfd.TruncatedNormal):
         event = super().sample(sample_shape, seed=seed, **kwargs)
         clipped = tf.clip_by_value(event, self.low + self._clip, self.high - self._clip)
         return event + tf.stop_gradient(clipped - event)
+
+    def _sample_n(self, n, seed=None) -> tf.Tensor:
+        # By rejection, as TFP does, a row's sample would depend on the rows before it,
+        # and a replica does not have them.
+        uniform = distribute.uniform([n, *self.batch_shape], seed, axis=1)
+        # The quantiles of 0 and of 1 are infinite where the bounds are far.
+        return self._quantile(tf.clip_by_value(uniform, UNLIKELY, 1 - UNLIKELY))
 
 
 def tanh_normal(mean: tf.Tensor, std: tf.Tensor) -> tfd.Distribution:

@@ -6,7 +6,7 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
-from dreamerv2_transfer.common import atomic, locks
+from dreamerv2_transfer.common import atomic, cluster, locks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.errors import UserError
 
@@ -15,6 +15,7 @@ from dreamerv2_transfer.common.errors import UserError
 MAY_CHANGE = (
     "logdir",
     "steps_per_call",
+    "strategy",
     "reproduce",
     "steps",
     "stages",
@@ -58,6 +59,8 @@ class LogdirError(UserError):
 def opened(config: config_lib.Config) -> Iterator[pathlib.Path]:
     """Makes the logdir of a run, or takes it up again, and saves `config.yaml` there.
 
+    Of several processes that work on a run together, only the chief writes there.
+
     Raises:
         LogdirError: If it belongs to another configuration, naming what differs, or if
             another process is using it.
@@ -66,6 +69,9 @@ def opened(config: config_lib.Config) -> Iterator[pathlib.Path]:
     _check_same_run(path, config)
     with atomic.writing(path):
         path.mkdir(parents=True, exist_ok=True)
+    if not cluster.is_chief(config):
+        yield path
+        return
     used = LogdirError(
         f"Another process is using {path}. Wait for it, or choose another --logdir."
     )

@@ -18,6 +18,7 @@ from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer.common import (
     convolution,
+    distribute,
     dists,
     matmul,
     other,
@@ -382,9 +383,8 @@ class EnsembleRSSM(keras.layers.Layer):
         """What `_draw` takes, `(*lead, stoch)`: uniform or of a standard Normal."""
         if seed is None:
             return None
-        if self._discrete:
-            return tf.random.stateless_uniform([*lead, self._stoch], seed)
-        return tf.random.stateless_normal([*lead, self._stoch], seed)
+        draw = distribute.uniform if self._discrete else distribute.normal
+        return draw([*lead, self._stoch], seed, axis=len(lead) - 1)  # After time.
 
     def _draw(
         self, stats: State, sample: bool, noise, like: State | None = None
@@ -919,7 +919,9 @@ def kl_divergence(a, b) -> tf.Tensor:
 def free_nats(value: tf.Tensor, free: float, free_avg: bool) -> tf.Tensor:
     """The mean KL, where it (or each step of it) counts as at least `free` nats."""
     if free_avg:
-        return tf.maximum(tf.reduce_mean(value), free)
+        average = tf.reduce_mean(value)
+        whole = distribute.mean(tf.stop_gradient(average))
+        return tf.where(whole < free, tf.cast(free, average.dtype), average)
     return tf.reduce_mean(tf.maximum(value, free))
 
 

@@ -7,7 +7,7 @@ import re
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from dreamerv2_transfer.common import dists
+from dreamerv2_transfer.common import distribute, dists
 
 
 def schedule(value: float | str, step: tf.Tensor) -> tf.Tensor | float:
@@ -148,14 +148,15 @@ class StreamNorm:
         outputs = self.transform(inputs)
         metrics = {
             "mean": tf.reduce_mean(inputs),
-            "std": tf.math.reduce_std(inputs),
+            "std": distribute.std(inputs),
             "normed_mean": tf.reduce_mean(outputs),
-            "normed_std": tf.math.reduce_std(outputs),
+            "normed_std": distribute.std(outputs),
         }
         return outputs, metrics
 
     def update(self, inputs: tf.Tensor) -> None:
-        mag = tf.cast(tf.reduce_mean(tf.abs(inputs)), tf.float64)
+        mag = distribute.mean(tf.reduce_mean(tf.abs(inputs)))
+        mag = tf.cast(mag, tf.float64)
         self.mag.assign(self._momentum * self.mag + (1 - self._momentum) * mag)
 
     def transform(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from dreamerv2_transfer.common import distribute
+
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
 PRECISIONS = {"32": "float32", "16": "mixed_float16", "bf16": "mixed_bfloat16"}
@@ -34,6 +36,9 @@ def setup(config) -> str:
     precision, reason = choose_precision(config.precision, bool(gpus))
     keras.mixed_precision.set_dtype_policy(PRECISIONS[precision])
     device = f"{len(gpus)} GPU(s)" if gpus else "CPU"
+    if config.strategy != "none":  # After what must come before TensorFlow's start.
+        count = distribute.strategy(config.strategy).num_replicas_in_sync
+        device += f", {config.strategy} with {count} replica(s)"
     mode = "graphs" if config.jit else "eager"
     return f"TensorFlow {tf.__version__} on {device}, {mode}, precision {reason}."
 
@@ -140,7 +145,9 @@ def compiled(fn, config, xla: bool = False):
     """
     if not config.jit:
         return fn
-    xla = xla or bool(tf.config.list_physical_devices("GPU"))
+    # XLA compiles no graph that replicas reduce something in.
+    gpu = config.strategy == "none" and tf.config.list_physical_devices("GPU")
+    xla = xla or bool(gpu)
     return tf.function(fn, jit_compile=xla or None, autograph=False)
 
 
@@ -165,7 +172,8 @@ def make_seeds(rng: tf.random.Generator | None, count: int) -> list:
     """
     if rng is None:
         return [None] * count
-    return tf.unstack(tf.cast(rng.make_seeds(count), tf.int32), axis=1)
+    seeds = distribute.once(lambda: rng.make_seeds(count))
+    return tf.unstack(tf.cast(seeds, tf.int32), axis=1)
 
 
 def split_seed(seed: tf.Tensor | None, count: int) -> list:
@@ -187,7 +195,7 @@ def step_seeds(seed: tf.Tensor | None, length: int) -> dict[str, tf.Tensor]:
 class Optimizer:
     """A Keras optimizer with clipping, decoupled weight decay and loss scaling.
 
-    As the original: the gradients are clipped by their global norm, then every variable
+    As the original: the gradients (their means over the replicas) are clipped by their global norm, then every variable
     is multiplied by `1 - wd` (not times the learning rate, as in Keras), then the
     update is applied. Weight decay leaves variables without a gradient alone, and a
     step whose scaled gradients overflow in float16 changes nothing, and is counted.
@@ -247,6 +255,7 @@ class Optimizer:
         pairs = [
             (g, v) for g, v in zip(grads, self._variables, strict=True) if g is not None
         ]
+        pairs = _averaged(pairs)
         norm = tf.linalg.global_norm([g for g, _ in pairs])
         if scale is not None:
             norm = norm / scale
@@ -307,6 +316,14 @@ class Adam(keras.optimizers.Adam):
         )
 
 
+def _averaged(pairs: list) -> list:
+    """The gradients' means over the replicas, each with its variable."""
+    if not pairs:
+        return []
+    grads, variables = zip(*pairs, strict=True)
+    return list(zip(distribute.mean(list(grads)), variables, strict=True))
+
+
 def _make_optimizer(opt: str, lr: float, eps: float, name: str):
     kinds = {
         "adam": lambda name: Adam(lr, epsilon=eps, name=name),
@@ -317,4 +334,7 @@ def _make_optimizer(opt: str, lr: float, eps: float, name: str):
     }
     if opt not in kinds:
         raise ValueError(f"opt is one of {sorted(kinds)}. Received: {opt!r}")
-    return kinds[opt](f"{name}_opt")
+    made = kinds[opt](f"{name}_opt")
+    # Keras would sum over the replicas what is their mean already.
+    made._all_reduce_sum_gradients = lambda pairs: pairs
+    return made

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import atomic, tfutils
+from dreamerv2_transfer.common import atomic, distribute, tfutils
 from dreamerv2_transfer.common.errors import UserError
 
 Batch = Mapping[str, np.ndarray]
@@ -48,6 +48,7 @@ class Updates:
         consume: Callable[[dict[str, np.ndarray], Batch], None],
     ):
         self._update = update
+        self._strategy = config.strategy
         self._one = tfutils.compiled(self._one_fn, config)
         self._several = tfutils.compiled(self._several_fn, config)
         self._logdir = logdir
@@ -100,7 +101,7 @@ class Updates:
 
     def _one_fn(self, batch: dict[str, tf.Tensor], state):
         """One update; its metrics are `(1, values)`."""
-        state, metrics = self._packed(batch, state)
+        state, metrics = self._distributed(batch, state)
         return state, metrics[None]
 
     def _several_fn(self, batches: dict[str, tf.Tensor], state):
@@ -108,7 +109,8 @@ class Updates:
         count = next(iter(batches.values())).shape[0]
 
         def body(i, state, metrics):
-            state, row = self._packed({k: v[i] for k, v in batches.items()}, state)
+            batch = {k: v[i] for k, v in batches.items()}
+            state, row = self._distributed(batch, state)
             return i + 1, state, metrics.write(i, row)
 
         _, state, metrics = tf.while_loop(
@@ -119,6 +121,9 @@ class Updates:
             maximum_iterations=count,
         )
         return state, metrics.stack()
+
+    def _distributed(self, batch: dict[str, tf.Tensor], state):
+        return distribute.update(self._strategy, self._packed, batch, state)
 
     def _packed(self, batch: dict[str, tf.Tensor], state):
         """One update; its metrics are one vector, in the order of their names."""

@@ -5,7 +5,13 @@ import tensorflow as tf
 from dreamerv2_transfer.common import updates
 from dreamerv2_transfer.common.config import Config
 
-SETTINGS = {"jit": True, "log_every": 0, "eval_every": 0, "checkpoint_every": 0}
+SETTINGS = {
+    "strategy": "none",
+    "jit": True,
+    "log_every": 0,
+    "eval_every": 0,
+    "checkpoint_every": 0,
+}
 
 
 class Sums:

@@ -1,7 +1,9 @@
 """The command that a user types, as a process of its own."""
 
 import functools
+import json
 import signal
+import socket
 
 import pytest
 
@@ -85,6 +87,8 @@ def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
         ([*DEBUG, "--dataset.directory", "/nowhere/at/all"], "/nowhere/at/all"),
         ([*FINETUNE], "--init LOGDIR"),
         ([*FINETUNE, "--init", "/nowhere/at/all"], "/nowhere/at/all"),
+        ([*DEBUG, "--strategy", "multiworker"], "TF_CONFIG=''"),
+        ([*DEBUG, "--strategy", "mirored"], "mirored"),
         ([*SCRATCH, "--init", "x"], "Training from scratch takes no world model"),
         ([*SCRATCH, "--task", "gym_CartPol-v1"], "gym_CartPole-v1"),
         ([*SCRATCH, "--freeze.rssm.cel", True], "freeze.rssm.cell"),
@@ -109,3 +113,58 @@ def test_a_dataset_of_other_shapes_is_named(tmp_path):
     assert process.returncode == 2
     assert "(10, 10, 4)" in output and "(10, 10, 10)" in output
     assert "minatar_asterix" in output and "Traceback" not in output
+
+
+def free_ports(number):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def start_workers(monkeypatch, *args):
+    """Two processes of one run, the chief first."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    started = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        told = {"cluster": {"worker": workers}, "task": task}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(told))
+        started.append(start(*args, "--strategy", "multiworker"))
+    monkeypatch.delenv("TF_CONFIG")
+    return started
+
+
+def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "minatar_asterix"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        store.save_episode(folder, fakes.episode(40, number))
+    run = [
+        *DEBUG,
+        "--dataset.directory",
+        tmp_path / "data",
+        "--jit",
+        True,
+        "--steps",
+        9,
+    ]
+    run += ["--tasks", "minatar_asterix", "--dataset.batch", 4, "--dataset.length", 6]
+    run += ["--eval_every", 0, "--checkpoint_every", 3, "--decoder.cnn_dist", "binary"]
+    finish(start(*run, "--logdir", tmp_path / "a"))
+    chief, other = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
+    wait_for_step(tmp_path / "b", 4)
+    other.send_signal(signal.SIGKILL)
+    other.communicate()
+    output, _ = chief.communicate(timeout=120)
+    assert chief.returncode == 2 and "Traceback" not in output
+    assert "Start all of them again with the same command" in output
+    both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
+    for output in map(finish, both):
+        assert "multiworker with 2 replica(s)" in output
+        assert "resumed from step" in output
+    one, two = (rows(tmp_path / x) for x in "ab")
+    assert [row["step"] for row in two] == [row["step"] for row in one]
+    for wanted, got in zip(one, two, strict=True):
+        assert got == pytest.approx(wanted, rel=1e-5, abs=1e-5)

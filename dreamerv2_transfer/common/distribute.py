@@ -1,0 +1,225 @@
+"""Updates on several devices at once, by `tf.distribute`.
+
+Each replica computes on its rows of the global batch, `B / n` successive ones, and the
+numbers are those of one device, but for the order of sums. So whatever is not linear in
+the rows (a norm, a maximum, a standard deviation) is taken of the means over all, and
+noise is drawn for the global batch, of which each replica takes its rows.
+
+Without a strategy there is one replica, and all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import tensorflow as tf
+
+from dreamerv2_transfer.common import cluster
+from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.errors import UserError
+
+MEAN, SUM = tf.distribute.ReduceOp.MEAN, tf.distribute.ReduceOp.SUM
+# Actors whose samples depend on their own row alone, and on a seed that is drawn before
+# the loop over time, where replicas can agree on it.
+DISTS = ("auto", "onehot", "trunc_normal")
+# What a collective operation ends with when another process is not there any more.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+
+
+class WorkerError(UserError):
+    """A process of several that work together is not there any more."""
+
+
+@functools.cache
+def strategy(kind: str) -> tf.distribute.Strategy:
+    """The strategy of this process; its first call begins TensorFlow.
+
+    Args:
+        kind: `none`, `mirrored` (the GPUs of this machine, else its logical CPUs) or
+            `multiworker` (the processes that `TF_CONFIG` names).
+
+    Raises:
+        ConfigError: `TF_CONFIG` names no workers.
+    """
+    if kind == "none":
+        return tf.distribute.get_strategy()
+    if kind == "multiworker":
+        cluster.task()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = (tf.config.list_logical_devices(x) for x in ("GPU", "CPU"))
+    return tf.distribute.MirroredStrategy([x.name for x in next(filter(None, devices))])
+
+
+def check(config) -> None:
+    """Refuses what replicas cannot do.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    count = strategy(config.strategy).num_replicas_in_sync
+    if config.dataset.batch % count:
+        raise ConfigError(
+            f"strategy {config.strategy} divides a batch over {count} replicas, so "
+            f"dataset.batch is a multiple of {count}. Received: {config.dataset.batch}"
+        )
+    if count > 1 and not config.jit:
+        raise ConfigError(
+            f"strategy {config.strategy} needs graphs, --jit True. Received: jit=False"
+        )
+    if count > 1 and config.actor.dist not in DISTS:
+        raise ConfigError(
+            f"With strategy {config.strategy}, actor.dist is one of {', '.join(DISTS)}. "
+            f"Received: {config.actor.dist}"
+        )
+
+
+def update(kind: str, fn: Callable, batch, state):
+    """One update on a global batch, each replica on its rows.
+
+    Args:
+        kind: See `strategy`.
+        fn: Takes a batch and the state before it, `(rows, ...)`; returns the state
+            after it, and metrics, a tensor.
+        batch: `(B, ...)` of each key.
+        state: A structure of `(B, ...)`.
+
+    Returns:
+        The state after the batch, `(B, ...)`, and the mean of the metrics.
+    """
+    chosen = strategy(kind)
+    if chosen.num_replicas_in_sync == 1:
+        return fn(batch, state) if kind == "none" else chosen.run(fn, (batch, state))
+
+    policy = keras.mixed_precision.dtype_policy()
+
+    def replica(batch, state):
+        # Keras keeps it by thread, and each replica of a process has one of its own.
+        keras.mixed_precision.set_dtype_policy(policy)
+        batch, state = tf.nest.map_structure(own_rows, (batch, state))
+        state, metrics = fn(batch, state)
+        state = tf.distribute.get_replica_context().all_gather(state, axis=0)
+        return state, mean(metrics)
+
+    made = chosen.run(replica, (batch, state))
+    return tf.nest.map_structure(
+        lambda x: chosen.experimental_local_results(x)[0], made
+    )
+
+
+def replicas() -> int:
+    """How many compute the update that calls this; 1 outside of an update."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def own_rows(x: tf.Tensor, axis: int = 0) -> tf.Tensor:
+    """This replica's part of what is given for the global batch."""
+    count = replicas()
+    if count == 1:
+        return x
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    shape = list(x.shape)
+    parts = tf.reshape(x, [*shape[:axis], count, -1, *shape[axis + 1 :]])
+    rows = tf.gather(parts, number, axis=axis)
+    shape[axis] //= count
+    return tf.ensure_shape(rows, shape)
+
+
+def mean(x):
+    """The mean over the replicas of a structure that each has."""
+    return _all_reduce(MEAN, x)
+
+
+def total(x):
+    """The sum over the replicas of a structure that each has."""
+    return _all_reduce(SUM, x)
+
+
+def _all_reduce(how: tf.distribute.ReduceOp, x):
+    if replicas() == 1:
+        return x
+    return tf.distribute.get_replica_context().all_reduce(how, x)
+
+
+def std(x: tf.Tensor) -> tf.Tensor:
+    """The standard deviation of all values of all replicas, without a gradient."""
+    x = tf.stop_gradient(x)
+    center = mean(tf.reduce_mean(x))
+    return tf.sqrt(mean(tf.reduce_mean(tf.math.squared_difference(x, center))))
+
+
+def once(draw: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """What `draw` returns, called once for all replicas of this process.
+
+    The processes of several have generators of their own with the same state.
+    """
+    if replicas() == 1:
+        return draw()
+    return tf.distribute.get_replica_context().merge_call(lambda _: draw())
+
+
+def uniform(shape: Sequence, seed: tf.Tensor, axis: int) -> tf.Tensor:
+    """Numbers of 0..1, those of this replica's rows, which are along `axis`."""
+    return own_rows(tf.random.stateless_uniform(_whole(shape, axis), seed), axis)
+
+
+def normal(shape: Sequence, seed: tf.Tensor, axis: int) -> tf.Tensor:
+    """As `uniform`, of a standard Normal."""
+    return own_rows(tf.random.stateless_normal(_whole(shape, axis), seed), axis)
+
+
+def _whole(shape: Sequence, axis: int) -> list:
+    shape = list(shape)
+    shape[axis] *= replicas()
+    return shape
+
+
+@contextlib.contextmanager
+def losses_told(config) -> Iterator[None]:
+    """Turns what TensorFlow raises when another process has died into a sentence.
+
+    Raises:
+        WorkerError: A process of several is not there any more.
+    """
+    try:
+        yield
+    except LOST as error:
+        if config.strategy != "multiworker":
+            raise
+        raise WorkerError(
+            "Another of the processes in TF_CONFIG does not answer any more. Start all "
+            "of them again with the same command; they go on from the last checkpoint. "
+            f"Received: {type(error).__name__}"
+        ) from error
+
+
+def agreed(config, step: int | None) -> int | None:
+    """The step from which all processes go on; returns when all have said theirs.
+
+    Raises:
+        WorkerError: They do not see the same checkpoint.
+    """
+    if config.strategy != "multiworker":
+        return step
+    chosen, mine = strategy(config.strategy), -1 if step is None else step
+    steps = chosen.run(
+        lambda: tf.distribute.get_replica_context().all_gather(
+            tf.constant([mine], tf.int64), axis=0
+        )
+    )
+    seen = chosen.experimental_local_results(steps)[0].numpy().tolist()
+    if len(set(seen)) > 1:
+        raise WorkerError(
+            "All processes need the same logdir, on a file system that they share. "
+            f"Received: checkpoints of the steps {seen}, where -1 is none."
+        )
+    return step
