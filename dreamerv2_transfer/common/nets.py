@@ -320,8 +320,11 @@ class EnsembleRSSM(keras.layers.Layer):
             value = kl_divergence(self.get_dist(lhs), self.get_dist(rhs))
             return free_nats(value, free, free_avg=False), value
         value_rhs = kl_divergence(self.get_dist(stop_gradient(lhs)), self.get_dist(rhs))
-        loss_lhs = free_nats(value, free, free_avg)
-        loss_rhs = free_nats(value_rhs, free, free_avg)
+        whole = None
+        if free_avg:  # Both have the same value; replicas tell each other once.
+            whole = distribute.mean(tf.stop_gradient(tf.reduce_mean(value)))
+        loss_lhs = free_nats(value, free, free_avg, whole)
+        loss_rhs = free_nats(value_rhs, free, free_avg, whole)
         return mix * loss_lhs + (1 - mix) * loss_rhs, value
 
     def _img_in_product(self, prev_state: State, action_part: tf.Tensor) -> Callable:
@@ -916,11 +919,20 @@ def kl_divergence(a, b) -> tf.Tensor:
     return tfd.kl_divergence(a, b)
 
 
-def free_nats(value: tf.Tensor, free: float, free_avg: bool) -> tf.Tensor:
-    """The mean KL, where it (or each step of it) counts as at least `free` nats."""
+def free_nats(
+    value: tf.Tensor, free: float, free_avg: bool, whole: tf.Tensor | None = None
+) -> tf.Tensor:
+    """The mean KL, where it (or each step of it) counts as at least `free` nats.
+
+    Args:
+        value: The KL of each step, in nats.
+        free: The nats.
+        free_avg: Compare them with the mean, not with each step.
+        whole: The mean over all replicas; by default that of `value`.
+    """
     if free_avg:
         average = tf.reduce_mean(value)
-        whole = distribute.mean(tf.stop_gradient(average))
+        whole = average if whole is None else whole
         return tf.where(whole < free, tf.cast(free, average.dtype), average)
     return tf.reduce_mean(tf.maximum(value, free))
 

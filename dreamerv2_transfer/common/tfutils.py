@@ -195,10 +195,11 @@ def step_seeds(seed: tf.Tensor | None, length: int) -> dict[str, tf.Tensor]:
 class Optimizer:
     """A Keras optimizer with clipping, decoupled weight decay and loss scaling.
 
-    As the original: the gradients (their means over the replicas) are clipped by their global norm, then every variable
-    is multiplied by `1 - wd` (not times the learning rate, as in Keras), then the
-    update is applied. Weight decay leaves variables without a gradient alone, and a
-    step whose scaled gradients overflow in float16 changes nothing, and is counted.
+    As the original: the gradients, averaged over the replicas, are clipped by their
+    global norm, then every variable is multiplied by `1 - wd` (not times the learning
+    rate, as in Keras), then the update is applied. Weight decay leaves variables
+    without a gradient alone, and a step whose scaled gradients overflow in float16
+    changes nothing, and is counted.
 
     Args:
         name: Prefix of the metrics.

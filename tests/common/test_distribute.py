@@ -64,7 +64,6 @@ class Two:
     ("changes", "message"),
     [
         ({"dataset.batch": 5}, "dataset.batch is a multiple of 2. Received: 5"),
-        ({"jit": False}, "Received: jit=False"),
         ({"actor.dist": "tanh_normal"}, "Received: tanh_normal"),
     ],
 )

@@ -1,0 +1,126 @@
+"""Times an update of pre-training by one process and by two that share its batch.
+
+    python bench/distribute.py --configs minatar small --json result.json
+
+Each process has one core, so that the second brings as much as the first. They are
+measured in turn: one process, then two over loopback, `rounds` times over. `speedup` is
+the median time of one over that of two; 2 would be perfect. The batch is the configured
+one in both, so two processes have half of the rows each and add their gradients.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tqdm import tqdm
+
+from dreamerv2_transfer.common import cli, cluster, config, flags
+
+OPTIONS = {
+    "json": "",
+    "rounds": 3,
+    "repeats": 20,  # Updates that are timed, a round.
+    "core": -1,  # Of a process that the script starts; -1 starts them.
+}
+WARM_UP = 3  # Updates that are not timed: they trace.
+
+
+def main(argv: list[str]) -> int:
+    names, rest = cli.split_configs(argv)
+    options, rest = flags.Flags(OPTIONS).parse_known(rest)
+    settings = config.load_config(names, rest)
+    if options.core >= 0:
+        print(json.dumps(measure(settings, options)))
+        return 0
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        raise config.ConfigError(f"Two processes need two cores. Received: {cores}")
+    times = {1: [], 2: []}
+    for _ in tqdm(range(options.rounds), "one and two processes", unit="round"):
+        for count, taken in times.items():
+            taken += processes(argv, cores[:count])
+    result = {f"processes_{n}_s": statistics.median(t) for n, t in times.items()}
+    result["speedup"] = result["processes_1_s"] / result["processes_2_s"]
+    result["parallel_efficiency"] = result["speedup"] / 2
+    result["all_s"] = times
+    report = json.dumps(result, indent=2)
+    print(report)
+    if options.json:
+        pathlib.Path(options.json).write_text(report + "\n")
+    return 0
+
+
+def processes(argv: list[str], cores: list[int]) -> list[float]:
+    """Seconds of each update by so many processes, as the first of them sees it."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(len(cores))]
+    started = []
+    for index, core in enumerate(cores):
+        told = {
+            "cluster": {"worker": workers},
+            "task": {"type": "worker", "index": index},
+        }
+        kind = "multiworker" if len(cores) > 1 else "none"
+        command = [*argv, "--core", str(core), "--strategy", kind]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, __file__, *command],
+                env={**os.environ, cluster.VARIABLE: json.dumps(told)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        )
+    outputs = [process.communicate()[0] for process in started]
+    return json.loads(outputs[0].splitlines()[-1])
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def measure(settings, options) -> list[float]:
+    """Seconds of each update by this process and those that work with it."""
+    os.sched_setaffinity(0, {options.core})  # TensorFlow makes a thread a core.
+
+    import train_step
+
+    from dreamerv2_transfer import agent
+    from dreamerv2_transfer.common import envs, tfutils, updates
+
+    tfutils.setup(settings)
+    obs_space, act_space = train_step.spaces(settings)
+    wm = agent.make_world_model(settings, obs_space, act_space)
+    actions = envs.act_size(act_space["action"])
+    tensors = train_step.random_batch(settings, obs_space, actions)
+    batch = updates.numbers(tensors)
+    made = updates.Updates(
+        lambda batch, state: wm.train(batch, state)[::2],
+        settings,
+        pathlib.Path("."),
+        source=lambda batch: "random",
+        consume=lambda metrics, batch: None,
+    )
+    state, times = wm.rssm.initial(settings.dataset.batch), []
+    for step in range(options.repeats + WARM_UP):
+        start = time.perf_counter()
+        state = made.run([batch], state, step)
+        made.read()  # Waits for the device.
+        times.append(time.perf_counter() - start)
+    return times[WARM_UP:]
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
