@@ -63,11 +63,7 @@ def main(argv: list[str]) -> int:
 def check(options: config.Config) -> None:
     if not options.logdir:
         raise config.ConfigError("Name the run to analyse: --logdir LOGDIR.")
-    for name, least in LEAST.items():
-        if options[name] < least:
-            raise config.ConfigError(
-                f"--{name} must be at least {least}. Received: {options[name]}"
-            )
+    config.check_least(options, LEAST)
 
 
 def analysis(options, settings, logdir: pathlib.Path, directory: pathlib.Path):
