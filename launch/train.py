@@ -105,21 +105,15 @@ def pretrain(settings: config.Config, path: pathlib.Path) -> int:
 def make_dataset(settings: config.Config, path: pathlib.Path):
     """Opens the dataset that is named, or one in the logdir that it completes first."""
     from dreamerv2_transfer import collect
-    from dreamerv2_transfer.common import offline, packed
+    from dreamerv2_transfer.common import offline
 
-    directory, task = settings.dataset.directory, settings.tasks[0]
+    directory = settings.dataset.directory
     if not directory:
         directory = path / "dataset"
         if not collect.complete(settings, directory):
             raise KeyboardInterrupt
-    episodes = packed.open_dataset(
-        directory,
-        settings.tasks,
-        cache=path / "packed" if cluster.is_chief(settings) else None,
-        memory=offline.memory_cap(settings),
-        expected=envs.kinds(task, **envs.options(settings, task)),
-    )
-    return offline.make_dataset(settings, episodes)
+    cache = path / "packed" if cluster.is_chief(settings) else None
+    return offline.open_dataset(settings, directory, settings.tasks, cache)
 
 
 def online(settings: config.Config, path: pathlib.Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
-from dreamerv2_transfer.common import envs, offline, packed, tfutils, updates
+from dreamerv2_transfer.common import offline, tfutils, updates
 from dreamerv2_transfer.common.averages import Averages
 
 if TYPE_CHECKING:
@@ -51,12 +51,6 @@ def open_dataset(config, logdir: pathlib.Path) -> offline.OfflineDataset | None:
     """
     if not config.eval_dataset:
         return None
-    task = config.task
-    episodes = packed.open_dataset(
-        config.eval_dataset,
-        [task],
-        cache=logdir / "packed",
-        memory=offline.memory_cap(config),
-        expected=envs.kinds(task, **envs.options(config, task)),
-    )
-    return offline.make_dataset(config.update(task_weights=[1.0]), episodes)
+    alone = config.update(task_weights=[1.0])
+    folder = config.eval_dataset
+    return offline.open_dataset(alone, folder, [config.task], logdir / "packed")

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common import packed as packing
 from dreamerv2_transfer.common.packed import PackedEpisodes
 from dreamerv2_transfer.common.store import DatasetError
@@ -388,6 +390,33 @@ def memory_cap(config) -> int:
             f"for no cap. Received: dataset.memory={cap}."
         )
     return math.ceil(cap * 2**30)
+
+
+def open_dataset(
+    config,
+    directory: str | os.PathLike,
+    tasks: Sequence[str],
+    cache: str | os.PathLike | None,
+) -> OfflineDataset:
+    """The episodes of some tasks in a folder, as a configuration wants them.
+
+    Args:
+        config: says how batches are drawn, and what the tasks' episodes look like.
+        directory: holds a folder a task; it is only read.
+        tasks: the games.
+        cache: for what had to be built of the episodes' indices, if any.
+
+    Raises:
+        DatasetError: as `packed.open_dataset` and `make_dataset`.
+    """
+    episodes = packing.open_dataset(
+        directory,
+        tasks,
+        cache=cache,
+        memory=memory_cap(config),
+        expected=envs.kinds(tasks[0], **envs.options(config, tasks[0])),
+    )
+    return make_dataset(config, episodes)
 
 
 def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
