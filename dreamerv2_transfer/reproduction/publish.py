@@ -8,15 +8,19 @@ import shutil
 from collections.abc import Iterator
 
 from dreamerv2_transfer.common import atomic
+from dreamerv2_transfer.reproduction import runner
 
 EVERY = 5  # Lines of metrics of which one is kept; evaluations all are.
 DIGITS = 5  # Significant ones of a metric.
 BESIDE = ("config.yaml", "evaluation.json", "ported.json")
 FOLDERS = ("figures", "analysis", "report")
+NAME = "STUDY"  # Stands for the study's folder, which is this machine's.
 
 
 def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
-    """Copies runs thinned, and figures, analysis and report as they are.
+    """Copies runs thinned, figures, analysis and report, and what each stage took.
+
+    In configurations and metrics, `STUDY` stands for the study's folder.
 
     Args:
         study: Folder of runs, with `metrics.jsonl` and more each.
@@ -32,16 +36,29 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     for run in runs:
         target = out / run.relative_to(study)
         lines = "".join(thinned((run / "metrics.jsonl").read_text().splitlines()))
-        with atomic.atomic_write(target / "metrics.jsonl") as file:
-            file.write(lines.encode())
+        _write(target / "metrics.jsonl", lines)
         for name in BESIDE:
             if (run / name).exists():
-                shutil.copyfile(run / name, target / name)
+                text = (run / name).read_text().replace(str(study), NAME)
+                _write(target / name, text)
     for name in FOLDERS:
         for folder in study.rglob(name):
             target = out / folder.relative_to(study)
             shutil.copytree(folder, target, dirs_exist_ok=True)
+    _write(out / "stages.json", json.dumps(_stages(study), indent=1) + "\n")
     return [out / run.relative_to(study) for run in runs]
+
+
+def _stages(study: pathlib.Path) -> dict[str, dict]:
+    """What the stages that are done took: units of work, and seconds."""
+    done = runner.read(study / runner.STATE)
+    wanted = ("units", "unit", "seconds")
+    return {name: {k: _short(held[k]) for k in wanted} for name, held in done.items()}
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    with atomic.atomic_write(path) as file:
+        file.write(text.encode())
 
 
 def thinned(lines: list[str]) -> Iterator[str]:

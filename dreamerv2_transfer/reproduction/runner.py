@@ -54,13 +54,18 @@ class Runner:
         # A place for a stage, and its GPU.
         self._free = [gpus[i % len(gpus)] if gpus else "" for i in range(parallel)]
         self._threads = max(1, cores // parallel)
-        self._done = _read(logdir / STATE)
+        self._done = read(logdir / STATE)
         self._running: dict[subprocess.Popen, tuple[Stage, float, str]] = {}
         self._failed: list[str] = []
 
     def is_done(self, stage: Stage) -> bool:
-        """Whether this very command has been run to its end."""
-        return self._done.get(stage.name, {}).get("command") == _command(stage)
+        """Whether this very command has been run to its end, after the same others.
+
+        A figure of three seeds is another than that of two, by the same command.
+        """
+        done = self._done.get(stage.name, {})
+        same = done.get("needs", list(stage.needs)) == list(stage.needs)
+        return same and done.get("command") == _command(stage)
 
     def costs(self) -> dict[str, float]:
         """Seconds a unit of work, of the stages that are done, by unit."""
@@ -147,6 +152,7 @@ class Runner:
         """A stage that was stopped in between counts what its last part took."""
         self._done[stage.name] = {
             "command": _command(stage),
+            "needs": list(stage.needs),
             "seconds": seconds,
             "units": stage.units,
             "unit": stage.unit,
@@ -185,7 +191,7 @@ def _command(stage: Stage) -> list[str]:
     return [stage.script, *stage.args]
 
 
-def _read(path: pathlib.Path) -> dict[str, dict]:
+def read(path: pathlib.Path) -> dict[str, dict]:
     """What is done; nothing if the file is missing or damaged: it costs a look."""
     try:
         return dict(json.loads(path.read_text()))

@@ -19,12 +19,27 @@ def test_runs_are_published_without_what_they_go_on_from(tmp_path):
         (run / folder).mkdir(parents=True)
         (run / folder / "file").write_text(folder)
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
-    (run / "config.yaml").write_text("seed: 0\n")
+    (run / "config.yaml").write_text(f"logdir: {run}\nseed: 0\n")
     (run / "world_model.weights.h5").write_text("weights")
     out = tmp_path / "out"
     assert publish.publish(tmp_path / "study", out) == [out / "asterix" / "scratch_0"]
+    config = (out / "asterix" / "scratch_0" / "config.yaml").read_text()
+    assert config == "logdir: STUDY/asterix/scratch_0\nseed: 0\n"
     files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert files == {
-        f"asterix/scratch_0/{name}"
-        for name in ("metrics.jsonl", "config.yaml", "analysis/file")
+        "stages.json",
+        *(
+            f"asterix/scratch_0/{name}"
+            for name in ("metrics.jsonl", "config.yaml", "analysis/file")
+        ),
+    }
+
+
+def test_what_each_stage_took_is_published(tmp_path):
+    held = {"command": ["x", str(tmp_path)], "seconds": 12.34567, "units": 3}
+    done = {"asterix/scratch_0": {**held, "unit": "update"}}
+    (tmp_path / "reproduce.json").write_text(json.dumps(done))
+    publish.publish(tmp_path, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "stages.json").read_text()) == {
+        "asterix/scratch_0": {"units": 3, "unit": "update", "seconds": 12.346}
     }

@@ -79,6 +79,14 @@ def test_a_stage_whose_command_changed_runs_again(launch):
     assert ran(launch, "x") == "ran"
 
 
+def test_a_stage_that_needs_more_than_it_did_runs_again(launch):
+    made = [stage(launch, "a"), stage(launch, "b"), stage(launch, "c", needs=["a"])]
+    assert Runner(launch, parallel=1, cores=1).run(made)
+    made[2] = stage(launch, "c", needs=["a", "b"])
+    assert Runner(launch, parallel=1, cores=1).run(made)
+    assert (ran(launch, "b"), ran(launch, "c")) == ("ran", "ran ran")
+
+
 def test_a_stage_that_fails_holds_up_only_what_needs_it(launch):
     made = [
         stage(launch, "bad", "3"),
