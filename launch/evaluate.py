@@ -2,8 +2,8 @@
 
 Plays whole episodes with the agent of an online run (`finetune` or `scratch`) and
 prints, on the last line, a JSON object: `episodes`, `return_mean`, `return_ci95`,
-`length_mean`, `seed`, `policy`, `task`, `envs`. The same command gives the same
-figures.
+`length_mean`, `seed`, `policy`, `task`, `envs`; with `--dataset` also `held_out`, the
+world model's losses. The same command gives the same figures.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def main(argv: list[str]) -> int:
     options = flags.Flags(OPTIONS).parse(argv)
     check(options)
     logdir = pathlib.Path(options.logdir).expanduser()
+    "dataset": "",  # A folder, on whose held-out episodes the world model is tried.
+    "batches": 50,  # Of these, of the size of the run's.
     settings, notes = config.load_old(logdir / "config.yaml")
     print(*notes, sep="\n", end="")
     task = options.task or settings.task
@@ -43,7 +45,8 @@ def main(argv: list[str]) -> int:
     settings = settings.update(envs_restart=False, expl_noise=0.0)
     make = make_envs(task, number, settings)
     with contextlib.closing(make) as env:
-        played = play(options, settings, logdir, env)
+        agent = load(settings, logdir, env)
+        played = play(options, agent, env)
     draw(played.kept, logdir, settings, envs.native_planes(task))
     result = {
         **played.summary(),
@@ -60,6 +63,8 @@ def main(argv: list[str]) -> int:
 
 def make_envs(task: str, number: int, settings: config.Config):
     try:
+    if options.dataset:
+        result["held_out"] = held_out(options, settings, task, logdir, agent)
         return envs.make_vector_env(task, number, **envs.run_options(settings, task))
     except envs.EnvError as error:
         raise envs.EnvError(
@@ -72,7 +77,7 @@ def make_envs(task: str, number: int, settings: config.Config):
 def check(options: config.Config) -> None:
     if not options.logdir:
         raise config.ConfigError("Name the run to evaluate: --logdir LOGDIR.")
-    for name in ("episodes", "envs"):
+    for name in ("episodes", "envs", "batches"):
         if options[name] < 1:
             raise config.ConfigError(
                 f"--{name} must be at least 1. Received: {options[name]}"
@@ -87,10 +92,9 @@ def check(options: config.Config) -> None:
         )
 
 
-def play(options, settings, logdir: pathlib.Path, env):
-    """Loads the agent and plays."""
+def load(settings: config.Config, logdir: pathlib.Path, env):
+    """The agent with the run's weights."""
     from dreamerv2_transfer import agent as agent_lib
-    from dreamerv2_transfer import evaluate, finetune
     from dreamerv2_transfer.common import tfutils
     from dreamerv2_transfer.transfer import checkpoint
 
@@ -110,6 +114,13 @@ def play(options, settings, logdir: pathlib.Path, env):
             options.seed,
             keep=options.videos,
             on_episode=bar.update,
+    return agent
+
+
+def play(options, agent, env):
+    """Whole episodes."""
+    from dreamerv2_transfer import evaluate, finetune
+
         )
 
 
@@ -122,6 +133,17 @@ def draw(episodes, logdir: pathlib.Path, settings, planes: int | None) -> None:
             path = logdir / "videos" / f"evaluate_{number}_{key}.gif"
             video.save_gif(path, frames, settings.video.fps)
             print(f"Saved {path}.")
+def held_out(options, settings, task: str, logdir: pathlib.Path, agent) -> dict:
+    """Losses of the world model on a dataset's episodes that none is trained on."""
+    from dreamerv2_transfer.common import heldout
+
+    changes = {"task": task, "eval_dataset": options.dataset}
+    settings = settings.update(changes, eval_batches=options.batches)
+    dataset = heldout.open_dataset(settings, logdir)
+    agent.rng.reset_from_seed(options.seed)
+    return heldout.HeldOut(agent.wm, settings, dataset).losses(task)
+
+
 
 
 if __name__ == "__main__":

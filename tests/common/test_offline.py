@@ -236,6 +236,8 @@ def test_evaluation_is_fixed_and_leaves_training_alone():
     assert all(same(a, b) for a, b in zip(first, one.eval_batches("b", 3), strict=True))
     other.next()
     assert same(one.next(), other.next())
+    seeded = make(tasks, holdout=5, seed=7).eval_batches("b", 3)
+    assert all(same(a, b) for a, b in zip(first, seeded, strict=True))
     assert (first[0]["task"] == 1).all()
     assert (first[0]["reward"] >= 40_000).all()
     end = first[0]["reward"][:, -1]

@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+from dreamerv2_transfer import collect
+from dreamerv2_transfer.common.collection import Recipe
 from tests import runs
 
 RUN = ["--configs", "minatar", "debug", "scratch", "--steps", 1, "--eval_every", 0]
@@ -42,6 +44,17 @@ def test_the_last_line_is_a_json_object(logdir):
 def test_the_same_seed_gives_the_same_figures(logdir):
     arguments = ["--episodes", 4, "--policy", "sampled", "--seed", 1]
     assert evaluate(logdir, *arguments) == evaluate(logdir, *arguments)
+
+
+def test_the_model_is_tried_on_held_out_episodes(logdir, tmp_path):
+    collect.collect(tmp_path, {"minatar_breakout": Recipe(seed=3)}, steps=300)
+    args = ["--episodes", 1, "--dataset", tmp_path, "--batches", 2]
+    result = evaluate(logdir, *args)
+    assert result == evaluate(logdir, *args)
+    losses = result["held_out"]
+    # A Normal's constant for each of 1,000 cells, and a small squared error.
+    assert 919 < losses["image_loss"] < 970
+    assert 0 < losses["model_error"] < 60
 
 
 @pytest.mark.parametrize(
