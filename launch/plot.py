@@ -72,12 +72,14 @@ def main(argv: list[str]) -> int:
     panels = only(panels, figures)
     print(*lacking, *described(panels), sep="\n")
     numbers = transfer(panels, options)
-    print(*table(numbers), sep="\n", end="\n" if numbers else "")
+    compared = claims(panels)
+    tables = [*table(numbers), *compared_table(compared)]
+    print(*tables, sep="\n", end="\n" if tables else "")
     drawn = plot.figure(panels, look(options, found))
     for file in files:
         plot.save(drawn, file, options.dpi)
     if options.json:
-        write(options.json, found, panels, numbers)
+        write(options.json, found, panels, numbers, compared)
     print(f"Saved {', '.join(map(str, [*files, *filter(None, [options.json])]))}.")
     return 0
 
@@ -264,8 +266,28 @@ def table(numbers: list[dict]) -> list[str]:
     return [config.table(title, [transfer_table.HEADINGS, *rows])]
 
 
-def write(path: str, found, panels, numbers: list[dict]) -> None:
+def claims(panels) -> list:
+    """What the paper's curves claim, where they are drawn behind ours."""
+    from dreamerv2_transfer.analysis import claims
+
+    return claims.make(panels)
+
+
+def compared_table(compared: list) -> list[str]:
+    """The same as lines of text."""
+    from dreamerv2_transfer.analysis import claims
+
+    title = (
+        "Areas under the curves against training from scratch, the paper's and ours:"
+    )
+    rows = [claims.HEADINGS, *map(claims.row, compared)]
+    return [config.table(title, rows)] if compared else []
+
+
+def write(path: str, found, panels, numbers: list[dict], compared: list) -> None:
     """Saves all numbers of the figure as JSON."""
+    from dreamerv2_transfer.analysis import claims
+
     result = {
         "runs": [summary(run) for run in found],
         "curves": [
@@ -274,6 +296,7 @@ def write(path: str, found, panels, numbers: list[dict]) -> None:
             for name, arm in panel.arms.items()
         ],
         "transfer": numbers,
+        "paper": [claims.plain(claim) for claim in compared],
     }
     with atomic.atomic_write(path) as file:
         file.write(json.dumps(result, allow_nan=False).encode() + b"\n")

@@ -25,6 +25,7 @@ OPTIONS = {
     "logdir": "",  # '' is logdir/reproduce_SUITE_SCALE.
     "leave_out": "",  # The new game, such as asterix; '' is the paper's; or all.
     "beyond": False,  # Single frozen sublayers, and other lengths of pre-training too.
+    "best": [""],  # Sublayers such as img_in, of which --beyond runs all seeds.
     "parallel": 0,  # Stages at the same time; 0 is one a GPU or, without, one a core.
     "only": [""],  # Regular expressions; stages in whose names one is found.
     "dry_run": False,
@@ -61,6 +62,7 @@ def main(argv: list[str]) -> int:
         options.seeds,
         plan.new_games(settings, options.leave_out),
         options.beyond,
+        plan.sublayers(options.best),
     )
     wanted = [pattern for pattern in options.only if pattern]
     made = plan.make(study)

@@ -17,9 +17,9 @@ from typing import Any
 
 import jinja2
 
+from dreamerv2_transfer.analysis import claims, transfer_table
 from dreamerv2_transfer.analysis import panels as panels_lib
 from dreamerv2_transfer.analysis import runs as runs_lib
-from dreamerv2_transfer.analysis import transfer_table
 from dreamerv2_transfer.analysis.panels import Panel
 from dreamerv2_transfer.analysis.runs import Run
 from dreamerv2_transfer.common import atomic, plot
@@ -143,6 +143,8 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
         headings=transfer_table.HEADINGS,
         transfer=[transfer_table.row(x) for x in transfer_table.numbers(panels)],
         analyses=analyses,
+        claim_headings=claims.HEADINGS,
+        claims=[claims.row(claim) for claim in claims.make(panels)],
         videos=videos,
         notes=[*notes, *doubts, *left_out, *lacking],
     )

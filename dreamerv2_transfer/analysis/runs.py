@@ -220,6 +220,8 @@ def _doubts(group: list[Run]) -> Iterable[str]:
                 f"in {', '.join(changed)}."
             )
 
+        if _start(run) == _start(known[0]):
+            changed.pop("init.path", None)
 
 def _fine_tuned(freeze: config_lib.Config) -> str:
     """The arm of a fine-tuning run, by its section `freeze`."""
@@ -227,6 +229,12 @@ def _fine_tuned(freeze: config_lib.Config) -> str:
     frozen = [name for name, value in flags.items() if value]
     if not frozen:
         return "pretrained"
+def _start(run: Run) -> str:
+    """Where a run's weights come from, the seed aside: each seed has its own model."""
+    number = re.escape(str(run.config.seed))
+    return re.sub(rf"(?<!\d){number}(?!\d)", "SEED", run.config.init.path)
+
+
     if len(frozen) == len(flags):
         return "pretrained_fixed_world_model"
     if frozen == [name for name in flags if name.startswith("rssm.")]:

@@ -86,7 +86,7 @@ def compare(
     return result | {
         "area": _plain(estimate(_first, areas[:1], seed)),
         "area_scratch": _plain(estimate(_first, areas[1:], seed)),
-        "area_ratio": _plain(estimate(_ratio, areas, seed)),
+        "area_ratio": _plain(estimate(ratio, areas, seed)),
         "jump_start": _difference(first, START * (end - start), seed),
         "asymptotic_difference": _difference(last, END * (end - start), seed),
         "threshold": threshold,
@@ -193,7 +193,7 @@ def _first(mean: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _ratio(transfer: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+def ratio(transfer: np.ndarray, scratch: np.ndarray) -> np.ndarray:
     """NaN where scratch has no positive area, to which nothing has a ratio."""
     return np.where(scratch > 0, transfer / np.where(scratch > 0, scratch, 1), np.nan)
 

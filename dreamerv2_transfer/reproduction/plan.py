@@ -21,6 +21,16 @@ NEW_ARMS = {"scratch": (), "finetune": (), "freeze_rssm": ("freeze_rssm",)}
 LEARNED_ARMS = {"scratch": (), "freeze_world_model": ("freeze_world_model",)}
 # Arms that figures show, by the names of `analysis.runs.arm`.
 SHOWN = ("scratch", "^pretrained")
+# Figures beyond the paper, and the arms on each.
+BEYOND = {
+    "single_freezes": (
+        "^scratch$",
+        "^pretrained$",
+        "^pretrained_frozen_rssm$",
+        "^froz",
+    ),
+    "pretraining": ("^scratch$", r"^pretrained(_\d+)?$"),
+}
 SUBLAYERS = ("img_in", "cell", "img_out", "img_dist", "obs_out", "obs_dist")
 
 
@@ -36,6 +46,7 @@ class Study:
         new: The games that are left out, each in its turn.
         beyond: Whether to run what goes beyond the paper too: single sublayers frozen,
             and other lengths of pre-training.
+        best: The sublayers, of these, whose arms get all seeds.
     """
 
     blocks: tuple[str, ...]
@@ -44,6 +55,7 @@ class Study:
     seeds: int
     new: tuple[str, ...]
     beyond: bool = False
+    best: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> Config:
@@ -67,6 +79,20 @@ def new_games(config: Config, leave_out: str) -> tuple[str, ...]:
         f"--leave_out is all or one of {', '.join(map(_short, games))}. "
         f"Received: {leave_out}"
     )
+
+
+def sublayers(best: Sequence[str]) -> tuple[str, ...]:
+    """Those that are named.
+
+    Raises:
+        ConfigError: There is no such sublayer of an RSSM.
+    """
+    named = tuple(layer for layer in best if layer)
+    if unknown := [layer for layer in named if layer not in SUBLAYERS]:
+        raise ConfigError(
+            f"--best names sublayers: {', '.join(SUBLAYERS)}. Received: {unknown[0]}"
+        )
+    return named
 
 
 def make(study: Study) -> list[Stage]:
@@ -108,26 +134,36 @@ def _without(study: Study, new: str) -> list[Stage]:
     """The stages of one game that is left out."""
     models = [_pretraining(study, new, seed) for seed in range(study.seeds)]
     arms = list(_arms(study, new, models))
-    if study.beyond:
-        others = list(_other_models(study, new))
-        arms += [*_single_freezes(study, new, models[0]), *_other_arms(study, others)]
-        models += [model for model, _ in others]
     evaluations = [_evaluation(study, arm) for arm in arms]
     figures = list(_figures(study, new, arms))
     before = [*evaluations, *figures]
-    return [*models, *arms, *before, *_results(study, new, models[0], before)]
+    made = [*models, *arms, *before, *_results(study, new, models[0], before)]
+    return [*made, *(_beyond(study, new, models, arms) if study.beyond else ())]
+
+
+def _beyond(
+    study: Study, new: str, models: Sequence[Stage], paper_arms: Sequence[Stage]
+) -> list[Stage]:
+    """What the paper did not do, in folders GAME/ARM/SEED of its own."""
+    others = list(_other_models(study, new))
+    arms = [*_other_arms(study, new, others), *_single_freezes(study, new, models)]
+    evaluations = [_evaluation(study, arm) for arm in arms]
+    known = [arm for arm in paper_arms if new in arm.args]
+    figures = list(_beyond_figures(study, new, [*known, *arms]))
+    return [*others, *arms, *evaluations, *figures]
 
 
 def _pretraining(
     study: Study, new: str, seed: int, updates: int | None = None
 ) -> Stage:
-    name = f"pretrain_{seed}" if updates is None else f"pretrain_{updates}_{seed}"
+    logdir = _folder(study, new) / f"pretrain_{seed}"
+    if updates is not None:
+        logdir = _beyond_folder(study, new) / f"pretrain_{updates}" / str(seed)
     updates = int(study.numbers.pretrain) if updates is None else updates
-    logdir = _folder(study, new) / name
     learned = [game for game in study.numbers.games if game != new]
     args = ("--tasks", *learned, "--dataset.directory", str(_dataset(study)))
     args += ("--steps", str(updates), "--seed", str(seed), *_at(logdir))
-    name = f"{_short(new)}/{name}"
+    name = _named(study, logdir)
     return _train(study, name, ("pretrain",), args, logdir, updates, ("collect",))
 
 
@@ -138,48 +174,55 @@ def _arms(study: Study, new: str, models: Sequence[Stage]) -> Iterator[Stage]:
     for seed, model in enumerate(models):
         for game, arms in games.items():
             for arm, blocks in arms.items():
-                yield _arm(study, new, game, arm, blocks, seed, model)
+                logdir = _folder(study, new) / f"{_short(game)}_{arm}_{seed}"
+                start = None if arm == "scratch" else model
+                yield _arm(study, game, logdir, blocks, seed, start)
 
 
-def _arm(study: Study, new, game, arm, blocks, seed, model: Stage, *more) -> Stage:
-    """A run on a game; `arm` is its name, `scratch` takes no model."""
-    updates = int(study.numbers.train)
-    name = f"{_short(game)}_{arm}_{seed}"
-    logdir = _folder(study, new) / name
+def _arm(
+    study: Study, game: str, logdir: pathlib.Path, blocks, seed: int, model, *more
+) -> Stage:
+    """A run on a game, from scratch unless there is a model."""
+    updates, name = int(study.numbers.train), _named(study, logdir)
     args = ("--task", game, "--steps", str(updates), "--seed", str(seed))
     args += ("--eval_at_start", "True", *_at(logdir), *more)
     if study.numbers.held_out:
         args += ("--eval_dataset", str(_dataset(study)))
-    name = f"{_short(new)}/{name}"
-    if arm == "scratch":
+    if model is None:
         return _train(study, name, ("scratch",), args, logdir, updates, ("collect",))
     args += ("--init", str(model.logdir))
     blocks = ("finetune", *blocks)
     return _train(study, name, blocks, args, logdir, updates, (model.name,))
 
 
-def _single_freezes(study: Study, new: str, model: Stage) -> Iterator[Stage]:
+def _single_freezes(study: Study, new: str, models: Sequence[Stage]) -> Iterator[Stage]:
     for layer in SUBLAYERS:
+        folder = _beyond_folder(study, new) / new / f"frozen_{layer}"
         more = (f"--freeze.rssm.{layer}", "True")
-        yield _arm(study, new, new, f"freeze_{layer}", (), 0, model, *more)
+        for seed, model in enumerate(models if layer in study.best else models[:1]):
+            yield _arm(study, new, folder / str(seed), (), seed, model, *more)
 
 
-def _other_models(study: Study, new: str) -> Iterator[tuple[Stage, str]]:
+def _other_models(study: Study, new: str) -> Iterator[Stage]:
     """Models of other lengths of pre-training, one seed each."""
-    for updates in study.numbers.pretrain_others:
-        yield _pretraining(study, new, 0, int(updates)), new
+    for updates in map(int, study.numbers.pretrain_others):
+        if updates != study.numbers.pretrain:
+            yield _pretraining(study, new, 0, updates)
 
 
-def _other_arms(study: Study, models) -> Iterator[Stage]:
-    for model, new in models:
-        arm = model.logdir.name.rpartition("_")[0]
-        yield _arm(study, new, new, f"{arm}_finetune", (), 0, model)
+def _other_arms(study: Study, new: str, models: Sequence[Stage]) -> Iterator[Stage]:
+    for model in models:
+        arm = model.logdir.parent.name.replace("pretrain", "pretrained")
+        logdir = _beyond_folder(study, new) / new / arm / "0"
+        yield _arm(study, new, logdir, (), 0, model)
 
 
 def _evaluation(study: Study, arm: Stage) -> Stage:
     episodes = int(study.numbers.episodes)
     args = ("--logdir", str(arm.logdir), "--episodes", str(episodes))
     args += ("--json", str(arm.logdir / "evaluation.json"))
+    if study.numbers.held_out:
+        args += ("--dataset", str(_dataset(study)))
     name = f"{arm.name}/evaluate"
     return Stage(
         name, "evaluate", args, (arm.name,), arm.logdir, episodes, "episode evaluated"
@@ -197,12 +240,21 @@ def _figures(study: Study, new: str, arms: Sequence[Stage]) -> Iterator[Stage]:
         yield _figure(study, new, "held_out", ("--yaxis", "eval_model_error"), arms)
 
 
+def _beyond_figures(study: Study, new: str, arms: Sequence[Stage]) -> Iterator[Stage]:
+    """Of the new game: the runs beyond the paper, and its own arms beside them."""
+    for name, methods in BEYOND.items():
+        at = ("--indir", str(_beyond_folder(study, new)), "--tasks", f"^{new}$")
+        args = (*at, "--yaxis", "train_return", "--methods", *methods)
+        yield _figure(study, new, name, args, arms)
+
+
 def _figure(study: Study, new: str, name: str, args, arms: Sequence[Stage]) -> Stage:
     folder = _folder(study, new)
     to = folder / "figures"
     out = ("--out", str(to / f"{name}.png"), "--json", str(to / f"{name}.json"))
     needs = tuple(arm.name for arm in arms)
-    args = ("--runs", str(folder), "--methods", *SHOWN, *args, *out)
+    shown = () if "--methods" in args else ("--methods", *SHOWN)
+    args = ("--runs", str(folder), *shown, *args, *out)
     return Stage(f"{_short(new)}/figure_{name}", "plot", args, needs, to, 1, "report")
 
 
@@ -250,6 +302,14 @@ def _dataset(study: Study) -> pathlib.Path:
 
 def _folder(study: Study, new: str) -> pathlib.Path:
     return study.logdir / _short(new)
+
+
+def _beyond_folder(study: Study, new: str) -> pathlib.Path:
+    return study.logdir / f"{_short(new)}_beyond"
+
+
+def _named(study: Study, logdir: pathlib.Path) -> str:
+    return logdir.relative_to(study.logdir).as_posix()
 
 
 def _short(game: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import shutil
 from collections.abc import Iterator
 
 from dreamerv2_transfer.common import atomic
@@ -14,13 +13,14 @@ EVERY = 5  # Lines of metrics of which one is kept; evaluations all are.
 DIGITS = 5  # Significant ones of a metric.
 BESIDE = ("config.yaml", "evaluation.json", "ported.json")
 FOLDERS = ("figures", "analysis", "report")
+TEXTS = (".yaml", ".json", ".html")
 NAME = "STUDY"  # Stands for the study's folder, which is this machine's.
 
 
 def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Copies runs thinned, figures, analysis and report, and what each stage took.
 
-    In configurations and metrics, `STUDY` stands for the study's folder.
+    In all texts, `STUDY` stands for the study's folder.
 
     Args:
         study: Folder of runs, with `metrics.jsonl` and more each.
@@ -39,14 +39,21 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         _write(target / "metrics.jsonl", lines)
         for name in BESIDE:
             if (run / name).exists():
-                text = (run / name).read_text().replace(str(study), NAME)
-                _write(target / name, text)
+                _copy(run / name, target / name, study)
     for name in FOLDERS:
         for folder in study.rglob(name):
-            target = out / folder.relative_to(study)
-            shutil.copytree(folder, target, dirs_exist_ok=True)
+            for file in filter(pathlib.Path.is_file, sorted(folder.rglob("*"))):
+                _copy(file, out / file.relative_to(study), study)
     _write(out / "stages.json", json.dumps(_stages(study), indent=1) + "\n")
     return [out / run.relative_to(study) for run in runs]
+
+
+def _copy(file: pathlib.Path, target: pathlib.Path, study: pathlib.Path) -> None:
+    if file.suffix in TEXTS:
+        _write(target, file.read_text().replace(str(study), NAME))
+    else:
+        with atomic.atomic_write(target) as copy:
+            copy.write(file.read_bytes())
 
 
 def _stages(study: pathlib.Path) -> dict[str, dict]:

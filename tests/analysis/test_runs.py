@@ -194,3 +194,14 @@ def test_runs_that_are_hardly_seeds_of_one_arm_are_named(tmp_path):
     ]
     (note,) = runs.doubts([first, other])
     assert note == "a and b count as seeds of one arm, but differ in discount."
+
+
+def test_each_seed_may_start_from_its_own_model(tmp_path):
+    def tuned(name, seed, path):
+        start = {"init.path": f"/runs/{path}", "seed": seed, "stage": "finetune"}
+        return runs.load(write(tmp_path / name, **start))
+
+    first, second = tuned("a", 0, "pretrain_0"), tuned("b", 1, "pretrain_1")
+    assert runs.doubts([first, second]) == []
+    (note,) = runs.doubts([first, tuned("c", 1, "pretrain_2500_1")])
+    assert note == "a and c count as seeds of one arm, but differ in init.path."

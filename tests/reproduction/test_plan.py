@@ -94,12 +94,29 @@ def test_every_game_can_be_the_new_one():
 
 def test_beyond_the_paper_are_single_sublayers_and_other_lengths():
     more = {*names("minatar", "small", beyond=True)} - {*names("minatar", "small")}
-    arms = {x.split("/")[1] for x in more if not x.endswith("/evaluate")}
-    assert arms == {
-        *(f"space_invaders_freeze_{layer}_0" for layer in plan.SUBLAYERS),
-        *(f"pretrain_{steps}_0" for steps in (2500, 10000, 40000)),
-        *(f"space_invaders_pretrain_{x}_finetune_0" for x in (2500, 10000, 40000)),
+    game = "space_invaders_beyond/minatar_space_invaders"
+    assert {x for x in more if not x.endswith("/evaluate")} == {
+        *(f"{game}/frozen_{layer}/0" for layer in plan.SUBLAYERS),
+        *(f"space_invaders_beyond/pretrain_{steps}/0" for steps in (2500, 40000)),
+        *(f"{game}/pretrained_{steps}/0" for steps in (2500, 40000)),
+        "space_invaders/figure_single_freezes",
+        "space_invaders/figure_pretraining",
     }
+
+
+def test_the_best_sublayer_gets_all_seeds():
+    config = config_lib.load_config(["minatar", "small"])
+    new = plan.new_games(config, "")
+    study = plan.Study(("minatar",), config, HOME, 3, new, True, ("obs_out",))
+    made = {s.name: s for s in plan.make(study)}
+    game = "space_invaders_beyond/minatar_space_invaders"
+    arm = made[f"{game}/frozen_obs_out/2"]
+    assert arm.needs == ("space_invaders/pretrain_2",)
+    assert arm.args[-2:] == ("--init", "/study/space_invaders/pretrain_2")
+    assert arm.args[arm.args.index("--freeze.rssm.obs_out") + 1] == "True"
+    assert f"{game}/frozen_img_in/2" not in made
+    with pytest.raises(ConfigError, match="Received: obs_in"):
+        plan.sublayers(["", "obs_in"])
 
 
 def test_stages_come_after_those_that_they_need():

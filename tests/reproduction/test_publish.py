@@ -21,10 +21,14 @@ def test_runs_are_published_without_what_they_go_on_from(tmp_path):
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
     (run / "config.yaml").write_text(f"logdir: {run}\nseed: 0\n")
     (run / "world_model.weights.h5").write_text("weights")
+    (run / "analysis" / "found.json").write_text(f'["{run}"]')
     out = tmp_path / "out"
     assert publish.publish(tmp_path / "study", out) == [out / "asterix" / "scratch_0"]
     config = (out / "asterix" / "scratch_0" / "config.yaml").read_text()
     assert config == "logdir: STUDY/asterix/scratch_0\nseed: 0\n"
+    analysis = out / "asterix" / "scratch_0" / "analysis"
+    assert (analysis / "found.json").read_text() == '["STUDY/asterix/scratch_0"]'
+    (analysis / "found.json").unlink()
     files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert files == {
         "stages.json",
