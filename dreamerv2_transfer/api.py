@@ -28,8 +28,16 @@ from gymnasium.vector import VectorEnv
 from ruamel.yaml import YAML
 
 from dreamerv2_transfer import agent, collect, finetune
+from dreamerv2_transfer.common import (
+    envs,
+    heldout,
+    logger,
+    remote,
+    replay,
+    tfutils,
+    wrappers,
+)
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs, heldout, logger, replay, tfutils, wrappers
 from dreamerv2_transfer.common import logdir as logdir_lib
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.counter import Counter
@@ -74,15 +82,15 @@ def train(
     make_envs = functools.partial(
         envs.make_vector_env, make, **envs.run_options(config, make)
     )
-    with logdir_lib.opened(config) as path:
+    with logdir_lib.opened(config) as folder:
         return run_online(
-            config, path, make_envs, spaces, outputs, evaluates=not is_instance
+            config, folder, make_envs, spaces, outputs, evaluates=not is_instance
         )
 
 
 def run_online(
     config: Config,
-    logdir: pathlib.Path,
+    folder: remote.Folder,
     make_envs: Callable[[int], VectorEnv],
     spaces: tuple[dict[str, gymnasium.Space], dict[str, gymnasium.Space]],
     outputs: Sequence[Output] | None = None,
@@ -93,7 +101,7 @@ def run_online(
 
     Args:
         config: The resolved configuration; its `stage` is `finetune` or `scratch`.
-        logdir: The run's folder; it is open.
+        folder: The run's; it is open, see `common/logdir.py`.
         make_envs: Makes so many environments that are stepped together.
         spaces: Those of the observations and of the actions, see `envs`.
         outputs: As for `train`.
@@ -103,6 +111,7 @@ def run_online(
     Returns:
         Whether all updates are done.
     """
+    logdir = folder.path
     finetune.check(config)
     dataset = heldout.open_dataset(config, logdir)
     print(tfutils.setup(config), flush=True)
@@ -134,6 +143,7 @@ def run_online(
         planes=planes,
         evaluates=evaluates,
         make_dataset=lambda: dataset,
+        saved=folder.push,
     )
 
 

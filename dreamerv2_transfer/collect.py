@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from dreamerv2_transfer.common import (
     packed,
     policies,
     progress,
+    remote,
     store,
     workers,
 )
@@ -28,6 +30,7 @@ from dreamerv2_transfer.common.config import ConfigError, check_least
 from dreamerv2_transfer.common.policies import Policy
 from dreamerv2_transfer.common.store import DatasetError
 
+PUSH_INTERVAL = 300.0  # Seconds, between two uploads of what was collected.
 PARALLEL_FROM = 20_000  # Steps; below, starting processes takes longer than playing.
 
 
@@ -41,10 +44,12 @@ def make_recipe(config, task: str) -> Recipe:
     _check(config)
     envs.check_action_repeat(config, task)
     files = []
-    if config.dqn.checkpoints and config.policies.dqn:
+    agents_folder = config.dqn.checkpoints
+    if agents_folder and config.policies.dqn:
         from dreamerv2_transfer.dqn import actors
 
-        files = actors.describe(config.dqn.checkpoints, task)
+        agents_folder = str(remote.fetched(agents_folder, *actors.FILES))
+        files = actors.describe(agents_folder, task)
     shares = policies.shares(config.policies, files)
     agents = [
         Policy(f"{policies.DQN}{file}", share, file, digest)
@@ -57,7 +62,7 @@ def make_recipe(config, task: str) -> Recipe:
         policies=(Policy("random", shares[0]), *agents),
         interval=config.dqn.interval,
         epsilon=config.dqn.epsilon,
-        checkpoints=config.dqn.checkpoints,
+        checkpoints=agents_folder,
     )
 
 
@@ -79,7 +84,9 @@ def _check(config) -> None:
         raise ConfigError("policies.random and policies.dqn are both 0: nobody plays.")
 
 
-def complete(config, directory: str | os.PathLike) -> bool:
+def complete(
+    config, directory: str | os.PathLike, push: Callable[[], None] = lambda: None
+) -> bool:
     """Collects what a configuration's `tasks` lack in a dataset; see `collect`.
 
     Nothing is asked of the agents where no steps are missing.
@@ -96,6 +103,7 @@ def complete(config, directory: str | os.PathLike) -> bool:
         processes=config.collect.processes,
         disk=config.collect.disk,
         memory=offline.memory_cap(config),
+        push=push,
     )
 
 
@@ -108,6 +116,7 @@ def collect(
     disk: float = 0.0,
     memory: int = 0,
     make_vector_env: MakeVectorEnv = envs.make_vector_env,
+    push: Callable[[], None] = lambda: None,
 ) -> bool:
     """Collects episodes, a folder a task, and packs them.
 
@@ -120,6 +129,7 @@ def collect(
         disk: GiB that the dataset may take on disk; 0 is what the disk has.
         memory: bytes that packing may take, see `packed.open_task`; 0 is no cap.
         make_vector_env: called as `make_vector_env(task, envs, **settings)`.
+        push: called now and then, and once a task is done or all are stopped.
 
     Returns:
         Whether all steps are there; False if the process was asked to stop.
@@ -147,7 +157,7 @@ def collect(
         )
         for task, recipe in recipes.items()
     }
-    with interrupt.caught() as stopped, _Bars() as bars:
+    with interrupt.caught() as stopped, _Bars(push) as bars:
         limit = disk_lib.Limit(directory, disk, stopped)
         workers.run(jobs, processes, bars.show, bars.say, limit)
     if any(_missing(directory, recipes, steps).values()):
@@ -244,9 +254,11 @@ def _missing(
 
 
 class _Bars:
-    """A progress bar for each task that is being played."""
+    """A progress bar for each task that is being played, and a push now and then."""
 
-    def __init__(self):
+    def __init__(self, push: Callable[[], None]):
+        self._push = push
+        self._pushed = time.monotonic()
         self._bars: dict[str, progress.Progress] = {}
         self._free = iter(range(10**6))
 
@@ -264,6 +276,9 @@ class _Bars:
             self._bars[task] = progress.Progress(total, done, task, position=position)
         bar = self._bars[task]
         bar.update(done - bar.done)
+        if time.monotonic() - self._pushed > PUSH_INTERVAL:
+            self._push()
+            self._pushed = time.monotonic()
 
     def say(self, task: str, summary: str | None) -> None:
         """Prints what became of a task."""
@@ -271,3 +286,4 @@ class _Bars:
             self._bars[task].close()
         if summary:
             progress.write(summary)
+        self._push()

@@ -445,10 +445,12 @@ def conclude(statuses: Sequence[str]) -> int:
 
 def main(argv: list[str]) -> int:
     """Prints the report and returns the exit status."""
-    from dreamerv2_transfer.common import flags
+    from dreamerv2_transfer.common import flags, remote
 
     options = flags.Flags(OPTIONS).parse(argv)
-    logdir = pathlib.Path(options.logdir).expanduser().absolute()
+    logdir = options.logdir  # Of a URL, where it is worked on.
+    logdir = remote.stage(logdir) if remote.is_remote(logdir) else pathlib.Path(logdir)
+    logdir = logdir.expanduser().absolute()
     statuses = show([check_python(), examine("Packages", check_packages)])
     statuses += show(basics(logdir))
     if options.quick:

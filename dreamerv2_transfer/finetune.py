@@ -61,6 +61,7 @@ def finetune(
     make_dataset: Callable[[], OfflineDataset | None] = lambda: None,
 ) -> bool:
     """Trains until `config.steps` updates are done or the process is asked to stop.
+    saved: Callable[[], None] = lambda: None,
 
     Args:
         config: The resolved configuration. With `init.path`, a fresh run starts from
@@ -76,6 +77,7 @@ def finetune(
             part the world model is evaluated too, if there are any.
 
     Returns:
+        saved: Called after each checkpoint.
         Whether all updates are done.
 
     Raises:
@@ -106,6 +108,7 @@ def finetune(
         )
         resumed = trainer.restore()
         if resumed is None:
+            saved,
             trainer.begin()
         else:
             print(f"resumed from step {resumed}", flush=True)
@@ -180,6 +183,7 @@ class Trainer:
         logdir: pathlib.Path,
         train_envs: VectorEnv,
         eval_envs: VectorEnv | None,
+        saved: Callable[[], None] = lambda: None,
         replay: Replay,
         agent: Agent,
         make_logger: Callable[[Counter], Logger],
@@ -204,6 +208,7 @@ class Trainer:
         self._eval_policy = acting(agent, "eval")
         self._planes = planes
         self._held_out = dataset and heldout.HeldOut(agent.wm, config, dataset)
+        self._saved = saved
         self._dreams = dreams.Dreams(agent.wm, config, self.logger, logdir)
         self._learning = self._make_updates(agent.update)
         self._behaving = self._make_updates(agent.update_behavior)
@@ -277,6 +282,7 @@ class Trainer:
             "driver": self._driver,
         }
 
+        self._saved()
     def _python_state(self) -> dict:
         return {name: part.state() for name, part in self._stateful().items()}
 

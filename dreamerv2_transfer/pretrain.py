@@ -46,6 +46,7 @@ def pretrain(
     make_logger: Callable[[Counter], Logger],
     planes: Callable[[str], int | None] = lambda task: None,
 ) -> bool:
+    saved: Callable[[], None] = lambda: None,
     """Trains until `config.steps` updates are done or the process is asked to stop.
 
     Args:
@@ -56,6 +57,7 @@ def pretrain(
         make_logger: Makes the logger, given the counter of updates.
         planes: How many planes a game's image really has, for its colours in videos.
 
+        saved: Called after each checkpoint, by the process that wrote it.
     Returns:
         Whether all updates are done.
 
@@ -67,7 +69,7 @@ def pretrain(
     check(config)
     distribute.check(config)
     trainer = Trainer(
-        config, logdir, make_dataset(), make_world_model(), make_logger, planes
+        config, logdir, make_dataset(), make_world_model(), make_logger, planes, saved
     )
     with distribute.losses_told(config):
         resumed = distribute.agreed(config, trainer.restore())
@@ -118,9 +120,12 @@ def announce(config, obs_space, act_space) -> None:
 class Trainer:
     """The parts of a pre-training run, and what it does between two checkpoints."""
 
-    def __init__(self, config, logdir, dataset, world_model, make_logger, planes):
+    def __init__(
+        self, config, logdir, dataset, world_model, make_logger, planes, saved
+    ):
         self.config = config
         self.logdir = pathlib.Path(logdir)
+        self._saved = saved
         self.dataset = dataset
         self.wm = world_model
         self.step = Counter()
@@ -188,6 +193,7 @@ class Trainer:
         path = self.logdir / checkpoint.WORLD_MODEL
         checkpoint.save_weights(path, self.wm.components)
 
+        self._saved()
     def batches(self) -> offline.Prefetch:
         return offline.Prefetch(self.dataset, self.config.dataset.prefetch)
 

@@ -14,7 +14,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, flags
+from dreamerv2_transfer.common import cli, config, envs, flags, remote
 
 OPTIONS = {
     "logdir": "",  # Of the run.
@@ -47,7 +47,7 @@ LEAST = {
 def main(argv: list[str]) -> int:
     options = flags.Flags(OPTIONS).parse(argv)
     check(options)
-    logdir = pathlib.Path(options.logdir).expanduser()
+    logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
     settings, notes = config.load_old(logdir / "config.yaml")
     print(*notes, sep="\n", end="")
     # In full precision, so that an analysis does not depend on the machine.

@@ -2,7 +2,7 @@
 
 Plays the games of `tasks`, at random and, where `--dqn.checkpoints` names a folder of
 agents, by these in turns, until each game has `collect.steps` steps in D. The same
-command goes on with a collection that was stopped.
+command goes on with a collection that was stopped. D may be a URL, such as s3://...
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import sys
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common import cli, remote
 
 
 def main(argv: list[str]) -> int:
     hint = "Name the block collect, as in --configs minatar collect."
     settings = cli.load_config(argv, __file__, ["collect"], hint)
     directory = settings.dataset.directory or f"{settings.logdir}/dataset"
-    return 0 if collect.complete(settings, directory) else cli.INTERRUPTED
+    with remote.opened(directory) as folder:
+        done = collect.complete(settings, folder.path, folder.push)
+    return 0 if done else cli.INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ Minari dataset (minari). export writes a Minari dataset for each task.
 
 from __future__ import annotations
 
+import pathlib
 import sys
 from collections.abc import Callable
 
-from dreamerv2_transfer.common import cli, config, flags
+from dreamerv2_transfer.common import cli, config, flags, remote
 from dreamerv2_transfer.data import (
     contact_sheet,
     folders,
@@ -50,6 +51,7 @@ def main(argv: list[str]) -> int:
 
 
 def show(directory: str, options: config.Config) -> int:
+    directory = remote.fetched(directory)
     for task in inspect.info(directory):
         print(task.table(), flush=True)
         print(*task.damaged, sep="\n", end="\n" if task.damaged else "")
@@ -60,7 +62,9 @@ def show(directory: str, options: config.Config) -> int:
 
 
 def check(directory: str, options: config.Config) -> int:
-    verified = verify.verify(directory, lambda line: print(line, flush=True))
+    verified = verify.verify(
+        remote.fetched(directory), lambda line: print(line, flush=True)
+    )
     print(verified.summary())
     return DAMAGED if verified.damaged else 0
 
@@ -69,13 +73,18 @@ def take(directory: str, options: config.Config) -> int:
     _require(options, "source", "what to import: a file, a folder or a Minari dataset")
     _one_of(options, "format", FORMATS)
     kind = options.format
+    if remote.is_remote(options.source):
+        options = options.update(source=str(remote.fetched(options.source)))
     kind = imports.detect(options.source) if kind == "auto" else kind
-    result = _import(kind, directory, options)
+    with remote.opened(directory) as folder:
+        result = _import(kind, folder.path, options)
     print(*result.damaged, *result.notes, result.summary(), sep="\n")
     return 0
 
 
-def _import(kind: str, directory: str, options: config.Config) -> imports.Result:
+def _import(
+    kind: str, directory: pathlib.Path, options: config.Config
+) -> imports.Result:
     if kind == "minari":
         return imports.import_minari(directory, options.source, options.task)
     tasks = [task for task in options.tasks if task] or [options.task]
@@ -88,7 +97,7 @@ def _import(kind: str, directory: str, options: config.Config) -> imports.Result
 def give(directory: str, options: config.Config) -> int:
     _require(options, "target", "the Minari dataset to write: a name or a folder")
     _one_of(options, "format", ("minari",))
-    found = folders.task_folders(directory)
+    found = folders.task_folders(remote.fetched(directory))
     if options.task and options.task not in found:
         raise config.ConfigError(
             f"{directory} has the tasks {', '.join(found)}. "

@@ -16,7 +16,16 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import atomic, cli, config, envs, flags, progress, video
+from dreamerv2_transfer.common import (
+    atomic,
+    cli,
+    config,
+    envs,
+    flags,
+    progress,
+    remote,
+    video,
+)
 
 OPTIONS = {
     "logdir": "",  # Of the run.
@@ -26,6 +35,8 @@ OPTIONS = {
     "task": "",  # '' is the run's own.
     "envs": 16,  # Environments that are stepped together.
     "videos": 0,  # Episodes to draw, as LOGDIR/videos/evaluate_NUMBER_image.gif.
+    "dataset": "",  # A folder, on whose held-out episodes the world model is tried.
+    "batches": 50,  # Of these, of the size of the run's.
     "json": "",  # A file for the figures.
 }
 MODES = {"greedy": "eval", "sampled": "train"}
@@ -34,9 +45,7 @@ MODES = {"greedy": "eval", "sampled": "train"}
 def main(argv: list[str]) -> int:
     options = flags.Flags(OPTIONS).parse(argv)
     check(options)
-    logdir = pathlib.Path(options.logdir).expanduser()
-    "dataset": "",  # A folder, on whose held-out episodes the world model is tried.
-    "batches": 50,  # Of these, of the size of the run's.
+    logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
     settings, notes = config.load_old(logdir / "config.yaml")
     print(*notes, sep="\n", end="")
     task = options.task or settings.task
@@ -54,6 +63,8 @@ def main(argv: list[str]) -> int:
         "task": task,
         "envs": number,
     }
+    if options.dataset:
+        result["held_out"] = held_out(options, settings, task, logdir, agent)
     if options.json:
         with atomic.atomic_write(pathlib.Path(options.json).expanduser()) as file:
             file.write(json.dumps(result).encode() + b"\n")
@@ -63,8 +74,6 @@ def main(argv: list[str]) -> int:
 
 def make_envs(task: str, number: int, settings: config.Config):
     try:
-    if options.dataset:
-        result["held_out"] = held_out(options, settings, task, logdir, agent)
         return envs.make_vector_env(task, number, **envs.run_options(settings, task))
     except envs.EnvError as error:
         raise envs.EnvError(
@@ -105,6 +114,13 @@ def load(settings: config.Config, logdir: pathlib.Path, env):
     agent = agent_lib.make_agent(settings, *spaces)
     checkpoint.load_weights(world_model, agent.wm.components)
     checkpoint.load_weights(actor_critic, agent.task_behavior.components)
+    return agent
+
+
+def play(options, agent, env):
+    """Whole episodes."""
+    from dreamerv2_transfer import evaluate, finetune
+
     agent.rng.reset_from_seed(options.seed)
     with progress.Progress(options.episodes, 0, "Evaluation", "episode") as bar:
         return evaluate.evaluate(
@@ -114,25 +130,9 @@ def load(settings: config.Config, logdir: pathlib.Path, env):
             options.seed,
             keep=options.videos,
             on_episode=bar.update,
-    return agent
-
-
-def play(options, agent, env):
-    """Whole episodes."""
-    from dreamerv2_transfer import evaluate, finetune
-
         )
 
 
-def draw(episodes, logdir: pathlib.Path, settings, planes: int | None) -> None:
-    """Saves the kept episodes as GIFs."""
-    for number, episode in enumerate(episodes):
-        for key in [k for k, v in episode.items() if v.ndim == 4]:
-            images = episode[key][: settings.video.episode]
-            frames = video.episode(images, settings.video.scale, planes)
-            path = logdir / "videos" / f"evaluate_{number}_{key}.gif"
-            video.save_gif(path, frames, settings.video.fps)
-            print(f"Saved {path}.")
 def held_out(options, settings, task: str, logdir: pathlib.Path, agent) -> dict:
     """Losses of the world model on a dataset's episodes that none is trained on."""
     from dreamerv2_transfer.common import heldout
@@ -144,6 +144,15 @@ def held_out(options, settings, task: str, logdir: pathlib.Path, agent) -> dict:
     return heldout.HeldOut(agent.wm, settings, dataset).losses(task)
 
 
+def draw(episodes, logdir: pathlib.Path, settings, planes: int | None) -> None:
+    """Saves the kept episodes as GIFs."""
+    for number, episode in enumerate(episodes):
+        for key in [k for k, v in episode.items() if v.ndim == 4]:
+            images = episode[key][: settings.video.episode]
+            frames = video.episode(images, settings.video.scale, planes)
+            path = logdir / "videos" / f"evaluate_{number}_{key}.gif"
+            video.save_gif(path, frames, settings.video.fps)
+            print(f"Saved {path}.")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, flags
+from dreamerv2_transfer.common import cli, config, flags, remote
 
 OPTIONS = {
     "to": "",  # The folder or, with --reverse, the file to write.
@@ -49,6 +49,9 @@ def main(argv: list[str]) -> int:
     )
     if not options.to:
         raise config.ConfigError("Name what to write: --to PATH.")
+    if remote.is_remote(options.to):
+        raise config.ConfigError(f"Name a local path by --to. Received: {options.to}")
+    path = str(remote.fetched(path))
     return reverse(path, options.to) if backwards else port(path, options, remaining)
 
 

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
     from dreamerv2_transfer.analysis import report, runs
 
-    found, notes = runs.find(paths)
+    found, notes = runs.find(paths, files=(*runs.FILES, *report.FILES))
     damage = [note for run in found for note in run.notes]
     page = report.write(
         found, [*notes, *damage, *runs.doubts(found)], options.out, chosen(options)

@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from dreamerv2_transfer.common import cli, config, flags
+from dreamerv2_transfer.common import cli, config, flags, remote
 from dreamerv2_transfer.reproduction import plan, publish, runner, stages
 
 SUITES = ("minatar", "atari")
@@ -93,6 +93,11 @@ def parse(argv: Sequence[str]) -> tuple[str, config.Config]:
     if options.scale not in SCALES:
         raise config.ConfigError(
             f"--scale is one of {', '.join(SCALES)}. Received: {options.scale}"
+        )
+    if remote.is_remote(options.logdir):
+        raise config.ConfigError(
+            "A study works in one local folder, as its stages read what others wrote. "
+            f"Received: --logdir {options.logdir}"
         )
     config.check_least(options, {"seeds": 1, "parallel": 0})
     return suite, options

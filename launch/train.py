@@ -22,6 +22,7 @@ from dreamerv2_transfer.common import (
     flags,
     logdir,
     logger,
+    remote,
 )
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[1] / "logdir_templates"
@@ -34,8 +35,8 @@ def main(argv: list[str]) -> int:
     logger.check(settings.outputs)
     check_strategy(settings)
     print(f"Logdir {settings.logdir}", flush=True)
-    with logdir.opened(settings) as path:
-        return STAGES[settings.stage](settings, path)
+    with logdir.opened(settings) as folder:
+        return STAGES[settings.stage](settings, folder)
 
 
 def from_template(argv: list[str]) -> list[str]:
@@ -71,9 +72,9 @@ def check_strategy(settings: config.Config) -> None:
         )
 
 
-def pretrain(settings: config.Config, path: pathlib.Path) -> int:
+def pretrain(settings: config.Config, folder: remote.Folder) -> int:
     # TensorFlow takes seconds to import, so what can fail without it fails first.
-    dataset = make_dataset(settings, path) if settings.dataset.directory else None
+    dataset = make_dataset(settings, folder) if settings.dataset.directory else None
 
     from dreamerv2_transfer import agent, pretrain
     from dreamerv2_transfer.common import tfutils
@@ -85,7 +86,7 @@ def pretrain(settings: config.Config, path: pathlib.Path) -> int:
         with envs.make_env(task, **envs.options(settings, task)) as env:
             spaces = envs.obs_space(env), envs.act_space(env)
         pretrain.announce(settings, *spaces)
-        dataset = make_dataset(settings, path)
+        dataset = make_dataset(settings, folder)
     else:
         spaces = dataset.obs_space, dataset.act_space
         pretrain.announce(settings, *spaces)
@@ -93,30 +94,31 @@ def pretrain(settings: config.Config, path: pathlib.Path) -> int:
     outputs = settings.outputs if cluster.is_chief(settings) else ()
     done = pretrain.pretrain(
         settings,
-        path,
+        folder.path,
         make_dataset=lambda: dataset,
         make_world_model=functools.partial(agent.make_world_model, settings, *spaces),
-        make_logger=functools.partial(logger.make_logger, path, names=outputs),
+        make_logger=functools.partial(logger.make_logger, folder.path, names=outputs),
         planes=envs.native_planes,
+        saved=folder.push,
     )
     return 0 if done else cli.INTERRUPTED
 
 
-def make_dataset(settings: config.Config, path: pathlib.Path):
+def make_dataset(settings: config.Config, folder: remote.Folder):
     """Opens the dataset that is named, or one in the logdir that it completes first."""
     from dreamerv2_transfer import collect
     from dreamerv2_transfer.common import offline
 
     directory = settings.dataset.directory
     if not directory:
-        directory = path / "dataset"
-        if not collect.complete(settings, directory):
+        directory = folder.path / "dataset"
+        if not collect.complete(settings, directory, folder.push):
             raise KeyboardInterrupt
-    cache = path / "packed" if cluster.is_chief(settings) else None
+    cache = folder.path / "packed" if cluster.is_chief(settings) else None
     return offline.open_dataset(settings, directory, settings.tasks, cache)
 
 
-def online(settings: config.Config, path: pathlib.Path) -> int:
+def online(settings: config.Config, folder: remote.Folder) -> int:
     check_init(settings)
     make_envs = functools.partial(
         envs.make_vector_env, settings.task, **envs.run_options(settings, settings.task)
@@ -127,7 +129,7 @@ def online(settings: config.Config, path: pathlib.Path) -> int:
     from dreamerv2_transfer import api
 
     planes = envs.native_planes(settings.task)
-    done = api.run_online(settings, path, make_envs, spaces, planes=planes)
+    done = api.run_online(settings, folder, make_envs, spaces, planes=planes)
     return 0 if done else cli.INTERRUPTED
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
-import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, logdir, logger
+from dreamerv2_transfer.common import cli, config, envs, logdir, logger, remote
 
 
 def main(argv: list[str]) -> int:
@@ -24,20 +23,23 @@ def main(argv: list[str]) -> int:
     options["time_limit"] = settings.dqn.time_limit
     envs.make_env(settings.task, **options).close()  # Fails before TensorFlow is there.
     print(f"Logdir {settings.logdir}", flush=True)
-    with logdir.opened(settings) as path:
-        return train(settings, path, options)
+    with logdir.opened(settings) as folder:
+        return train(settings, folder, options)
 
 
-def train(settings: config.Config, path: pathlib.Path, options: dict) -> int:
+def train(settings: config.Config, folder: remote.Folder, options: dict) -> int:
     from dreamerv2_transfer.common import tfutils
     from dreamerv2_transfer.dqn import train
 
     print(tfutils.setup(settings.update({"precision": "32"})), flush=True)
     done = train.train(
         settings,
-        path,
+        folder.path,
         make_envs=functools.partial(envs.make_vector_env, settings.task, **options),
-        make_logger=functools.partial(logger.make_logger, path, names=settings.outputs),
+        make_logger=functools.partial(
+            logger.make_logger, folder.path, names=settings.outputs
+        ),
+        saved=folder.push,
     )
     return 0 if done else cli.INTERRUPTED
 

@@ -381,6 +381,19 @@ def test_what_is_left_of_an_interval_is_logged_at_the_end(tmp_path):
     assert [row["step"] for row in rows(tmp_path) if "model_loss" in row] == [2, 3]
 
 
+def test_what_is_saved_is_told(tmp_path):
+    told = []
+
+    def saved():
+        files = [*tmp_path.glob("checkpoints/*.index"), *tmp_path.glob("*.h5")]
+        told.append(sorted(path.name for path in files))
+
+    config = make_config(steps=2, checkpoints_kept=1)
+    run(tmp_path, config, quick_agent, evaluates=False, saved=saved)
+    weights = ["actor_critic.weights.h5", "ckpt-{}.index", "world_model.weights.h5"]
+    assert told == [[x.format(step) for x in weights] for step in (0, 2)]
+
+
 def test_ctrl_c_saves_and_stops_between_two_updates(tmp_path, capsys):
     class Interrupting(replay.Replay):
         def batch(self, *size):

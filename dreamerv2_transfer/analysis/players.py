@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import envs, policies
+from dreamerv2_transfer.common import envs, policies, remote
 from dreamerv2_transfer.common.driver import Policy, episode_seed
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.dqn import actors, agents
@@ -48,7 +48,7 @@ def dqn(path: str, env: VectorEnv, task: str, seed: int, settings) -> Player:
         PlayerError: there is no such file or folder.
         AgentError: an agent cannot be used.
     """
-    source = pathlib.Path(path).expanduser()
+    source = remote.fetched(path, *actors.FILES)
     if not source.exists():
         raise PlayerError(
             "--policy is auto, random, actor, or the path of a DQN agent or of a "

@@ -26,6 +26,7 @@ from dreamerv2_transfer.common import atomic, plot
 
 PAGE = "index.html"
 TEMPLATE = "report.html"
+FILES = ("*videos/*", "*analysis/*")  # Of a run on a store, beside what it logged.
 # What a browser shows as a picture.
 MEDIA = {
     ".png": "image/png",
@@ -142,9 +143,9 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
         curves=curves(panels, options.dpi),
         headings=transfer_table.HEADINGS,
         transfer=[transfer_table.row(x) for x in transfer_table.numbers(panels)],
-        analyses=analyses,
         claim_headings=claims.HEADINGS,
         claims=[claims.row(claim) for claim in claims.make(panels)],
+        analyses=analyses,
         videos=videos,
         notes=[*notes, *doubts, *left_out, *lacking],
     )

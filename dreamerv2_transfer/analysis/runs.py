@@ -20,12 +20,14 @@ import numpy as np
 
 from dreamerv2_transfer.analysis.curves import Series
 from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import remote
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.logdir import irrelevant
 from dreamerv2_transfer.common.progress import Progress
 
 METRICS = "metrics.jsonl"
 CONFIG = "config.yaml"
+FILES = ("*.jsonl", "*.yaml")
 # What the original calls a metric, and we do.
 SAME = {"eval_return": "eval_return_mean", "eval_length": "eval_length_mean"}
 SAME |= {ours: theirs for theirs, ours in SAME.items()}
@@ -84,14 +86,17 @@ def load(path: str | os.PathLike, name: str = "") -> Run:
 
 
 def find(
-    paths: Iterable[str | os.PathLike], by_folder: bool = False
+    paths: Iterable[str | os.PathLike],
+    by_folder: bool = False,
+    files: tuple[str, ...] = FILES,
 ) -> tuple[list[Run], list[str]]:
     """Reads all runs at some places; shows its progress.
 
     Args:
-        paths: Runs, or folders that are searched for runs.
+        paths: Runs, or folders that are searched for runs; or URLs of these.
         by_folder: Task, method and seed are what the folders TASK/METHOD/SEED below a
             path are called, where there are three.
+        files: What is fetched of a URL, see `remote.fetched`.
 
     Returns:
         The runs, each of them once, and a sentence for each that had to be left out.
@@ -100,15 +105,16 @@ def find(
         RunError: A path does not exist, or no run is left.
     """
     found, skipped = {}, []
-    for path in map(pathlib.Path, paths):
-        places = list(search(path.expanduser()))
+    for given in paths:
+        path = remote.fetched(given, *files)
+        places = list(search(path))
         found |= {place.resolve(): (place, path) for place in places}
-        skipped += [] if places else [f"Left out: {path} holds no run."]
+        skipped += [] if places else [f"Left out: {given} holds no run."]
     runs = []
     with Progress(len(found), 0, "Reading", "run") as bar:
         for place, root in found.values():
             try:
-                runs.append(_load_below(place, root.expanduser(), by_folder))
+                runs.append(_load_below(place, root, by_folder))
             except RunError as error:
                 skipped.append(f"Left out: {error}")
             bar.update()
@@ -214,14 +220,20 @@ def _doubts(group: list[Run]) -> Iterable[str]:
     for run in known[1:]:
         may = ("seed", *irrelevant(run.config))
         changed = config_lib.difference(known[0].config, run.config, may)
+        if _start(run) == _start(known[0]):
+            changed.pop("init.path", None)
         if changed:
             yield (
                 f"{known[0].name} and {run.name} count as seeds of one arm, but differ "
                 f"in {', '.join(changed)}."
             )
 
-        if _start(run) == _start(known[0]):
-            changed.pop("init.path", None)
+
+def _start(run: Run) -> str:
+    """Where a run's weights come from, the seed aside: each seed has its own model."""
+    number = re.escape(str(run.config.seed))
+    return re.sub(rf"(?<!\d){number}(?!\d)", "SEED", run.config.init.path)
+
 
 def _fine_tuned(freeze: config_lib.Config) -> str:
     """The arm of a fine-tuning run, by its section `freeze`."""
@@ -229,12 +241,6 @@ def _fine_tuned(freeze: config_lib.Config) -> str:
     frozen = [name for name, value in flags.items() if value]
     if not frozen:
         return "pretrained"
-def _start(run: Run) -> str:
-    """Where a run's weights come from, the seed aside: each seed has its own model."""
-    number = re.escape(str(run.config.seed))
-    return re.sub(rf"(?<!\d){number}(?!\d)", "SEED", run.config.init.path)
-
-
     if len(frozen) == len(flags):
         return "pretrained_fixed_world_model"
     if frozen == [name for name in flags if name.startswith("rssm.")]:

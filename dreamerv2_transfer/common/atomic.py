@@ -3,10 +3,13 @@
 import contextlib
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from dreamerv2_transfer.common.errors import UserError
+
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # Of which a path leaves one slash.
 
 
 class OutputError(UserError):
@@ -18,8 +21,13 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     """Turns the operating system's errors into one that names the file.
 
     Raises:
-        OutputError: Where the block raised an `OSError`.
+        OutputError: Where the block raised an `OSError`, or the path is a URL.
     """
+    if URL.match(os.fspath(path)):
+        raise OutputError(
+            f"Cannot write {path}: among outputs a logdir and a dataset alone may be "
+            "URLs. Name a local path."
+        )
     try:
         yield
     except OSError as error:

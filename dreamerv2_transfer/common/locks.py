@@ -11,18 +11,18 @@ from dreamerv2_transfer.common import atomic
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path, error: Exception) -> Iterator[None]:
+def locked(folder: pathlib.Path, error: Exception | None = None) -> Iterator[None]:
     """Holds a folder's lock, which ends with the process whatever becomes of it.
 
     Args:
         folder: It exists.
-        error: What to raise where another process holds it.
+        error: What to raise where another process holds it; None waits for that one.
     """
     with atomic.writing(folder):
         file = open(folder / ".lock", "w")  # noqa: SIM115
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if error else 0))
         except BlockingIOError:
             raise error from None
         yield

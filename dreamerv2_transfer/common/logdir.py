@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import pathlib
 from collections.abc import Iterator
 
-from dreamerv2_transfer.common import atomic, cluster, locks
+from dreamerv2_transfer.common import atomic, cluster, locks, remote
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.errors import UserError
 
@@ -56,31 +57,41 @@ class LogdirError(UserError):
 
 
 @contextlib.contextmanager
-def opened(config: config_lib.Config) -> Iterator[pathlib.Path]:
+def opened(config: config_lib.Config) -> Iterator[remote.Folder]:
     """Makes the logdir of a run, or takes it up again, and saves `config.yaml` there.
 
-    Of several processes that work on a run together, only the chief writes there.
+    Of several processes that work on a run together, only the chief writes there. Where
+    the logdir is a URL, `push` uploads what is new; it is called in the end too.
 
     Raises:
         LogdirError: If it belongs to another configuration, naming what differs, or if
             another process is using it.
+        RemoteError: If it is a URL that cannot be reached.
     """
-    path = pathlib.Path(config.logdir).expanduser()
-    _check_same_run(path, config)
+    check = functools.partial(_check_same_run, config)
+    if not cluster.is_chief(config):
+        path = remote.followed(config.logdir, f"worker{cluster.task()[1]}")
+        check(path)
+        yield remote.Folder(_made(path))
+        return
+    with remote.opened(config.logdir, check) as folder:
+        path = _made(folder.path)
+        used = LogdirError(
+            f"Another process is using {path}. Wait for it, or choose another --logdir."
+        )
+        with locks.locked(path, used):
+            config.save(path / "config.yaml")
+            folder.push()
+            yield folder
+
+
+def _made(path: pathlib.Path) -> pathlib.Path:
     with atomic.writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    if not cluster.is_chief(config):
-        yield path
-        return
-    used = LogdirError(
-        f"Another process is using {path}. Wait for it, or choose another --logdir."
-    )
-    with locks.locked(path, used):
-        config.save(path / "config.yaml")
-        yield path
+    return path
 
 
-def _check_same_run(path: pathlib.Path, config: config_lib.Config) -> None:
+def _check_same_run(config: config_lib.Config, path: pathlib.Path) -> None:
     saved = path / "config.yaml"
     if not saved.exists():
         return

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common import envs, remote
 from dreamerv2_transfer.common import packed as packing
 from dreamerv2_transfer.common.packed import PackedEpisodes
 from dreamerv2_transfer.common.store import DatasetError
@@ -404,7 +404,7 @@ def open_dataset(
 
     Args:
         config: says how batches are drawn, and what the tasks' episodes look like.
-        directory: holds a folder a task; it is only read.
+        directory: holds a folder a task; it is only read. May be a URL.
         tasks: the games.
         cache: for what had to be built of the episodes' indices, if any.
 
@@ -412,7 +412,7 @@ def open_dataset(
         DatasetError: as `packed.open_dataset` and `make_dataset`.
     """
     episodes = packing.open_dataset(
-        directory,
+        remote.fetched(directory, *(f"{task}/*" for task in tasks)),
         tasks,
         cache=cache,
         memory=memory_cap(config),

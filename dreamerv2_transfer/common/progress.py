@@ -24,6 +24,7 @@ class Progress:
         unit: Name of a step in the rate.
         stream: Where to print; standard error if not given.
         position: The bar's line, where several are shown at the same time.
+        delay: Seconds; what takes less shows nothing.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Progress:
         unit: str = "step",
         stream: TextIO | None = None,
         position: int | None = None,
+        delay: float = 0,
     ):
         stream = stream or sys.stderr
         options = {"dynamic_ncols": True, "file": stream}
@@ -48,6 +50,7 @@ class Progress:
             desc=desc or None,
             unit=unit,
             position=position,
+            delay=delay,
             **options,
         )
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from dreamerv2_transfer.common import distribute
+from dreamerv2_transfer.common import cache, distribute
 
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
@@ -70,8 +70,7 @@ def keep_compiled(cpuinfo: pathlib.Path = CPUINFO) -> pathlib.Path | None:
         return None
     found = re.search(r"^flags.*$", _read(cpuinfo), re.MULTILINE)
     kind = hashlib.sha256((found[0] if found else "").encode()).hexdigest()[:8]
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = cache / "dreamerv2_transfer" / f"xla-{tf.__version__}-{kind}"
+    folder = cache.folder() / f"xla-{tf.__version__}-{kind}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:

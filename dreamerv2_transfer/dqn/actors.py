@@ -8,6 +8,7 @@ import numpy as np
 
 from dreamerv2_transfer.dqn import agents
 
+FILES = ("*model_*",)  # Those that may be agents' of a folder on a store.
 KEPT = 32  # Agents in memory; one of Atari takes 7 MB.
 
 

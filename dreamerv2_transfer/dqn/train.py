@@ -40,6 +40,7 @@ def train(
     logdir: pathlib.Path,
     make_envs: Callable[[int], VectorEnv],
     make_logger: Callable[[Counter], Logger],
+    saved: Callable[[], None] = lambda: None,
 ) -> bool:
     """Trains until `config.steps` steps are done or the process is asked to stop.
 
@@ -48,6 +49,7 @@ def train(
         logdir: The run's folder; the agents are `model_STEPS.weights.h5` there.
         make_envs: Makes so many environments that are stepped together.
         make_logger: Makes the logger, given the counter of steps.
+        saved: Called after each checkpoint.
 
     Returns:
         Whether all steps are done.
@@ -63,7 +65,7 @@ def train(
         number = min(config.eval_eps, config.eval_envs)
         eval_envs = stack.enter_context(contextlib.closing(make_envs(number)))
         trainer = Trainer(
-            config, pathlib.Path(logdir), train_envs, eval_envs, make_logger
+            config, pathlib.Path(logdir), train_envs, eval_envs, make_logger, saved
         )
         resumed = trainer.restore()
         if resumed is not None:
@@ -121,8 +123,10 @@ class Trainer:
         train_envs: VectorEnv,
         eval_envs: VectorEnv,
         make_logger: Callable[[Counter], Logger],
+        saved: Callable[[], None] = lambda: None,
     ):
         self.config = config
+        self._saved = saved
         self.options = config.dqn
         self.logdir = logdir
         self.step = Counter()  # Of all environments together.
@@ -228,6 +232,7 @@ class Trainer:
         for key, variable in self._stored.items():
             variable.assign(self._transitions.arrays[key])
         self._checkpoint.save(int(self.step))
+        self._saved()
 
     # Training.
 

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import atomic
+from dreamerv2_transfer.common import atomic, remote
 from dreamerv2_transfer.common.errors import UserError
 
 WORLD_MODEL = "world_model.weights.h5"
@@ -250,10 +250,19 @@ def load_weights(
 def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Path:
     """The file of weights that `--init` means: the file itself, or one in a logdir.
 
+    Of a URL, what may stand beside the file is fetched too.
+
     Raises:
         CheckpointError: If there is no such file.
+        RemoteError: If it is a URL that cannot be read.
     """
-    path = pathlib.Path(path).expanduser()
+    folder, _, file = str(path).rpartition("/")
+    if not remote.is_remote(path):
+        path = pathlib.Path(path).expanduser()
+    elif file.endswith(".h5"):
+        path = remote.fetched(folder, *remote.WEIGHTS) / file
+    else:
+        path = remote.fetched(path, *remote.WEIGHTS)
     found = path / name if path.is_dir() else path
     if not found.is_file():
         raise CheckpointError(

@@ -1,3 +1,5 @@
+import pathlib
+
 import pytest
 
 from dreamerv2_transfer.common import atomic
@@ -28,3 +30,14 @@ def test_a_folder_that_is_a_file_is_named(tmp_path):
     error = pytest.raises(atomic.OutputError, match="logdir/file.txt")
     with error, atomic.atomic_write(path) as file:
         file.write(b"lost")
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/x.json", pathlib.Path("s3://x.json")])
+def test_a_url_is_no_path_to_write_to(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(atomic.OutputError, match="Name a local path"),
+        atomic.atomic_write(path),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

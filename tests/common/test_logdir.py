@@ -11,8 +11,9 @@ def make_config(path, **changes):
 
 def test_saves_the_configuration(tmp_path):
     config = make_config(tmp_path / "run")
-    with logdir.opened(config) as path:
-        assert path == tmp_path / "run"
+    with logdir.opened(config) as folder:
+        path = folder.path
+    assert path == tmp_path / "run"
     assert config_lib.Config.load(path / "config.yaml").flat == config.flat
 
 

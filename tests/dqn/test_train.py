@@ -214,11 +214,17 @@ def test_epsilon_falls_linearly_and_then_stays():
     assert found == pytest.approx([1.0, 0.55, 0.1, 0.1])
 
 
-def trainer(tmp_path, **changes) -> train.Trainer:
+def trainer(tmp_path, saved=lambda: None, **changes) -> train.Trainer:
     config = make_config(**{f"dqn.{k}": v for k, v in changes.items()})
     train_envs, eval_envs = make_envs(10), make_envs(1)
     make_logger = lambda step: logger.Logger(step, [])  # noqa: E731
-    return train.Trainer(config, tmp_path, train_envs, eval_envs, make_logger)
+    return train.Trainer(config, tmp_path, train_envs, eval_envs, make_logger, saved)
+
+
+def test_what_is_saved_is_told(tmp_path):
+    told, folder = [], tmp_path / "checkpoints"
+    trainer(tmp_path, lambda: told.append([*folder.glob("*.index")])).save()
+    assert told == [[folder / "ckpt-0.index"]]
 
 
 def fixed_values(network, values):
