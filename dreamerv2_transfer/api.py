@@ -27,8 +27,10 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 from ruamel.yaml import YAML
 
-from dreamerv2_transfer import agent, collect, finetune
+from dreamerv2_transfer import agent, collect, finetune, learner
 from dreamerv2_transfer.common import (
+    cluster,
+    distribute,
     envs,
     heldout,
     logger,
@@ -99,6 +101,8 @@ def run_online(
 ) -> bool:
     """Plays at random until the replay has `prefill` steps, then trains.
 
+    Of several processes the chief does; the others take part in its updates.
+
     Args:
         config: The resolved configuration; its `stage` is `finetune` or `scratch`.
         folder: The run's; it is open, see `common/logdir.py`.
@@ -113,10 +117,14 @@ def run_online(
     """
     logdir = folder.path
     finetune.check(config)
-    dataset = heldout.open_dataset(config, logdir)
+    plays = cluster.is_chief(config)
+    dataset = heldout.open_dataset(config, logdir) if plays else None
     print(tfutils.setup(config), flush=True)
+    distribute.check(config)
     # Before random play, for that may take long, and networks or weights may not fit.
     trained = agent.make_agent(config, *spaces)
+    if not plays:
+        return learner.follow(config, logdir, trained)
     if config.init.path and not (logdir / "checkpoints").exists():
         checkpoint.initialize(
             config.init.path, trained.components, config.init.components

@@ -29,6 +29,7 @@ from dreamerv2_transfer.common import (
     envs,
     heldout,
     interrupt,
+    messages,
     tfutils,
     updates,
     video,
@@ -44,6 +45,7 @@ from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.common.replay import Replay
 from dreamerv2_transfer.common.store import Episode, episode_return, eplen
 from dreamerv2_transfer.common.when import Every, Until
+from dreamerv2_transfer.learner import Learner
 from dreamerv2_transfer.transfer import checkpoint
 
 EVAL_SEED = 0  # Of every evaluation, so that two differ by the agent alone.
@@ -59,9 +61,9 @@ def finetune(
     planes: int | None = None,
     evaluates: bool = True,
     make_dataset: Callable[[], OfflineDataset | None] = lambda: None,
+    saved: Callable[[], None] = lambda: None,
 ) -> bool:
     """Trains until `config.steps` updates are done or the process is asked to stop.
-    saved: Callable[[], None] = lambda: None,
 
     Args:
         config: The resolved configuration. With `init.path`, a fresh run starts from
@@ -75,15 +77,16 @@ def finetune(
         evaluates: Whether to play evaluation episodes, in environments of their own.
         make_dataset: Opens episodes that are the same for all runs, on whose held-out
             part the world model is evaluated too, if there are any.
+        saved: Called after each checkpoint.
 
     Returns:
-        saved: Called after each checkpoint.
         Whether all updates are done.
 
     Raises:
         CheckpointError: The weights to start from do not fit.
         EnvError: An environment failed; what was learned until then is saved.
         TrainingError: A loss is not finite. The last checkpoint stays as it is.
+        WorkerError: Another process that works on the run has died.
     """
     check(config)
     distribute.check(config)
@@ -105,17 +108,15 @@ def finetune(
             make_logger,
             planes,
             make_dataset(),
+            saved,
         )
         resumed = trainer.restore()
         if resumed is None:
-            saved,
             trainer.begin()
         else:
             print(f"resumed from step {resumed}", flush=True)
-        if trainer.updates >= config.steps:
-            print(f"All {int(config.steps)} updates are done; nothing is left to do.")
-            return True
-        return trainer.run(stopped)
+        with messages.losses_told(config), trainer.learner.leading(resumed or 0):
+            return trainer.run(stopped)
 
 
 def check(config) -> None:
@@ -127,12 +128,6 @@ def check(config) -> None:
     least = {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
     least |= {"train_steps": 1, "steps_per_call": 1, "seed": 0, "pretrain": 0}
     check_least(config, least)
-    if config.strategy == "multiworker":
-        raise ConfigError(
-            "strategy multiworker is for pre-training: what an agent plays is one "
-            "process's. Received: --strategy multiworker. Use strategy mirrored, for "
-            "the GPUs of one machine."
-        )
     envs.check_action_repeat(config, config.task)
     expl.check(config)
 
@@ -183,12 +178,12 @@ class Trainer:
         logdir: pathlib.Path,
         train_envs: VectorEnv,
         eval_envs: VectorEnv | None,
-        saved: Callable[[], None] = lambda: None,
         replay: Replay,
         agent: Agent,
         make_logger: Callable[[Counter], Logger],
         planes: int | None,
         dataset: OfflineDataset | None,
+        saved: Callable[[], None] = lambda: None,
     ):
         self.config = config
         self.logdir = logdir
@@ -208,30 +203,18 @@ class Trainer:
         self._eval_policy = acting(agent, "eval")
         self._planes = planes
         self._held_out = dataset and heldout.HeldOut(agent.wm, config, dataset)
-        self._saved = saved
         self._dreams = dreams.Dreams(agent.wm, config, self.logger, logdir)
-        self._learning = self._make_updates(agent.update)
-        self._behaving = self._make_updates(agent.update_behavior)
+        self.learner = Learner(agent, config, logdir, self._averages.add)
         self._batch: updates.Batch = {}
-        self._carry = _variables(agent.wm.rssm.initial(config.dataset.batch))
-        self._acting = _variables(agent.initial(train_envs.num_envs))
-        self._state = agent.wm.rssm.initial(config.dataset.batch)
+        self._acting = tfutils.variables(agent.initial(train_envs.num_envs))
         self._save_due = False
+        self._saved = saved
         self._checkpoint = checkpoint.Checkpoint(
             logdir / "checkpoints",
             self._named_variables(),
             self._python_state,
             self._load_python_state,
             config.checkpoints_kept,
-        )
-
-    def _make_updates(self, update: Callable) -> updates.Updates:
-        return updates.Updates(
-            update,
-            self.config,
-            self.logdir,
-            source=lambda batch: self.config.task,
-            consume=lambda metrics, batch: self._averages.add(metrics),
         )
 
     def _make_driver(self, envs: VectorEnv) -> Driver:
@@ -256,18 +239,9 @@ class Trainer:
 
     def _named_variables(self) -> dict[str, tf.Variable]:
         """All that a checkpoint holds, by name."""
-        agent = self.agent
-        explores = agent.expl_behavior is not agent.task_behavior
-        return {
-            **checkpoint.named_variables("world_model", agent.wm.variables),
-            **checkpoint.named_variables("model_opt", agent.wm.model_opt.variables),
-            **_behavior_variables(agent.task_behavior),
-            **(_behavior_variables(agent.expl_behavior, "expl_") if explores else {}),
-            "tfstep": agent.tfstep,
-            "rng": agent.rng.state,
-            **{f"carry/{i}": v for i, v in enumerate(tf.nest.flatten(self._carry))},
-            **{f"acting/{i}": v for i, v in enumerate(tf.nest.flatten(self._acting))},
-        }
+        acting = enumerate(tf.nest.flatten(self._acting))
+        named = self.learner.named_variables()
+        return {**named, **{f"acting/{i}": v for i, v in acting}}
 
     def _stateful(self) -> dict:
         """What keeps its own state, in the order in which it is loaded."""
@@ -282,7 +256,6 @@ class Trainer:
             "driver": self._driver,
         }
 
-        self._saved()
     def _python_state(self) -> dict:
         return {name: part.state() for name, part in self._stateful().items()}
 
@@ -295,20 +268,21 @@ class Trainer:
         step = self._checkpoint.restore()
         self.logger.rewind(-1 if step is None else step)
         if step is not None:
-            self._state = tf.nest.map_structure(tf.identity, self._carry)
+            self.learner.take_state()
             acting = tf.nest.map_structure(tf.identity, self._acting)
             self._driver.policy_state = acting
         return step
 
     def save(self) -> None:
         """Writes a checkpoint and the weights that travel."""
-        self._read()
-        _assign(self._carry, self._state)
+        self.learner.read()
+        self.learner.keep_state()
         if self._driver.policy_state is not None:
-            _assign(self._acting, self._driver.policy_state)
+            tfutils.assign(self._acting, self._driver.policy_state)
         self._checkpoint.save(int(self.updates))
         checkpoint.save_agent(self.logdir, self.agent)
         self._save_due = False
+        self._saved()
 
     # Training.
 
@@ -357,6 +331,11 @@ class Trainer:
 
     def run(self, stopped: Callable[[], bool]) -> bool:
         """Acts and updates until all is done (True) or `stopped` says so (False)."""
+        if self._is_done():
+            print(
+                f"All {int(self.config.steps)} updates are done; nothing is left to do."
+            )
+            return True
         with self._progress() as bar, self._saved_if_an_env_fails():
             while not self._is_done() and not stopped():
                 self._act()
@@ -392,7 +371,7 @@ class Trainer:
             self._owed.increment(self.config.pretrain - int(self.updates))
             return
         # No action by weights that are not finite; the policy waits for the update too.
-        self._read()
+        self.learner.read()
         self._driver(self._policy, steps=1)
         while self._should_train(self._steps):
             self._owed.increment(self.config.train_steps)
@@ -416,19 +395,12 @@ class Trainer:
         batches = [self.replay.batch(size.batch, size.length) for _ in range(count)]
         self._batch = batches[-1]
         self.agent.tfstep.assign(int(self._steps))
-        learns = self.updates < self.config.wm_steps
-        made = self._learning if learns else self._behaving
-        self._state = made.run(batches, self._state, self.updates)
+        self.learner.update(batches, int(self.updates))
         self.updates.increment(count)
-
-    def _read(self) -> None:
-        """Averages the metrics of the updates whose metrics were not read yet."""
-        self._learning.read()
-        self._behaving.read()
 
     def _after_update(self) -> None:
         if updates.is_due(self.updates, self.config.log_every) or self._is_done():
-            self._read()
+            self.learner.read()
             self.logger.add(self._averages.result())
             self.logger.add(self.replay.stats, prefix="train")
             self.logger.write(fps=True)
@@ -441,7 +413,7 @@ class Trainer:
 
     def evaluate(self) -> None:
         """Logs returns of evaluation episodes, a video of one, losses and dreams."""
-        self._read()
+        self.learner.read()
         with tfutils.reseeded(self.agent.rng, EVAL_SEED):
             if self._eval_envs is not None:
                 self._play()
@@ -494,23 +466,3 @@ def key_metrics(config, episode: Episode) -> dict[str, float]:
         for key, value in episode.items()
         if re.match(config[f"log_keys_{name}"], key)
     }
-
-
-def _behavior_variables(behavior, prefix: str = "") -> dict[str, tf.Variable]:
-    """All variables of a behavior by name: weights, optimizers and what else it has."""
-    weights = [v for c in behavior.components.values() for v in c.variables]
-    groups = {f"{k}_opt": v.variables for k, v in behavior.optimizers.items()}
-    named = {f"{prefix}{k}": v for k, v in behavior.state.items()}
-    for name, variables in {"behavior": weights, **groups}.items():
-        named.update(checkpoint.named_variables(f"{prefix}{name}", variables))
-    return named
-
-
-def _variables(state) -> list:
-    return tf.nest.map_structure(lambda x: tf.Variable(x, trainable=False), state)
-
-
-def _assign(variables, values) -> None:
-    pairs = zip(tf.nest.flatten(variables), tf.nest.flatten(values), strict=True)
-    for variable, value in pairs:
-        variable.assign(value)

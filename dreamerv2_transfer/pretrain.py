@@ -22,6 +22,7 @@ from dreamerv2_transfer.common import (
     flops,
     heldout,
     interrupt,
+    messages,
     offline,
     tfutils,
     updates,
@@ -45,8 +46,8 @@ def pretrain(
     make_world_model: Callable[[], WorldModel],
     make_logger: Callable[[Counter], Logger],
     planes: Callable[[str], int | None] = lambda task: None,
-) -> bool:
     saved: Callable[[], None] = lambda: None,
+) -> bool:
     """Trains until `config.steps` updates are done or the process is asked to stop.
 
     Args:
@@ -56,8 +57,8 @@ def pretrain(
         make_world_model: Makes the model.
         make_logger: Makes the logger, given the counter of updates.
         planes: How many planes a game's image really has, for its colours in videos.
-
         saved: Called after each checkpoint, by the process that wrote it.
+
     Returns:
         Whether all updates are done.
 
@@ -71,18 +72,18 @@ def pretrain(
     trainer = Trainer(
         config, logdir, make_dataset(), make_world_model(), make_logger, planes, saved
     )
-    with distribute.losses_told(config):
-        resumed = distribute.agreed(config, trainer.restore())
+    with messages.losses_told(config):
+        resumed = messages.agreed(config, trainer.restore())
     if resumed is not None:
         print(f"resumed from step {resumed}")
     if trainer.step >= config.steps:
         print(f"All {int(config.steps)} updates are done; nothing is left to do.")
         return True
-    told = distribute.losses_told(config)
+    told = messages.losses_told(config)
     with told, interrupt.caught() as stopped, trainer.batches() as batches:
         if resumed is None and config.eval_at_start:
             trainer.evaluate()
-        return trainer.run(batches, stopped)
+        return trainer.run(batches, messages.any_stopped(config, stopped))
 
 
 def check(config) -> None:
@@ -124,8 +125,8 @@ class Trainer:
         self, config, logdir, dataset, world_model, make_logger, planes, saved
     ):
         self.config = config
-        self.logdir = pathlib.Path(logdir)
         self._saved = saved
+        self.logdir = pathlib.Path(logdir)
         self.dataset = dataset
         self.wm = world_model
         self.step = Counter()
@@ -192,8 +193,8 @@ class Trainer:
         self._checkpoint.save(int(self.step))
         path = self.logdir / checkpoint.WORLD_MODEL
         checkpoint.save_weights(path, self.wm.components)
-
         self._saved()
+
     def batches(self) -> offline.Prefetch:
         return offline.Prefetch(self.dataset, self.config.dataset.prefetch)
 

@@ -10,33 +10,19 @@ Without a strategy there is one replica, and all of this does nothing.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
 from dreamerv2_transfer.common import cluster
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.common.errors import UserError
 
 MEAN, SUM = tf.distribute.ReduceOp.MEAN, tf.distribute.ReduceOp.SUM
 # Actors whose samples depend on their own row alone, and on a seed that is drawn before
 # the loop over time, where replicas can agree on it.
 DISTS = ("auto", "onehot", "trunc_normal")
-# What a collective operation ends with when another process is not there any more.
-LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-)
-
-
-class WorkerError(UserError):
-    """A process of several that work together is not there any more."""
 
 
 @functools.cache
@@ -196,42 +182,3 @@ def _whole(shape: Sequence, axis: int) -> list:
     shape = list(shape)
     shape[axis] *= replicas()
     return shape
-
-
-@contextlib.contextmanager
-def losses_told(config) -> Iterator[None]:
-    """Turns what TensorFlow raises when another process has died into a sentence.
-
-    Raises:
-        WorkerError: A process of several is not there any more.
-    """
-    try:
-        yield
-    except LOST as error:
-        if config.strategy != "multiworker":
-            raise
-        raise WorkerError(
-            "Another of the processes in TF_CONFIG does not answer any more. Start all "
-            "of them again with the same command; they go on from the last checkpoint. "
-            f"Received: {type(error).__name__}"
-        ) from error
-
-
-def agreed(config, step: int | None) -> int | None:
-    """The step from which all processes go on; returns when all have said theirs.
-
-    Raises:
-        WorkerError: They do not see the same checkpoint.
-    """
-    if config.strategy != "multiworker":
-        return step
-    chosen, mine = strategy(config.strategy), -1 if step is None else step
-    told = lambda: total(_among_zeros(tf.constant([float(mine)])))  # noqa: E731
-    steps = tf.function(lambda: chosen.run(told))()
-    seen = [int(x) for x in chosen.experimental_local_results(steps)[0]]
-    if len(set(seen)) > 1:
-        raise WorkerError(
-            "All processes need the same logdir, on a file system that they share. "
-            f"Received: checkpoints of the steps {seen}, where -1 is none."
-        )
-    return step

@@ -191,6 +191,18 @@ def step_seeds(seed: tf.Tensor | None, length: int) -> dict[str, tf.Tensor]:
     }
 
 
+def variables(values):
+    """A structure of variables that hold these tensors."""
+    return tf.nest.map_structure(lambda x: tf.Variable(x, trainable=False), values)
+
+
+def assign(variables, values) -> None:
+    """Gives variables the values of a structure that is flattened alike."""
+    pairs = zip(tf.nest.flatten(variables), tf.nest.flatten(values), strict=True)
+    for variable, value in pairs:
+        variable.assign(value)
+
+
 class Optimizer:
     """A Keras optimizer with clipping, decoupled weight decay and loss scaling.
 

@@ -84,13 +84,3 @@ def test_without_a_strategy_an_update_is_the_function_itself():
     made = distribute.update("none", lambda b, s: (b, s), batch, state)
     assert made[0] is batch and made[1] is state
     assert distribute.replicas() == 1
-
-
-def test_a_lost_process_is_told_of_several_only():
-    lost = tf.errors.UnavailableError(None, None, "Socket closed")
-    told = distribute.losses_told(make_config(strategy="multiworker"))
-    with pytest.raises(distribute.WorkerError, match="Start all of them again"), told:
-        raise lost
-    untold = distribute.losses_told(make_config())
-    with pytest.raises(tf.errors.UnavailableError), untold:
-        raise lost

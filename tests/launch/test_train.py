@@ -148,7 +148,7 @@ def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monke
         "--jit",
         True,
         "--steps",
-        9,
+        30,
     ]
     run += ["--tasks", "minatar_asterix", "--dataset.batch", 4, "--dataset.length", 6]
     run += ["--eval_every", 0, "--checkpoint_every", 3, "--decoder.cnn_dist", "binary"]
@@ -161,10 +161,41 @@ def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monke
     assert chief.returncode == 2 and "Traceback" not in output
     assert "Start all of them again with the same command" in output
     both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
+    wait_for_step(tmp_path / "b", 5)
+    both[1].send_signal(signal.SIGINT)  # One of them is told, both stop and save.
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [130, 130], outputs
+    both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
     for output in map(finish, both):
         assert "multiworker with 2 replica(s)" in output
         assert "resumed from step" in output
     one, two = (rows(tmp_path / x) for x in "ab")
     assert [row["step"] for row in two] == [row["step"] for row in one]
+    for wanted, got in zip(one, two, strict=True):
+        assert got == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+
+
+def test_two_processes_play_and_learn_as_one_even_if_both_are_stopped(
+    tmp_path, monkeypatch
+):
+    run = [*SCRATCH, "--imag_horizon", 3, "--dataset.batch", 4, "--dataset.length", 6]
+    run += ["--jit", True, "--steps", 30, "--eval_every", 0, "--checkpoint_every", 3]
+    run += ["--log_every", 1]
+    finish(start(*run, "--logdir", tmp_path / "a"))
+    both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
+    wait_for_step(tmp_path / "b", 2)
+    for process in both:
+        process.send_signal(signal.SIGINT)
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [130, 130], outputs
+    assert not any("Traceback" in output for output in outputs)
+    assert "Stopped at update" in outputs[0] and "Stopped" not in outputs[1]
+    both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
+    chief, other = map(finish, both)
+    assert "resumed from step" in chief
+    assert "Takes part in the updates of the chief" in other
+    one, two = (rows(tmp_path / x) for x in "ab")
+    assert [row["step"] for row in two] == [row["step"] for row in one]
+    assert one[-1]["step"] == 30
     for wanted, got in zip(one, two, strict=True):
         assert got == pytest.approx(wanted, rel=1e-5, abs=1e-5)

@@ -1,0 +1,90 @@
+"""The chief's updates and the other processes', which meet in a list of messages."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer import learner
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common.updates import TrainingError
+from tests.two_devices import make_batch
+
+
+def make_learner(tmp_path, tell, seed=0, **changes):
+    config = config_lib.load_config(["minatar", "debug", "scratch"])
+    config = config.update({"imag_horizon": 3, "seed": seed, **changes})
+    config = config.update({"dataset.batch": 4, "dataset.length": 5, "steps": 3})
+    box = gymnasium.spaces.Box
+    flags = {k: box(0, 1, (), bool) for k in ("is_first", "is_last", "is_terminal")}
+    space = {"image": box(0, 1, (10, 10, 10), bool), "reward": box(-9, 9, ()), **flags}
+    action = {"action": gymnasium.spaces.Discrete(6)}
+    agent = agent_lib.make_agent(config, space, action)
+    return learner.Learner(agent, config, tmp_path, tell=tell)
+
+
+def batch(number):
+    made = make_batch(number, continuous=False)
+    return {k: v for k, v in made.items() if k != "task"}
+
+
+def values(made):
+    made.keep_state()
+    return {k: v.numpy() for k, v in made.named_variables().items()}
+
+
+def test_a_follower_makes_the_updates_of_the_chief(tmp_path):
+    said = []
+    chief = make_learner(tmp_path, said.append, wm_steps=2)
+    with chief.leading(0):
+        chief.update([batch(0), batch(1)], 0)
+        chief.agent.rng.make_seeds(5)  # As acting does, in the chief alone.
+        chief.agent.tfstep.assign(7)
+        chief.update([batch(2)], 2)  # Of the behavior alone.
+    assert [sorted(x) for x in said][-1] == []
+    assert len(said) == 4
+    other = make_learner(tmp_path, lambda nothing: said.pop(0), seed=1, wm_steps=2)
+    before = values(other)
+    assert other.follow() == 3
+    wanted, got = values(chief), values(other)
+    assert wanted.keys() == got.keys()
+    for name in wanted:
+        np.testing.assert_array_equal(got[name], wanted[name], err_msg=name)
+    assert got["tfstep"] == 7
+    kernel = next(k for k in got if k.endswith("img_in/kernel"))
+    assert np.any(before[kernel] != got[kernel])
+
+
+def test_a_run_without_updates_ends_the_others(tmp_path):
+    said = []
+    with make_learner(tmp_path, said.append).leading(3):
+        pass
+    other = make_learner(tmp_path, lambda nothing: said.pop(0))
+    assert other.follow() == 3
+
+
+def test_what_ends_the_chief_ends_the_others(tmp_path):
+    said = []
+    chief = make_learner(tmp_path, said.append)
+    with pytest.raises(OSError, match="no disk"), chief.leading(0):
+        raise OSError("no disk")
+    assert said[-1] == {}
+
+
+def test_a_follower_names_a_loss_that_is_not_finite_too(tmp_path):
+    said = []
+    chief = make_learner(tmp_path, said.append)
+    bad = batch(0) | {"reward": np.full([4, 5], np.nan, np.float32)}
+    with pytest.raises(TrainingError, match="reward_loss"), chief.leading(0):
+        chief.update([bad], 0)
+        chief.read()
+    other = make_learner(tmp_path, lambda nothing: said.pop(0))
+    with pytest.raises(TrainingError, match="reward_loss"):
+        other.follow()
+
+
+def test_one_process_tells_nobody(tmp_path):
+    alone = make_learner(tmp_path, tell=None)
+    with alone.leading(0):
+        alone.update([batch(0)], 0)
+    alone.read()
