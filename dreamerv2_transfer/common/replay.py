@@ -415,13 +415,22 @@ class _Memory:
             self._steps -= self.episodes.pop(0).episode.steps
 
 
+def _age(file: pathlib.Path) -> tuple[str, int, str]:
+    """By what files come in the order in which they were written.
+
+    Names tell the second only. By names alone, which episode a seed draws would depend
+    on when within a second random play began.
+    """
+    return file.name.partition("-")[0], file.stat().st_mtime_ns, file.name
+
+
 class _Folder:
     """The files of a replay.
 
     Attributes:
         path: of the folder.
-        files: path and steps by identifier, in the order of the names; without those
-            that turned out to be damaged.
+        files: path and steps by identifier, in the order in which they were written;
+            without those that turned out to be damaged.
         written: identifiers that are taken, by damaged files too.
         damaged: names of the files that cannot be used, or identifiers of lost ones.
     """
@@ -434,7 +443,7 @@ class _Folder:
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             store.remove_leftovers(path)
-        for file in sorted(path.glob("*.npz")):
+        for file in sorted(path.glob("*.npz"), key=_age):
             self._list(file)
 
     def _list(self, file: pathlib.Path) -> None:

@@ -329,6 +329,20 @@ def test_the_seed_decides_what_is_drawn(tmp_path):
     assert not np.array_equal(batches[0], batches[2])
 
 
+def test_the_clock_does_not_decide_what_is_drawn(tmp_path):
+    batches = []
+    # All in one second; and the first two in an earlier one.
+    for folder, seconds in (("a", "000"), ("b", "001")):
+        for number, second in enumerate(seconds):
+            episode, name = fakes.episode(40, number), f"{9 - number:032}"
+            (tmp_path / folder).mkdir(exist_ok=True)
+            path = store.save_episode(tmp_path / folder, episode, name)
+            path.rename(path.with_name(f"20240101T00000{second}-{name}-40.npz"))
+        target = replay.Replay(tmp_path / folder, maxlen=8)
+        batches.append(target.batch(8, 16)["reward"])
+    assert np.array_equal(*batches)
+
+
 OPTIONS = [
     {},
     {"maxlen": 7, "minlen": 4, "prioritize_ends": True},
