@@ -136,6 +136,11 @@ def start_workers(monkeypatch, *args):
     return started
 
 
+def wait_for_more(logdir):
+    """Waits until processes that have just been started have gone on with a run."""
+    wait_for_step(logdir, rows(logdir)[-1]["step"] + 3)
+
+
 def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monkeypatch):
     folder = tmp_path / "data" / "minatar_asterix"
     folder.mkdir(parents=True)
@@ -148,7 +153,7 @@ def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monke
         "--jit",
         True,
         "--steps",
-        30,
+        60,
     ]
     run += ["--tasks", "minatar_asterix", "--dataset.batch", 4, "--dataset.length", 6]
     run += ["--eval_every", 0, "--checkpoint_every", 3, "--decoder.cnn_dist", "binary"]
@@ -161,7 +166,7 @@ def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monke
     assert chief.returncode == 2 and "Traceback" not in output
     assert "Start all of them again with the same command" in output
     both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
-    wait_for_step(tmp_path / "b", 5)
+    wait_for_more(tmp_path / "b")
     both[1].send_signal(signal.SIGINT)  # One of them is told, both stop and save.
     outputs = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [130, 130], outputs
@@ -175,11 +180,9 @@ def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monke
         assert got == pytest.approx(wanted, rel=1e-5, abs=1e-5)
 
 
-def test_two_processes_play_and_learn_as_one_even_if_both_are_stopped(
-    tmp_path, monkeypatch
-):
+def test_two_processes_play_and_learn_as_one_whatever_stops_them(tmp_path, monkeypatch):
     run = [*SCRATCH, "--imag_horizon", 3, "--dataset.batch", 4, "--dataset.length", 6]
-    run += ["--jit", True, "--steps", 30, "--eval_every", 0, "--checkpoint_every", 3]
+    run += ["--jit", True, "--steps", 60, "--eval_every", 0, "--checkpoint_every", 3]
     run += ["--log_every", 1]
     finish(start(*run, "--logdir", tmp_path / "a"))
     both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
@@ -190,12 +193,19 @@ def test_two_processes_play_and_learn_as_one_even_if_both_are_stopped(
     assert [process.returncode for process in both] == [130, 130], outputs
     assert not any("Traceback" in output for output in outputs)
     assert "Stopped at update" in outputs[0] and "Stopped" not in outputs[1]
+    chief, other = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
+    wait_for_more(tmp_path / "b")
+    other.send_signal(signal.SIGKILL)
+    other.communicate()
+    output, _ = chief.communicate(timeout=120)
+    assert chief.returncode == 2 and "Traceback" not in output
+    assert "Start all of them again with the same command" in output
     both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
     chief, other = map(finish, both)
     assert "resumed from step" in chief
     assert "Takes part in the updates of the chief" in other
     one, two = (rows(tmp_path / x) for x in "ab")
     assert [row["step"] for row in two] == [row["step"] for row in one]
-    assert one[-1]["step"] == 30
+    assert one[-1]["step"] == 60
     for wanted, got in zip(one, two, strict=True):
         assert got == pytest.approx(wanted, rel=1e-5, abs=1e-5)
