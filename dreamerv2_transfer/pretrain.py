@@ -265,7 +265,7 @@ class Trainer:
             losses = {task: self._held_out.losses(task) for task in self.dataset.tasks}
             losses = {task: values for task, values in losses.items() if values}
             for name in sorted({k for values in losses.values() for k in values}):
-                by_task = {task: values[name] for task, values in losses.items()}
+                by_task = {t: x[name] for t, x in losses.items() if name in x}
                 self.logger.scalar(f"eval_{name}", np.mean(list(by_task.values())))
                 self.logger.add({f"eval_{name}/{t}": v for t, v in by_task.items()})
             for task in self.dataset.tasks:

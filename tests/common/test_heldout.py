@@ -6,6 +6,7 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import heldout, offline, packed
+from dreamerv2_transfer.common.averages import Averages
 from dreamerv2_transfer.common.collection import Recipe
 from dreamerv2_transfer.common.store import DatasetError
 
@@ -39,6 +40,21 @@ def test_losses_are_the_means_over_batches_of_held_out_episodes(directory, tmp_p
         _, state, _, metrics = wm.loss(batch, state)
         errors.append(float(metrics["model_error"]))
     assert losses["model_error"] == pytest.approx(np.mean(errors), rel=1e-5)
+    assert 0 < losses["rewarded"] < 0.2 and losses["rewarded_true"] > 0.5
+    assert abs(losses["rewarded_pred"]) < 0.5
+
+
+def test_rewards_are_told_where_there_are_any_and_where_there_are_none():
+    averages = Averages()
+    true = np.array([[0, 0.5, 0], [0, 0, 1.0]])
+    heldout.add_rewards(averages, true, np.array([[0.1, 0.2, 0.3], [0, 0, 0.6]]))
+    heldout.add_rewards(averages, np.zeros([1, 6]), np.full([1, 6], 0.2))
+    assert averages.result() == {
+        "rewarded": pytest.approx(1 / 6),
+        "rewarded_true": pytest.approx(0.75),
+        "rewarded_pred": pytest.approx(0.4),
+        "unrewarded_pred": pytest.approx(0.16),
+    }
 
 
 def test_nothing_held_out_gives_no_losses(directory):
