@@ -208,8 +208,9 @@ def across(options: config.Config, found) -> str:
 
 
 def only(panels: list, figures: list[tuple[str, str]]) -> list:
-    """The panels of the paper's figures that were asked for, or all."""
-    chosen = [panel for panel in panels if (panel.task, panel.metric) in figures]
+    """The panels of the paper's figures that were asked for, in their order, or all."""
+    by_figure = {(panel.task, panel.metric): panel for panel in panels}
+    chosen = [by_figure[figure] for figure in figures if figure in by_figure]
     if figures and not chosen:
         raise config.ConfigError(
             "No run has what the figures show, which are "

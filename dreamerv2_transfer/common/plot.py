@@ -216,10 +216,14 @@ def _marked(steps: np.ndarray) -> dict:
 
 
 def _places(panels: Sequence[Panel], cols: int) -> tuple[list, int, int]:
-    """Row and column of each panel: a table of games and metrics, if it is one."""
+    """Row and column of each panel: a table of games and metrics, if it is one.
+
+    One with holes is no table where all of it fits into a row.
+    """
     tasks = list(dict.fromkeys(panel.task for panel in panels))
     metrics = list(dict.fromkeys(panel.metric for panel in panels))
-    if min(len(tasks), len(metrics)) == 1:
+    has_holes = len(panels) < len(tasks) * len(metrics)
+    if min(len(tasks), len(metrics)) == 1 or (has_holes and len(panels) <= cols):
         cols = min(cols, len(panels))
         places = [divmod(index, cols) for index in range(len(panels))]
         return places, math.ceil(len(panels) / cols), cols

@@ -21,6 +21,7 @@ NEW_ARMS = {"scratch": (), "finetune": (), "freeze_rssm": ("freeze_rssm",)}
 LEARNED_ARMS = {"scratch": (), "freeze_world_model": ("freeze_world_model",)}
 # Arms that figures show, by the names of `analysis.runs.arm`.
 SHOWN = ("scratch", "^pretrained")
+SMOOTHED = 0.05  # Share of the updates that a running mean is taken over in figures.
 # Figures beyond the paper, and the arms on each.
 BEYOND = {
     "single_freezes": (
@@ -230,12 +231,17 @@ def _evaluation(study: Study, arm: Stage) -> Stage:
 
 
 def _figures(study: Study, new: str, arms: Sequence[Stage]) -> Iterator[Stage]:
-    """The paper's own figures, with its curves behind ours, and the held-out losses."""
+    """The paper's own figures, with its curves behind ours, and the held-out losses.
+
+    First all of them as one; the curves are smoothed, as the paper's are.
+    """
     games = {arm.args[arm.args.index("--task") + 1] for arm in arms}
-    for name, (game, _) in paper.FIGURES.items():
-        if game in games:
-            args = ("--figure", name, "--paper", "True")
-            yield _figure(study, new, name, args, arms)
+    names = [name for name, (game, _) in paper.FIGURES.items() if game in games]
+    window = ("--smooth", str(int(study.numbers.train * SMOOTHED)))
+    for title, shown in {"paper": names, **{name: [name] for name in names}}.items():
+        if shown:
+            args = ("--figure", *shown, "--paper", "True", *window)
+            yield _figure(study, new, title, args, arms)
     if study.numbers.held_out:
         yield _figure(study, new, "held_out", ("--yaxis", "eval_model_error"), arms)
 
@@ -244,7 +250,8 @@ def _beyond_figures(study: Study, new: str, arms: Sequence[Stage]) -> Iterator[S
     """Of the new game: the runs beyond the paper, and its own arms beside them."""
     for name, methods in BEYOND.items():
         at = ("--indir", str(_beyond_folder(study, new)), "--tasks", f"^{new}$")
-        args = (*at, "--yaxis", "train_return", "--methods", *methods)
+        window = ("--smooth", str(int(study.numbers.train * SMOOTHED)))
+        args = (*at, "--yaxis", "train_return", *window, "--methods", *methods)
         yield _figure(study, new, name, args, arms)
 
 

@@ -86,8 +86,11 @@ def test_an_arm_has_one_colour_in_all_panels_and_no_two_look_alike():
 
 def test_panels_are_a_table_of_games_and_metrics():
     two = [panel("minatar_asterix", "a"), panel("minatar_seaquest", "a")]
-    figure = plot.figure([*two, panel("minatar_seaquest", "b")])
+    three = [*two, panel("minatar_seaquest", "b")]
+    figure = plot.figure(three, plot.Look(cols=2))
     assert len(figure.axes) == 4 and len(axes(figure)) == 3
+    grid = plot.figure(three).axes[0].get_gridspec()
+    assert (grid.nrows, grid.ncols) == (1, 3)
     games = [panel(task, metric) for metric in "ab" for task in ("x_1", "x_2", "x_3")]
     grid = plot.figure(games).axes[0].get_gridspec()
     assert (grid.nrows, grid.ncols) == (2, 3)

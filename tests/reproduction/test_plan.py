@@ -41,7 +41,8 @@ def test_the_papers_study_at_small_scale():
         "space_invaders/seaquest_scratch",
         "space_invaders/seaquest_freeze_world_model",
     }
-    assert made[-6:] == [
+    assert made[-7:] == [
+        "space_invaders/figure_paper",
         "space_invaders/figure_minatar_space_invaders_return",
         "space_invaders/figure_minatar_space_invaders_model_loss",
         "space_invaders/figure_minatar_seaquest_return",
