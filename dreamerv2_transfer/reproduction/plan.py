@@ -283,7 +283,7 @@ def _results(study, new: str, model: Stage, before: Sequence[Stage]) -> list[Sta
         "frame analysed",
     )
     args = ("--runs", str(folder), "--out", str(folder / "report"), "--paper", "True")
-    args += ("--title", f"{_short(new)} as the new game")
+    args += ("--title", f"{_short(new)} as the new game", "--videos", "1")
     needs = (analysis.name, *(stage.name for stage in before))
     report = Stage(
         f"{_short(new)}/report", "report", args, needs, folder / "report", 1, "report"
