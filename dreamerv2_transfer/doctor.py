@@ -47,8 +47,10 @@ LIMITS = tuple(  # Of a container's memory, by version 2 and 1 of Linux' control
 EXTRAS = {  # Module by extra of setup.cfg.
     "crafter": "crafter",
     "dmc": "dm_control",
+    "gcs": "gcsfs",
     "minari": "minari",
     "mlflow": "mlflow",
+    "s3": "s3fs",
     "torch": "torch",
     "wandb": "wandb",
 }

@@ -34,14 +34,19 @@ def test_losses_are_the_means_over_batches_of_held_out_episodes(directory, tmp_p
     spaces = dataset.obs_space, dataset.act_space
     wm = agent_lib.WorldModel(CONFIG, *spaces, rng=None)
     losses = heldout.HeldOut(wm, CONFIG, dataset).losses(TASK)
-    state, errors = wm.rssm.initial(CONFIG.dataset.batch), []
+    state, errors, rewards = wm.rssm.initial(CONFIG.dataset.batch), [], []
     for batch in dataset.eval_batches(TASK, 2):
         batch = {k: tf.constant(v) for k, v in batch.items()}
-        _, state, _, metrics = wm.loss(batch, state)
+        _, state, outputs, metrics = wm.loss(batch, state)
         errors.append(float(metrics["model_error"]))
+        predicted = wm.heads["reward"](outputs["feat"]).mode().numpy()
+        rewards += predicted[batch["reward"].numpy() > 0].tolist()
     assert losses["model_error"] == pytest.approx(np.mean(errors), rel=1e-5)
-    assert 0 < losses["rewarded"] < 0.2 and losses["rewarded_true"] > 0.5
-    assert abs(losses["rewarded_pred"]) < 0.5
+    assert losses["rewarded"] == pytest.approx(
+        len(rewards) / (2 * np.size(batch["reward"]))
+    )
+    assert losses["rewarded_pred"] == pytest.approx(np.mean(rewards), abs=1e-5)
+    assert losses["rewarded_true"] == pytest.approx(np.tanh(1))
 
 
 def test_rewards_are_told_where_there_are_any_and_where_there_are_none():
