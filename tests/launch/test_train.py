@@ -141,6 +141,15 @@ def wait_for_more(logdir):
     wait_for_step(logdir, rows(logdir)[-1]["step"] + 3)
 
 
+def lose(killed, left):
+    """Kills one of two processes; the one that is left says what to do."""
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    output, _ = left.communicate(timeout=120)
+    assert left.returncode == 2 and "Traceback" not in output
+    assert "Start all of them again with the same command" in output
+
+
 def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monkeypatch):
     folder = tmp_path / "data" / "minatar_asterix"
     folder.mkdir(parents=True)
@@ -160,11 +169,7 @@ def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monke
     finish(start(*run, "--logdir", tmp_path / "a"))
     chief, other = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
     wait_for_step(tmp_path / "b", 4)
-    other.send_signal(signal.SIGKILL)
-    other.communicate()
-    output, _ = chief.communicate(timeout=120)
-    assert chief.returncode == 2 and "Traceback" not in output
-    assert "Start all of them again with the same command" in output
+    lose(other, chief)
     both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
     wait_for_more(tmp_path / "b")
     both[1].send_signal(signal.SIGINT)  # One of them is told, both stop and save.
@@ -195,11 +200,7 @@ def test_two_processes_play_and_learn_as_one_whatever_stops_them(tmp_path, monke
     assert "Stopped at update" in outputs[0] and "Stopped" not in outputs[1]
     chief, other = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
     wait_for_more(tmp_path / "b")
-    other.send_signal(signal.SIGKILL)
-    other.communicate()
-    output, _ = chief.communicate(timeout=120)
-    assert chief.returncode == 2 and "Traceback" not in output
-    assert "Start all of them again with the same command" in output
+    lose(other, chief)
     both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
     chief, other = map(finish, both)
     assert "resumed from step" in chief
