@@ -418,11 +418,16 @@ class Trainer:
             if self._eval_envs is not None:
                 self._play()
             if self._held_out:
-                losses = self._held_out.losses(self.config.task)
-                self.logger.add(losses, prefix="eval")
+                self._log_held_out()
             if self._batch:
                 self._log_dreams()
         self.logger.write()
+
+    def _log_held_out(self) -> None:
+        # By noise of their own, which the episodes before have no part in.
+        with tfutils.reseeded(self.agent.rng, EVAL_SEED):
+            losses = self._held_out.losses(self.config.task)
+        self.logger.add(losses, prefix="eval")
 
     def _play(self) -> None:
         played = evaluation.evaluate(

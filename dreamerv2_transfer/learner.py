@@ -128,10 +128,11 @@ class Learner:
         self._tell({"step": np.array(step), **state})
         try:
             yield
-        except messages.LOST:
-            raise
+        except (KeyboardInterrupt, *messages.LOST):
+            raise  # There is nobody to tell, or a message was cut short.
         except BaseException:
-            self._tell({})
+            with contextlib.suppress(*messages.LOST):
+                self._tell({})
             raise
         self._tell({})
 
@@ -147,12 +148,23 @@ class Learner:
             state = self._tell(None)
             step = int(state["step"])
             for name, variable in self.named_variables().items():
-                variable.assign(state[name])
+                variable.assign(tf.cast(state[name], variable.dtype))
             self.take_state()
             while order := self._tell(None):
-                step = self._obey(order)
+                with self._until_the_end():
+                    step = self._obey(order)
         self.read()
         return step
+
+    @contextlib.contextmanager
+    def _until_the_end(self) -> Iterator[None]:
+        """Leaves after the chief, which meets the same loss at its own next reading."""
+        try:
+            yield
+        except updates.TrainingError:
+            while self._tell(None):
+                pass
+            raise
 
     def _order(self, batches: Sequence[updates.Batch], step: int) -> messages.Message:
         """What the chief has done since the last update, and what is next."""

@@ -1,12 +1,17 @@
 """The chief's updates and the other processes', which meet in a list of messages."""
 
+import contextlib
+
 import gymnasium
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import learner
 from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import messages
 from dreamerv2_transfer.common.updates import TrainingError
 from tests.two_devices import make_batch
 
@@ -21,6 +26,13 @@ def make_learner(tmp_path, tell, seed=0, **changes):
     action = {"action": gymnasium.spaces.Discrete(6)}
     agent = agent_lib.make_agent(config, space, action)
     return learner.Learner(agent, config, tmp_path, tell=tell)
+
+
+@contextlib.contextmanager
+def policy(name):
+    keras.mixed_precision.set_dtype_policy(name)
+    yield
+    keras.mixed_precision.set_dtype_policy("float32")
 
 
 def batch(number):
@@ -83,8 +95,51 @@ def test_a_follower_names_a_loss_that_is_not_finite_too(tmp_path):
         other.follow()
 
 
+def test_a_follower_waits_for_the_end_before_it_names_a_loss(tmp_path):
+    bad = batch(0) | {"reward": np.full([4, 5], np.nan, np.float32)}
+    said = []
+    chief = make_learner(tmp_path, said.append)
+    with chief.leading(0):
+        for step in range(0, 18, 3):  # It reads after 16, as a follower does.
+            with contextlib.suppress(TrainingError):
+                chief.update([bad] * 3, step)
+    assert said[-1] == {} and len(said) == 8
+    other = make_learner(tmp_path, lambda nothing: said.pop(0))
+    with pytest.raises(TrainingError, match="reward_loss"):
+        other.follow()
+    assert said == []
+
+
+def test_a_lost_process_does_not_hide_what_ended_the_chief(tmp_path):
+    def tell(message):
+        if message == {}:
+            raise tf.errors.UnavailableError(None, None, "Socket closed")
+
+    chief = make_learner(tmp_path, tell)
+    with pytest.raises(OSError, match="no disk"), chief.leading(0):
+        raise OSError("no disk")
+
+
+def test_states_in_bfloat16_arrive(tmp_path):
+    said = []
+    with policy("mixed_bfloat16"):
+        chief = make_learner(tmp_path, lambda x: said.append(messages._packed(x)))
+        with chief.leading(2):
+            pass
+        tell = lambda nothing: messages._unpacked(said.pop(0))  # noqa: E731
+        other = make_learner(tmp_path, tell, seed=1)
+        assert other.follow() == 2
+    wanted, got = values(chief), values(other)
+    assert wanted["carry/0"].dtype == got["carry/0"].dtype == "bfloat16"
+    for name in wanted:
+        np.testing.assert_array_equal(got[name], wanted[name], err_msg=name)
+
+
 def test_one_process_tells_nobody(tmp_path):
     alone = make_learner(tmp_path, tell=None)
+    before = values(alone)
     with alone.leading(0):
         alone.update([batch(0)], 0)
     alone.read()
+    changed = [k for k, v in values(alone).items() if np.any(v != before[k])]
+    assert {"rng", "carry/0"} <= {*changed}

@@ -49,10 +49,12 @@ class Claim:
         """What our interval says of the paper's ratio."""
         low, high = self.ours.low, self.ours.high
         if low is None or high is None:
-            return "one seed shows little"
+            few = min(self.seeds) < 2
+            return "one seed shows little" if few else "no interval: scratch may be 0"
+        is_settled = not low <= 1 <= high
         if low <= self.paper <= high:
-            return "agrees"
-        if low <= 1 <= high:
+            return "agrees" if is_settled else "agrees, but ours is not settled"
+        if not is_settled:
             return "ours is not settled"
         same = (self.paper > 1) == (low > 1)
         return "same direction" if same else "disagrees"
@@ -102,23 +104,20 @@ def _claim(panel: Panel, arm: str, until: int) -> Iterator[Claim]:
     if min(float(steps[-1]) for steps, _ in curves) < until * (1 - SLACK):
         return
     start = max(float(steps[0]) for steps, _ in curves)
-    paper = ratio(*theirs, start, until)
-    found = ratio(*ours, start, until)
+    end = min(float(until), *(float(steps[-1]) for steps, _ in curves))
+    paper = ratio(*theirs, start, end)
+    found = ratio(*ours, start, end)
     if paper.value is not None and found.value is not None:
         seeds = len(ours[0]), len(ours[1])
         yield Claim(panel.task, panel.metric, arm, until, paper.value, found, seeds)
 
 
 def ratio(
-    arm: Sequence[Series], scratch: Sequence[Series], start: float, until: float
+    arm: Sequence[Series], scratch: Sequence[Series], start: float, end: float
 ) -> Estimate:
     """The mean area under some curves over that under others, between two steps."""
     areas = [
-        np.array([_area(curve, start, until) for curve in side])
+        np.array([transfer_metrics.area(curve, start, end) for curve in side])
         for side in (arm, scratch)
     ]
     return transfer_metrics.estimate(transfer_metrics.ratio, areas)
-
-
-def _area(curve: Series, start: float, until: float) -> float:
-    return transfer_metrics.area(curve, start, min(until, float(curve[0][-1])))

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.common import cluster, distribute
-from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.errors import UserError, describe
 
 Message = Mapping[str, np.ndarray]
 # What a collective operation ends with when another process is not there any more.
@@ -47,7 +47,7 @@ def losses_told(config) -> Iterator[None]:
         raise WorkerError(
             "Another of the processes in TF_CONFIG does not answer any more. Start all "
             "of them again with the same command; they go on from the last checkpoint. "
-            f"Received: {type(error).__name__}"
+            f"Received: {describe(error)}"
         ) from error
 
 
@@ -65,8 +65,9 @@ def agreed(config, step: int | None) -> int | None:
     seen = _sum(seen).tolist()
     if len(set(seen)) > 1:
         raise WorkerError(
-            "All processes need the same logdir, on a file system that they share. "
-            f"Received: checkpoints of the steps {seen}, where -1 is none."
+            "All processes need the same checkpoint: a logdir on a file system that "
+            "they share or, by URL, one that is uploaded, which it is now; start all "
+            f"again. Received: checkpoints of the steps {seen}, where -1 is none."
         )
     return step
 
@@ -79,7 +80,10 @@ def any_stopped(config, stopped: Callable[[], bool]) -> Callable[[], bool]:
 
 
 def from_chief(message: Message | None) -> dict[str, np.ndarray]:
-    """What the chief passes, in all processes; the others pass None and wait for it."""
+    """What the chief passes, in all processes; the others pass None and wait for it.
+
+    Numbers of bfloat16 arrive as float32, as a file of numpy does not know them.
+    """
     said = np.zeros(0, np.int32) if message is None else _packed(message)
     (size,) = _sum(np.array([len(said)], np.int32))
     return _unpacked(_sum(said if len(said) else np.zeros(size, np.int32)))
@@ -92,7 +96,9 @@ def _several(config) -> bool:
 def _packed(message: Message) -> np.ndarray:
     """A message as numbers that can be added to zeros: `(n,)`, int32."""
     file = io.BytesIO()
-    np.savez(file, **message)
+    is_brain = lambda x: x.dtype == tf.bfloat16.as_numpy_dtype  # noqa: E731
+    known = {k: x.astype(np.float32) if is_brain(x) else x for k, x in message.items()}
+    np.savez(file, **known)
     data = file.getvalue()
     return np.frombuffer(data + bytes(-len(data) % 4), np.int32)
 

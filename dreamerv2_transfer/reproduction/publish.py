@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator
 
 from dreamerv2_transfer.common import atomic
+from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.reproduction import runner
 
 EVERY = 5  # Lines of metrics of which one is kept; evaluations all are.
@@ -15,6 +16,10 @@ BESIDE = ("config.yaml", "evaluation.json", "ported.json")
 FOLDERS = ("figures", "analysis", "report")
 TEXTS = (".yaml", ".json", ".html")
 NAME = "STUDY"  # Stands for the study's folder, which is this machine's.
+
+
+class PublishError(UserError):
+    """A study that cannot be published, or not there."""
 
 
 def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
@@ -31,8 +36,14 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
 
     Raises:
         OutputError: A file cannot be written.
+        PublishError: There is no run, or `out` is in the study.
     """
+    study, out = study.resolve(), out.resolve()
+    if out.is_relative_to(study):
+        raise PublishError(f"The folder lies in the study itself. Received: {out}")
     runs = sorted(path.parent for path in study.rglob("metrics.jsonl"))
+    if not runs:
+        raise PublishError(f"There is no run to publish. Received: {study}")
     for run in runs:
         target = out / run.relative_to(study)
         lines = "".join(thinned((run / "metrics.jsonl").read_text().splitlines()))
@@ -60,7 +71,11 @@ def _stages(study: pathlib.Path) -> dict[str, dict]:
     """What the stages that are done took: units of work, and seconds."""
     done = runner.read(study / runner.STATE)
     wanted = ("units", "unit", "seconds")
-    return {name: {k: _short(held[k]) for k in wanted} for name, held in done.items()}
+    return {
+        name: {k: _short(held[k]) for k in wanted}
+        for name, held in done.items()
+        if "units" in held  # Others are under way.
+    }
 
 
 def _write(path: pathlib.Path, text: str) -> None:

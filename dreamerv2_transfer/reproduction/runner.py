@@ -70,7 +70,7 @@ class Runner:
     def costs(self) -> dict[str, float]:
         """Seconds a unit of work, of the stages that are done, by unit."""
         totals: dict[str, list[float]] = {}
-        for done in self._done.values():
+        for done in filter(_has_ended, self._done.values()):
             seconds, units = totals.setdefault(done["unit"], [0.0, 0.0])
             totals[done["unit"]] = [seconds + done["seconds"], units + done["units"]]
         return {unit: s / units for unit, (s, units) in totals.items() if units}
@@ -141,6 +141,7 @@ class Runner:
             self._free.append(gpu)
             seconds = time.monotonic() - start
             if process.returncode:
+                self._note_spent(stage, seconds)
                 self._failed.append(self._failure(stage, process.returncode))
                 tell(f"Failed   {stage.name}")
                 continue
@@ -149,14 +150,27 @@ class Runner:
             tell(f"Finished {stage.name} in {seconds / 60:.1f} minutes")
 
     def _remember(self, stage: Stage, seconds: float) -> None:
-        """A stage that was stopped in between counts what its last part took."""
         self._done[stage.name] = {
             "command": _command(stage),
             "needs": list(stage.needs),
-            "seconds": seconds,
+            "seconds": self._spent(stage) + seconds,
             "units": stage.units,
             "unit": stage.unit,
         }
+        self._write()
+
+    def _note_spent(self, stage: Stage, seconds: float) -> None:
+        """Of a stage that was stopped; what a kill ends is not counted."""
+        spent = self._spent(stage) + seconds
+        self._done[stage.name] = {"under_way": _command(stage), "seconds": spent}
+        self._write()
+
+    def _spent(self, stage: Stage) -> float:
+        """What the earlier parts of a stage took."""
+        held = self._done.get(stage.name, {})
+        return held["seconds"] if held.get("under_way") == _command(stage) else 0.0
+
+    def _write(self) -> None:
         with atomic.atomic_write(self.logdir / STATE) as file:
             file.write(json.dumps(self._done, indent=1).encode())
 
@@ -165,8 +179,9 @@ class Runner:
         for process in self._running:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
-        for process, (stage, *_) in self._running.items():
+        for process, (stage, start, _) in self._running.items():
             process.wait()
+            self._note_spent(stage, time.monotonic() - start)
             tell(f"Stopped  {stage.name}; the same command goes on")
         self._running.clear()
 
@@ -179,6 +194,10 @@ class Runner:
     def log(self, stage: Stage) -> pathlib.Path:
         """Where a stage's output goes."""
         return self.logdir / "logs" / f"{stage.name.replace('/', '.')}.log"
+
+
+def _has_ended(held: dict) -> bool:
+    return "units" in held
 
 
 def tell(line: str) -> None:

@@ -62,12 +62,28 @@ def test_steps_that_ours_did_not_reach_give_no_claim():
     ("ours", "expected"),
     [
         ((1.4, 1.2, 1.6), "agrees"),
+        ((1.4, 0.9, 1.6), "agrees, but ours is not settled"),
         ((1.2, 0.9, 1.3), "ours is not settled"),
         ((1.2, 1.1, 1.3), "same direction"),
         ((0.8, 0.7, 0.9), "disagrees"),
-        ((1.5, None, None), "one seed shows little"),
+        ((1.5, None, None), "no interval: scratch may be 0"),
     ],
 )
 def test_the_verdict_is_what_the_interval_says(ours, expected):
-    claim = Claim("game", "train_return", "pretrained", 5000, 1.5, Estimate(*ours), ())
+    ours, seeds = Estimate(*ours), (3, 3)
+    claim = Claim("game", "train_return", "pretrained", 5000, 1.5, ours, seeds)
     assert claim.verdict == expected
+
+
+def test_one_seed_shows_little():
+    ours = Estimate(1.5)
+    claim = Claim("game", "train_return", "pretrained", 5000, 1.5, ours, (3, 1))
+    assert claim.verdict == "one seed shows little"
+
+
+def test_areas_end_where_the_shortest_curve_does():
+    panel = make_panel([2.0], [1.0])
+    short = Arm([], [curve(1.0, 4950.0)], [], None)
+    arms = {**panel.arms, "scratch": short}
+    (claim,) = claims.make([Panel(panel.task, panel.metric, arms, panel.paper)])
+    assert claim.ours.value == 2.0 and claim.paper == 1.5

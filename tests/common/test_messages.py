@@ -24,6 +24,12 @@ def test_a_message_of_any_length_survives_as_numbers(length):
     assert read["step"] == 2**40 and read["done"]
 
 
+def test_bfloat16_arrives_as_float32():
+    half = tf.constant([1.5, -2.0], tf.bfloat16).numpy()
+    read = messages._unpacked(messages._packed({"carry/0": half}))["carry/0"]
+    assert read.dtype == np.float32 and read.tolist() == [1.5, -2.0]
+
+
 def test_a_message_runs_no_code():
     numbers = messages._packed({"x": np.array([{}], dtype=object)})
     with pytest.raises(ValueError, match="allow_pickle=False"):

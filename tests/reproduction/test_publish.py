@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from dreamerv2_transfer.reproduction import publish
 
 
@@ -39,11 +41,22 @@ def test_runs_are_published_without_what_they_go_on_from(tmp_path):
     }
 
 
+def test_a_study_without_runs_and_a_folder_in_the_study_are_named(tmp_path):
+    with pytest.raises(publish.PublishError, match="no run"):
+        publish.publish(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(publish.PublishError, match="in the study itself"):
+        publish.publish(tmp_path, tmp_path / "out")
+
+
 def test_what_each_stage_took_is_published(tmp_path):
     held = {"command": ["x", str(tmp_path)], "seconds": 12.34567, "units": 3}
     done = {"asterix/scratch_0": {**held, "unit": "update"}}
-    (tmp_path / "reproduce.json").write_text(json.dumps(done))
-    publish.publish(tmp_path, tmp_path / "out")
+    done["asterix/scratch_1"] = {"under_way": ["x"], "seconds": 2.0}
+    study = tmp_path / "study"
+    (study / "run").mkdir(parents=True)
+    (study / "run" / "metrics.jsonl").write_text('{"step": 1}\n')
+    (study / "reproduce.json").write_text(json.dumps(done))
+    publish.publish(study, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "stages.json").read_text()) == {
         "asterix/scratch_0": {"units": 3, "unit": "update", "seconds": 12.346}
     }

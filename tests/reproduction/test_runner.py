@@ -142,7 +142,8 @@ def test_ctrl_c_stops_the_stages_which_are_not_done(launch):
     assert process.returncode == 0 and "False" in output
     assert "Stopped  a; the same command goes on" in output
     assert ran(launch, "a") == "ran stopped"
-    assert not (launch / "study" / "reproduce.json").exists()
+    study = Runner(launch / "study", 1, 1)
+    assert not study.is_done(stage(launch, "a", "wait")) and study.costs() == {}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux'")
@@ -159,6 +160,16 @@ def test_two_processes_do_not_run_one_study(launch):
         Runner(launch / "study", 1, 1).run([stage(launch, "b")])
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
+
+
+def test_a_stage_that_was_stopped_costs_all_of_its_parts(launch):
+    made = stage(launch, "a")
+    for seconds in (100.0, 20.0):
+        Runner(launch, 1, 1)._note_spent(made, seconds)
+    assert Runner(launch, 1, 1).run([made])
+    assert (
+        120 < json.loads((launch / "reproduce.json").read_text())["a"]["seconds"] < 140
+    )
 
 
 def test_what_is_done_is_remembered_with_its_cost(launch):
