@@ -136,7 +136,7 @@ class Trainer:
         self.planes = planes
         self._position = self.dataset.state()
         self._state = self.wm.rssm.initial(config.dataset.batch)
-        self._carry = {k: tf.Variable(v) for k, v in self._state.items()}
+        self._carry = tfutils.variables(self._state)
         self._updates = updates.Updates(
             self._update_fn,
             config,
@@ -188,8 +188,7 @@ class Trainer:
         self._updates.read()
         if not self._is_chief:
             return
-        for key, variable in self._carry.items():
-            variable.assign(self._state[key])
+        tfutils.assign(self._carry, self._state)
         self._checkpoint.save(int(self.step))
         path = self.logdir / checkpoint.WORLD_MODEL
         checkpoint.save_weights(path, self.wm.components)

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dreamerv2_transfer.analysis import transfer_metrics
+from dreamerv2_transfer.analysis import transfer_metrics, transfer_table
 from dreamerv2_transfer.analysis.curves import Series
 from dreamerv2_transfer.analysis.panels import Panel
 from dreamerv2_transfer.analysis.transfer_metrics import Estimate
+from dreamerv2_transfer.analysis.transfer_table import SCRATCH
 
-SCRATCH = "scratch"
 UNTIL = (5_000, 10_000, 20_000, 50_000, 100_000)  # Steps up to which areas are taken.
 SLACK = 0.02  # Of the steps that a curve may end short of one of these.
 HEADINGS = ("task", "metric", "arm", "up to step", "the paper", "ours", "seeds", "")
@@ -75,9 +75,7 @@ def make(panels: Sequence[Panel]) -> list[Claim]:
 
 def row(claim: Claim) -> tuple[str, ...]:
     """A claim as texts below `HEADINGS`."""
-    ours = f"{claim.ours.value:.2f}"
-    if claim.ours.low is not None:
-        ours += f" ({claim.ours.low:.2f} to {claim.ours.high:.2f})"
+    ours = transfer_table.shown(dataclasses.asdict(claim.ours), ".2f")
     seeds = " against ".join(map(str, claim.seeds))
     return (
         claim.task,
@@ -101,10 +99,10 @@ def _claim(panel: Panel, arm: str, until: int) -> Iterator[Claim]:
     theirs = [panel.paper[arm]], [panel.paper[SCRATCH]]
     ours = panel.arms[arm].curves, panel.arms[SCRATCH].curves
     curves = [curve for side in (*theirs, *ours) for curve in side]
-    if min(float(steps[-1]) for steps, _ in curves) < until * (1 - SLACK):
-        return
     start = max(float(steps[0]) for steps, _ in curves)
     end = min(float(until), *(float(steps[-1]) for steps, _ in curves))
+    if end < until * (1 - SLACK):
+        return
     paper = ratio(*theirs, start, end)
     found = ratio(*ours, start, end)
     if paper.value is not None and found.value is not None:

@@ -57,14 +57,15 @@ def row(numbers: dict[str, Any]) -> tuple[str, ...]:
         numbers["metric"],
         numbers["arm"],
         f"{seeds['transfer']} against {seeds['scratch']}",
-        *(_shown(numbers[k]) for k in ("area_ratio", "jump_start")),
-        _shown(numbers["asymptotic_difference"]),
+        *(shown(numbers[k]) for k in ("area_ratio", "jump_start")),
+        shown(numbers["asymptotic_difference"]),
         "-" if threshold is None else f"{threshold:.3g}",
         *(_reached(numbers[f"steps_to_threshold{k}"]) for k in ("", "_scratch")),
     )
 
 
-def _shown(estimate: dict | None, digits: str = ".3g") -> str:
+def shown(estimate: dict | None, digits: str = ".3g") -> str:
+    """An `Estimate` as a dict, as a text: its value and, if there is one, interval."""
     if estimate is None or estimate["value"] is None:
         return "-"
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
@@ -76,5 +77,5 @@ def _shown(estimate: dict | None, digits: str = ".3g") -> str:
 def _reached(estimate: dict | None) -> str:
     """The steps, or how many seeds got there."""
     if estimate is None or estimate["value"] is not None:
-        return _shown(estimate, ",.0f")
+        return shown(estimate, ",.0f")
     return f"reached by {estimate['reached']} of {len(estimate['by_seed'])}"

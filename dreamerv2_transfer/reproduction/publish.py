@@ -74,7 +74,7 @@ def _stages(study: pathlib.Path) -> dict[str, dict]:
     return {
         name: {k: _short(held[k]) for k in wanted}
         for name, held in done.items()
-        if "units" in held  # Others are under way.
+        if runner.has_ended(held)
     }
 
 

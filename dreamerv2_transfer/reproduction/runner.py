@@ -70,7 +70,7 @@ class Runner:
     def costs(self) -> dict[str, float]:
         """Seconds a unit of work, of the stages that are done, by unit."""
         totals: dict[str, list[float]] = {}
-        for done in filter(_has_ended, self._done.values()):
+        for done in filter(has_ended, self._done.values()):
             seconds, units = totals.setdefault(done["unit"], [0.0, 0.0])
             totals[done["unit"]] = [seconds + done["seconds"], units + done["units"]]
         return {unit: s / units for unit, (s, units) in totals.items() if units}
@@ -196,7 +196,8 @@ class Runner:
         return self.logdir / "logs" / f"{stage.name.replace('/', '.')}.log"
 
 
-def _has_ended(held: dict) -> bool:
+def has_ended(held: dict) -> bool:
+    """Whether what is remembered of a stage is its end; else it was stopped."""
     return "units" in held
 
 
