@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import matmul, tfutils
+from dreamerv2_transfer.common import fuse, tfutils
 
 BATCH, LENGTH = 3, 4
 
@@ -218,7 +218,7 @@ def test_xla_compiles_a_whole_update():
 
 
 def test_xla_compiles_a_whole_update_in_float16(monkeypatch):
-    monkeypatch.setattr(matmul, "use_index", lambda: False)  # As on a GPU.
+    monkeypatch.setattr(fuse, "on", lambda: False)  # As on a GPU.
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     made = updates_without_noise(compiled=True, number=6)
     losses = [v for metrics in made for k, v in metrics.items() if k.endswith("_loss")]

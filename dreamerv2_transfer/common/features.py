@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from dreamerv2_transfer.common import matmul, tfutils
+from dreamerv2_transfer.common import activations, matmul, tfutils
+from dreamerv2_transfer.common.activations import Activation
 
 
 class Features:
     """`[stoch, deter]` of states whose latents are one-hot.
 
-    A dense layer multiplies them by `matmul`. Wherever a tensor is asked for, they are
+    A dense layer multiplies them by `dense`. Wherever a tensor is asked for, they are
     the tensor `(..., stoch + deter)`.
 
     Args:
@@ -70,11 +71,14 @@ class Features:
         stoch = None if self._stoch is None else fn(self._stoch)
         return Features(fn(self._deter), fn(self._index), self._classes, stoch)
 
-    def matmul(self, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """`tensor @ kernel + bias`, for flat features; the bias in their dtype."""
+    def dense(self, kernel: tf.Tensor, bias: tf.Tensor, act: Activation) -> tf.Tensor:
+        """`act(tensor @ kernel + bias)` of flat features, without a gradient.
+
+        The bias is in their dtype; `known` gives the product its gradients.
+        """
         rows, rest = self._split(kernel)
-        offset = tf.linalg.matmul(self._deter, tf.cast(rest, self.dtype))
-        return matmul.one_hot(self._stoch, self._index, rows, offset + bias)
+        offset = tf.linalg.matmul(self._deter, tf.cast(rest, self.dtype)) + bias
+        return matmul.add_rows(self._index, rows, offset, activations.for_xla(act))
 
     def known(self, value: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """A `value` that is known to contain `tensor @ kernel`, with its gradients."""

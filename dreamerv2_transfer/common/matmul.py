@@ -7,23 +7,17 @@ product is known already.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
+
+from dreamerv2_transfer.common.fuse import fused
 
 # Rows of gradients that are added at a time, so that they stay in a CPU's cache.
 CACHED_ROWS = 1024
 
 
-def use_index() -> bool:
-    """Whether products with one-hot vectors are better computed from their classes.
-
-    Not on a GPU, whose cores for full products are faster than its memory. Nor without
-    graphs, where XLA cannot help.
-    """
-    return not (tf.executing_eagerly() or tf.config.list_physical_devices("GPU"))
-
-
-@tf.function(jit_compile=True, autograph=False)
+@fused
 def index(stoch: tf.Tensor) -> tf.Tensor:
     """The classes of one-hot vectors `(..., C)` as int32; -1 where all are 0."""
     stoch = tf.cast(stoch, tf.float32)
@@ -54,7 +48,7 @@ def one_hot(
 
     @tf.custom_gradient
     def add(offset):
-        return _add_rows(index, rows, offset), lambda wanted: wanted
+        return add_rows(index, rows, offset, tf.identity), lambda wanted: wanted
 
     return known_one_hot(add(offset), stoch, index, kernel)
 
@@ -120,8 +114,11 @@ def _times_transposed(wanted: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 # them first, 32 times the size of the result, or add on one core. One sum over the
 # latents would take four times as long as one addition after the other, which XLA
 # computes for several columns at once.
-@tf.function(jit_compile=True, autograph=False)
-def _add_rows(index: tf.Tensor, kernel: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+@fused
+def add_rows(
+    index: tf.Tensor, kernel: tf.Tensor, offset: tf.Tensor, act: Callable
+) -> tf.Tensor:
+    """`act` of what `one_hot` returns, without a gradient."""
     size, latents = kernel.shape[0], index.shape[-1]
     # What is -1 reads a row of zeros after the last.
     rows = tf.pad(tf.cast(kernel, tf.float32), [[0, 1], [0, 0]])
@@ -129,10 +126,10 @@ def _add_rows(index: tf.Tensor, kernel: tf.Tensor, offset: tf.Tensor) -> tf.Tens
     result = tf.cast(offset, tf.float32)
     for latent in range(latents):
         result += tf.gather(rows, index[:, latent])
-    return tf.cast(result, offset.dtype)
+    return tf.cast(act(result), offset.dtype)
 
 
-@tf.function(jit_compile=True, autograph=False)
+@fused
 def _row_gradients(index: tf.Tensor, wanted: tf.Tensor, classes: int) -> tf.Tensor:
     """The gradient of the kernel: what is wanted of the results that a row is in."""
     (count, latents), units = index.shape, wanted.shape[-1]

@@ -17,9 +17,11 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer.common import (
+    activations,
     convolution,
     distribute,
     dists,
+    fuse,
     matmul,
     other,
     recurrence,
@@ -71,7 +73,7 @@ class EnsembleRSSM(keras.layers.Layer):
         self._stoch = stoch
         self._deter = deter
         self._discrete = int(discrete)
-        self._act = get_act(act)
+        self._act = activations.get_act(act)
         self._std_act = _choose("std_act", std_act, _STD_ACTS)
         self._min_std = min_std
         self.cell = GRUCell(deter, norm=True, name="cell")
@@ -278,7 +280,7 @@ class EnsembleRSSM(keras.layers.Layer):
 
     def indexed(self, state: State) -> State:
         """The state with the classes of its latents, where products use them."""
-        if not (self._discrete and matmul.use_index()):
+        if not (self._discrete and fuse.on()):
             return state
         return {**state, "index": matmul.index(state["stoch"])}
 
@@ -448,7 +450,7 @@ class Encoder(keras.layers.Layer):
         self.cnn_keys = _matching(shapes, cnn_keys, 3)
         self.mlp_keys = _matching(shapes, mlp_keys, 1)
         _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
-        self._act = get_act(act)
+        self._act = activations.get_act(act)
         dtype = tfutils.conv_dtype()
         self.convs = [
             Conv2D(cnn_depth * 2**i, kernel, stride, name=f"conv{i}", dtype=dtype)
@@ -547,7 +549,7 @@ class Decoder(_Head):
         self.cnn_keys = _matching(shapes, cnn_keys, 3)
         self.mlp_keys = _matching(shapes, mlp_keys, 1)
         _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
-        self._act = get_act(act)
+        self._act = activations.get_act(act)
         self.cnn_dist = cnn_dist
         self._image_dist = _choose("cnn_dist", cnn_dist, _IMAGE_DISTS)
         self._channels = [self._shapes[k][-1] for k in self.cnn_keys]
@@ -651,8 +653,11 @@ class MLP(_Head):
         **out,
     ):
         super().__init__(name=name)
-        self._act = get_act(act)
-        self.denses = [Dense(units, name=f"dense{i}") for i in range(layers)]
+        act = activations.get_act(act)
+        # Without norms the layers can do it themselves, which is faster.
+        inside = norm == "none" and activations.tells_gradient(act)
+        own, self._act = (act, tf.identity) if inside else (None, act)
+        self.denses = [Dense(units, own, name=f"dense{i}") for i in range(layers)]
         self.norms = _norms("norm", norm, layers)
         self.out = DistLayer(shape, name="out", **out)
 
@@ -674,7 +679,7 @@ class MLP(_Head):
         return self._run(features, known)[0]
 
     def record(self, features: tf.Tensor | Features):
-        """As `call`, and the results of the hidden layers, each `(..., units)`."""
+        """As `call`, and the results of the dense layers, each `(..., units)`."""
         return self._run(features, None)
 
     def _run(self, features, known):
@@ -692,33 +697,49 @@ class Dense(keras.layers.Dense):
     """A dense layer that is one product, however many leading dimensions there are.
 
     TensorFlow makes a batch of products of more than two dimensions, and the gradient
-    of the kernel a sum over that batch.
+    of the kernel a sum over that batch. In bfloat16 on a CPU it also stops adding up
+    the gradient of a bias that it added by `bias_add` at 256.
     """
+
+    def __init__(self, units: int, activation=None, **kwargs):
+        super().__init__(units, activation, **kwargs)
+        if not activations.tells_gradient(self.activation):
+            raise ValueError(
+                "A dense layer has an activation whose result tells the gradient. "
+                f"Received: activation={activation!r}"
+            )
 
     def __call__(self, inputs: tf.Tensor | Features) -> tf.Tensor:
         return super().__call__(inputs=inputs)  # Keras takes `Features` by name only.
 
     def call(self, inputs: tf.Tensor | Features) -> tf.Tensor:
-        if isinstance(inputs, Features):
-            return inputs.matmul(self.kernel.value, _bias(self))
-        return batch_apply(super().call, inputs, event_dims=1)
+        return batch_apply(self._flat_call, inputs, event_dims=1)
+
+    def _flat_call(self, x: tf.Tensor | Features) -> tf.Tensor:
+        kernel, bias = _compute(self.kernel.value), _bias(self)
+        if isinstance(x, Features):
+            result = x.dense(kernel, bias, self.activation)
+        else:
+            result = self.activation(tf.linalg.matmul(x, kernel) + bias)
+        return self.known(tf.stop_gradient(result), x)
 
     def known(self, result: tf.Tensor, inputs: tf.Tensor | Features) -> tf.Tensor:
         """The known result `(N, units)` of a call, with the gradients of the call."""
         kernel, bias = self.kernel.value, self.bias.value
         if isinstance(inputs, Features):
-            result = inputs.known(result, kernel)
+            product = inputs.known(result, kernel)
         else:
-            result = matmul.known(result, inputs, kernel)
-        return matmul.known_bias(result, bias)
+            product = matmul.known(result, inputs, kernel)
+        return activations.known(matmul.known_bias(product, bias), self.activation)
 
 
 class Conv2D(keras.layers.Conv2D):
     """A convolution without padding, see `convolution`."""
 
-    def convolution_op(self, inputs: tf.Tensor, kernel: keras.Variable) -> tf.Tensor:
-        kernel = tf.convert_to_tensor(kernel)  # In the layer's compute dtype.
-        return convolution.conv2d(inputs, kernel, self.strides[0])
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(self.kernel)  # In the layer's compute dtype.
+        images = convolution.conv2d(inputs, kernel, self.strides[0])
+        return images + tf.convert_to_tensor(self.bias)  # See `Dense` for `bias_add`.
 
 
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
@@ -754,7 +775,7 @@ class GRUCell(keras.layers.Layer):
     ):
         super().__init__(name=name)
         self._size = size
-        self._act = get_act(act)
+        self._act = activations.get_act(act)
         self._update_bias = update_bias
         self.layer = Dense(3 * size, name="layer")
         self.norm = NormLayer("layer" if norm else "none", name="norm")
@@ -898,18 +919,6 @@ class NormLayer(keras.layers.Layer):
         x = (x - mean) * tf.math.rsqrt(variance + 1e-3)
         x = x * self.gamma.value + self.beta.value
         return tf.cast(x, inputs.dtype)
-
-
-def get_act(name: str):
-    """An activation by its name in `tf.nn` or `tf`; also `none` and `mish`."""
-    if name == "none":
-        return tf.identity
-    if name == "mish":
-        return lambda x: x * tf.tanh(tf.nn.softplus(x))
-    for module in (tf.nn, tf):
-        if hasattr(module, name):
-            return getattr(module, name)
-    raise ValueError(f"Unknown activation. Received: act={name!r}")
 
 
 def kl_divergence(a, b) -> tf.Tensor:

@@ -20,6 +20,6 @@ def test_features_are_a_tensor_where_one_is_asked_for():
 def test_features_multiply_a_kernel_as_their_tensor_does():
     kernel = tf.constant([*KERNEL, [100.0, 200]])
     features = Features(tf.constant([[0.5], [0.25]]), tf.constant(INDEX), classes=3)
-    product = features.matmul(kernel, tf.constant([1.0, 2]))
-    np.testing.assert_array_equal(product, [[59, 182], [27, 62]])
+    product = features.dense(kernel, tf.constant([1.0, -62]), tf.nn.relu)
+    np.testing.assert_array_equal(product, [[59, 118], [27, 0]])
     np.testing.assert_array_equal(features.tensor @ kernel, [[58, 180], [26, 60]])

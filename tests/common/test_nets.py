@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.common import nets
+from dreamerv2_transfer.common.features import Features
 
 PLANES = {"image": (10, 10, 10), "reward": (), "is_first": ()}
 MINATAR_ENCODER = dict(
@@ -20,6 +21,13 @@ TINY = dict(ensemble=1, stoch=3, deter=5, hidden=7, discrete=4)
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def bfloat16():
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_dtype_policy("float32")
 
 
 def parameters(layer) -> int:
@@ -241,18 +249,17 @@ def test_gru_cell_equation():
     np.testing.assert_allclose(got, [[update * cand + (1 - update) * 0.4]], rtol=1e-5)
 
 
-def test_layer_norm_keeps_the_dtype_and_computes_in_float32():
+def test_layer_norm_computes_in_float32():
     norm = nets.NormLayer("layer", "norm")
     norm.build((None, 2))
     got = norm(tf.constant([[1.0, 3.0]]))
     np.testing.assert_allclose(got, [[-0.9995, 0.9995]], atol=1e-4)
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    try:
-        norm = nets.NormLayer("layer", "norm")
-        norm.build((None, 2))
-        assert norm(tf.constant([[1.0, 3.0]], tf.bfloat16)).dtype == tf.bfloat16
-    finally:
-        keras.mixed_precision.set_dtype_policy("float32")
+
+
+def test_layer_norm_keeps_the_dtype(bfloat16):
+    norm = nets.NormLayer("layer", "norm")
+    norm.build((None, 2))
+    assert norm(tf.constant([[1.0, 3.0]], tf.bfloat16)).dtype == tf.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -326,6 +333,62 @@ def test_log_keys_are_neither_seen_nor_predicted():
         assert (layer.cnn_keys, layer.mlp_keys) == ((), ("speed",))
 
 
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_dense_layer_has_the_gradients_of_its_operations(graph, known):
+    """By one-hot latents and by a tensor, computed and known."""
+    layer = nets.Dense(3, tf.nn.elu)
+    layer.build((None, 8))
+    layer.bias.assign([0.5, -0.5, 0.0])
+    index = tf.constant([[1, 2], [0, 1]])
+    deter, stoch = tf.constant([[0.5, -1], [2, 3.0]]), tf.one_hot(index, 3)
+
+    def gradients(inputs, of):
+        with tf.GradientTape() as tape:
+            tape.watch([deter, stoch])
+            result = of(inputs(tf.reshape(stoch, [2, 6])))
+            loss = tf.reduce_sum(result * [[1.0, 2, 3], [4, 5, 6]])
+        sources = [deter, stoch, layer.kernel.value, layer.bias.value]
+        return [loss, *tape.gradient(loss, sources)]
+
+    def known_call(inputs):
+        return layer.known(tf.stop_gradient(layer(inputs)), inputs)
+
+    def plain(x):
+        return tf.nn.elu(x @ layer.kernel.value + layer.bias.value)
+
+    joined = lambda stoch: tf.concat([stoch, deter], -1)  # noqa: E731
+    features = lambda stoch: Features(deter, index, 3, stoch)  # noqa: E731
+    run = tf.function(gradients) if graph else gradients
+    wanted = gradients(joined, plain)
+    for inputs in (joined, features):
+        got = run(inputs, known_call if known else layer)
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nets.Dense(2), (4096, 1)),
+        (lambda: nets.Conv2D(2, 3), (64, 10, 10, 1)),
+        (lambda: nets.Conv2DTranspose(2, 3), (64, 6, 6, 1)),
+    ],
+)
+def test_the_gradient_of_a_bias_adds_up_in_bfloat16(bfloat16, make, shape, graph):
+    layer = make()
+    layer.build(shape)
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cast(layer(tf.zeros(shape)), tf.float32))
+        return tape.gradient(loss, layer.bias.value)
+
+    got = tf.function(gradient)() if graph else gradient()
+    np.testing.assert_array_equal(got, [4096, 4096])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -335,19 +398,10 @@ def test_log_keys_are_neither_seen_nor_predicted():
         (lambda: nets.Decoder(PLANES).build(4), r"makes images of \(46, 46\)"),
         (lambda: nets.DistLayer((), dist="laplace"), "Received: 'laplace'"),
         (lambda: nets.NormLayer("batch", "norm"), "Received: 'batch'"),
-        (lambda: nets.get_act("swosh"), "Received: act='swosh'"),
+        (lambda: nets.Dense(3, tf.nn.gelu), "Received: activation=<function gelu"),
         (lambda: nets.EnsembleRSSM(std_act="exp"), "std_act is one of"),
     ],
 )
 def test_errors_say_what_was_received(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_activations():
-    assert nets.get_act("none")(3.0) == 3.0
-    np.testing.assert_allclose(
-        nets.get_act("mish")(tf.constant(1.0)), 0.8651, atol=1e-4
-    )
-    assert nets.get_act("elu") is tf.nn.elu
-    assert nets.get_act("tanh") is tf.nn.tanh
