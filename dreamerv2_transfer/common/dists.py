@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer.common import distribute
+from dreamerv2_transfer.common.fuse import fused
 
 UNLIKELY = 1e-6  # Probability on either side that no sample of a bounded Normal is of.
 
@@ -94,10 +95,7 @@ class OneHotDist:
             return tf.argmax(self.logits, -1, tf.int32)
         probs = tf.reshape(tf.stop_gradient(self._probs), [-1, self.classes])
         upper = tf.linalg.band_part(tf.ones([self.classes] * 2), 0, -1)
-        cumulative = probs @ upper
-        passed = cumulative <= tf.reshape(uniform, [-1, 1]) * cumulative[:, -1:]
-        index = tf.reduce_sum(tf.cast(passed, tf.int32), -1)
-        index = tf.minimum(index, self.classes - 1)
+        index = _passed(probs @ upper, tf.reshape(uniform, [-1, 1]))
         return tf.reshape(index, tf.shape(self._probs)[:-1])
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
@@ -119,6 +117,14 @@ class OneHotDist:
         return tf.reduce_sum(
             tf.math.multiply_no_nan(difference, self._probs), self._sum_dims
         )
+
+
+@fused
+def _passed(cumulative: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """How many of the first sums `(N, classes)` are at most a share of the last."""
+    passed = cumulative <= uniform * cumulative[:, -1:]
+    last = cumulative.shape[-1] - 1
+    return tf.minimum(tf.reduce_sum(tf.cast(passed, tf.int32), -1), last)
 
 
 class SampleDist:

@@ -179,7 +179,7 @@ class EnsembleRSSM(keras.layers.Layer):
 
     def _observe_step(self, prev: State, now, products) -> State:
         prev = {k: _mask(prev[k], now["keep"]) for k in ("stoch", "deter")}
-        deter = self._deter_step(prev, products)
+        deter = self._deter_step(prev, products, self.cell.gates)
         return self._post(deter, products, True, now.get("noise"))
 
     def _kernels(self) -> dict[str, tf.Tensor]:
@@ -263,7 +263,7 @@ class EnsembleRSSM(keras.layers.Layer):
             "img_in": self._img_in_product(prev_state, action_part),
             "cell": _product(self.cell.layer, _bias(self.cell.layer)),
         }
-        deter = self._deter_step(prev_state, products)
+        deter = self._deter_step(prev_state, products, fuse.fused(self.cell.gates))
         return self._prior(deter, sample, seed, prev_state)
 
     def get_feat(self, state: State) -> tf.Tensor | Features:
@@ -337,12 +337,12 @@ class EnsembleRSSM(keras.layers.Layer):
         kernel = kernel[: self.stoch_size]
         return lambda stoch: matmul.one_hot(stoch, index, kernel, offset)
 
-    def _deter_step(self, prev_state: State, products) -> tf.Tensor:
+    def _deter_step(self, prev_state: State, products, gates) -> tf.Tensor:
         """The next recurrent state, by the products `img_in` and `cell`."""
         deter = prev_state["deter"]
         x = products["img_in"](self._flat_stoch(prev_state))
         x = tf.concat([self._act(self.img_in_norm(x)), deter], -1)
-        return self.cell.gates(products["cell"](x), deter)
+        return gates(products["cell"](x), deter)
 
     def _post(self, deter, products, sample: bool, noise) -> State:
         """The posterior, by the products `obs_out` and `obs_dist`."""
@@ -789,11 +789,12 @@ class GRUCell(keras.layers.Layer):
         return self.gates(self.layer(tf.concat([inputs, state], -1)), state)
 
     def gates(self, parts: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-        """All that comes after the product `(B, 3 * size)`."""
+        """All that comes after the product `(B, 3 * size)`, in float32."""
+        parts, old = tf.cast(parts, tf.float32), tf.cast(state, tf.float32)
         reset, cand, update = tf.split(self.norm(parts), 3, -1)
         cand = self._act(tf.sigmoid(reset) * cand)
         update = tf.sigmoid(update + self._update_bias)
-        return update * cand + (1 - update) * state
+        return tf.cast(update * cand + (1 - update) * old, state.dtype)
 
 
 class DistLayer(keras.layers.Layer):
@@ -914,11 +915,20 @@ class NormLayer(keras.layers.Layer):
         if not self._on:
             return inputs
         x = tf.cast(inputs, tf.float32)
-        mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+        mean = _row_mean(x)
+        variance = _row_mean(tf.square(x - mean))
         # 1e-3 is the epsilon of Keras, which the original used.
         x = (x - mean) * tf.math.rsqrt(variance + 1e-3)
         x = x * self.gamma.value + self.beta.value
         return tf.cast(x, inputs.dtype)
+
+
+def _row_mean(x: tf.Tensor) -> tf.Tensor:
+    """The mean over the last dimension, which is kept with size 1."""
+    if tf.config.list_physical_devices("GPU"):  # Its products may be less precise.
+        return tf.reduce_mean(x, -1, keepdims=True)
+    # As a product, since XLA's sums along rows have no vector instructions on a CPU.
+    return tf.linalg.matmul(x, tf.fill([x.shape[-1], 1], 1.0 / x.shape[-1]))
 
 
 def kl_divergence(a, b) -> tf.Tensor:
