@@ -110,7 +110,7 @@ def check(options: config.Config) -> None:
 
 
 def check_agg(agg: str) -> None:
-    from dreamerv2_transfer.analysis import curves
+    from dreamerv2_transfer.common import curves
 
     kinds = (*curves.KINDS, "none")
     if agg not in kinds:

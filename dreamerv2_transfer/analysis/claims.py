@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from dreamerv2_transfer.analysis import transfer_metrics, transfer_table
-from dreamerv2_transfer.analysis.curves import Series
-from dreamerv2_transfer.analysis.panels import Panel
 from dreamerv2_transfer.analysis.transfer_metrics import Estimate
 from dreamerv2_transfer.analysis.transfer_table import SCRATCH
+from dreamerv2_transfer.common.curves import Series
+from dreamerv2_transfer.common.plot import Panel
 
 UNTIL = (5_000, 10_000, 20_000, 50_000, 100_000)  # Steps up to which areas are taken.
 SLACK = 0.02  # Of the steps that a curve may end short of one of these.

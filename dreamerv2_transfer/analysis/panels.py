@@ -9,23 +9,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from dreamerv2_transfer.analysis import curves, paper, runs
-from dreamerv2_transfer.analysis.curves import Band, Series
+from dreamerv2_transfer.analysis import paper, runs
 from dreamerv2_transfer.analysis.runs import Run
+from dreamerv2_transfer.common import curves
+from dreamerv2_transfer.common.curves import Series
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.plot import ORDER, Arm, Panel
 
 # Shown unless others are asked for: the first group of which any run has a metric.
 USUAL = (
     ("train_return", "eval_return_mean", "model_error"),
     ("model_error", "eval_model_error"),
     ("model_loss",),
-)
-# In a legend, the arms come in the paper's order.
-ORDER = (
-    "scratch",
-    "pretrained",
-    "pretrained_frozen_rssm",
-    "pretrained_fixed_world_model",
 )
 
 
@@ -53,40 +48,6 @@ class View:
     smooth: float = 0.0
     agg: str = "ci95"
     maxval: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Arm:
-    """The runs of one kind on one game.
-
-    Attributes:
-        runs: They, in the order of `curves`.
-        curves: What was logged, one curve a run.
-        lines: The same binned and smoothed, where that was asked.
-        band: Of the lines; None where each is to be seen by itself.
-    """
-
-    runs: list[Run]
-    curves: list[Series]
-    lines: list[Series]
-    band: Band | None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Panel:
-    """A pair of axes.
-
-    Attributes:
-        task: The game; '' if not known.
-        metric: What is shown, as it is logged.
-        arms: By name.
-        paper: The paper's own curves to be drawn behind, by arm.
-    """
-
-    task: str
-    metric: str
-    arms: dict[str, Arm]
-    paper: dict[str, Series]
 
 
 def usual(found: Iterable[Run]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from dreamerv2_transfer.analysis.curves import Series
+from dreamerv2_transfer.common.curves import Series
 
 FOLDER = pathlib.Path(__file__).parent / "paper_curves"
 # What our runs call the quantity of a figure: the paper's losses are without the

@@ -20,9 +20,9 @@ import jinja2
 from dreamerv2_transfer.analysis import claims, transfer_table
 from dreamerv2_transfer.analysis import panels as panels_lib
 from dreamerv2_transfer.analysis import runs as runs_lib
-from dreamerv2_transfer.analysis.panels import Panel
 from dreamerv2_transfer.analysis.runs import Run
 from dreamerv2_transfer.common import atomic, plot
+from dreamerv2_transfer.common.plot import Panel
 
 PAGE = "index.html"
 TEMPLATE = "report.html"

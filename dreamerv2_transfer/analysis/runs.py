@@ -18,9 +18,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dreamerv2_transfer.analysis.curves import Series
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import remote
+from dreamerv2_transfer.common.curves import Series
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.logdir import irrelevant
 from dreamerv2_transfer.common.progress import Progress

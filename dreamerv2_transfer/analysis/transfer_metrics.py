@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.analysis.curves import CONFIDENCE, Series
+from dreamerv2_transfer.common.curves import CONFIDENCE, Series
 
 # Over which share of the steps a level is the mean: single evaluations are noisy, and
 # a run's beginning has to be short beside what it learns.

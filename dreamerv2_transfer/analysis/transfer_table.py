@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dreamerv2_transfer.analysis import transfer_metrics
-from dreamerv2_transfer.analysis.panels import Panel
+from dreamerv2_transfer.common.plot import Panel
 
 SCRATCH = "scratch"
 RETURNS = ("train_return", "eval_return_mean", "eval_return")

@@ -17,21 +17,22 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 
-from dreamerv2_transfer.analysis.panels import ORDER, Arm, Panel
 from dreamerv2_transfer.common import atomic
+from dreamerv2_transfer.common.curves import Band, Series
 from dreamerv2_transfer.common.errors import UserError
 
 FORMATS = ("png", "pdf", "svg")
 # Okabe and Ito 2008, without the yellow, which is too pale for a line.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "-.", ":")  # Once the colours are used up.
-# The paper's arms have the same colour in every figure.
+# The paper's arms have the same colour in every figure, and come first in a legend.
 COLORS = {
     "scratch": "#000000",
     "pretrained": "#0072B2",
     "pretrained_frozen_rssm": "#D55E00",
     "pretrained_fixed_world_model": "#009E73",
 }
+ORDER = tuple(COLORS)
 ARMS = {
     "scratch": "from scratch",
     "pretrained": "pre-trained",
@@ -58,6 +59,40 @@ LINE = 0.25  # Inches, of a line of text beside the panels.
 LETTER = 0.07  # Inches, of a small letter.
 SAMPLE = 0.55  # Inches, of the line before a name in the legend.
 FEW = 30  # Points of a curve, of which each is marked.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arm:
+    """The runs of one kind on one game.
+
+    Attributes:
+        runs: They, in the order of `curves`; drawing does without.
+        curves: What was logged, one curve a run.
+        lines: The same binned and smoothed, where that was asked.
+        band: Of the lines; None where each is to be seen by itself.
+    """
+
+    runs: list
+    curves: list[Series]
+    lines: list[Series]
+    band: Band | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """A pair of axes.
+
+    Attributes:
+        task: The game; '' if not known.
+        metric: What is shown, as it is logged.
+        arms: By name.
+        paper: The paper's own curves to be drawn behind, by arm.
+    """
+
+    task: str
+    metric: str
+    arms: dict[str, Arm]
+    paper: dict[str, Series]
 
 
 class FigureError(UserError):

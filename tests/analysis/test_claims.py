@@ -3,8 +3,8 @@ import pytest
 
 from dreamerv2_transfer.analysis import claims, paper
 from dreamerv2_transfer.analysis.claims import Claim
-from dreamerv2_transfer.analysis.panels import Arm, Panel
 from dreamerv2_transfer.analysis.transfer_metrics import Estimate
+from dreamerv2_transfer.common.plot import Arm, Panel
 
 
 @pytest.mark.parametrize(

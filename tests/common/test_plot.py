@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamerv2_transfer.analysis import curves, panels
-from dreamerv2_transfer.common import plot
+from dreamerv2_transfer.common import curves, plot
 
 LINE = np.array([0.0, 10.0]), np.array([1.0, 3.0])
 HIGHER = np.array([0.0, 10.0]), np.array([2.0, 4.0])
@@ -13,11 +12,11 @@ HIGHER = np.array([0.0, 10.0]), np.array([2.0, 4.0])
 
 def arm(*lines, kind="ci95"):
     band = curves.band(lines, kind) if kind else None
-    return panels.Arm([], list(lines), list(lines), band)
+    return plot.Arm([], list(lines), list(lines), band)
 
 
 def panel(task="minatar_seaquest", metric="train_return", paper=None, **arms):
-    return panels.Panel(task, metric, arms or {"scratch": arm(LINE)}, paper or {})
+    return plot.Panel(task, metric, arms or {"scratch": arm(LINE)}, paper or {})
 
 
 def axes(figure):

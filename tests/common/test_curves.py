@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.analysis import curves
+from dreamerv2_transfer.common import curves
 
 
 def curve(steps, values):
