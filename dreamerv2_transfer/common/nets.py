@@ -804,8 +804,8 @@ class DistLayer(keras.layers.Layer):
         shape: Shape of one event; an int for a vector, `()` for a scalar.
         dist: `mse` (a Normal of unit variance), `normal`, `binary`, `tanh_normal`,
             `trunc_normal` or `onehot`.
-        min_std: Smallest standard deviation of the two bounded Normals.
-        init_std: Added before the activation of their standard deviation.
+        min_std: Smallest standard deviation, where it is not fixed.
+        init_std: Added before the activation of the standard deviation.
         rng: Source of the samples by which `tanh_normal` estimates its entropy.
     """
 
@@ -847,16 +847,20 @@ class DistLayer(keras.layers.Layer):
         return tfd.Independent(tfd.Normal(out, 1.0), len(self._shape))
 
     def _normal(self, out, inputs):
+        # The original takes the raw output, of which half is negative at first.
+        return tfd.Independent(
+            tfd.Normal(out, self._positive_std(inputs)), len(self._shape)
+        )
+
+    def _positive_std(self, inputs: tf.Tensor) -> tf.Tensor:
         std = self._event(self.std, inputs)
-        return tfd.Independent(tfd.Normal(out, std), len(self._shape))
+        return tf.nn.softplus(std + self._init_std) + self._min_std
 
     def _binary(self, out, inputs):
         return tfd.Independent(tfd.Bernoulli(out, dtype=tf.float32), len(self._shape))
 
     def _tanh_normal(self, out, inputs):
-        std = self._event(self.std, inputs)
-        std = tf.nn.softplus(std + self._init_std) + self._min_std
-        dist = dists.tanh_normal(5 * tf.tanh(out / 5), std)
+        dist = dists.tanh_normal(5 * tf.tanh(out / 5), self._positive_std(inputs))
         seed = tfutils.make_seeds(self._rng, 1)[0]
         if seed is None:
             seed = tf.zeros([2], tf.int32)

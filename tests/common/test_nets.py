@@ -279,12 +279,20 @@ def test_output_distributions(dist, event, stds):
     assert len(layer.variables) == 2 + 2 * stds
     got = layer(tf.ones([4, 3]))
     value = tf.one_hot([1] * 4, 2) if dist == "onehot" else tf.fill([4, 2], 0.5)
-    if dist == "normal":  # Its standard deviation is the raw output, as the original's.
-        layer.std.bias.assign([5.0, 5.0])
-        got = layer(tf.ones([4, 3]))
     assert got.log_prob(value).shape == (4,)
     assert np.isfinite(got.log_prob(value)).all()
     assert got.mode().shape == got.mean().shape == (4, 2)
+
+
+@pytest.mark.parametrize("dist", ["normal", "tanh_normal", "trunc_normal"])
+def test_a_standard_deviation_stays_positive(dist):
+    rng = tf.random.Generator.from_seed(0)
+    layer = nets.DistLayer((2,), dist=dist, min_std=0.1, rng=rng)
+    layer.build((None, 3))
+    layer.std.bias.assign([-50.0, -50.0])  # As small as it gets: min_std.
+    layer.out.kernel.assign(tf.zeros([3, 2]))
+    draws = np.stack([layer(tf.ones([1, 3])).sample(seed=[i, 0]) for i in range(200)])
+    assert draws.std() == pytest.approx(0.1, rel=0.1)
 
 
 def test_mse_is_half_a_squared_error_and_a_constant():
