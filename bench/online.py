@@ -104,10 +104,11 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
         agent,
         lambda step: logger.make_logger(logdir, step),
         envs.native_planes(settings.task),
+        dataset=None,
     )
     trainer.evaluate = lambda: None  # The last update is followed by one.
     watch = Stopwatch()
-    watch.wrap(trainer._learning, "run", "updates")
+    watch.wrap(trainer.learner, "update", "updates")
     watch.wrap(agent, "policy", "policy")
     watch.wrap(env, "step", "environment")
     watch.wrap(env, "reset", "environment")
