@@ -195,10 +195,12 @@ def test_graph_and_eager_train_alike(discrete):
         assert eager[name] == pytest.approx(graph[name], rel=1e-3, abs=1e-5), name
 
 
-def updates_without_noise(compiled: bool, number: int) -> list[dict[str, float]]:
+def updates_without_noise(
+    compiled: bool, number: int, **changes
+) -> list[dict[str, float]]:
     """The metrics of updates by XLA, which is how a GPU makes them, or eagerly."""
     keras.utils.set_random_seed(0)
-    agent = make_agent(make_config(jit=False), seed=None)
+    agent = make_agent(make_config(jit=False, **changes), seed=None)
     update = agent.update
     if compiled:
         update = tf.function(update, jit_compile=True, autograph=False)
@@ -211,8 +213,12 @@ def updates_without_noise(compiled: bool, number: int) -> list[dict[str, float]]
     return made
 
 
-def test_xla_compiles_a_whole_update():
-    got, wanted = (updates_without_noise(compiled, 2) for compiled in (True, False))
+@pytest.mark.parametrize("actor_grad", ["reinforce", "both"])
+def test_xla_compiles_a_whole_update(actor_grad):
+    got, wanted = (
+        updates_without_noise(compiled, 2, actor_grad=actor_grad)
+        for compiled in (True, False)
+    )
     for one, other in zip(got, wanted, strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
 

@@ -49,7 +49,7 @@ def _elu(x: tf.Tensor) -> tf.Tensor:
     return tf.where(x > 0, x, tf.exp(tf.minimum(x, 0)) - 1)
 
 
-_FOR_XLA = {tf.nn.elu: _elu}
+_FOR_XLA = {tf.nn.elu: _elu, keras.activations.elu: _elu}
 
 
 # TensorFlow's own takes twice as long in bfloat16.
@@ -71,6 +71,9 @@ def _tanh_gradient(result: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
 
 _GRADIENTS = {
     keras.activations.linear: lambda result, wanted: wanted,
+    keras.activations.elu: _elu_gradient,
+    keras.activations.relu: _relu_gradient,
+    keras.activations.tanh: _tanh_gradient,
     tf.nn.elu: _elu_gradient,
     tf.nn.relu: _relu_gradient,
     tf.nn.tanh: _tanh_gradient,

@@ -263,7 +263,7 @@ class EnsembleRSSM(keras.layers.Layer):
             "img_in": self._img_in_product(prev_state, action_part),
             "cell": _product(self.cell.layer, _bias(self.cell.layer)),
         }
-        deter = self._deter_step(prev_state, products, fuse.fused(self.cell.gates))
+        deter = self._deter_step(prev_state, products, self.cell.compiled_gates)
         return self._prior(deter, sample, seed, prev_state)
 
     def get_feat(self, state: State) -> tf.Tensor | Features:
@@ -697,8 +697,8 @@ class Dense(keras.layers.Dense):
     """A dense layer that is one product, however many leading dimensions there are.
 
     TensorFlow makes a batch of products of more than two dimensions, and the gradient
-    of the kernel a sum over that batch. In bfloat16 on a CPU it also stops adding up
-    the gradient of a bias that it added by `bias_add` at 256.
+    of the kernel a sum over that batch. Its gradients of biases are wrong in 16 bits,
+    see `matmul.known_bias`.
     """
 
     def __init__(self, units: int, activation=None, **kwargs):
@@ -736,19 +736,29 @@ class Dense(keras.layers.Dense):
 class Conv2D(keras.layers.Conv2D):
     """A convolution without padding, see `convolution`."""
 
+    def __init__(
+        self, filters: int, kernel: int, stride: int, *, name=None, dtype=None
+    ):
+        super().__init__(filters, kernel, stride, name=name, dtype=dtype)
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel = tf.convert_to_tensor(self.kernel)  # In the layer's compute dtype.
         images = convolution.conv2d(inputs, kernel, self.strides[0])
-        return images + tf.convert_to_tensor(self.bias)  # See `Dense` for `bias_add`.
+        return matmul.add_bias(images, tf.convert_to_tensor(self.bias))
 
 
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
     """A transposed convolution without padding, see `convolution`."""
 
+    def __init__(
+        self, filters: int, kernel: int, stride: int, *, name=None, dtype=None
+    ):
+        super().__init__(filters, kernel, stride, name=name, dtype=dtype)
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel = tf.convert_to_tensor(self.kernel)
         images = convolution.conv2d_transpose(inputs, kernel, self.strides[0])
-        return images + tf.convert_to_tensor(self.bias)
+        return matmul.add_bias(images, tf.convert_to_tensor(self.bias))
 
 
 class GRUCell(keras.layers.Layer):
@@ -779,6 +789,7 @@ class GRUCell(keras.layers.Layer):
         self._update_bias = update_bias
         self.layer = Dense(3 * size, name="layer")
         self.norm = NormLayer("layer" if norm else "none", name="norm")
+        self._compiled = fuse.recomputed(self._gates_with)
 
     def build(self, input_shape: tuple) -> None:
         self.layer.build((None, input_shape[-1] + self._size))
@@ -795,6 +806,16 @@ class GRUCell(keras.layers.Layer):
         cand = self._act(tf.sigmoid(reset) * cand)
         update = tf.sigmoid(update + self._update_bias)
         return tf.cast(update * cand + (1 - update) * old, state.dtype)
+
+    def compiled_gates(self, parts: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """As `gates`, where no larger part is compiled as one."""
+        return self._compiled(parts, state, *(v.value for v in self.norm.variables))
+
+    def _gates_with(self, parts, state, *weights) -> tf.Tensor:
+        """The gates, with the given weights in the place of the norm's."""
+        pairs = list(zip(self.norm.variables, weights, strict=True))
+        with keras.StatelessScope(state_mapping=pairs):
+            return self.gates(parts, state)
 
 
 class DistLayer(keras.layers.Layer):

@@ -24,9 +24,8 @@ def seeded():
 
 
 @pytest.fixture
-def bfloat16():
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    yield
+def precision():
+    yield keras.mixed_precision.set_dtype_policy
     keras.mixed_precision.set_dtype_policy("float32")
 
 
@@ -249,17 +248,43 @@ def test_gru_cell_equation():
     np.testing.assert_allclose(got, [[update * cand + (1 - update) * 0.4]], rtol=1e-5)
 
 
-def test_layer_norm_computes_in_float32():
+def test_layer_norm():
     norm = nets.NormLayer("layer", "norm")
     norm.build((None, 2))
     got = norm(tf.constant([[1.0, 3.0]]))
     np.testing.assert_allclose(got, [[-0.9995, 0.9995]], atol=1e-4)
 
 
-def test_layer_norm_keeps_the_dtype(bfloat16):
+def test_layer_norm_keeps_the_dtype_and_computes_in_float32(precision):
+    # The squares are no bfloat16 numbers, nor is the mean.
+    x = tf.constant([[256.0, 258, 260, 266]], tf.bfloat16)
     norm = nets.NormLayer("layer", "norm")
-    norm.build((None, 2))
-    assert norm(tf.constant([[1.0, 3.0]], tf.bfloat16)).dtype == tf.bfloat16
+    norm.build((None, 4))
+    wanted = norm(tf.cast(x, tf.float32))
+    precision("mixed_bfloat16")
+    norm = nets.NormLayer("layer", "norm")
+    norm.build((None, 4))
+    got = norm(x)
+    assert got.dtype == tf.bfloat16
+    np.testing.assert_array_equal(got, tf.cast(wanted, tf.bfloat16))
+
+
+def test_gates_compute_in_float32_and_keep_the_dtype():
+    cell = nets.GRUCell(2, norm=True)
+    cell.build((None, 3))
+    parts = tf.constant([[1.0, -2, 0.5, 3, -1, 0.25]], tf.bfloat16)
+    state = tf.constant([[0.3, -0.7]], tf.bfloat16)
+    wanted = cell.gates(tf.cast(parts, tf.float32), tf.cast(state, tf.float32))
+    for gates in (cell.gates, tf.function(cell.compiled_gates)):
+        got = gates(parts, state)
+        assert got.dtype == tf.bfloat16
+        np.testing.assert_array_equal(got, tf.cast(wanted, tf.bfloat16))
+
+
+def test_a_dense_layer_is_made_from_its_configuration():
+    layer = nets.Dense(3, "elu", name="dense0")
+    again = nets.Dense.from_config(layer.get_config())
+    assert (again.units, again.activation) == (3, layer.activation)
 
 
 @pytest.mark.parametrize(
@@ -380,11 +405,13 @@ def test_a_dense_layer_has_the_gradients_of_its_operations(graph, known):
     ("make", "shape"),
     [
         (lambda: nets.Dense(2), (4096, 1)),
-        (lambda: nets.Conv2D(2, 3), (64, 10, 10, 1)),
-        (lambda: nets.Conv2DTranspose(2, 3), (64, 6, 6, 1)),
+        (lambda: nets.Conv2D(2, 3, 1), (64, 10, 10, 1)),
+        (lambda: nets.Conv2DTranspose(2, 3, 1), (64, 6, 6, 1)),
     ],
 )
-def test_the_gradient_of_a_bias_adds_up_in_bfloat16(bfloat16, make, shape, graph):
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_the_gradient_of_a_bias_adds_up(precision, policy, make, shape, graph):
+    precision(policy)
     layer = make()
     layer.build(shape)
 
