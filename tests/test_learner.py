@@ -3,7 +3,6 @@
 import contextlib
 
 import gymnasium
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,13 +25,6 @@ def make_learner(tmp_path, tell, seed=0, **changes):
     action = {"action": gymnasium.spaces.Discrete(6)}
     agent = agent_lib.make_agent(config, space, action)
     return learner.Learner(agent, config, tmp_path, tell=tell)
-
-
-@contextlib.contextmanager
-def policy(name):
-    keras.mixed_precision.set_dtype_policy(name)
-    yield
-    keras.mixed_precision.set_dtype_policy("float32")
 
 
 def batch(number):
@@ -120,15 +112,15 @@ def test_a_lost_process_does_not_hide_what_ended_the_chief(tmp_path):
         raise OSError("no disk")
 
 
-def test_states_in_bfloat16_arrive(tmp_path):
+def test_states_in_bfloat16_arrive(tmp_path, precision):
+    precision("mixed_bfloat16")
     said = []
-    with policy("mixed_bfloat16"):
-        chief = make_learner(tmp_path, lambda x: said.append(messages._packed(x)))
-        with chief.leading(2):
-            pass
-        tell = lambda nothing: messages._unpacked(said.pop(0))  # noqa: E731
-        other = make_learner(tmp_path, tell, seed=1)
-        assert other.follow() == 2
+    chief = make_learner(tmp_path, lambda x: said.append(messages._packed(x)))
+    with chief.leading(2):
+        pass
+    tell = lambda nothing: messages._unpacked(said.pop(0))  # noqa: E731
+    other = make_learner(tmp_path, tell, seed=1)
+    assert other.follow() == 2
     wanted, got = values(chief), values(other)
     assert wanted["carry/0"].dtype == got["carry/0"].dtype == "bfloat16"
     for name in wanted:

@@ -716,7 +716,7 @@ class Dense(keras.layers.Dense):
         return batch_apply(self._flat_call, inputs, event_dims=1)
 
     def _flat_call(self, x: tf.Tensor | Features) -> tf.Tensor:
-        kernel, bias = _compute(self.kernel.value), _bias(self)
+        kernel, bias = self.kernel.value, self.bias.value  # In the compute dtype.
         if isinstance(x, Features):
             result = x.dense(kernel, bias, self.activation)
         else:
@@ -813,8 +813,7 @@ class GRUCell(keras.layers.Layer):
 
     def _gates_with(self, parts, state, *weights) -> tf.Tensor:
         """The gates, with the given weights in the place of the norm's."""
-        pairs = list(zip(self.norm.variables, weights, strict=True))
-        with keras.StatelessScope(state_mapping=pairs):
+        with tfutils.with_values(self.norm.variables, weights):
             return self.gates(parts, state)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from dreamerv2_transfer.common import other
+from dreamerv2_transfer.common import other, tfutils
 
 Product = Callable[[tf.Tensor], tf.Tensor]
 
@@ -135,8 +135,7 @@ class _Loop:
 
     def _call(self, state, inputs, products, weights):
         """The step, with the given weights in the place of the variables."""
-        pairs = list(zip(self._variables, weights, strict=True))
-        with keras.StatelessScope(state_mapping=pairs):
+        with tfutils.with_values(self._variables, weights):
             after = self._step(state, inputs, products)
         return tf.nest.map_structure(
             lambda x, like: tf.cast(x, like.dtype), after, state

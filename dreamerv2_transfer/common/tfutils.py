@@ -196,6 +196,11 @@ def variables(values):
     return tf.nest.map_structure(lambda x: tf.Variable(x, trainable=False), values)
 
 
+def with_values(variables, values) -> keras.StatelessScope:
+    """A scope in which Keras variables have the given values."""
+    return keras.StatelessScope(list(zip(variables, values, strict=True)))
+
+
 def assign(variables, values) -> None:
     """Gives variables the values of a structure that is flattened alike."""
     pairs = zip(tf.nest.flatten(variables), tf.nest.flatten(values), strict=True)

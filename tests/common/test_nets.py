@@ -23,12 +23,6 @@ def seeded():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture
-def precision():
-    yield keras.mixed_precision.set_dtype_policy
-    keras.mixed_precision.set_dtype_policy("float32")
-
-
 def parameters(layer) -> int:
     return sum(int(np.prod(v.shape)) for v in layer.variables)
 
