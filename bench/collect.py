@@ -26,7 +26,11 @@ import cv2
 import numpy as np
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import config, envs, store
+from dreamerv2_transfer.common import (
+    config,
+    envs,
+)
+from dreamerv2_transfer.common.replay import store
 
 MINATAR = ("asterix", "breakout", "freeway", "seaquest")
 ATARI = ("pong", "beam_rider", "riverraid", "phoenix")

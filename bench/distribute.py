@@ -23,7 +23,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tqdm import tqdm
 
-from dreamerv2_transfer.common import cli, cluster, config, flags
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    flags,
+)
+from dreamerv2_transfer.common.distributed import cluster
 
 OPTIONS = {
     "json": "",

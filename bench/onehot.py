@@ -20,7 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import cli, flags, matmul, tfutils
+from dreamerv2_transfer.common import (
+    cli,
+    flags,
+    tfutils,
+)
+from dreamerv2_transfer.common.ops import matmul
 
 DEFAULTS = {"rows": 24576, "latents": 32, "classes": 32, "units": 400, "repeats": 7}
 

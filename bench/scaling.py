@@ -33,7 +33,14 @@ from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 from tqdm import tqdm
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import atomic, cli, config, envs, flags, tfutils
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    envs,
+    flags,
+    tfutils,
+)
+from dreamerv2_transfer.common.files import atomic
 
 WARM_UP = 2  # Rounds that are not timed.
 NAMES = {"wm_step": "world model", "step": "whole step"}

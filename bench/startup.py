@@ -30,8 +30,14 @@ import time
 from tqdm import tqdm
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import cli, collection, config, envs, flags
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    envs,
+    flags,
+)
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.data import collection
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLLECTED = 5000  # Steps a game in the dataset.

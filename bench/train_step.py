@@ -25,7 +25,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import cli, config, envs, flags, flops, tfutils
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    envs,
+    flags,
+    tfutils,
+)
+from dreamerv2_transfer.common.ops import flops
 
 PEAK_SIZE = 2048
 # Operations in GFLOP that the formula gives for the block `minatar`.

@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from dreamerv2_transfer.common import atomic, cli
+from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.common.config import (
     ALIASES,
     CHOICES,
@@ -20,6 +20,7 @@ from dreamerv2_transfer.common.config import (
     STAGE_KEYS,
     Config,
 )
+from dreamerv2_transfer.common.files import atomic
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "configs.yaml"

@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from dreamerv2_transfer import expl
 from dreamerv2_transfer.common import (
-    distribute,
-    dists,
     envs,
     nets,
     other,
     tfutils,
 )
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.distributed import replicas
+from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.transfer.freeze import freeze
 
 Metrics = dict[str, tf.Tensor]
@@ -186,7 +186,7 @@ def make_world_model(config, obs_space, act_space) -> WorldModel:
 def _seeded(kind, config, *spaces):
     keras.utils.set_random_seed(config.seed)
     rng = tf.random.Generator.from_seed(config.seed)
-    strategy = distribute.strategy(config.strategy)
+    strategy = replicas.strategy(config.strategy)
     # Not the generator: all replicas of a process draw from the same.
     scope = contextlib.nullcontext() if config.strategy == "none" else strategy.scope()
     try:
@@ -348,9 +348,9 @@ class WorldModel:
             `(tasks,)` of each loss, 0 for a game without a row in the batch.
         """
         members = tf.one_hot(task, tasks, axis=0)
-        rows = distribute.total(tf.reduce_sum(members, 1, keepdims=True))
+        rows = replicas.total(tf.reduce_sum(members, 1, keepdims=True))
         weight = tf.math.divide_no_nan(members, rows)
-        by_task = lambda x: distribute.total(  # noqa: E731
+        by_task = lambda x: replicas.total(  # noqa: E731
             tf.linalg.matvec(weight, tf.reduce_mean(x, 1))
         )
         free, free_avg = self.config.kl.free, self.config.kl.free_avg

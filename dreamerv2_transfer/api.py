@@ -27,24 +27,25 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 from ruamel.yaml import YAML
 
-from dreamerv2_transfer import agent, collect, finetune, learner
+from dreamerv2_transfer import agent, collect, finetune, learner, validation
+from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import (
-    cluster,
-    distribute,
     envs,
-    heldout,
     logger,
-    remote,
     replay,
     tfutils,
-    wrappers,
 )
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import logdir as logdir_lib
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.counter import Counter
+from dreamerv2_transfer.common.distributed import (
+    cluster,
+    replicas,
+)
+from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.errors import EnvError
-from dreamerv2_transfer.transfer import checkpoint
+from dreamerv2_transfer.common.files import logdir as logdir_lib
+from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.transfer import weights
 
 Output = Callable[[list[logger.Summary]], None]
 
@@ -118,17 +119,15 @@ def run_online(
     logdir = folder.path
     finetune.check(config)
     plays = cluster.is_chief(config)
-    dataset = heldout.open_dataset(config, logdir) if plays else None
+    dataset = validation.open_dataset(config, logdir) if plays else None
     print(tfutils.setup(config), flush=True)
-    distribute.check(config)
+    replicas.check(config)
     # Before random play, for that may take long, and networks or weights may not fit.
     trained = agent.make_agent(config, *spaces)
     if not plays:
         return learner.follow(config, logdir, trained)
     if config.init.path and not (logdir / "checkpoints").exists():
-        checkpoint.initialize(
-            config.init.path, trained.components, config.init.components
-        )
+        weights.initialize(config.init.path, trained.components, config.init.components)
     episodes = logdir / "train_episodes"
     collect.prefill(
         episodes,

@@ -229,7 +229,7 @@ def check_minatar() -> Finding:
 
 def check_atari() -> Finding:
     """Whether ALE has its ROMs and plays one of them."""
-    from dreamerv2_transfer.common import atari
+    from dreamerv2_transfer.common.envs import atari
 
     roms = len(atari.games())
     if not roms:
@@ -447,7 +447,8 @@ def conclude(statuses: Sequence[str]) -> int:
 
 def main(argv: list[str]) -> int:
     """Prints the report and returns the exit status."""
-    from dreamerv2_transfer.common import flags, remote
+    from dreamerv2_transfer.common import flags
+    from dreamerv2_transfer.common.files import remote
 
     options = flags.Flags(OPTIONS).parse(argv)
     logdir = options.logdir  # Of a URL, where it is worked on.

@@ -21,8 +21,14 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from dreamerv2_transfer.common import dists, envs, nets, other, tfutils
+from dreamerv2_transfer.common import (
+    envs,
+    nets,
+    other,
+    tfutils,
+)
 from dreamerv2_transfer.common.config import ConfigError, check_least
+from dreamerv2_transfer.common.nets import dists
 
 Metrics = dict[str, tf.Tensor]
 TARGETS = ("embed", "stoch", "deter", "feat")  # What `disag_target` may be.

@@ -21,32 +21,36 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import evaluate as evaluation
-from dreamerv2_transfer import expl
+from dreamerv2_transfer import expl, validation
 from dreamerv2_transfer.agent import Agent
 from dreamerv2_transfer.common import (
-    distribute,
     dreams,
     envs,
-    heldout,
     interrupt,
-    messages,
     tfutils,
     updates,
-    video,
 )
-from dreamerv2_transfer.common.averages import Averages
 from dreamerv2_transfer.common.config import ConfigError, check_least, load_old
 from dreamerv2_transfer.common.counter import Counter
+from dreamerv2_transfer.common.distributed import (
+    messages,
+    replicas,
+)
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.envs import EnvError
-from dreamerv2_transfer.common.logger import Logger
-from dreamerv2_transfer.common.offline import OfflineDataset
+from dreamerv2_transfer.common.logger import Logger, video
+from dreamerv2_transfer.common.logger.averages import Averages
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.common.replay import Replay
-from dreamerv2_transfer.common.store import Episode, episode_return, eplen
+from dreamerv2_transfer.common.replay.offline import OfflineDataset
+from dreamerv2_transfer.common.replay.store import (
+    Episode,
+    episode_return,
+    eplen,
+)
 from dreamerv2_transfer.common.when import Every, Until
 from dreamerv2_transfer.learner import Learner
-from dreamerv2_transfer.transfer import checkpoint
+from dreamerv2_transfer.transfer import weights
 
 EVAL_SEED = 0  # Of every evaluation, so that two differ by the agent alone.
 
@@ -89,7 +93,7 @@ def finetune(
         WorkerError: Another process that works on the run has died.
     """
     check(config)
-    distribute.check(config)
+    replicas.check(config)
     evaluates = evaluates and config.eval_eps > 0
     with contextlib.ExitStack() as stack:
         stopped = stack.enter_context(interrupt.caught())
@@ -202,14 +206,14 @@ class Trainer:
         self._policy = acting(agent, self._mode)
         self._eval_policy = acting(agent, "eval")
         self._planes = planes
-        self._held_out = dataset and heldout.HeldOut(agent.wm, config, dataset)
+        self._held_out = dataset and validation.HeldOut(agent.wm, config, dataset)
         self._dreams = dreams.Dreams(agent.wm, config, self.logger, logdir)
         self.learner = Learner(agent, config, logdir, self._averages.add)
         self._batch: updates.Batch = {}
         self._acting = tfutils.variables(agent.initial(train_envs.num_envs))
         self._save_due = False
         self._saved = saved
-        self._checkpoint = checkpoint.Checkpoint(
+        self._checkpoint = weights.Checkpoint(
             logdir / "checkpoints",
             self._named_variables(),
             self._python_state,
@@ -280,7 +284,7 @@ class Trainer:
         if self._driver.policy_state is not None:
             tfutils.assign(self._acting, self._driver.policy_state)
         self._checkpoint.save(int(self.updates))
-        checkpoint.save_agent(self.logdir, self.agent)
+        weights.save_agent(self.logdir, self.agent)
         self._save_due = False
         self._saved()
 
@@ -294,7 +298,7 @@ class Trainer:
         if init.path:
             self._check_decoder()
             components = self.agent.components
-            print(checkpoint.initialize(init.path, components, init.components))
+            print(weights.initialize(init.path, components, init.components))
         if self.config.eval_at_start:
             self.evaluate()
         # So that a run which is killed soon goes on with these very episodes.
@@ -307,7 +311,7 @@ class Trainer:
             ConfigError: It was, as the configuration beside its weights says.
         """
         init, wm = self.config.init, self.agent.wm
-        told = checkpoint.find_weights(init.path).parent / "config.yaml"
+        told = weights.find_weights(init.path).parent / "config.yaml"
         if "decoder" not in init.components or not told.exists():
             return
         theirs = agent_lib.image_dist(load_old(told)[0], wm.obs_space)
@@ -320,11 +324,11 @@ class Trainer:
 
     def _take_up(self) -> None:
         """Starts from an agent that was ported to this logdir, if one was."""
-        path = self.logdir / checkpoint.PORTED
+        path = self.logdir / weights.PORTED
         if not path.exists():
             return
-        checkpoint.load_weights(path, self.agent.components)
-        checkpoint.load_state(path, self.agent.state)
+        weights.load_weights(path, self.agent.components)
+        weights.load_state(path, self.agent.state)
         steps = int(self.agent.tfstep)
         self._steps.increment(steps - int(self._steps))
         print(f"Goes on with the agent in {path}, which made {steps} steps.")

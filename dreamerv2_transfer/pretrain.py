@@ -13,26 +13,28 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from dreamerv2_transfer import validation
 from dreamerv2_transfer.agent import WorldModel
 from dreamerv2_transfer.common import (
-    cluster,
-    distribute,
     dreams,
     envs,
-    flops,
-    heldout,
     interrupt,
-    messages,
-    offline,
     tfutils,
     updates,
 )
-from dreamerv2_transfer.common.averages import Averages
 from dreamerv2_transfer.common.config import check_least
 from dreamerv2_transfer.common.counter import Counter
+from dreamerv2_transfer.common.distributed import (
+    cluster,
+    messages,
+    replicas,
+)
 from dreamerv2_transfer.common.logger import Logger
+from dreamerv2_transfer.common.logger.averages import Averages
+from dreamerv2_transfer.common.ops import flops
 from dreamerv2_transfer.common.progress import Progress
-from dreamerv2_transfer.transfer import checkpoint
+from dreamerv2_transfer.common.replay import offline
+from dreamerv2_transfer.transfer import weights
 
 EFFICIENCY = 0.4  # Share of the matrix-product peak that an update reaches on a CPU.
 LONG_HOURS = 2
@@ -68,7 +70,7 @@ def pretrain(
         WorkerError: Another process that works on the run has died.
     """
     check(config)
-    distribute.check(config)
+    replicas.check(config)
     trainer = Trainer(
         config, logdir, make_dataset(), make_world_model(), make_logger, planes, saved
     )
@@ -144,9 +146,9 @@ class Trainer:
             self._games,
             self._average,
         )
-        self._held_out = heldout.HeldOut(world_model, config, dataset)
+        self._held_out = validation.HeldOut(world_model, config, dataset)
         self._dreams = dreams.Dreams(world_model, config, self.logger, logdir)
-        self._checkpoint = checkpoint.Checkpoint(
+        self._checkpoint = weights.Checkpoint(
             self.logdir / "checkpoints",
             self._variables(),
             self._python_state,
@@ -157,8 +159,8 @@ class Trainer:
     def _variables(self) -> dict[str, tf.Variable]:
         """All that a checkpoint holds, by name."""
         return {
-            **checkpoint.named_variables("world_model", self.wm.variables),
-            **checkpoint.named_variables("model_opt", self.wm.model_opt.variables),
+            **weights.named_variables("world_model", self.wm.variables),
+            **weights.named_variables("model_opt", self.wm.model_opt.variables),
             **{f"carry/{k}": v for k, v in self._carry.items()},
             "rng": self.wm.rng.state,
         }
@@ -190,8 +192,8 @@ class Trainer:
             return
         tfutils.assign(self._carry, self._state)
         self._checkpoint.save(int(self.step))
-        path = self.logdir / checkpoint.WORLD_MODEL
-        checkpoint.save_weights(path, self.wm.components)
+        path = self.logdir / weights.WORLD_MODEL
+        weights.save_weights(path, self.wm.components)
         self._saved()
 
     def batches(self) -> offline.Prefetch:

@@ -14,7 +14,13 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, flags, remote
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    envs,
+    flags,
+)
+from dreamerv2_transfer.common.files import remote
 
 OPTIONS = {
     "logdir": "",  # Of the run.
@@ -88,21 +94,21 @@ def models(settings, logdir: pathlib.Path, env):
     from dreamerv2_transfer import agent as agent_lib
     from dreamerv2_transfer.analysis.analyze import Models
     from dreamerv2_transfer.common import tfutils
-    from dreamerv2_transfer.transfer import checkpoint
+    from dreamerv2_transfer.transfer import weights
 
-    world_model = checkpoint.find_weights(logdir)
+    world_model = weights.find_weights(logdir)
     print(tfutils.setup(settings), flush=True)
     spaces = envs.obs_space(env), envs.act_space(env)
     fresh = settings.update(seed=settings.seed + 1)
     untrained = agent_lib.make_world_model(fresh, *spaces)
-    actor_critic = logdir / checkpoint.ACTOR_CRITIC
+    actor_critic = logdir / weights.ACTOR_CRITIC
     if not actor_critic.is_file():
         trained = agent_lib.make_world_model(settings, *spaces)
-        checkpoint.load_weights(world_model, trained.components)
+        weights.load_weights(world_model, trained.components)
         return Models(trained, untrained)
     agent = agent_lib.make_agent(settings, *spaces)
-    checkpoint.load_weights(world_model, agent.wm.components)
-    checkpoint.load_weights(actor_critic, agent.task_behavior.components)
+    weights.load_weights(world_model, agent.wm.components)
+    weights.load_weights(actor_critic, agent.task_behavior.components)
     return Models(agent.wm, untrained, agent)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import cli, remote
+from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common.files import remote
 
 
 def main(argv: list[str]) -> int:

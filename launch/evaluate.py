@@ -17,15 +17,17 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from dreamerv2_transfer.common import (
-    atomic,
     cli,
     config,
     envs,
     flags,
     progress,
-    remote,
-    video,
 )
+from dreamerv2_transfer.common.files import (
+    atomic,
+    remote,
+)
+from dreamerv2_transfer.common.logger import video
 
 OPTIONS = {
     "logdir": "",  # Of the run.
@@ -105,15 +107,15 @@ def load(settings: config.Config, logdir: pathlib.Path, env):
     """The agent with the run's weights."""
     from dreamerv2_transfer import agent as agent_lib
     from dreamerv2_transfer.common import tfutils
-    from dreamerv2_transfer.transfer import checkpoint
+    from dreamerv2_transfer.transfer import weights
 
-    actor_critic = checkpoint.find_weights(logdir, checkpoint.ACTOR_CRITIC)
-    world_model = checkpoint.find_weights(logdir)
+    actor_critic = weights.find_weights(logdir, weights.ACTOR_CRITIC)
+    world_model = weights.find_weights(logdir)
     print(tfutils.setup(settings), flush=True)
     spaces = envs.obs_space(env), envs.act_space(env)
     agent = agent_lib.make_agent(settings, *spaces)
-    checkpoint.load_weights(world_model, agent.wm.components)
-    checkpoint.load_weights(actor_critic, agent.task_behavior.components)
+    weights.load_weights(world_model, agent.wm.components)
+    weights.load_weights(actor_critic, agent.task_behavior.components)
     return agent
 
 
@@ -135,13 +137,13 @@ def play(options, agent, env):
 
 def held_out(options, settings, task: str, logdir: pathlib.Path, agent) -> dict:
     """Losses of the world model on a dataset's episodes that none is trained on."""
-    from dreamerv2_transfer.common import heldout
+    from dreamerv2_transfer import validation
 
     changes = {"task": task, "eval_dataset": options.dataset}
     settings = settings.update(changes, eval_batches=options.batches)
-    dataset = heldout.open_dataset(settings, logdir)
+    dataset = validation.open_dataset(settings, logdir)
     agent.rng.reset_from_seed(options.seed)
-    return heldout.HeldOut(agent.wm, settings, dataset).losses(task)
+    return validation.HeldOut(agent.wm, settings, dataset).losses(task)
 
 
 def draw(episodes, logdir: pathlib.Path, settings, planes: int | None) -> None:

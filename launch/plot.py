@@ -14,7 +14,12 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from dreamerv2_transfer.common import atomic, cli, config, flags
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    flags,
+)
+from dreamerv2_transfer.common.files import atomic
 
 OPTIONS = {
     "runs": [""],  # Folders of runs, or files of metrics.
@@ -56,8 +61,8 @@ def main(argv: list[str]) -> int:
     options = flags.Flags(OPTIONS).parse(argv)
     check(options)
 
-    from dreamerv2_transfer.analysis import panels as panels_lib
-    from dreamerv2_transfer.common import plot
+    from dreamerv2_transfer.plotting import panels as panels_lib
+    from dreamerv2_transfer.plotting import plot
 
     files = outputs(options)
     for file in files:
@@ -110,7 +115,7 @@ def check(options: config.Config) -> None:
 
 
 def check_agg(agg: str) -> None:
-    from dreamerv2_transfer.common import curves
+    from dreamerv2_transfer.plotting import curves
 
     kinds = (*curves.KINDS, "none")
     if agg not in kinds:
@@ -137,7 +142,7 @@ def outputs(options: config.Config) -> list[pathlib.Path]:
 
 def chosen_figures(options: config.Config) -> list[tuple[str, str]]:
     """Game and metric of each figure of the paper that was asked for."""
-    from dreamerv2_transfer.analysis import paper
+    from dreamerv2_transfer.plotting import paper
 
     names = given(options.figure)
     unknown = [name for name in names if name not in paper.FIGURES]
@@ -150,7 +155,7 @@ def chosen_figures(options: config.Config) -> list[tuple[str, str]]:
 
 def load(options: config.Config):
     """The runs, and sentences on all that is wrong with them."""
-    from dreamerv2_transfer.analysis import runs
+    from dreamerv2_transfer.plotting import runs
 
     found, notes = [], []
     for paths, by_folder in ((options.runs, False), (options.indir, True)):
@@ -164,7 +169,7 @@ def load(options: config.Config):
 
 def selection(options, figures, found) -> tuple[Sequence[str], Sequence[str]]:
     """The metrics and the games to show."""
-    from dreamerv2_transfer.analysis import panels
+    from dreamerv2_transfer.plotting import panels
 
     if figures:
         tasks, metrics = zip(*figures, strict=True)
@@ -173,14 +178,14 @@ def selection(options, figures, found) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def view(options: config.Config):
-    from dreamerv2_transfer.analysis import panels
+    from dreamerv2_transfer.plotting import panels
 
     names = ("xaxis", "xmult", "bins", "smooth", "agg", "maxval")
     return panels.View(**{name: options[name] for name in names})
 
 
 def look(options: config.Config, found):
-    from dreamerv2_transfer.common import plot
+    from dreamerv2_transfer.plotting import plot
 
     names = ("size", "cols", "yscale", "ylabel", "title")
     labels = given(options.labels)
@@ -231,7 +236,7 @@ def described(panels) -> list[str]:
 
 
 def members(arm) -> str:
-    from dreamerv2_transfer.analysis import runs
+    from dreamerv2_transfer.plotting import runs
 
     seeds = [runs.seed(run) for run in arm.runs]
     if len(seeds) == 1:
@@ -247,15 +252,15 @@ def reach(arm) -> str:
 
 
 def transfer(panels, options: config.Config) -> list[dict]:
-    from dreamerv2_transfer.analysis import transfer_table
+    from dreamerv2_transfer.plotting import gains_table
 
     threshold = number(options.threshold) if options.threshold else None
-    return transfer_table.numbers(panels, threshold)
+    return gains_table.numbers(panels, threshold)
 
 
 def table(numbers: list[dict]) -> list[str]:
     """The transfer numbers as lines of text."""
-    from dreamerv2_transfer.analysis import transfer_table
+    from dreamerv2_transfer.plotting import gains_table
 
     if not numbers:
         return []
@@ -263,20 +268,20 @@ def table(numbers: list[dict]) -> list[str]:
         "Against training from scratch, with 95% bootstrap intervals over seeds "
         "(one seed in an arm: none):"
     )
-    rows = map(transfer_table.row, numbers)
-    return [config.table(title, [transfer_table.HEADINGS, *rows])]
+    rows = map(gains_table.row, numbers)
+    return [config.table(title, [gains_table.HEADINGS, *rows])]
 
 
 def claims(panels) -> list:
     """What the paper's curves claim, where they are drawn behind ours."""
-    from dreamerv2_transfer.analysis import claims
+    from dreamerv2_transfer.plotting import claims
 
     return claims.make(panels)
 
 
 def compared_table(compared: list) -> list[str]:
     """The same as lines of text."""
-    from dreamerv2_transfer.analysis import claims
+    from dreamerv2_transfer.plotting import claims
 
     title = (
         "Areas under the curves against training from scratch, the paper's and ours:"
@@ -287,7 +292,7 @@ def compared_table(compared: list) -> list[str]:
 
 def write(path: str, found, panels, numbers: list[dict], compared: list) -> None:
     """Saves all numbers of the figure as JSON."""
-    from dreamerv2_transfer.analysis import claims
+    from dreamerv2_transfer.plotting import claims
 
     result = {
         "runs": [summary(run) for run in found],
@@ -304,7 +309,7 @@ def write(path: str, found, panels, numbers: list[dict], compared: list) -> None
 
 
 def summary(run) -> dict:
-    from dreamerv2_transfer.analysis import runs
+    from dreamerv2_transfer.plotting import runs
 
     labels = {"task": runs.task(run), "arm": runs.arm(run), "seed": runs.seed(run)}
     return {"name": run.name, "folder": str(run.folder), **labels, "notes": run.notes}

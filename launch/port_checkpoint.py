@@ -20,7 +20,12 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, flags, remote
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    flags,
+)
+from dreamerv2_transfer.common.files import remote
 
 OPTIONS = {
     "to": "",  # The folder or, with --reverse, the file to write.
@@ -57,7 +62,7 @@ def main(argv: list[str]) -> int:
 
 def port(path: str, options: config.Config, argv: list[str]) -> int:
     # TensorFlow takes seconds to import, so what can fail without it fails first.
-    from dreamerv2_transfer.transfer import old as old_lib
+    from dreamerv2_transfer.porting import old as old_lib
 
     old_lib.check_free(options.to)
     given = {name: [x for x in options[name] if x] for name in ("configs", "obs")}
@@ -67,7 +72,7 @@ def port(path: str, options: config.Config, argv: list[str]) -> int:
 
     from dreamerv2_transfer import agent as agent_lib
     from dreamerv2_transfer.common import tfutils
-    from dreamerv2_transfer.transfer import port
+    from dreamerv2_transfer.porting import port
 
     tfutils.setup(old.config)
     agent = agent_lib.make_agent(old.config, *old.spaces)
@@ -95,7 +100,7 @@ def _told(obs: dict[str, tuple[int, ...]]) -> str:
 
 
 def reverse(path: str, to: str) -> int:
-    from dreamerv2_transfer.transfer import port
+    from dreamerv2_transfer.porting import port
 
     number = port.reverse(path, to)
     print(

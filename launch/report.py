@@ -28,7 +28,10 @@ def main(argv: list[str]) -> int:
     paths = [path for path in options.runs if path]
     check(options, paths)
 
-    from dreamerv2_transfer.analysis import report, runs
+    from dreamerv2_transfer.plotting import (
+        report,
+        runs,
+    )
 
     found, notes = runs.find(paths, files=(*runs.FILES, *report.FILES))
     damage = [note for run in found for note in run.notes]
@@ -48,7 +51,10 @@ def check(options: config.Config, paths: list[str]) -> None:
 
 
 def chosen(options: config.Config):
-    from dreamerv2_transfer.analysis import panels, report
+    from dreamerv2_transfer.plotting import (
+        panels,
+        report,
+    )
 
     return report.Options(
         title=options.title,

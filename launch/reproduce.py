@@ -14,7 +14,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from dreamerv2_transfer.common import cli, config, flags, remote
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    flags,
+)
+from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.reproduction import plan, publish, runner, stages
 
 SUITES = ("minatar", "atari")

@@ -16,12 +16,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from dreamerv2_transfer.common import (
     cli,
-    cluster,
     config,
     envs,
     flags,
-    logdir,
     logger,
+)
+from dreamerv2_transfer.common.distributed import cluster
+from dreamerv2_transfer.common.files import (
+    logdir,
     remote,
 )
 
@@ -107,7 +109,7 @@ def pretrain(settings: config.Config, folder: remote.Folder) -> int:
 def make_dataset(settings: config.Config, folder: remote.Folder):
     """Opens the dataset that is named, or one in the logdir that it completes first."""
     from dreamerv2_transfer import collect
-    from dreamerv2_transfer.common import offline
+    from dreamerv2_transfer.common.replay import offline
 
     directory = settings.dataset.directory
     if not directory:

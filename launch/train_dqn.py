@@ -12,7 +12,16 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, logdir, logger, remote
+from dreamerv2_transfer.common import (
+    cli,
+    config,
+    envs,
+    logger,
+)
+from dreamerv2_transfer.common.files import (
+    logdir,
+    remote,
+)
 
 
 def main(argv: list[str]) -> int:

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import fuse, tfutils
+from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common.ops import fuse
 
 BATCH, LENGTH = 3, 4
 

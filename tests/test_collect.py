@@ -13,18 +13,22 @@ import pytest
 
 from dreamerv2_transfer import collect
 from dreamerv2_transfer.common import (
-    collection,
     config,
-    disk,
     driver,
     envs,
     errors,
+)
+from dreamerv2_transfer.common.replay import (
     packed,
-    policies,
     store,
 )
-from dreamerv2_transfer.common.collection import Recipe
-from dreamerv2_transfer.common.policies import Policy
+from dreamerv2_transfer.data import (
+    collection,
+    disk,
+    policies,
+)
+from dreamerv2_transfer.data.collection import Recipe
+from dreamerv2_transfer.data.policies import Policy
 from tests import fakes
 
 GAMES = ["minatar_breakout", "minatar_seaquest"]

@@ -9,12 +9,18 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer import collect, finetune
+from dreamerv2_transfer import collect, finetune, validation
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs, heldout, logger, replay, store, updates
-from dreamerv2_transfer.common.collection import Recipe
+from dreamerv2_transfer.common import (
+    envs,
+    logger,
+    replay,
+    updates,
+)
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.transfer import checkpoint
+from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.data.collection import Recipe
+from dreamerv2_transfer.transfer import weights as weights_lib
 from tests import graphs
 from tests.runs import rows, series
 
@@ -167,7 +173,7 @@ def count_episodes(logdir) -> int:
 
 
 def weights(path) -> dict[str, bytes]:
-    arrays = checkpoint.read_weights(path)
+    arrays = weights_lib.read_weights(path)
     return {name: value.tobytes() for name, value in arrays.items()}
 
 
@@ -228,8 +234,8 @@ def test_a_game_with_other_actions_or_channels_is_named(whole):
         (({**obs_space, "image": box}, act_space), "another number of channels"),
     ):
         agent = agent_lib.make_agent(make_config(), *spaces)
-        with pytest.raises(checkpoint.CheckpointError, match=message):
-            checkpoint.initialize(whole, agent.components, ["encoder", "rssm"])
+        with pytest.raises(weights_lib.CheckpointError, match=message):
+            weights_lib.initialize(whole, agent.components, ["encoder", "rssm"])
 
 
 def test_freezing_survives_resume(whole, tmp_path):
@@ -509,7 +515,7 @@ def test_losses_on_episodes_that_all_runs_share_do_not_disturb_training(tmp_path
     config = make_config(eval_every=2, eval_eps=0)
     assert run(tmp_path / "without", config)
     chosen = config.update({"eval_dataset": str(shared), "dataset.holdout": 2})
-    dataset = heldout.open_dataset(chosen, tmp_path)
+    dataset = validation.open_dataset(chosen, tmp_path)
     assert run(tmp_path / "with", config, make_dataset=lambda: dataset)
     errors = series(tmp_path / "with", "eval_model_error")
     assert len(errors) == 2 and errors[1] < errors[0]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import learner
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import messages
+from dreamerv2_transfer.common.distributed import messages
 from dreamerv2_transfer.common.updates import TrainingError
 from tests.two_devices import make_batch
 

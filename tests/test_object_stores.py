@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.analysis import runs as runs_lib
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import errors, offline, remote, store
-from dreamerv2_transfer.transfer import checkpoint
+from dreamerv2_transfer.common import errors
+from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.common.replay import (
+    offline,
+    store,
+)
+from dreamerv2_transfer.plotting import runs as runs_lib
+from dreamerv2_transfer.transfer import weights
 from tests import fakes, runs
 
 DEBUG = ["--configs", "minatar", "debug"]
@@ -112,20 +117,20 @@ def test_a_dataset_by_url_has_the_batches_of_the_folder(data):
 def test_weights_by_url_are_those_of_the_run_or_file(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in (checkpoint.WORLD_MODEL, checkpoint.ACTOR_CRITIC):
+    for name in (weights.WORLD_MODEL, weights.ACTOR_CRITIC):
         with h5py.File(folder / name, "w") as file:
             file["rssm/kernel"] = np.arange(3)
     (folder / "config.yaml").write_text("")
     (folder / "large.npz").write_text("")
     url = folder.as_uri()
-    of_run = checkpoint.find_weights(url)
-    of_file = checkpoint.find_weights(f"{url}/{checkpoint.WORLD_MODEL}")
+    of_run = weights.find_weights(url)
+    of_file = weights.find_weights(f"{url}/{weights.WORLD_MODEL}")
     assert of_run == of_file and of_run.is_relative_to(remote.stage(url))
-    assert checkpoint.read_weights(of_run)["rssm/kernel"].tolist() == [0, 1, 2]
+    assert weights.read_weights(of_run)["rssm/kernel"].tolist() == [0, 1, 2]
     beside = {path.name for path in of_run.parent.iterdir()}
-    assert beside == {"config.yaml", checkpoint.WORLD_MODEL, checkpoint.ACTOR_CRITIC}
-    with pytest.raises(checkpoint.CheckpointError, match="nosuch.weights.h5"):
-        checkpoint.find_weights(f"{url}/nosuch.weights.h5")
+    assert beside == {"config.yaml", weights.WORLD_MODEL, weights.ACTOR_CRITIC}
+    with pytest.raises(weights.CheckpointError, match="nosuch.weights.h5"):
+        weights.find_weights(f"{url}/nosuch.weights.h5")
 
 
 def test_agents_by_url_play_as_those_of_the_folder(tmp_path):

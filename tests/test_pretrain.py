@@ -10,8 +10,16 @@ import tensorflow as tf
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import pretrain
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import logger, offline, packed, store, updates
-from dreamerv2_transfer.transfer import checkpoint
+from dreamerv2_transfer.common import (
+    logger,
+    updates,
+)
+from dreamerv2_transfer.common.replay import (
+    offline,
+    packed,
+    store,
+)
+from dreamerv2_transfer.transfer import weights as weights_lib
 from tests import fakes, graphs
 
 TASKS = ("game_a", "game_b")
@@ -225,7 +233,7 @@ def test_several_updates_in_a_call_are_those_of_single_calls(
 
 
 def weights(path) -> dict[str, bytes]:
-    arrays = checkpoint.read_weights(path)
+    arrays = weights_lib.read_weights(path)
     return {name: value.tobytes() for name, value in arrays.items()}
 
 

@@ -10,9 +10,13 @@ import tensorflow as tf
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs, offline, packed
-from dreamerv2_transfer.common.collection import Recipe
-from dreamerv2_transfer.transfer import checkpoint
+from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.replay import (
+    offline,
+    packed,
+)
+from dreamerv2_transfer.data.collection import Recipe
+from dreamerv2_transfer.transfer import weights as weights_lib
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 
@@ -35,6 +39,6 @@ def test_a_published_world_model_knows_breakout(tmp_path, folder):
     collect.collect(tmp_path, recipes, steps=300)
     untrained = model_error(config, wm, tmp_path)
     weights = RESULTS / folder / "world_model.weights.h5"
-    checkpoint.load_weights(weights, wm.components)
+    weights_lib.load_weights(weights, wm.components)
     trained = model_error(config, wm, tmp_path)
     assert np.isfinite(untrained) and trained < 0.2 * untrained

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import distribute, updates
+from dreamerv2_transfer.common import updates
+from dreamerv2_transfer.common.distributed import replicas
 
 BATCH, LENGTH, STEPS, TASKS = 4, 5, 3, 3
 
@@ -37,7 +38,7 @@ def main(changes: list[str]) -> None:
 
 def train(config, continuous: bool) -> dict:
     """Metrics of each update, and all that they change at the end."""
-    distribute.check(config)
+    replicas.check(config)
     box = gymnasium.spaces.Box
     space = box(-1, 1, (2,)) if continuous else gymnasium.spaces.Discrete(6)
     flags = {k: box(0, 1, (), bool) for k in ("is_first", "is_last", "is_terminal")}
@@ -67,7 +68,7 @@ def train(config, continuous: bool) -> dict:
     weights = {v.path: v for c in agent.components.values() for v in c.variables}
     weights.update(state, **agent.state, rng=agent.rng.state)
     return {
-        "replicas": distribute.strategy(config.strategy).num_replicas_in_sync,
+        "replicas": replicas.strategy(config.strategy).num_replicas_in_sync,
         "metrics": tf.nest.map_structure(lambda x: x.tolist(), metrics),
         "values": {k: np.asarray(v).tolist() for k, v in weights.items()},
     }

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from dreamerv2_transfer.analysis import figures, latents
 from dreamerv2_transfer.analysis.dreams import Sequences
-from dreamerv2_transfer.common import envs, video
+from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.logger import video
 
 GIF_SCALE = 8  # Pixels a cell of planes in an animation,
 STRIP_SCALE = 16  # and in a strip, whose captions need the room.

@@ -18,17 +18,17 @@ from gymnasium.vector import SyncVectorEnv
 from threadpoolctl import threadpool_limits
 
 from dreamerv2_transfer.analysis import (
+    across_games,
     dreams,
     features,
     findings,
     latents,
-    transfer,
 )
 from dreamerv2_transfer.analysis.album import Album, unit
 from dreamerv2_transfer.analysis.frames import Frames, play
 from dreamerv2_transfer.analysis.players import Player
-from dreamerv2_transfer.common import atomic
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.progress import Progress
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Analysis:
 
         def keep(kind: str, made: np.ndarray) -> None:
             if several and kind in self._samples:
-                drawn = transfer.sample(made, frames, prepared.rows)
+                drawn = across_games.sample(made, frames, prepared.rows)
                 self._samples[kind][task] = drawn
 
         def look(kind: str, make: Callable[[], np.ndarray]) -> latents.Found:
@@ -226,7 +226,7 @@ class Analysis:
             threadpool_limits(THREADS),
         ):
             for kind, samples in self._samples.items():
-                found[kind] = transfer.transfer(samples, options.permutations, rng)
+                found[kind] = across_games.transfer(samples, options.permutations, rng)
                 bar.update()
         names = [name for name in findings.SHARED if name in found["trained"]]
         if names:

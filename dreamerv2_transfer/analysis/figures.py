@@ -12,7 +12,8 @@ from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 from matplotlib.image import AxesImage
 from PIL import Image
 
-from dreamerv2_transfer.common import atomic, video
+from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.logger import video
 
 DPI = 90
 PALETTE = 256  # Colours of a picture.

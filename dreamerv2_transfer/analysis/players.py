@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import envs, policies, remote
+from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.driver import Policy, episode_seed
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.data import policies
 from dreamerv2_transfer.dqn import actors, agents
 
 Player = tuple[Policy, Callable[[int], int], str]  # Policy, seeds, and who it is.

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import tfutils, updates, video
-from dreamerv2_transfer.common.logger import Logger
+from dreamerv2_transfer.common import (
+    tfutils,
+    updates,
+)
+from dreamerv2_transfer.common.logger import Logger, video
 
 if TYPE_CHECKING:
     from dreamerv2_transfer.agent import WorldModel

@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.store import convert
+from dreamerv2_transfer.common.replay.store import convert
 
 Obs = dict[str, np.ndarray]
 Policy = Callable[[Obs, Any], tuple[dict[str, Any], Any]]

@@ -7,7 +7,8 @@ import re
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from dreamerv2_transfer.common import distribute, dists
+from dreamerv2_transfer.common.distributed import replicas
+from dreamerv2_transfer.common.nets import dists
 
 
 def schedule(value: float | str, step: tf.Tensor) -> tf.Tensor | float:
@@ -148,14 +149,14 @@ class StreamNorm:
         outputs = self.transform(inputs)
         metrics = {
             "mean": tf.reduce_mean(inputs),
-            "std": distribute.std(inputs),
+            "std": replicas.std(inputs),
             "normed_mean": tf.reduce_mean(outputs),
-            "normed_std": distribute.std(outputs),
+            "normed_std": replicas.std(outputs),
         }
         return outputs, metrics
 
     def update(self, inputs: tf.Tensor) -> None:
-        mag = distribute.mean(tf.reduce_mean(tf.abs(inputs)))
+        mag = replicas.mean(tf.reduce_mean(tf.abs(inputs)))
         mag = tf.cast(mag, tf.float64)
         self.mag.assign(self._momentum * self.mag + (1 - self._momentum) * mag)
 

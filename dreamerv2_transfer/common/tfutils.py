@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from dreamerv2_transfer.common import cache, distribute
+from dreamerv2_transfer.common.distributed import replicas
+from dreamerv2_transfer.common.files import cache
 
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
@@ -37,7 +38,7 @@ def setup(config) -> str:
     keras.mixed_precision.set_dtype_policy(PRECISIONS[precision])
     device = f"{len(gpus)} GPU(s)" if gpus else "CPU"
     if config.strategy != "none":  # After what must come before TensorFlow's start.
-        count = distribute.strategy(config.strategy).num_replicas_in_sync
+        count = replicas.strategy(config.strategy).num_replicas_in_sync
         device += f", {config.strategy} with {count} replica(s)"
     mode = "graphs" if config.jit else "eager"
     return f"TensorFlow {tf.__version__} on {device}, {mode}, precision {reason}."
@@ -171,7 +172,7 @@ def make_seeds(rng: tf.random.Generator | None, count: int) -> list:
     """
     if rng is None:
         return [None] * count
-    seeds = distribute.once(lambda: rng.make_seeds(count))
+    seeds = replicas.once(lambda: rng.make_seeds(count))
     return tf.unstack(tf.cast(seeds, tf.int32), axis=1)
 
 
@@ -338,7 +339,7 @@ def _averaged(pairs: list) -> list:
     if not pairs:
         return []
     grads, variables = zip(*pairs, strict=True)
-    return list(zip(distribute.mean(list(grads)), variables, strict=True))
+    return list(zip(replicas.mean(list(grads)), variables, strict=True))
 
 
 def _make_optimizer(opt: str, lr: float, eps: float, name: str):

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import atomic, distribute, tfutils
+from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import atomic
 
 Batch = Mapping[str, np.ndarray]
 # So many updates at most go unchecked. Their batches are kept, which is some 50 MB of
@@ -123,7 +125,7 @@ class Updates:
         return state, metrics.stack()
 
     def _distributed(self, batch: dict[str, tf.Tensor], state):
-        return distribute.update(self._strategy, self._packed, batch, state)
+        return replicas.update(self._strategy, self._packed, batch, state)
 
     def _packed(self, batch: dict[str, tf.Tensor], state):
         """One update; its metrics are one vector, in the order of their names."""

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 import dreamerv2_transfer
-from dreamerv2_transfer.common import locks, store
-from dreamerv2_transfer.common.atomic import writing
-from dreamerv2_transfer.common.packed_episodes import content_digest
-from dreamerv2_transfer.common.policies import NOBODY
-from dreamerv2_transfer.common.store import DatasetError, Episode
+from dreamerv2_transfer.common.files import locks
+from dreamerv2_transfer.common.files.atomic import writing
+from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay.packed_episodes import content_digest
+from dreamerv2_transfer.common.replay.store import (
+    DatasetError,
+    Episode,
+)
 from dreamerv2_transfer.data import checks, folders, inspect
+from dreamerv2_transfer.data.policies import NOBODY
 
 
 @dataclasses.dataclass

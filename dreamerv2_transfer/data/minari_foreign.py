@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from dreamerv2_transfer.common.store import DatasetError
+from dreamerv2_transfer.common.replay.store import DatasetError
 
 _NUMERIC = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 

@@ -6,7 +6,10 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from dreamerv2_transfer.common import packed, store
+from dreamerv2_transfer.common.replay import (
+    packed,
+    store,
+)
 from dreamerv2_transfer.data import checks, folders
 
 

@@ -14,7 +14,8 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator
 
-from dreamerv2_transfer.common import atari, envs
+from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.dqn import acting, agent_files
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-from dreamerv2_transfer.common import atomic
+from dreamerv2_transfer.common.files import atomic
 
 SERIES = {"train_return": "training", "eval_return_mean": "greedy"}
 

@@ -12,8 +12,8 @@ import h5py
 import keras
 import numpy as np
 
-from dreamerv2_transfer.common import atomic
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.dqn import acting
 
 SIZE = 10  # Pixels, of both sides of an image.

@@ -13,8 +13,8 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from dreamerv2_transfer.analysis import paper
 from dreamerv2_transfer.common.config import Config, ConfigError
+from dreamerv2_transfer.plotting import paper
 from dreamerv2_transfer.reproduction.stages import Stage
 
 NEW_ARMS = {"scratch": (), "finetune": (), "freeze_rssm": ("freeze_rssm",)}

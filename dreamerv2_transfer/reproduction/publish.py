@@ -6,8 +6,8 @@ import json
 import pathlib
 from collections.abc import Iterator
 
-from dreamerv2_transfer.common import atomic
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.reproduction import runner
 
 EVERY = 5  # Lines of metrics of which one is kept; evaluations all are.

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from dreamerv2_transfer.common import store
+from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.data import contact_sheet
 from tests import fakes
 

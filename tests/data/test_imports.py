@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import envs, locks, store
-from dreamerv2_transfer.common.store import DatasetError
+from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.files import locks
+from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders, imports, inspect, verify
 from tests import fakes
 

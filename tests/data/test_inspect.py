@@ -1,6 +1,6 @@
 import numpy as np
 
-from dreamerv2_transfer.common import store
+from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.data import inspect
 from tests import fakes
 

@@ -8,8 +8,8 @@ from gymnasium import spaces
 
 minari = pytest.importorskip("minari")
 
-from dreamerv2_transfer.common import store  # noqa: E402
-from dreamerv2_transfer.common.store import DatasetError  # noqa: E402
+from dreamerv2_transfer.common.replay import store  # noqa: E402
+from dreamerv2_transfer.common.replay.store import DatasetError  # noqa: E402
 from dreamerv2_transfer.data import checks, folders, imports, minari_io  # noqa: E402
 from tests import fakes  # noqa: E402
 

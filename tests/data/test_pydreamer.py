@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.store import DatasetError
+from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders, imports, verify
 
 TASKS = ["minatar_asterix", "minatar_breakout"]

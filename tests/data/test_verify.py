@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import store
-from dreamerv2_transfer.common.store import DatasetError
+from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import checks, verify
 from tests import fakes
 

@@ -11,7 +11,7 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.analysis.analyze import Models
 from dreamerv2_transfer.common import config, envs
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.transfer import checkpoint
+from dreamerv2_transfer.transfer import weights
 from tests import runs
 
 FEW = ["--frames", 300, "--permutations", 9, "--horizon", 3, "--envs", 6]
@@ -26,7 +26,7 @@ def logdir(tmp_path_factory) -> pathlib.Path:
     with contextlib.closing(envs.make_env("minatar_breakout")) as env:
         spaces = envs.obs_space(env), envs.act_space(env)
     model = agent_lib.make_world_model(settings, *spaces)
-    checkpoint.save_weights(path / checkpoint.WORLD_MODEL, model.components)
+    weights.save_weights(path / weights.WORLD_MODEL, model.components)
     return path
 
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from dreamerv2_transfer.common import store
+from dreamerv2_transfer.common.replay import store
 from tests import runs
 
 DEBUG = ["--configs", "minatar", "debug", "collect"]

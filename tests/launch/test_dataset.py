@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import cli, store
+from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common.replay import store
 from tests import fakes, runs
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common.collection import Recipe
+from dreamerv2_transfer.data.collection import Recipe
 from tests import runs
 
 RUN = ["--configs", "minatar", "debug", "scratch", "--steps", 1, "--eval_every", 0]

@@ -9,8 +9,12 @@ import pytest
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs, store
-from dreamerv2_transfer.transfer import pickles, port
+from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.porting import (
+    pickles,
+    port,
+)
 from tests import fakes, runs
 
 STEPS = 1234

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import video
+from dreamerv2_transfer.common.logger import video
 from tests import runs
 
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"

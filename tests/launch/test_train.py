@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from dreamerv2_transfer.common import store
+from dreamerv2_transfer.common.replay import store
 from tests import fakes, runs
 from tests.runs import finish, rows, wait_for_step
 

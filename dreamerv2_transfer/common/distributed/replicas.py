@@ -1,0 +1,184 @@
+"""Updates on several devices at once, by `tf.distribute`.
+
+Each replica computes on its rows of the global batch, `B / n` successive ones, and the
+numbers are those of one device, but for the order of sums. So whatever is not linear in
+the rows (a norm, a maximum, a standard deviation) is taken of the means over all, and
+noise is drawn for the global batch, of which each replica takes its rows.
+
+Without a strategy there is one replica, and all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.distributed import cluster
+
+MEAN, SUM = tf.distribute.ReduceOp.MEAN, tf.distribute.ReduceOp.SUM
+# Actors whose samples depend on their own row alone, and on a seed that is drawn before
+# the loop over time, where replicas can agree on it.
+DISTS = ("auto", "onehot", "trunc_normal")
+
+
+@functools.cache
+def strategy(kind: str) -> tf.distribute.Strategy:
+    """The strategy of this process; its first call begins TensorFlow.
+
+    Args:
+        kind: `none`, `mirrored` (the GPUs of this machine, else its logical CPUs) or
+            `multiworker` (the processes that `TF_CONFIG` names).
+
+    Raises:
+        ConfigError: `TF_CONFIG` names no workers.
+    """
+    if kind == "none":
+        return tf.distribute.get_strategy()
+    if kind == "multiworker":
+        cluster.task()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = (tf.config.list_logical_devices(x) for x in ("GPU", "CPU"))
+    return tf.distribute.MirroredStrategy([x.name for x in next(filter(None, devices))])
+
+
+def check(config) -> None:
+    """Refuses what replicas cannot do.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    count = strategy(config.strategy).num_replicas_in_sync
+    if config.dataset.batch % count:
+        raise ConfigError(
+            f"strategy {config.strategy} divides a batch over {count} replicas, so "
+            f"dataset.batch is a multiple of {count}. Received: {config.dataset.batch}"
+        )
+    if count > 1 and config.actor.dist not in DISTS:
+        raise ConfigError(
+            f"With strategy {config.strategy}, actor.dist is one of "
+            f"{', '.join(DISTS)}. Received: {config.actor.dist}"
+        )
+
+
+def update(kind: str, fn: Callable, batch, state):
+    """One update on a global batch, each replica on its rows.
+
+    Args:
+        kind: See `strategy`.
+        fn: Takes a batch and the state before it, `(rows, ...)`; returns the state
+            after it, and metrics, a tensor.
+        batch: `(B, ...)` of each key.
+        state: A structure of `(B, ...)`.
+
+    Returns:
+        The state after the batch, `(B, ...)`, and the mean of the metrics.
+    """
+    chosen = strategy(kind)
+    if chosen.num_replicas_in_sync == 1:
+        return fn(batch, state) if kind == "none" else chosen.run(fn, (batch, state))
+
+    policy = keras.mixed_precision.dtype_policy()
+
+    def replica(batch, state):
+        # Keras keeps it by thread, and each replica of a process has one of its own.
+        keras.mixed_precision.set_dtype_policy(policy)
+        batch, state = tf.nest.map_structure(own_rows, (batch, state))
+        state, metrics = fn(batch, state)
+        state = tf.nest.map_structure(_among_zeros, state)
+        return _packed_total((state, metrics / chosen.num_replicas_in_sync))
+
+    made = chosen.run(replica, (batch, state))
+    return tf.nest.map_structure(
+        lambda x: chosen.experimental_local_results(x)[0], made
+    )
+
+
+def _among_zeros(rows: tf.Tensor) -> tf.Tensor:
+    """This replica's rows of `(B, ...)`, and zeros for those of the others."""
+    size = count()
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    mine = tf.one_hot(number, size, dtype=rows.dtype)
+    parts = tf.tensordot(mine, rows, axes=0)
+    return tf.reshape(parts, [size * rows.shape[0], *rows.shape[1:]])
+
+
+def _packed_total(structure):
+    """As `total`, in one operation: each costs the time of a message."""
+    flat = tf.nest.flatten(structure)
+    vectors = [tf.reshape(tf.cast(x, tf.float32), [-1]) for x in flat]
+    sums = tf.split(total(tf.concat(vectors, 0)), [v.shape[0] for v in vectors])
+    pairs = zip(sums, flat, strict=True)
+    sums = [tf.cast(tf.reshape(y, x.shape), x.dtype) for y, x in pairs]
+    return tf.nest.pack_sequence_as(structure, sums)
+
+
+def count() -> int:
+    """How many compute the update that calls this; 1 outside of an update."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def own_rows(x: tf.Tensor, axis: int = 0) -> tf.Tensor:
+    """This replica's part of what is given for the global batch."""
+    size = count()
+    if size == 1:
+        return x
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    shape = list(x.shape)
+    parts = tf.reshape(x, [*shape[:axis], size, -1, *shape[axis + 1 :]])
+    rows = tf.gather(parts, number, axis=axis)
+    shape[axis] //= size
+    return tf.ensure_shape(rows, shape)
+
+
+def mean(x):
+    """The mean over the replicas of a structure that each has."""
+    return _all_reduce(MEAN, x)
+
+
+def total(x):
+    """The sum over the replicas of a structure that each has."""
+    return _all_reduce(SUM, x)
+
+
+def _all_reduce(how: tf.distribute.ReduceOp, x):
+    if count() == 1:
+        return x
+    return tf.distribute.get_replica_context().all_reduce(how, x)
+
+
+def std(x: tf.Tensor) -> tf.Tensor:
+    """The standard deviation of all values of all replicas, without a gradient."""
+    x = tf.stop_gradient(x)
+    center = mean(tf.reduce_mean(x))
+    return tf.sqrt(mean(tf.reduce_mean(tf.math.squared_difference(x, center))))
+
+
+def once(draw: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """What `draw` returns, called once for all replicas of this process.
+
+    The processes of several have generators of their own with the same state.
+    """
+    if count() == 1:
+        return draw()
+    return tf.distribute.get_replica_context().merge_call(lambda _: draw())
+
+
+def uniform(shape: Sequence, seed: tf.Tensor, axis: int) -> tf.Tensor:
+    """Numbers of 0..1, those of this replica's rows, which are along `axis`."""
+    return own_rows(tf.random.stateless_uniform(_whole(shape, axis), seed), axis)
+
+
+def normal(shape: Sequence, seed: tf.Tensor, axis: int) -> tf.Tensor:
+    """As `uniform`, of a standard Normal."""
+    return own_rows(tf.random.stateless_normal(_whole(shape, axis), seed), axis)
+
+
+def _whole(shape: Sequence, axis: int) -> list:
+    shape = list(shape)
+    shape[axis] *= count()
+    return shape

@@ -1,0 +1,41 @@
+"""Environments of every suite, in one form; `make_env` makes one by its task's name."""
+
+from __future__ import annotations
+
+from dreamerv2_transfer.common.envs.suites import (
+    MINATAR_CHANNELS,
+    MINATAR_GAMES,
+    Dummy,
+    EnvError,
+    MinAtar,
+    act_size,
+    act_space,
+    check_action_repeat,
+    kinds,
+    load_minatar,
+    make_env,
+    make_vector_env,
+    native_planes,
+    obs_space,
+    options,
+    run_options,
+)
+
+__all__ = [
+    "MINATAR_CHANNELS",
+    "MINATAR_GAMES",
+    "Dummy",
+    "EnvError",
+    "MinAtar",
+    "act_size",
+    "act_space",
+    "check_action_repeat",
+    "kinds",
+    "load_minatar",
+    "make_env",
+    "make_vector_env",
+    "native_planes",
+    "obs_space",
+    "options",
+    "run_options",
+]

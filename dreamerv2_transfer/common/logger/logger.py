@@ -1,0 +1,332 @@
+"""Collect metrics, images and videos and write them to the outputs of a run.
+
+A summary is a tuple (step, name, value). The rank of the value says what it is: a
+scalar (), a grey image (H, W), an image (H, W, C) or a video (T, H, W, C), where C is
+1 or 3 and values are uint8, or floats from 0 to 1.
+"""
+
+import json
+import math
+import os
+import pathlib
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.logger import (
+    trackers,
+    video,
+)
+from dreamerv2_transfer.common.logger.trackers import Summary
+
+# What a person watches in a terminal; the files hold everything.
+TERMINAL_KEYS = (
+    r"^(eval_)?(model_loss|model_error|image_loss|kl_loss)$"
+    r"|^(train_return|eval_return_mean|fps)$"
+)
+
+
+OUTPUTS = ("terminal", "jsonl", "tensorboard")  # The original's.
+
+
+class LoggerError(UserError):
+    """Outputs that a run cannot do with."""
+
+
+def check(names: Sequence[str]) -> None:
+    """Checks the outputs that a run is to have, before anything is done for it.
+
+    Raises:
+        LoggerError: `jsonl` is missing.
+        TrackerError: The package of one is not installed.
+    """
+    if "jsonl" not in names:
+        raise LoggerError(
+            "The outputs include jsonl, from which curves are drawn. Received: "
+            f"--outputs {' '.join(names)}"
+        )
+    trackers.check(names)
+
+
+def make_logger(
+    logdir: str | os.PathLike,
+    step,
+    multiplier: int = 1,
+    names: Sequence[str] = OUTPUTS,
+) -> "Logger":
+    """A logger with the outputs of a run.
+
+    Args:
+        logdir: The run's folder.
+        step: As for `Logger`.
+        multiplier: As for `Logger`.
+        names: Some of `terminal`, `jsonl`, `tensorboard`, `wandb` and `mlflow`.
+    """
+    makers = {
+        "terminal": lambda logdir: TerminalOutput(TERMINAL_KEYS),
+        "jsonl": JSONLOutput,
+        "tensorboard": TensorBoardOutput,
+        **trackers.OUTPUTS,
+    }
+    outputs = [makers[name](logdir) for name in dict.fromkeys(names)]
+    return Logger(step, outputs, multiplier)
+
+
+class Logger:
+    """Gathers metrics under the step at which they were added.
+
+    Args:
+        step: Step counter; read at each `add`.
+        outputs: Called with the list of summaries at each `write`.
+        multiplier: Environment steps per counted step (the action repeat).
+    """
+
+    def __init__(
+        self,
+        step,
+        outputs: Sequence[Callable[[list[Summary]], None]],
+        multiplier: int = 1,
+    ):
+        self._step = step
+        self._outputs = outputs
+        self._multiplier = multiplier
+        self._last_step = None
+        self._last_time = None
+        self._metrics = []
+
+    def add(self, mapping: Mapping[str, Any], prefix: str | None = None) -> None:
+        """Adds named values; `prefix` and an underscore go before each name.
+
+        Raises:
+            ValueError: If a value is not a number, an image or a video.
+        """
+        step = self._current_step()
+        for name, value in dict(mapping).items():
+            name = f"{prefix}_{name}" if prefix else name
+            self._metrics.append((step, name, _to_array(name, value)))
+
+    def scalar(self, name: str, value) -> None:
+        """Adds a number."""
+        self.add({name: value})
+
+    def image(self, name: str, value) -> None:
+        """Adds an image of shape (H, W) or (H, W, C)."""
+        self.add({name: value})
+
+    def video(self, name: str, value) -> None:
+        """Adds a video of shape (T, H, W, C)."""
+        self.add({name: value})
+
+    def write(self, fps: bool = False) -> None:
+        """Hands everything added since the last call to the outputs.
+
+        Args:
+            fps: Also write `fps`, the steps per second since the last such call.
+        """
+        if fps:
+            self.scalar("fps", self._compute_fps())
+        if not self._metrics:
+            return
+        for output in self._outputs:
+            output(self._metrics)
+        self._metrics = []
+
+    def rewind(self, step: int) -> None:
+        """Takes back what the outputs wrote after `step`, where they can."""
+        for output in self._outputs:
+            if hasattr(output, "rewind"):
+                output.rewind(step)
+
+    def _current_step(self) -> int:
+        return int(self._step) * self._multiplier
+
+    def _compute_fps(self) -> float:
+        step, now = self._current_step(), time.monotonic()
+        last_step, last_time = self._last_step, self._last_time
+        self._last_step, self._last_time = step, now
+        if last_step is None or now == last_time:
+            return 0.0
+        return (step - last_step) / (now - last_time)
+
+
+class TerminalOutput:
+    """Prints the scalars as one line that leaves a progress bar intact.
+
+    Args:
+        keys: Regular expression; only names in which it is found are printed.
+    """
+
+    def __init__(self, keys: str | None = None):
+        self._keys = re.compile(keys or "")
+
+    def __call__(self, summaries: list[Summary]) -> None:
+        step, scalars = _scalars(summaries)
+        shown = [
+            f"{name} {format_number(value)}"
+            for name, value in scalars.items()
+            if self._keys.search(name)
+        ]
+        if shown:
+            tqdm.write(f"[{step}] {' / '.join(shown)}")
+            sys.stdout.flush()
+
+
+class JSONLOutput:
+    """Appends the scalars as a line of JSON to `metrics.jsonl`.
+
+    JSON has no NaN and no infinity: they are written as null. Each line reaches the
+    operating system in one piece, so a killed process leaves at most its last line
+    unfinished.
+
+    Args:
+        logdir: Folder of the file; it is made when the first line is written.
+    """
+
+    def __init__(self, logdir: str | os.PathLike):
+        self.path = pathlib.Path(logdir).expanduser() / "metrics.jsonl"
+
+    def __call__(self, summaries: list[Summary]) -> None:
+        """Appends a line.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        step, scalars = _scalars(summaries)
+        values = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
+        line = json.dumps({"step": step, **values}, allow_nan=False) + "\n"
+        with atomic.writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab+") as file:
+                start = b"" if _ends_in_newline(file) else b"\n"
+                file.write(start + line.encode())
+
+    def rewind(self, step: int) -> int:
+        """Cuts the file back to the lines up to and including `step`.
+
+        Returns:
+            Number of damaged lines that were dropped too.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        if not self.path.exists():
+            return 0
+        damaged = 0
+        with atomic.atomic_write(self.path) as kept, open(self.path, "rb") as lines:
+            for line in lines:
+                line_step = _line_step(line)
+                damaged += line_step is None
+                if line_step is not None and line_step <= step:
+                    kept.write(line.rstrip(b"\n") + b"\n")
+        return damaged
+
+
+class TensorBoardOutput:
+    """Writes scalars, images and animated videos for TensorBoard.
+
+    Scalars are named `scalars/NAME`. TensorFlow is imported at the first write.
+
+    Args:
+        logdir: Folder, or an address that TensorFlow can write to, such as `gs://`.
+        fps: Frames per second of the videos.
+    """
+
+    def __init__(self, logdir: str | os.PathLike, fps: float = 20):
+        # No pathlib here: it would turn gs:// into gs:/.
+        self._logdir = os.path.expanduser(os.fspath(logdir))
+        self._fps = fps
+        self._writer = None
+
+    def __call__(self, summaries: list[Summary]) -> None:
+        """Writes and flushes the summaries.
+
+        Raises:
+            OutputError: If the event file cannot be written.
+        """
+        import tensorflow as tf
+
+        try:
+            self._writer = self._writer or tf.summary.create_file_writer(self._logdir)
+            with self._writer.as_default():
+                for summary in summaries:
+                    self._write(*summary)
+            self._writer.flush()
+        except tf.errors.OpError as error:
+            raise atomic.OutputError(
+                f"Cannot write TensorBoard events to {self._logdir}: {error.message} "
+                "Free some space, or choose another folder that you may write to."
+            ) from error
+
+    def _write(self, step: int, name: str, value: np.ndarray) -> None:
+        import tensorflow as tf
+
+        if value.ndim == 0:
+            tf.summary.scalar(f"scalars/{name}", float(value), step)
+        elif value.ndim == 4:
+            _write_image(step, name, value, video.encode_gif(value, self._fps))
+        else:
+            value = value.reshape(*value.shape[:2], -1)
+            _write_image(step, name, value, video.encode_png(value))
+
+
+def format_number(value: float) -> str:
+    """Two decimals for ordinary sizes, else two digits and an exponent."""
+    if value == 0:
+        return "0"
+    if not math.isfinite(value):
+        return str(value)
+    if 0.01 < abs(value) < 10000:
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def _to_array(name: str, value) -> np.ndarray:
+    value = np.array(value)
+    if value.ndim not in (0, 2, 3, 4):
+        raise ValueError(
+            f"A scalar (), an image (H, W) or (H, W, C) or a video (T, H, W, C) was "
+            f"expected for '{name}'. Received: shape={value.shape}"
+        )
+    # bfloat16 is none of NumPy's own types, and no image library knows it.
+    return value if value.dtype.kind in "buif" else value.astype(np.float32)
+
+
+def _scalars(summaries: list[Summary]) -> tuple[int, dict[str, float]]:
+    step = max(step for step, _, _ in summaries)
+    return step, {name: float(v) for _, name, v in summaries if v.ndim == 0}
+
+
+def _ends_in_newline(file) -> bool:
+    """Whether a new line can begin at the end of the file."""
+    if not file.seek(0, os.SEEK_END):
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _line_step(line: bytes) -> int | None:
+    """The step of a line, or None if the line is damaged."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def _write_image(step: int, name: str, pixels: np.ndarray, encoded: bytes) -> None:
+    """Writes an encoded image: TensorBoard shows a GIF as an animation."""
+    import tensorflow as tf
+
+    height, width, channels = pixels.shape[-3:]
+    summary = tf.compat.v1.Summary()
+    image = summary.value.add(tag=name).image
+    image.height, image.width, image.colorspace = height, width, channels
+    image.encoded_image_string = encoded
+    tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step)

@@ -1,0 +1,315 @@
+"""Turn observations into pictures and videos that a person can look at.
+
+Frames are uint8 RGB arrays of shape (T, H, W, 3), and T is time.
+"""
+
+import functools
+import io
+import os
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dreamerv2_transfer.common.files import atomic
+
+PALETTE_COLORS = 10  # planes of a padded MinAtar observation
+PANEL = 160  # pixels; the size that a small image is enlarged to by default
+BORDER = 4  # pixels
+CAPTION = 20  # pixels
+SEPARATOR = (90, 90, 90)
+OBSERVED = (70, 200, 90)
+DREAMED = (240, 70, 60)
+MISSED = (255, 90, 90)
+INVENTED = (0, 230, 230)
+TEXT = (230, 230, 230)
+
+
+def planes_to_rgb(
+    planes: np.ndarray, scale: int = 16, colors: int = PALETTE_COLORS
+) -> np.ndarray:
+    """Draws MinAtar planes in the colours of MinAtar's own display.
+
+    Each plane is laid over those of lower number, as opaque as its value. So planes
+    of 0 and 1 give exactly MinAtar's picture (the active plane of highest number
+    wins), and an uncertain prediction looks dim.
+
+    Args:
+        planes: Booleans, or probabilities from 0 to 1, of shape (..., H, W, C).
+            Values outside are clipped.
+        scale: Pixels per cell.
+        colors: Size of the palette. The default is that of the padded planes, one
+            palette for all games. MinAtar itself gives each game a palette of as many
+            colours as it has planes (4, 6, 7 or 10), where the first planes, the
+            player's, are brighter. Planes beyond the palette must be empty padding
+            and are not drawn.
+
+    Returns:
+        uint8 RGB of shape (..., H * scale, W * scale, 3).
+    """
+    opacity = _clip(planes)[..., None]
+    picture = np.zeros((*planes.shape[:-1], 3), np.float32)
+    for index, color in enumerate(_palette(colors)[: planes.shape[-1]]):
+        alpha = opacity[..., index, :]
+        picture = picture * (1 - alpha) + color * alpha
+    return upscale(np.rint(picture).astype(np.uint8), scale)
+
+
+def upscale(images: np.ndarray, scale: int) -> np.ndarray:
+    """Repeats each pixel: (..., H, W, C) to (..., H * scale, W * scale, C)."""
+    return images.repeat(scale, axis=-3).repeat(scale, axis=-2)
+
+
+def gray_to_rgb(images: np.ndarray) -> np.ndarray:
+    """Turns uint8, boolean or 0..1 images (..., H, W, 1 or 3) into uint8 RGB.
+
+    Raises:
+        ValueError: If the images have neither 1 nor 3 channels.
+    """
+    images = np.asarray(images)
+    if images.ndim < 3 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            "Images must have 1 or 3 channels in their last axis. "
+            f"Received: shape={images.shape}"
+        )
+    return np.broadcast_to(_to_uint8(images), (*images.shape[:-1], 3))
+
+
+def grid(videos: np.ndarray, gap: int = 2) -> np.ndarray:
+    """Lays videos side by side.
+
+    Args:
+        videos: uint8 RGB of shape (B, T, H, W, 3).
+        gap: Width in pixels of the grey line between two videos.
+
+    Returns:
+        uint8 RGB of shape (T, H, B * W + (B - 1) * gap, 3).
+    """
+    batch, time, height, width, _ = videos.shape
+    cells = np.empty((time, height, batch, width + gap, 3), np.uint8)
+    cells[:] = SEPARATOR
+    cells[:, :, :, :width] = videos.transpose(1, 2, 0, 3, 4)
+    return cells.reshape(time, height, -1, 3)[:, :, : batch * (width + gap) - gap]
+
+
+def strip(frames: np.ndarray, every: int) -> np.ndarray:
+    """Puts each `every`-th frame into one picture, time from left to right.
+
+    Args:
+        frames: uint8 RGB of shape (T, H, W, 3).
+        every: Interval in frames, from the first frame on.
+
+    Returns:
+        uint8 RGB image of shape (H, width, 3).
+    """
+    return grid(frames[::every, None], gap=8)[0]
+
+
+def open_loop(
+    truth: np.ndarray,
+    model: np.ndarray,
+    context: int,
+    scale: int | None = None,
+    colors: int = PALETTE_COLORS,
+) -> np.ndarray:
+    """Compares what happened with what a world model predicted.
+
+    The rows are the truth, the model and its error; the columns are the sequences.
+    The model's border is green while it observes the frames and red when it dreams.
+    The error shows the largest difference over the channels: red where the model
+    lacks something, cyan where it invents something, black where it is right.
+
+    Args:
+        truth: Sequences of shape (B, T, H, W, C): grey or RGB images (C is 1 or 3;
+            values from 0 to 1, or uint8), else MinAtar planes.
+        model: Predictions of the same shape.
+        context: Number of frames that the model observes before it dreams.
+        scale: Pixels per cell or pixel; by default small images become as large as
+            `PANEL`.
+        colors: Size of the palette of MinAtar planes, see `planes_to_rgb`.
+
+    Returns:
+        uint8 RGB of shape (T, H', W', 3).
+
+    Raises:
+        ValueError: If the shapes are not equal or not (B, T, H, W, C).
+    """
+    truth, model = _unit(truth), _unit(model)
+    if truth.shape != model.shape or truth.ndim != 5:
+        raise ValueError(
+            "Truth and model must have one shape (B, T, H, W, C). "
+            f"Received: truth.shape={truth.shape}, model.shape={model.shape}"
+        )
+    scale = scale or max(1, PANEL // truth.shape[2])
+    dreamed = np.arange(truth.shape[1]) >= context
+    rows = [
+        _row(_render(truth, scale, colors), SEPARATOR),
+        _row(_render(model, scale, colors), _where(dreamed, DREAMED, OBSERVED)),
+        _row(upscale(_error(truth, model), scale), SEPARATOR),
+    ]
+    return np.stack(
+        [
+            _caption_frame(step, dreamed[step], panels)
+            for step, panels in enumerate(zip(*rows, strict=True))
+        ]
+    )
+
+
+def episode(images: np.ndarray, scale: int, planes: int | None) -> np.ndarray:
+    """Draws what an agent saw.
+
+    Args:
+        images: (T, H, W, C) of an episode: MinAtar planes, grey or RGB images.
+        scale: Pixels per cell of MinAtar planes.
+        planes: How many planes are no padding; None if they are no planes.
+
+    Returns:
+        uint8 RGB of shape (T, H', W', 3).
+    """
+    if planes is not None:
+        return planes_to_rgb(images, scale, planes)
+    if images.shape[-1] in (1, 3):
+        return upscale(gray_to_rgb(images), max(1, PANEL // images.shape[1]))
+    return planes_to_rgb(images, max(1, PANEL // images.shape[1]))
+
+
+def encode_gif(frames: np.ndarray, fps: float) -> bytes:
+    """Encodes an endless animation; the first frame is held for a second.
+
+    Args:
+        frames: uint8 or 0..1 images of shape (T, H, W, 1 or 3).
+        fps: Frames per second, up to 50. GIF counts in hundredths of a second.
+    """
+    images = [_to_palette(frame) for frame in gray_to_rgb(frames)]
+    duration = max(2, round(100 / fps)) * 10  # milliseconds
+    durations = [max(1000, duration), *[duration] * (len(images) - 1)]
+    buffer = io.BytesIO()
+    images[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=durations,
+        loop=0,
+    )
+    return buffer.getvalue()
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encodes a uint8 or 0..1 image of shape (H, W, 1 or 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(gray_to_rgb(image)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save_gif(path: str | os.PathLike, frames: np.ndarray, fps: float) -> None:
+    """Writes an animation, see `encode_gif`; the file is whole or absent.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    encoded = encode_gif(frames, fps)
+    with atomic.atomic_write(path) as file:
+        file.write(encoded)
+
+
+def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes a picture, see `encode_png`; the file is whole or absent.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    encoded = encode_png(image)
+    with atomic.atomic_write(path) as file:
+        file.write(encoded)
+
+
+@functools.cache
+def _palette(colors: int) -> np.ndarray:
+    """Seaborn's "cubehelix" palette, as MinAtar uses it: uint8 of shape (colors, 3)."""
+    import matplotlib
+
+    # Seaborn takes evenly spaced colours and leaves out both ends, black and white.
+    positions = np.linspace(0, 1, colors + 2)[1:-1]
+    return matplotlib.colormaps["cubehelix"](positions, bytes=True)[:, :3]
+
+
+def _clip(values: np.ndarray) -> np.ndarray:
+    """Any values as float32 from 0 to 1; NaN becomes 0."""
+    return np.clip(np.nan_to_num(np.asarray(values, np.float32)), 0, 1)
+
+
+def _unit(images: np.ndarray) -> np.ndarray:
+    """Images or planes as float32 from 0 to 1; uint8 images count to 255."""
+    images = np.asarray(images)
+    if images.dtype == np.uint8 and images.shape[-1] in (1, 3):
+        return images.astype(np.float32) / 255
+    return _clip(images)
+
+
+def _to_uint8(images: np.ndarray) -> np.ndarray:
+    if images.dtype == np.uint8:
+        return images
+    return np.rint(_clip(images) * 255).astype(np.uint8)
+
+
+def _to_palette(frame: np.ndarray) -> Image.Image:
+    # The default, median cut, dulls colours that few pixels have: a MinAtar object is
+    # one cell. Dithering would speckle flat areas.
+    return Image.fromarray(frame).quantize(
+        method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
+
+
+def _render(videos: np.ndarray, scale: int, colors: int) -> np.ndarray:
+    if videos.shape[-1] in (1, 3):
+        return upscale(gray_to_rgb(videos), scale)
+    return planes_to_rgb(videos, scale, colors)
+
+
+def _error(truth: np.ndarray, model: np.ndarray) -> np.ndarray:
+    difference = truth - model
+    missed = difference.max(-1).clip(min=0)
+    invented = (-difference).max(-1).clip(min=0)
+    return _to_uint8(np.stack([missed, invented, invented], -1))
+
+
+def _where(condition: np.ndarray, true: tuple, false: tuple) -> np.ndarray:
+    return np.where(condition[:, None, None, None], true, false)
+
+
+def _row(videos: np.ndarray, color: tuple | np.ndarray) -> np.ndarray:
+    """Borders of one colour, or of one each frame (T, 1, 1, 3), around the videos."""
+    batch, time, height, width, _ = videos.shape
+    framed = np.empty(
+        (batch, time, height + 2 * BORDER, width + 2 * BORDER, 3), np.uint8
+    )
+    framed[:] = color
+    framed[:, :, BORDER:-BORDER, BORDER:-BORDER] = videos
+    return grid(framed)
+
+
+def _caption_frame(step: int, dreamed: bool, rows: tuple) -> np.ndarray:
+    state = ("dreams", DREAMED) if dreamed else ("observes", OBSERVED)
+    captions = [
+        [("truth", TEXT), (f"t={step}", TEXT)],
+        [("model", TEXT), state],
+        [("error", TEXT), ("missed", MISSED), ("invented", INVENTED)],
+    ]
+    captioned = [caption(row, words) for row, words in zip(rows, captions, strict=True)]
+    return np.concatenate(captioned)
+
+
+def caption(image: np.ndarray, words: list[tuple[str, tuple]]) -> np.ndarray:
+    """Writes coloured words on a black bar above the image."""
+    bar = Image.new("RGB", (image.shape[1], CAPTION))
+    draw, x = ImageDraw.Draw(bar), BORDER
+    font = _font()
+    for word, color in words:
+        draw.text((x, CAPTION // 2), word, fill=color, font=font, anchor="lm")
+        x += draw.textlength(word + "  ", font=font)
+    return np.concatenate([np.asarray(bar), image])
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(13)

@@ -1,0 +1,207 @@
+"""The distributions that TensorFlow Probability lacks, and how to sample any.
+
+Every draw is made from an explicit stateless `seed` (shape `(2,)`, int32), so that
+the generator that made the seeds can be checkpointed. A `seed` of None stands for "no
+noise": the mode takes the place of the sample, with the gradients of a sample. That is
+how the reference values in `tests/golden` were recorded.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
+
+from dreamerv2_transfer.common.distributed import replicas
+from dreamerv2_transfer.common.ops.fuse import fused
+
+UNLIKELY = 1e-6  # Probability on either side that no sample of a bounded Normal is of.
+
+
+def sample(dist, seed: tf.Tensor | None) -> tf.Tensor:
+    """Draws from any distribution; its mode where `seed` is None."""
+    if isinstance(dist, OneHotDist):
+        return dist.sample(seed)
+    return dist.mode() if seed is None else dist.sample(seed=seed)
+
+
+class OneHotDist:
+    """Independent one-hot categoricals with straight-through gradients.
+
+    A sample is `one_hot(i) + p - stop_gradient(p)`: its value is the one-hot vector,
+    its gradient that of the probabilities (Hafner et al. 2021, algorithm 1).
+
+    Args:
+        logits: `(..., classes)`, unnormalized log probabilities; cast to float32.
+        probs: Probabilities of the same shape, instead of logits.
+        event_dims: How many trailing dimensions make one event: 1 for an action, 2 for
+            a latent state `(stoch, classes)`, whose log probabilities are summed.
+    """
+
+    def __init__(
+        self,
+        logits: tf.Tensor | None = None,
+        probs: tf.Tensor | None = None,
+        event_dims: int = 1,
+    ):
+        if (logits is None) == (probs is None):
+            raise ValueError(
+                "Pass either logits or probs. "
+                f"Received: logits={logits!r}, probs={probs!r}"
+            )
+        if logits is None:
+            logits = tf.math.log(tf.cast(probs, tf.float32))
+        self.logits = tf.cast(logits, tf.float32)
+        self._log_probs = tf.nn.log_softmax(self.logits)
+        self._probs = tf.nn.softmax(self.logits)
+        self._sum_dims = list(range(-event_dims, 0))
+
+    @property
+    def classes(self) -> int:
+        return self.logits.shape[-1]
+
+    def mean(self) -> tf.Tensor:
+        return self._probs
+
+    def mode(self) -> tf.Tensor:
+        return tf.one_hot(tf.argmax(self.logits, -1), self.classes)
+
+    def sample(self, seed: tf.Tensor | None) -> tf.Tensor:
+        return self.straight_through(self.draw(seed))
+
+    def straight_through(self, index: tf.Tensor) -> tf.Tensor:
+        """The one-hot vectors of the given classes, with the gradient of a sample."""
+        # The difference first: it is exactly zero, and so the value exactly one-hot.
+        hard = tf.one_hot(index, self.classes)
+        return hard + (self._probs - tf.stop_gradient(self._probs))
+
+    def draw(self, seed: tf.Tensor | None) -> tf.Tensor:
+        """The classes of a sample, int32; the likeliest without a seed."""
+        if seed is None:
+            return self.classes_at(None)
+        shape = self._probs.shape[:-1]
+        if not shape.is_fully_defined():
+            shape = tf.unstack(tf.shape(self._probs)[:-1])
+        return self.classes_at(replicas.uniform(shape, seed, axis=0))
+
+    def classes_at(self, uniform: tf.Tensor | None) -> tf.Tensor:
+        """The classes, int32, that numbers of 0..1 choose; without, the likeliest.
+
+        Inverts the cumulative distribution at one uniform number a categorical. That
+        needs 1 / classes of the random numbers of the Gumbel-max trick and no
+        logarithms. The product with a triangular matrix is a cumulative sum.
+        """
+        if uniform is None:
+            return tf.argmax(self.logits, -1, tf.int32)
+        probs = tf.reshape(tf.stop_gradient(self._probs), [-1, self.classes])
+        upper = tf.linalg.band_part(tf.ones([self.classes] * 2), 0, -1)
+        index = _passed(probs @ upper, tf.reshape(uniform, [-1, 1]))
+        return tf.reshape(index, tf.shape(self._probs)[:-1])
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        # As TFP's: a straight-through action has a gradient, which is not meant here.
+        value = tf.stop_gradient(tf.cast(value, tf.float32))
+        # A class that is impossible (log probability -inf) costs only where it is hit.
+        return tf.reduce_sum(
+            tf.math.multiply_no_nan(self._log_probs, value), self._sum_dims
+        )
+
+    def entropy(self) -> tf.Tensor:
+        return -tf.reduce_sum(
+            tf.math.multiply_no_nan(self._log_probs, self._probs), self._sum_dims
+        )
+
+    def kl_divergence(self, other: OneHotDist) -> tf.Tensor:
+        """`sum_i p_i (log p_i - log q_i)`, summed over the event."""
+        difference = self._log_probs - other._log_probs
+        return tf.reduce_sum(
+            tf.math.multiply_no_nan(difference, self._probs), self._sum_dims
+        )
+
+
+@fused
+def _passed(cumulative: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """How many of the first sums `(N, classes)` are at most a share of the last."""
+    passed = cumulative <= uniform * cumulative[:, -1:]
+    last = cumulative.shape[-1] - 1
+    return tf.minimum(tf.reduce_sum(tf.cast(passed, tf.int32), -1), last)
+
+
+class SampleDist:
+    """Estimates mean, mode and entropy of a distribution from samples.
+
+    For distributions without closed forms, such as a Normal squashed by tanh.
+
+    Args:
+        dist: A `tfd.Distribution`.
+        seed: Seed of the samples behind the estimates.
+        samples: How many samples an estimate takes (the original's 100).
+    """
+
+    def __init__(self, dist, seed: tf.Tensor, samples: int = 100):
+        self._dist = dist
+        self._seed = seed
+        self._samples = samples
+
+    def sample(self, sample_shape=(), seed: tf.Tensor | None = None) -> tf.Tensor:
+        return self._dist.sample(sample_shape, seed=seed)
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        return self._dist.log_prob(value)
+
+    def mean(self) -> tf.Tensor:
+        return tf.reduce_mean(self._draws(), 0)
+
+    def mode(self) -> tf.Tensor:
+        """The likeliest of the samples, for each batch element."""
+        draws = self._draws()
+        best = tf.argmax(self._dist.log_prob(draws), 0)
+        draws = tf.experimental.numpy.moveaxis(draws, 0, -2)
+        return tf.gather(draws, best, axis=-2, batch_dims=best.shape.rank)
+
+    def entropy(self) -> tf.Tensor:
+        return -tf.reduce_mean(self._dist.log_prob(self._draws()), 0)
+
+    def _draws(self) -> tf.Tensor:
+        return self._dist.sample(self._samples, seed=self._seed)
+
+
+class TruncNormalDist(tfd.TruncatedNormal):
+    """A truncated Normal whose samples keep a distance of `clip` from the bounds.
+
+    The clipping is invisible to the gradient. Samples at the bounds themselves would
+    have a log probability of -inf.
+    """
+
+    def __init__(self, loc, scale, low, high, clip: float = 1e-6):
+        super().__init__(loc, scale, low, high)
+        self._clip = clip
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return super()._parameter_properties(dtype, num_classes)
+
+    def sample(self, sample_shape=(), seed=None, **kwargs) -> tf.Tensor:
+        event = super().sample(sample_shape, seed=seed, **kwargs)
+        clipped = tf.clip_by_value(event, self.low + self._clip, self.high - self._clip)
+        return event + tf.stop_gradient(clipped - event)
+
+    def _sample_n(self, n, seed=None) -> tf.Tensor:
+        # By rejection, as TFP does, a row's sample would depend on the rows before it,
+        # and a replica does not have them.
+        uniform = replicas.uniform([n, *self.batch_shape], seed, axis=1)
+        # The quantiles of 0 and of 1 are infinite where the bounds are far.
+        return self._quantile(tf.clip_by_value(uniform, UNLIKELY, 1 - UNLIKELY))
+
+
+def tanh_normal(mean: tf.Tensor, std: tf.Tensor) -> tfd.Distribution:
+    """A Normal squashed into (-1, 1); values at the bounds have a finite log prob."""
+    return tfd.TransformedDistribution(tfd.Normal(mean, std), ClippedTanh())
+
+
+class ClippedTanh(tfp.bijectors.Tanh):
+    """tanh whose inverse is finite at -1 and 1, which float32 tanh does reach."""
+
+    def _inverse(self, y: tf.Tensor) -> tf.Tensor:
+        limit = tf.constant(0.99999997, y.dtype)
+        return tf.atanh(tf.clip_by_value(y, -limit, limit))

@@ -1,0 +1,355 @@
+"""All episodes of a task in one piece of memory, in an order that is theirs alone.
+
+A packed index beside the episodes, or in a cache, is opened in place of the files.
+Under a memory cap it is made and read piece by piece; what comes out is the same.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import math
+import multiprocessing
+import os
+import pathlib
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from dreamerv2_transfer.common.replay import (
+    packed_index,
+    store,
+)
+from dreamerv2_transfer.common.replay.array_file import ArrayFile
+from dreamerv2_transfer.common.replay.packed_episodes import (
+    Field,
+    PackedEpisodes,
+    check_kinds,
+    check_same_kinds,
+    content_digest,
+    kinds,
+    with_same_coding,
+)
+from dreamerv2_transfer.common.replay.store import (
+    DatasetError,
+    Episode,
+    EpisodeError,
+)
+
+__all__ = [
+    "DatasetError",
+    "Field",
+    "PackedEpisodes",
+    "check_kinds",
+    "check_same_kinds",
+    "kinds",
+    "open_dataset",
+    "open_task",
+    "with_same_coding",
+    "write_index",
+]
+
+INDEX = ".packed"
+FORMAT = 1
+FILES_A_CHUNK = 64
+PARALLEL_FROM = 2000  # Files; below, starting processes takes longer than reading.
+PROCESS_BYTES = 2**29  # Of a memory cap: an interpreter, and episodes to read.
+
+
+def open_dataset(
+    directory: str | os.PathLike,
+    tasks: Sequence[str],
+    cache: str | os.PathLike | None = None,
+    expected: Mapping[str, tuple[tuple[int, ...], str]] | None = None,
+    memory: int = 0,
+) -> dict[str, PackedEpisodes]:
+    """Opens the folders of some tasks in a folder of task folders.
+
+    Args:
+        directory: the dataset; it is only read.
+        tasks: which of its task folders to open.
+        cache: folder for the packed indices that had to be built, if any.
+        expected: shape and dtype by key that the episodes must have, if known.
+        memory: bytes that opening may take, see `open_task`; 0 for no cap.
+
+    Raises:
+        DatasetError: the folder or a task folder is missing, empty, without a
+            readable episode, or of other shapes than another or than expected; or
+            as `open_task`.
+    """
+    directory = pathlib.Path(directory).expanduser()
+    _check_folders(directory, tasks)
+    opened = {}
+    for task in tasks:
+        task_cache = pathlib.Path(cache) / task if cache else None
+        opened[task] = open_task(directory / task, task_cache, memory)
+    check_same_kinds(opened.values())
+    for packed in opened.values() if expected else ():
+        # Keys beyond the expected ones do no harm.
+        wanted = {**kinds(packed), **expected}
+        check_kinds(packed, wanted, "what the model expects")
+    return opened
+
+
+def _check_folders(directory: pathlib.Path, tasks: Sequence[str]) -> None:
+    if not tasks:
+        raise DatasetError("No task to open. Received: tasks=[]. Name at least one.")
+    if not directory.is_dir():
+        raise DatasetError(f"{directory} is no folder. Collect a dataset there first.")
+    found = sorted(x.name for x in directory.iterdir() if x.is_dir())
+    for task in tasks:
+        if task in found:
+            continue
+        hint = ""
+        if next(directory.glob("*.npz"), None):
+            hint = f" Its own episodes belong into a folder {task} inside it."
+        there = ", ".join(x for x in found if not x.startswith(".")) or "none"
+        raise DatasetError(
+            f"{directory} has no task folder {task}. Task folders there: {there}.{hint}"
+        )
+
+
+def open_task(
+    directory: str | os.PathLike,
+    cache: str | os.PathLike | None = None,
+    memory: int = 0,
+) -> PackedEpisodes:
+    """Opens a folder of episodes, through a packed index where one matches.
+
+    An index matches if it was built from files of the same names, sizes and times of
+    modification. Where none does, the episodes are read, and an index is written to
+    `cache`. Damaged files are named, skipped and counted in `damaged`.
+
+    Under a cap the arrays stay on disk, and each reading of them reads from there. An
+    index is then built by reading every episode twice, a few of them at a time: first
+    for their order, then to put them in their places.
+
+    Args:
+        directory: folder of `.npz` files; it is only read.
+        cache: folder for an index, next to the one beside the episodes. If it cannot
+            be written to, the episodes are opened all the same, but not under a cap.
+        memory: bytes that opening may take; 0 for no cap.
+
+    Raises:
+        DatasetError: the folder is missing, empty or has no readable episode, or
+            its episodes differ in shape; under a cap also: no index matches and none
+            can be written, or an episode does not fit into the memory.
+    """
+    directory = pathlib.Path(directory).expanduser()
+    paths, name = _list_files(directory)
+    cached = pathlib.Path(cache) / name if cache else None
+    folders = [directory / INDEX / name, *([cached] if cached else [])]
+    packed = packed_index.find(folders, str(directory), on_disk=bool(memory))
+    if not packed and memory:
+        packed = _stream_files(paths, str(directory), cached, memory)
+    elif not packed:
+        packed = _read_files(paths, str(directory))
+        if cached:
+            _try_to_write_index(cached, packed)
+    _report_damaged(packed)
+    return packed
+
+
+def write_index(
+    directory: str | os.PathLike,
+    memory: int = 0,
+    written: Sequence[PackedEpisodes] = (),
+) -> PackedEpisodes:
+    """Opens a folder of episodes and leaves a packed index beside them.
+
+    Args and errors are those of `open_task`, and
+
+        written: the episodes that the caller wrote; where these are all that there
+            are, no file is read again.
+    """
+    directory = pathlib.Path(directory)
+    paths, name = _list_files(directory.expanduser())
+    if written and len(written) == len(paths):
+        packed = PackedEpisodes.join(written, str(directory))
+        _try_to_write_index(directory / INDEX / name, packed)
+        return packed
+    return open_task(directory, directory / INDEX, memory)
+
+
+def _list_files(directory: pathlib.Path) -> tuple[list[str], str]:
+    """Paths of all episodes and a name for this state of the folder."""
+    if not directory.is_dir():
+        raise DatasetError(f"{directory} is no folder. Collect episodes there first.")
+    entries = [x for x in os.scandir(directory) if x.name.endswith(".npz")]
+    entries = sorted((x for x in entries if x.is_file()), key=lambda x: x.name)
+    if not entries:
+        raise DatasetError(f"{directory} holds no episode (no file *.npz).")
+    digest = hashlib.blake2b(f"format {FORMAT}".encode(), digest_size=16)
+    for entry in entries:
+        stat = entry.stat()
+        digest.update(f"{entry.name}/{stat.st_size}/{stat.st_mtime_ns};".encode())
+    return [entry.path for entry in entries], digest.hexdigest()
+
+
+def _report_damaged(packed: PackedEpisodes) -> None:
+    if packed.damaged:
+        print(
+            f"Warning: {packed.source}: skipped {len(packed.damaged)} damaged "
+            f"episodes, read {len(packed)}. Damaged: {_shorten(packed.damaged)}",
+            flush=True,
+        )
+
+
+def _shorten(names: Sequence[str], most: int = 3) -> str:
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _read_files(paths: list[str], source: str, memory: int = 0) -> PackedEpisodes:
+    """Reads and packs episodes; under a cap, only what they are, without arrays."""
+    processes = count_processes(paths, memory)
+    # Half of it, since an episode may be there twice, unpacked and packed.
+    limit = math.ceil(memory / processes / 2)
+    read = functools.partial(_read_chunk, limit=limit)
+    parts, damaged = [], []
+    for part, faults in each_chunk(read, paths, f"read {source}", processes):
+        parts += [part] if part else []
+        damaged += faults
+    if not parts:
+        raise DatasetError(
+            f"{source} has no readable episode; {len(damaged)} are damaged. "
+            f"The first: {damaged[0][1]}"
+        )
+    joined = PackedEpisodes.join(parts, source)
+    return dataclasses.replace(joined, damaged=tuple(name for name, _ in damaged))
+
+
+def count_processes(paths: Sequence[str], memory: int = 0) -> int:
+    """As many as there are cores, if there are many files, and as fit under a cap."""
+    if len(paths) < PARALLEL_FROM:
+        return 1
+    most = min(os.cpu_count() or 1, math.ceil(len(paths) / FILES_A_CHUNK), 16)
+    return max(1, min(most, memory // PROCESS_BYTES)) if memory else most
+
+
+def each_chunk(
+    function: Callable[[list[str]], Any], paths: list[str], title: str, processes: int
+) -> Iterator:
+    """Maps over chunks of the files in order, with a progress bar if it takes long."""
+    starts = range(0, len(paths), FILES_A_CHUNK)
+    chunks = [paths[i : i + FILES_A_CHUNK] for i in starts]
+    interval = 0.1 if sys.stderr.isatty() else 10  # Seconds; few lines in a log.
+    with tqdm.tqdm(total=len(paths), desc=title, delay=5, mininterval=interval) as bar:
+        for result in _map(function, chunks, processes):
+            yield result
+            bar.update(FILES_A_CHUNK)
+
+
+def _map(function: Callable, chunks: list, processes: int) -> Iterator:
+    if processes < 2:
+        yield from map(function, chunks)
+        return
+    # Spawned, since a fork of a process with threads (TensorFlow's) may hang.
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap(function, chunks)
+
+
+def _read_chunk(
+    paths: list[str], limit: int = 0
+) -> tuple[PackedEpisodes | None, list[tuple[str, str]]]:
+    """Reads some episodes; also (name, fault) of each that is damaged.
+
+    With a limit to an episode's bytes their arrays are left out.
+    """
+    parts, damaged = [], []
+    for path in paths:
+        try:
+            parts.append(_read_file(path, limit))
+        except EpisodeError as error:
+            damaged.append((os.path.basename(path), str(error)))
+    joined = PackedEpisodes.join(parts, parts[0].source) if parts else None
+    return joined, damaged
+
+
+def _read_file(path: str, limit: int) -> PackedEpisodes:
+    if limit:
+        _check_size(path, limit)
+    packed = PackedEpisodes.from_episode(store.load_episode(path), path)
+    return packed.without_arrays() if limit else packed
+
+
+def _check_size(path: str, limit: int) -> None:
+    """Raises DatasetError if an episode takes more bytes, by the archive's own word."""
+    size = 0
+    # Who reads it says what is damaged.
+    with contextlib.suppress(Exception), zipfile.ZipFile(path) as file:
+        size = sum(member.file_size for member in file.infolist())
+    if size > limit:
+        raise DatasetError(
+            f"{path} takes {size / 2**30:.3g} GiB unpacked, more than there is for an "
+            f"episode under the memory cap: {limit / 2**30:.3g} GiB. Raise "
+            "dataset.memory, or set it to 0 for no cap."
+        )
+
+
+def _stream_files(
+    paths: list[str], source: str, folder: pathlib.Path | None, memory: int
+) -> PackedEpisodes:
+    """Writes an index with only a few episodes in memory at a time, and opens it."""
+    if folder is None:
+        raise DatasetError(
+            f"{source} has no packed index to read under a memory cap, and no folder "
+            "for one was named. Set dataset.memory to 0 for no cap."
+        )
+    try:
+        with packed_index.creating(folder) as temporary:
+            packed = _read_files(paths, source, memory)
+            packed_index.allocate(temporary, packed)
+            _fill_arrays(paths, temporary, packed, memory)
+    except OSError as error:
+        raise DatasetError(
+            f"Under a memory cap {source} is read from a packed index, but none can be "
+            f"written to {folder.parent}: {error}. Make room or choose another logdir, "
+            "or set dataset.memory to 0 for no cap."
+        ) from error
+    return packed_index.open_whole(folder, source, ArrayFile)
+
+
+def _fill_arrays(
+    paths: list[str], folder: pathlib.Path, packed: PackedEpisodes, memory: int
+) -> None:
+    """Reads the intact episodes again, and writes each to its place."""
+    damaged, filled = set(packed.damaged), np.zeros(len(packed), bool)
+    intact = [path for path in paths if os.path.basename(path) not in damaged]
+    fill = functools.partial(_fill_chunk, folder, packed.source)
+    title = f"pack {packed.source}"
+    processes = count_processes(paths, memory)
+    for numbers in each_chunk(fill, intact, title, processes):
+        filled[numbers] = True
+    if not filled.all():
+        raise DatasetError(
+            f"Episodes in {packed.source} changed while they were read. Start again."
+        )
+
+
+def _fill_chunk(folder: pathlib.Path, source: str, paths: list[str]) -> list[int]:
+    """Writes some episodes to their places. Returns their numbers."""
+    arrays = functools.partial(ArrayFile, writable=True)
+    packed = packed_index.load(folder, source, arrays)
+    return [i for path in paths for i in _fill(packed, store.load_episode(path))]
+
+
+def _fill(packed: PackedEpisodes, episode: Episode) -> list[int]:
+    """Writes an episode to each place where one of its content belongs."""
+    numbers = packed.find(content_digest(episode))
+    for key, field in packed.fields.items() if numbers else ():
+        stored = field.encode(episode[key])
+        for number in numbers:
+            packed.arrays[key].write(packed.offsets[number], stored)
+    return numbers
+
+
+def _try_to_write_index(folder: pathlib.Path, packed: PackedEpisodes) -> None:
+    try:
+        packed_index.save(folder, packed)
+    except OSError as error:
+        print(f"Warning: no packed index in {folder.parent}: {error}", flush=True)

@@ -1,0 +1,199 @@
+"""Episodes on disk: one compressed `.npz` an episode, in the original's format."""
+
+import datetime
+import io
+import json
+import os
+import pathlib
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import atomic
+
+Episode = dict[str, np.ndarray]
+
+FLAGS = ("is_first", "is_last", "is_terminal")
+REQUIRED = ("action", "reward", *FLAGS)
+MANIFEST = "manifest.json"
+LOGGED = "log_"  # Keys that are for logging alone begin so.
+
+
+class DatasetError(UserError):
+    """A dataset folder that cannot be used as it is."""
+
+
+class EpisodeError(DatasetError):
+    """An episode file that cannot be read as an episode."""
+
+
+def save_episode(
+    directory: str | os.PathLike, episode: Mapping[str, Any], identifier: str = ""
+) -> pathlib.Path:
+    """Writes an episode to `TIMESTAMP-UUID-LENGTH.npz`; all of it or nothing.
+
+    Args:
+        directory: folder of the task; it exists.
+        episode: arrays or lists by key, each with time as its first axis: `action`,
+            `reward`, `is_first`, `is_last`, `is_terminal` and the observations. The
+            first transition is the one of the reset.
+        identifier: the UUID part of the file name, without dashes; random if empty.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        atomic.OutputError: the file cannot be written; no part of it is left behind.
+    """
+    timestamp = datetime.datetime.now().strftime("%Y%m%dT%H%M%S")
+    identifier = identifier or uuid.uuid4().hex
+    path = pathlib.Path(directory) / f"{timestamp}-{identifier}-{eplen(episode)}.npz"
+    encoded = encode(episode)
+    # Not synchronized one by one, which would halve the speed of collecting short
+    # episodes: a file that a power failure damages is named and skipped.
+    with atomic.atomic_write(path, sync=False) as file:
+        file.write(encoded)
+    return path
+
+
+def encode(episode: Mapping[str, Any]) -> bytes:
+    """The content of the file that `save_episode` writes."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **{k: convert(v) for k, v in episode.items()})
+    return file.getvalue()
+
+
+def load_episode(path: str | os.PathLike) -> Episode:
+    """Reads an episode, without running code from the file.
+
+    The keys that start with `log_` are for logging alone and are left out.
+
+    Returns:
+        Arrays by key, each with time as its first axis; flags as booleans.
+
+    Raises:
+        EpisodeError: names the file and what is wrong with it: truncated, no
+            archive, a missing key, unequal lengths, numbers that are not finite.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = [k for k in file.files if not k.startswith(LOGGED)]
+            episode = {k: convert(file[k]) for k in names}
+    except Exception as error:  # Damaged bytes raise nearly anything in zip and npy.
+        raise EpisodeError(f"{path} cannot be read: {error!r}") from error
+    if wrong := fault(episode):
+        raise EpisodeError(f"{path} is no episode: {wrong}.")
+    return episode | {k: episode[k].astype(bool) for k in FLAGS}
+
+
+def as_loaded(episode: Mapping[str, Any]) -> Episode:
+    """An episode that was saved as `load_episode` would return it."""
+    kept = {k: convert(v) for k, v in episode.items() if not k.startswith(LOGGED)}
+    return kept | {k: kept[k].astype(bool) for k in FLAGS}
+
+
+def fault(episode: Episode) -> str:
+    """Says in words what makes these arrays no episode; empty if nothing does."""
+    if missing := [k for k in REQUIRED if k not in episode]:
+        return f"it lacks {', '.join(missing)}; it has {', '.join(sorted(episode))}"
+    if len(episode) == len(REQUIRED):
+        return "it holds no observation"
+    if bad := [k for k, v in episode.items() if v.dtype.kind not in "biuf"]:
+        return f"{bad[0]} is of type {episode[bad[0]].dtype}"
+    lengths = {k: len(v) if v.ndim else None for k, v in episode.items()}
+    if None in lengths.values() or len(set(lengths.values())) > 1:
+        return f"its keys are of unequal lengths {lengths}"
+    return _fault_of_values(episode)
+
+
+def _fault_of_values(episode: Episode) -> str:
+    if not len(episode["action"]):
+        return "it has no transition"
+    if episode["action"].ndim != 2:
+        return f"action has shape {episode['action'].shape}, not (time, size)"
+    for key in ("reward", *FLAGS):
+        if episode[key].ndim != 1:
+            return f"{key} has shape {episode[key].shape}, not (time,)"
+    for key, value in episode.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            return f"{key} is not finite"
+    return ""
+
+
+def convert(value: Any) -> np.ndarray:
+    """Makes an array of the stored precision: float32, int32, or as it is."""
+    value = np.asarray(value)
+    if value.dtype.kind == "f":
+        return value.astype(np.float32, copy=False)
+    if value.dtype.kind == "i":
+        return value.astype(np.int32, copy=False)
+    return value
+
+
+def eplen(episode: Mapping[str, Any]) -> int:
+    """Number of environment steps: the transition of the reset is none."""
+    return len(episode["action"]) - 1
+
+
+def episode_return(episode: Mapping[str, Any]) -> float:
+    """Sum of the rewards, not discounted."""
+    return float(episode["reward"].sum(dtype=np.float64))
+
+
+def parse_name(path: str | os.PathLike) -> tuple[str, int] | None:
+    """Identifier and steps that a file name tells, None if it is no such name."""
+    name = os.path.basename(path)
+    match = re.fullmatch(r"[^-]+-([^-]+)-(\d+)\.npz", name)
+    return (match[1], int(match[2])) if match else None
+
+
+def count_episodes(directory: str | os.PathLike) -> tuple[int, int]:
+    """Counts a folder's episodes and their steps by their file names."""
+    parsed = [parse_name(path) for path in pathlib.Path(directory).glob("*.npz")]
+    steps = [name[1] for name in parsed if name]
+    return len(steps), sum(steps)
+
+
+def read_manifest(directory: str | os.PathLike) -> dict[str, Any] | None:
+    """Reads what a task folder tells about itself, None if it tells nothing.
+
+    Raises:
+        DatasetError: the file is there but damaged.
+    """
+    path = pathlib.Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read: {error!r}. Remove it.") from error
+    if not isinstance(manifest, dict):
+        raise DatasetError(f"{path} holds no mapping. Remove it.")
+    return manifest
+
+
+def listed_policies(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What acted, in the order that `log_policy` counts in.
+
+    Older manifests have a mapping by name, and their episodes no `log_policy`.
+    """
+    told = manifest.get("policies", [])
+    if isinstance(told, Mapping):
+        return [{"name": name, **more} for name, more in told.items()]
+    return list(told)
+
+
+def write_manifest(directory: str | os.PathLike, manifest: Mapping[str, Any]) -> None:
+    """Writes `manifest.json`: task, spaces, policies, steps, episodes, versions."""
+    with atomic.atomic_write(pathlib.Path(directory) / MANIFEST) as file:
+        file.write(json.dumps(manifest, indent=2).encode() + b"\n")
+
+
+def remove_leftovers(directory: str | os.PathLike) -> None:
+    """Removes the temporary files of writers that were killed."""
+    for path in pathlib.Path(directory).glob(".*.tmp"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.common import driver, envs
+from tests import fakes
+
+
+def trajectory(parallel, task, steps, **options):
+    """Transitions of two environments that are reset where they end."""
+    rng = np.random.default_rng(0)
+    with contextlib.closing(envs.make_vector_env(task, 2, parallel, **options)) as env:
+        seeds = iter(range(1000))
+        found = []
+
+        def policy(obs, state):
+            choice = rng.integers(env.single_action_space.n, size=2)
+            return {"action": np.eye(env.single_action_space.n)[choice]}, state
+
+        drive = driver.Driver(env, seeds=lambda worker: next(seeds))
+        for add in (drive.on_step, drive.on_reset):
+            add(lambda tran, worker: found.append((worker, tran)))
+        drive(policy, steps=steps)
+    return found
+
+
+@pytest.mark.parametrize("task", ["gym_CartPole-v1", "minatar_breakout"])
+def test_processes_play_what_one_process_plays(task):
+    one, other = (trajectory(kind, task, 200) for kind in ("none", "process"))
+    assert len(one) == len(other) > 206  # Some episodes ended and began.
+    for (worker, tran), (other_worker, other_tran) in zip(one, other, strict=True):
+        assert worker == other_worker
+        assert tran.keys() == other_tran.keys()
+        for key, value in tran.items():
+            assert np.array_equal(value, other_tran[key]), key
+            assert value.dtype == other_tran[key].dtype
+
+
+def test_fault_in_a_process_comes_up_and_close_ends_all():
+    # Python would put the source line, with its percent sign, into a traceback.
+    env = envs.make_vector_env(
+        lambda: fakes.Scripted([OSError(f"{7:d} % d")]), 2, "process"
+    )
+    env.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(envs.EnvError, match="^Scripted, step 1 .*OSError: 7 % d$"):
+            env.step(np.zeros(2, int))
+    start = time.monotonic()
+    env.close()
+    assert time.monotonic() - start < 3
+    assert not any(process.is_alive() for process in env.processes)
+
+
+def test_restart_in_a_process():
+    make = lambda: fakes.Scripted([fakes.GOOD, OSError("gone")])  # noqa: E731
+    with contextlib.closing(
+        envs.make_vector_env(make, 2, "process", restart=True)
+    ) as env:
+        env.reset()
+        assert env.step(np.zeros(2, int))[3].tolist() == [False, False]
+        assert env.step(np.zeros(2, int))[3].tolist() == [True, True]
+        env.reset(options={"reset_mask": np.ones(2, bool)})
+        assert env.step(np.zeros(2, int))[3].tolist() == [False, False]
+
+
+class Dying(fakes.Scripted):
+    def step(self, action):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hanging(fakes.Scripted):
+    def step(self, action):
+        time.sleep(1000)
+
+
+def test_death_of_a_process_is_told_and_close_works():
+    env = envs.make_vector_env(Dying, 2, "process")
+    env.reset()
+    with pytest.raises(envs.EnvError, match=r"exit status \[-9, -9\] of .*\[0, 1\]"):
+        env.step(np.zeros(2, int))
+    env.close()
+
+
+def test_close_ends_a_process_that_does_not_answer():
+    env = envs.make_vector_env(Hanging, 1, "process")
+    env.reset()
+    env.step_async(np.zeros(1, int))
+    env.close(timeout=0.1)
+    assert not env.processes[0].is_alive()
+
+
+def test_processes_leave_signals_to_the_parent():
+    with contextlib.closing(
+        envs.make_vector_env("dummy_discrete", 2, "process")
+    ) as env:
+        env.reset()
+        for process in env.processes:
+            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, signal.SIGTERM)
+        obs, *_ = env.step(np.zeros(2, int))
+        assert obs["vector"][:, 0].tolist() == [1, 1]
+
+
+PARENT = """
+import os, signal, sys
+from dreamerv2_transfer.common import envs
+env = envs.make_vector_env("dummy_discrete", 2, "process")
+env.reset()
+print(*(process.pid for process in env.processes), flush=True)
+if sys.argv[1] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def is_running(pid):
+    try:
+        status = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] not in "ZX"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc")
+@pytest.mark.parametrize("how", ["kill", "exit"])
+def test_processes_end_with_their_parent(how):
+    root = pathlib.Path(envs.__file__).parents[3]
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", PARENT, how],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 2
+    until = time.monotonic() + 10
+    while any(map(is_running, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_running, pids))

@@ -1,0 +1,381 @@
+import time
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from dreamerv2_transfer.common import (
+    driver,
+    envs,
+)
+from dreamerv2_transfer.common.envs import wrappers
+from tests import fakes
+
+
+def only(space, first, **options):
+    return lambda: fakes.Scripted(space=space, first=first, **options)
+
+
+def test_gym_cartpole_becomes_a_vector():
+    env = envs.make_env("gym_CartPole-v1")
+    obs, info = env.reset(seed=3)
+    reference, _ = gymnasium.make("CartPole-v1").reset(seed=3)
+    assert list(obs) == ["vector"]
+    assert obs["vector"].dtype == np.float32
+    assert np.array_equal(obs["vector"], reference)
+    assert env.observation_space.contains(obs)
+    assert env.action_space == spaces.Discrete(2)
+    assert env.step(1)[1:] == (1.0, False, False, {})
+    assert info == {}
+
+
+def test_bounded_actions_are_rescaled_and_clipped():
+    env = envs.make_env("gym_Pendulum-v1")
+    assert env.action_space == spaces.Box(-1, 1, (1,), np.float32)
+    reference = gymnasium.make("Pendulum-v1")
+    for scaled, native in [(0.5, 1.0), (-1.0, -2.0), (3.0, 2.0)]:
+        env.reset(seed=0)
+        reference.reset(seed=0)
+        obs, reward, *_ = env.step(np.array([scaled], np.float32))
+        wanted = reference.step(np.array([native], np.float32))
+        assert np.array_equal(obs["vector"], wanted[0])
+        assert reward == pytest.approx(float(wanted[1]), rel=1e-6)
+
+
+def test_components_without_bounds_stay_as_they_are():
+    low, high = np.array([-np.inf, 0, 0.1, 5]), np.array([np.inf, 10, 0.3, 5])
+    native = fakes.Scripted(actions=spaces.Box(low, high, dtype=np.float64))
+    env = envs.make_env(lambda: native)
+    assert env.action_space.low.tolist() == [-np.inf, -1, -1, -1]
+    assert env.action_space.high.tolist() == [np.inf, 1, 1, 1]
+    assert env.action_space.dtype == np.float32
+    env.reset()
+    env.step(np.array([7, 0, 1, 1], np.float32))
+    env.step(np.array([-7, -9, 9, -1], np.float32))
+    assert native.actions[0].tolist() == [7, 5, 0.3, 5]
+    assert native.actions[1].tolist() == [-7, 0, 0.3, 5]
+    assert native.actions[0].dtype == np.float64
+
+
+def test_discrete_actions_keep_their_start():
+    native = fakes.Scripted(actions=spaces.Discrete(3, start=-1))
+    vector = envs.make_vector_env(lambda: native, 1)
+    drive = driver.Driver(vector)
+    one_hot = np.array([[0, 0, 1]], np.float32)
+    drive(lambda obs, state: ({"action": one_hot}, state), steps=1)
+    assert native.actions == [1]
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        spaces.MultiBinary(3),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.Box(-1, 1, (2, 2)),
+        spaces.Box(0, 5, (2,), np.int64),
+        spaces.Dict(a=spaces.Discrete(2)),
+    ],
+)
+def test_other_actions_are_refused(actions):
+    with pytest.raises(envs.EnvError, match="Received: actions of ") as error:
+        envs.make_env(lambda: fakes.Scripted(actions=actions))
+    assert str(actions) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "key", "wanted"),
+    [
+        (
+            spaces.Box(0, 255, (4, 5, 3), np.uint8),
+            np.full((4, 5, 3), 7, np.uint8),
+            "image",
+            np.full((4, 5, 3), 7, np.uint8),
+        ),
+        (
+            spaces.Box(0, 255, (4, 5), np.uint8),
+            np.full((4, 5), 7, np.uint8),
+            "image",
+            np.full((4, 5, 1), 7, np.uint8),
+        ),
+        (
+            spaces.Box(0, 1, (2, 2), bool),
+            np.eye(2, dtype=bool),
+            "image",
+            np.eye(2, dtype=bool)[..., None],
+        ),
+        (spaces.Box(0, 1, (), np.float64), 0.5, "vector", np.float32([0.5])),
+        (
+            spaces.Box(-9, 9, (2, 1, 1), np.float32),
+            np.float32([[[1]], [[2]]]),
+            "vector",
+            np.float32([1, 2]),
+        ),
+        (
+            spaces.Box(0, 255, (2,), np.uint8),
+            np.uint8([3, 4]),
+            "vector",
+            np.float32([3, 4]),
+        ),
+        (spaces.Discrete(3, start=5), 6, "vector", np.float32([0, 1, 0])),
+        (
+            spaces.MultiDiscrete([2, 3]),
+            np.array([1, 0]),
+            "vector",
+            np.float32([0, 1, 1, 0, 0]),
+        ),
+        (spaces.MultiBinary(2), np.int8([1, 0]), "vector", np.float32([1, 0])),
+        (
+            spaces.Tuple([spaces.Discrete(2), spaces.Box(-9, 9, (1,))]),
+            (1, np.float32([8])),
+            "vector",
+            np.float32([0, 1, 8]),
+        ),
+    ],
+)
+def test_observations_become_images_and_vectors(space, value, key, wanted):
+    env = envs.make_env(only(space, value))
+    obs, _ = env.reset()
+    assert list(obs) == [key]
+    assert obs[key].dtype == wanted.dtype
+    assert np.array_equal(obs[key], wanted)
+    assert env.observation_space.contains(obs)
+
+
+def test_dictionaries_keep_their_keys():
+    space = spaces.Dict(
+        {
+            "camera": spaces.Box(0, 255, (3, 3), np.uint8),
+            "robot": spaces.Dict(
+                arm=spaces.Dict(angle=spaces.Box(-9, 9, (), np.float64)),
+                gripper=spaces.Discrete(2),
+            ),
+            "log_score": spaces.Discrete(9),
+        }
+    )
+    value = {
+        "camera": np.zeros((3, 3), np.uint8),
+        "robot": {"arm": {"angle": 2.5}, "gripper": 1},
+        "log_score": 8,
+    }
+    env = envs.make_env(only(space, value))
+    obs, _ = env.reset()
+    assert {k: v.tolist() for k, v in obs.items() if k != "camera"} == {
+        "log_score": 8,
+        "robot.arm.angle": [2.5],
+        "robot.gripper": [0, 1],
+    }
+    assert obs["camera"].shape == (3, 3, 1)
+    assert env.observation_space.contains(obs)
+
+
+@pytest.mark.parametrize("key", ["reward", "is_first", "is_terminal", "action"])
+def test_reserved_keys_are_refused(key):
+    with pytest.raises(envs.EnvError, match=f"the key '{key}', of Discrete"):
+        envs.make_env(only(spaces.Dict({key: spaces.Discrete(2)}), {key: 1}))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Text(5),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.Graph(spaces.Discrete(2), None),
+        spaces.Tuple([spaces.Text(5)]),
+    ],
+)
+@pytest.mark.parametrize("key", ["words", "log_words"])
+def test_spaces_without_numbers_are_refused(space, key):
+    with pytest.raises(envs.EnvError, match=f"'{key}' of ") as error:
+        envs.make_env(only(spaces.Dict({key: space}), None))
+    assert str(space) in str(error.value)
+
+
+def test_keys_that_meet_when_joined_are_refused():
+    inner = spaces.Discrete(2)
+    space = spaces.Dict({"a.b": inner, "a": spaces.Dict(b=inner)})
+    with pytest.raises(envs.EnvError, match=r"'a\.b'"):
+        envs.make_env(only(space, None))
+
+
+def test_what_has_the_form_is_not_wrapped():
+    games = envs.MinAtar("breakout"), envs.Dummy(spaces.Box(-1, 1, (6,), np.float32))
+    for game in games:
+        assert wrappers.adapt(game) is game
+    env = wrappers.adapt(gymnasium.make("CartPole-v1"))
+    assert isinstance(env, wrappers.GymEnv)
+    assert wrappers.adapt(env) is env
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"steps": [fakes.GOOD, np.float32([0, np.nan])]},
+            "2 of .*: observation is not finite.*nan .1 of 2",
+        ),
+        (
+            {"steps": [np.array([0, 1e300])]},
+            "1 of .*: observation is not finite. Received: inf",
+        ),
+        ({"steps": [np.ones(3, np.float32)]}, r"shape \(2,\). Received: .*\(3,\)"),
+        ({"steps": [np.array(["a", "b"])]}, "must be float32 .*Received: <U1"),
+        ({"steps": [None]}, "must be float32 .*Received: object"),
+        ({"steps": [[[1], [1, 2]]]}, "Received: ValueError"),
+        ({"reward": np.nan}, "reward is not finite. Received: nan"),
+        ({"reward": "1"}, "reward must be float32 .*Received: <U1"),
+        ({"reward": None}, "reward must be float32 .*Received: object"),
+        ({"reward": np.ones(1)}, r"reward must be .*Received: float64 of shape \(1,\)"),
+        ({"done": 1}, "terminated must be a bool. Received: 1"),
+        (
+            {"steps": [ZeroDivisionError("by\n0")]},
+            "step raised ZeroDivisionError: by 0$",
+        ),
+    ],
+)
+def test_faults_of_a_step_are_named(options, message):
+    env = envs.make_env(lambda: fakes.Scripted(**options))
+    env.reset()
+    with pytest.raises(envs.EnvError, match=f"^Scripted, step .*{message}"):
+        for _ in range(2):
+            env.step(0)
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "message"),
+    [
+        (
+            spaces.Box(0, 255, (2, 2), np.uint8),
+            np.ones((2, 2)),
+            "must be uint8 of shape .*Received: float64",
+        ),
+        (spaces.Discrete(3), 3, r"must be Discrete\(3\). Received: array\(3\)"),
+        (spaces.Discrete(3), 1.0, "must be int64 of shape .*Received: float64"),
+        (spaces.Box(-9, 9, (1,), np.int8), [300], "must be int8 .*Received: int64"),
+        (
+            spaces.Dict(a=fakes.FLOATS),
+            {"b": fakes.GOOD},
+            r"must be \['a'\]. Received: \['b'\]",
+        ),
+        (
+            spaces.Dict(a=fakes.FLOATS),
+            fakes.GOOD,
+            r"must be \['a'\]. Received: ndarray",
+        ),
+        (
+            spaces.Dict(a=spaces.Dict(b=fakes.FLOATS)),
+            {"a": {"b": -np.inf * fakes.GOOD}},
+            "observation 'a.b' is not finite. Received: -inf .2 of 2",
+        ),
+        (
+            spaces.Tuple([fakes.FLOATS, fakes.FLOATS]),
+            (fakes.GOOD,),
+            "observation must be Tuple",
+        ),
+    ],
+)
+def test_observations_must_be_as_their_space_says(space, value, message):
+    env = envs.make_env(only(space, value))
+    with pytest.raises(envs.EnvError, match=f"^Scripted, step 0 of .*{message}"):
+        env.reset()
+
+
+@pytest.mark.parametrize("value", [[1, 2], np.array([1.0, 2.0]), np.array([1, 2])])
+def test_numbers_are_cast_where_nothing_is_lost(value):
+    env = wrappers.Checked(fakes.Scripted(first=value))
+    obs, _ = env.reset()
+    assert obs.dtype == np.float32
+    assert obs.tolist() == [1, 2]
+
+
+def test_interfaces_of_old_versions_are_refused():
+    class Old(fakes.Scripted):
+        def reset(self, **_):
+            return fakes.GOOD
+
+    with pytest.raises(envs.EnvError, match="reset must return a tuple of 2.*ndarray"):
+        envs.make_env(Old).reset()
+
+
+def test_exceptions_are_chained_but_stopping_is_not_caught():
+    env = envs.make_env(only(fakes.FLOATS, KeyError("x")))
+    with pytest.raises(envs.EnvError) as error:
+        env.reset()
+    assert isinstance(error.value.__cause__, KeyError)
+    for stop in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(stop):
+            envs.make_env(only(fakes.FLOATS, stop())).reset()
+
+
+def test_checking_is_cheap():
+    checked = wrappers.Checked(fakes.Scripted([fakes.GOOD] * 3000))
+    checked.reset()
+    bare = checked.env
+    times = {checked: [], bare: []}
+    for _ in range(5):
+        for env, taken in times.items():
+            start = time.perf_counter()
+            for _ in range(200):
+                env.step(0)
+            taken.append((time.perf_counter() - start) / 200)
+    assert min(times[checked]) - min(times[bare]) < 30e-6
+
+
+def fresh(*scripts):
+    """A function that makes one environment after the other of those listed."""
+    made = []
+
+    def make():
+        made.append(fakes.Scripted(**scripts[len(made)]))
+        return made[-1]
+
+    make.made = made
+    return make
+
+
+def test_restart_ends_the_episode_and_goes_on(capsys):
+    last = np.float32([5, 6])
+    make = fresh({"steps": [last, OSError("gone")]}, {})
+    env = envs.make_env(make, restart=True)
+    env.reset()
+    env.step(0)
+    last[:] = 9  # What was returned must not change with the array of the environment.
+    obs, *rest = env.step(0)
+    assert obs["vector"].tolist() == [5, 6]
+    assert rest == [0.0, False, True, {}]
+    assert capsys.readouterr().out == (
+        "Scripted, step 2 of the episode: step raised OSError: gone "
+        "A fresh environment goes on.\n"
+    )
+    assert [old.closed for old in make.made] == [True, False]
+    obs, _ = env.reset()
+    assert obs["vector"].tolist() == [1, 1]
+    assert env.step(1)[1:4] == (1.0, False, False)
+
+
+def test_reset_is_tried_three_times(capsys):
+    bad = {"first": OSError("gone")}
+    env = envs.make_env(fresh(bad, bad, {}), restart=True)
+    assert env.reset()[0]["vector"].tolist() == [1, 1]
+    make = fresh(bad, bad, bad, {})
+    with pytest.raises(envs.EnvError, match="reset raised OSError: gone"):
+        envs.make_env(make, restart=True).reset()
+    assert len(make.made) == 3
+    assert capsys.readouterr().out.count("A fresh environment goes on.") == 4
+
+
+def test_without_restart_a_fault_goes_up():
+    env = envs.make_vector_env(lambda: fakes.Scripted([OSError("gone")]), 1)
+    env.reset()
+    with pytest.raises(envs.EnvError, match="step 1 .* OSError: gone"):
+        env.step(np.zeros(1, int))
+
+
+def test_driver_keeps_the_episode_that_a_restart_ended():
+    make = fresh({"steps": [fakes.GOOD, OSError("gone")]}, {"done": True})
+    drive = driver.Driver(envs.make_vector_env(make, 1, restart=True))
+    kept = []
+    drive.on_episode(lambda episode, worker: kept.append(episode))
+    drive(lambda obs, state: ({"action": np.eye(2)[:1]}, state), episodes=2)
+    assert [episode["reward"].tolist() for episode in kept] == [[0, 1, 0], [0, 1]]
+    assert [bool(episode["is_terminal"][-1]) for episode in kept] == [False, True]

@@ -1,0 +1,62 @@
+import pytest
+
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common.files import logdir
+
+
+def make_config(path, **changes):
+    config = config_lib.load_config(["minatar", "debug", "pretrain"])
+    return config.update({"logdir": str(path), **changes})
+
+
+def test_saves_the_configuration(tmp_path):
+    config = make_config(tmp_path / "run")
+    with logdir.opened(config) as folder:
+        path = folder.path
+    assert path == tmp_path / "run"
+    assert config_lib.Config.load(path / "config.yaml").flat == config.flat
+
+
+def test_another_configuration_is_named_key_by_key(tmp_path):
+    with logdir.opened(make_config(tmp_path)):
+        pass
+    changed = make_config(tmp_path, **{"rssm.deter": 24, "seed": 3})
+    with pytest.raises(logdir.LogdirError) as error, logdir.opened(changed):
+        pass
+    assert "rssm.deter was 16 and is 24 now" in str(error.value)
+    assert "seed was 0 and is 3 now" in str(error.value)
+    assert "another --logdir" in str(error.value)
+    saved = config_lib.Config.load(tmp_path / "config.yaml")
+    assert saved.rssm.deter == 16
+
+
+def test_a_run_may_be_made_longer_and_moved(tmp_path):
+    with logdir.opened(make_config(tmp_path / "a")):
+        pass
+    (tmp_path / "a").rename(tmp_path / "b")
+    changes = {"steps": 1000, "eval_every": 7, "outputs": ["jsonl", "wandb"]}
+    with logdir.opened(make_config(tmp_path / "b", **changes)):
+        pass
+    assert config_lib.Config.load(tmp_path / "b" / "config.yaml").steps == 1000
+
+
+def test_one_process_at_a_time(tmp_path):
+    config = make_config(tmp_path)
+    with (
+        logdir.opened(config),
+        pytest.raises(logdir.LogdirError, match="Another process is using"),
+        logdir.opened(config),
+    ):
+        pass
+    with logdir.opened(config):
+        pass
+
+
+def test_a_damaged_configuration_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("rssm: [")
+    config = make_config(tmp_path)
+    with (
+        pytest.raises(config_lib.ConfigError, match="config.yaml"),
+        logdir.opened(config),
+    ):
+        pass

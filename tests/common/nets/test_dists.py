@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from dreamerv2_transfer.common.nets import dists
+
+LOGITS = np.log([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]]).astype(np.float32)
+
+
+def seed(number: int) -> tf.Tensor:
+    return tf.constant([number, 0], tf.int32)
+
+
+def test_one_hot_has_the_moments_of_a_categorical():
+    dist = dists.OneHotDist(LOGITS)
+    np.testing.assert_allclose(dist.mean()[0], [0.1, 0.2, 0.7], atol=1e-6)
+    np.testing.assert_array_equal(dist.mode(), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_allclose(dist.entropy(), [0.801819, 1.039721], atol=1e-5)
+    np.testing.assert_allclose(
+        dist.log_prob([[0.0, 1, 0], [1, 0, 0]]), np.log([0.2, 0.5]), atol=1e-6
+    )
+
+
+def test_one_hot_sums_over_its_event():
+    dist = dists.OneHotDist(LOGITS, event_dims=2)
+    assert dist.entropy().shape == ()
+    np.testing.assert_allclose(dist.entropy(), 0.801819 + 1.039721, atol=1e-5)
+
+
+def test_kl_of_one_hots():
+    other = dists.OneHotDist(np.log([[0.2, 0.2, 0.6], [0.5, 0.25, 0.25]]))
+    kl = dists.OneHotDist(LOGITS).kl_divergence(other)
+    wanted = 0.1 * np.log(0.1 / 0.2) + 0.7 * np.log(0.7 / 0.6)
+    np.testing.assert_allclose(kl, [wanted, 0], atol=1e-6)
+
+
+def test_samples_are_one_hot_and_as_frequent_as_their_probabilities():
+    logits = np.tile(LOGITS[:1], [20000, 1])
+    draws = dists.OneHotDist(logits).sample(seed(1)).numpy()
+    hard = np.round(draws)
+    np.testing.assert_allclose(draws, hard, atol=1e-6)
+    np.testing.assert_array_equal(hard.sum(-1), 1)
+    np.testing.assert_allclose(hard.mean(0), [0.1, 0.2, 0.7], atol=0.01)
+
+
+def test_impossible_classes_are_never_drawn():
+    dist = dists.OneHotDist(probs=np.tile([[0.0, 1.0, 0.0]], [1000, 1]))
+    np.testing.assert_array_equal(np.round(dist.sample(seed(2)))[:, 1], 1)
+    np.testing.assert_array_equal(dist.log_prob(dist.mode()), 0)
+
+
+def test_sample_depends_on_the_seed_alone():
+    dist = dists.OneHotDist(np.zeros([50, 4], np.float32))
+    np.testing.assert_array_equal(dist.sample(seed(3)), dist.sample(seed(3)))
+    assert (dist.sample(seed(3)) != dist.sample(seed(4))).numpy().any()
+
+
+@pytest.mark.parametrize("number", [None, 5])
+def test_gradient_of_a_sample_is_that_of_the_probabilities(number):
+    logits = tf.Variable([[0.0, 1.0, 2.0]])
+    weights = tf.constant([[1.0, 10.0, 100.0]])
+    with tf.GradientTape(persistent=True) as tape:
+        drawn = dists.OneHotDist(logits).sample(None if number is None else seed(5))
+        by_sample = tf.reduce_sum(drawn * weights)
+        by_probs = tf.reduce_sum(tf.nn.softmax(logits) * weights)
+    np.testing.assert_allclose(
+        tape.gradient(by_sample, logits), tape.gradient(by_probs, logits), rtol=1e-5
+    )
+
+
+def test_log_prob_has_no_gradient_to_the_value():
+    value = tf.Variable([[0.0, 1.0, 0.0]])
+    with tf.GradientTape() as tape:
+        like = dists.OneHotDist(LOGITS[:1]).log_prob(value)
+    assert tape.gradient(like, value) is None
+
+
+def test_logits_and_probs_exclude_each_other():
+    with pytest.raises(ValueError, match="Received: logits=None"):
+        dists.OneHotDist()
+
+
+def test_truncated_normal_stays_off_its_bounds():
+    dist = dists.TruncNormalDist(tf.fill([1000], 0.999), 2.0, -1.0, 1.0)
+    draws = dist.sample(seed=seed(6))
+    assert np.abs(draws).max() <= 1 - 1e-6
+    assert np.isfinite(dist.log_prob(draws)).all()
+
+
+def test_clipping_does_not_stop_the_gradient():
+    loc = tf.Variable(tf.fill([100], 0.99))
+    with tf.GradientTape() as tape:
+        draws = dists.TruncNormalDist(loc, 0.1, -1.0, 1.0).sample(seed=seed(7))
+    assert (tape.gradient(draws, loc).numpy() > 0).all()
+
+
+def test_tanh_normal_is_finite_at_its_bounds():
+    dist = dists.tanh_normal(tf.constant(0.0), tf.constant(1.0))
+    assert np.isfinite(dist.log_prob([-1.0, 1.0])).all()
+    # A standard Normal's density at 0; tanh has slope 1 there.
+    np.testing.assert_allclose(dist.log_prob(0.0), -0.9189385, atol=1e-6)
+
+
+def test_sample_dist_estimates_what_it_cannot_compute():
+    normal = tfd.Independent(tfd.Normal([[0.0, 2.0]], [[1.0, 1.0]]), 1)
+    dist = dists.SampleDist(normal, seed(8), samples=5000)
+    np.testing.assert_allclose(dist.mean(), [[0, 2]], atol=0.05)
+    np.testing.assert_allclose(dist.entropy(), [2 * 1.4189385], atol=0.05)
+    np.testing.assert_allclose(dist.mode(), [[0, 2]], atol=0.3)
+
+
+def test_no_seed_means_the_mode():
+    np.testing.assert_array_equal(dists.sample(tfd.Normal([3.0], 1.0), None), [3])
+    assert dists.sample(tfd.Normal([3.0], 1.0), seed(9)).numpy() != 3

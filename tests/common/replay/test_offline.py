@@ -1,0 +1,478 @@
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.common import config
+from dreamerv2_transfer.common.replay import (
+    offline,
+    packed,
+    store,
+)
+from tests import fakes
+
+MIB = 2**20
+
+
+def pack(lengths, first=0, **kwargs):
+    """Episodes of so many steps, numbered from `first`; see `fakes.episode`."""
+    numbered = enumerate(lengths, first)
+    episodes = [fakes.episode(steps, number, **kwargs) for number, steps in numbered]
+    return packed.PackedEpisodes.join(
+        [packed.PackedEpisodes.from_episode(x, f"{x['reward'][0]}") for x in episodes],
+        "some folder",
+    )
+
+
+def two_games():
+    return {"short": pack([3, 5, 9] * 10), "long": pack([60] * 10, first=40)}
+
+
+def make(tasks=None, **kwargs):
+    options = dict(batch=6, length=16, minlen=1, maxlen=0, holdout=0, seed=0)
+    return offline.OfflineDataset(tasks or two_games(), **{**options, **kwargs})
+
+
+def numbers(batch):
+    return np.unique(batch["reward"] // 1000).astype(int)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[key], other[key]) for key in one
+    )
+
+
+def test_batch_shapes_and_types():
+    batch = make().next()
+    assert {k: (v.shape, v.dtype.name) for k, v in batch.items()} == {
+        "image": ((6, 16, 10, 10, 10), "bool"),
+        "action": ((6, 16, 6), "float32"),
+        "reward": ((6, 16), "float32"),
+        "is_first": ((6, 16), "bool"),
+        "is_last": ((6, 16), "bool"),
+        "is_terminal": ((6, 16), "bool"),
+        "task": ((6,), "int32"),
+    }
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"maxlen": 7}, {"minlen": 3, "maxlen": 12, "prioritize_ends": True}]
+)
+def test_steps_follow_each_other_unless_a_piece_starts(options):
+    dataset, end = make(**options), None
+    for _ in range(50):
+        batch = dataset.next()
+        value = batch["reward"]
+        goes_on = ~batch["is_first"][:, 1:]
+        assert (np.diff(value)[goes_on] == 1).all()
+        for row in np.flatnonzero(~batch["is_first"][:, 0]):
+            assert value[row, 0] == end[row] + 1
+        end = value[:, -1]
+
+
+def test_all_keys_are_of_the_same_step():
+    batch = make().next()
+    value = batch["reward"].astype(int)
+    digits = batch["image"].reshape(6, 16, -1)[..., :16]
+    assert np.array_equal(digits @ (1 << np.arange(16)), value)
+    start = value % 1000 == 0
+    assert np.array_equal(batch["action"].argmax(-1)[~start], value[~start] % 6)
+    assert not batch["action"][start].any()
+    lengths = np.array([3, 5, 9] * 10 + [60] * 20)
+    at_end = value % 1000 == lengths[value // 1000]
+    assert np.array_equal(batch["is_last"], at_end)
+    assert np.array_equal(batch["is_terminal"], at_end)
+
+
+def test_each_row_is_of_one_game():
+    dataset, games = make(), set()
+    for _ in range(20):
+        batch = dataset.next()
+        of_long = batch["reward"] >= 40_000
+        assert np.array_equal(of_long, np.repeat(batch["task"][:, None], 16, 1) == 1)
+        games.add(tuple(batch["task"]))
+    assert len(games) > 10
+
+
+@pytest.mark.parametrize(
+    ("weights", "share"), [(None, 0.5), ([1, 3], 0.75), ([1, 0], 0.0)]
+)
+def test_games_are_drawn_by_weight(weights, share):
+    dataset = make(batch=32, weights=weights)
+    drawn = np.mean([dataset.next()["task"].mean() for _ in range(200)])
+    assert drawn == pytest.approx(share, abs=0.02)
+
+
+def test_a_row_that_changes_its_game_starts_a_piece():
+    dataset, before, changed = make(), None, 0
+    for _ in range(30):
+        batch = dataset.next()
+        if before is not None:
+            change = batch["task"] != before
+            assert batch["is_first"][change, 0].all()
+            changed += change.sum()
+        before = batch["task"]
+    assert changed > 20
+
+
+def test_a_row_that_keeps_its_game_goes_on():
+    dataset = make({"long": pack([60] * 4)}, length=20, batch=2)
+    starts = [dataset.next()["is_first"][:, 0].tolist() for _ in range(4)]
+    assert starts == [[True, True], [False, False], [False, False], [False, False]]
+
+
+def test_pieces_are_whole_episodes_with_minlen_one():
+    dataset = make({"short": pack([3, 5, 9])}, length=40)
+    batch = dataset.next()
+    ends = batch["is_last"][:, :-1]
+    assert np.array_equal(batch["is_first"][:, 1:], ends)
+    assert (batch["reward"][batch["is_first"]] % 1000 == 0).all()
+
+
+def pieces(total, count=20_000, **options):
+    """Starts and lengths of pieces of an episode of `total` steps."""
+    starts, totals = np.array([0]), np.array([total + 1])
+    source = offline.Pieces([(starts, totals)], **options)
+    rng = np.random.default_rng(0)
+    begin, size = source.draw(np.zeros(count, int), 1, rng)
+    return begin[:, 0], size[:, 0]
+
+
+def test_piece_lengths_are_the_originals():
+    # 50 - randint(10), but never under 10.
+    _, size = pieces(99, minlen=10, maxlen=50, prioritize_ends=False)
+    assert np.array_equal(np.unique(size), np.arange(41, 51))
+    _, size = pieces(14, minlen=10, maxlen=50, prioritize_ends=False)
+    assert np.array_equal(np.unique(size), [10, 11, 12, 13, 14, 15])
+    assert np.mean(size == 10) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("prioritize_ends", "share"), [(False, 1 / 51), (True, 11 / 61)]
+)
+def test_ends_are_as_likely_as_the_original_has_them(prioritize_ends, share):
+    begin, size = pieces(
+        99, minlen=10, maxlen=50, prioritize_ends=prioritize_ends, count=100_000
+    )
+    full = size == 50
+    assert np.mean(begin[full] == 50) == pytest.approx(share, abs=0.006)
+    assert np.array_equal(np.unique(begin[full]), np.arange(51))
+    assert (begin + size <= 100).all()
+
+
+def test_episodes_are_drawn_uniformly_whatever_their_length():
+    dataset = make({"mixed": pack([2, 2, 2, 40])}, length=100, batch=50)
+    batch = dataset.next()
+    started = batch["reward"][batch["is_first"]] // 1000
+    assert np.mean(started == 3) == pytest.approx(0.25, abs=0.05)
+
+
+def test_same_seed_same_batches():
+    one, other, third = make(seed=3), make(seed=3), make(seed=4)
+    drawn = [(one.next(), other.next(), third.next()) for _ in range(5)]
+    assert all(same(a, b) for a, b, _ in drawn)
+    assert not any(same(a, c) for a, _, c in drawn)
+
+
+def test_stream_goes_on_from_its_state():
+    dataset = make(maxlen=12, minlen=2)
+    for _ in range(7):
+        dataset.next()
+    state = json.loads(json.dumps(dataset.state()))
+    expected = [dataset.next() for _ in range(5)]
+    resumed = make(maxlen=12, minlen=2)
+    resumed.load_state(state)
+    assert all(same(batch, resumed.next()) for batch in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            {"tasks": {**two_games(), "long": pack([60] * 9, 40)}},
+            "long was 10 episodes",
+        ),
+        ({"tasks": dict(reversed(two_games().items()))}, "tasks was"),
+        ({"holdout": 20}, "holdout was 0, now it is 20"),
+        ({"batch": 7}, "batch was 6, now it is 7"),
+    ],
+)
+def test_state_of_another_dataset_is_refused(change, named):
+    state = make().state()
+    with pytest.raises(packed.DatasetError, match=named):
+        make(**change).load_state(state)
+
+
+def test_every_so_manieth_episode_is_held_out_and_never_trained_on():
+    source = pack([4] * 45)
+    dataset = make({"game": source}, holdout=20, batch=16)
+    held = [int(source.episode(i)["reward"][0]) // 1000 for i in (0, 20, 40)]
+    assert dataset.held_out("game") == 3
+    trained = set()
+    for _ in range(100):
+        trained.update(numbers(dataset.next()))
+    assert sorted(trained) == sorted(set(range(45)) - set(held))
+    evaluated = np.concatenate([numbers(x) for x in dataset.eval_batches("game", 4)])
+    assert sorted(set(evaluated)) == sorted(held)
+
+
+def test_two_episodes_are_one_to_train_on_and_one_held_out():
+    dataset = make({"game": pack([4, 4])}, holdout=20)
+    trained, held = numbers(dataset.next()), numbers(dataset.eval_batches("game", 1)[0])
+    assert sorted([*trained, *held]) == [0, 1]
+
+
+def test_a_single_episode_is_trained_on(capsys):
+    dataset = make({"game": pack([40])}, holdout=20)
+    assert numbers(dataset.next()).tolist() == [0]
+    assert "no episode to hold out" in capsys.readouterr().out
+    assert dataset.eval_batches("game", 2) == []
+    assert dataset.video_batch("game", 2, 10) is None
+
+
+def test_evaluation_is_fixed_and_leaves_training_alone():
+    tasks = {"a": pack([9] * 30), "b": pack([50] * 30, first=40)}
+    one, other = make(tasks, holdout=5), make(tasks, holdout=5)
+    first = one.eval_batches("b", 3)
+    one.next()
+    assert all(same(a, b) for a, b in zip(first, one.eval_batches("b", 3), strict=True))
+    other.next()
+    assert same(one.next(), other.next())
+    seeded = make(tasks, holdout=5, seed=7).eval_batches("b", 3)
+    assert all(same(a, b) for a, b in zip(first, seeded, strict=True))
+    assert (first[0]["task"] == 1).all()
+    assert (first[0]["reward"] >= 40_000).all()
+    end = first[0]["reward"][:, -1]
+    goes_on = ~first[1]["is_first"][:, 0]
+    assert goes_on.any()
+    assert (first[1]["reward"][goes_on, 0] == end[goes_on] + 1).all()
+
+
+def test_video_shows_the_longest_uninterrupted():
+    dataset = make({"game": pack([25, 8, 70, 9, 30, 8])}, holdout=2)
+    source = pack([25, 8, 70, 9, 30, 8])
+    held = sorted(source.lengths[::2], reverse=True)
+    batch = dataset.video_batch("game", 2, 8)
+    assert batch["image"].shape == (2, 8, 10, 10, 10)
+    assert batch["is_first"].tolist() == [[True] + [False] * 7] * 2
+    assert (np.diff(batch["reward"]) == 1).all()
+    lengths = np.array([25, 8, 70, 9, 30, 8])[
+        (batch["reward"][:, 0] // 1000).astype(int)
+    ]
+    assert (lengths + 1).tolist() == held[:2]
+    assert same(batch, dataset.video_batch("game", 2, 8))
+
+
+def test_video_of_one_long_episode_goes_on_in_it():
+    dataset = make({"game": pack([40, 40])}, holdout=2)
+    batch = dataset.video_batch("game", 3, 10)
+    assert (batch["reward"][:, 0] % 1000).tolist() == [0, 10, 20]
+    assert dataset.video_batch("game", 9, 10)["reward"].shape == (9, 10)
+
+
+def test_video_joins_short_episodes():
+    dataset = make({"game": pack([4] * 10)}, holdout=2)
+    batch = dataset.video_batch("game", 2, 12)
+    assert batch["is_first"][0].tolist() == [x % 5 == 0 for x in range(12)]
+    assert (np.diff(batch["reward"])[~batch["is_first"][:, 1:]] == 1).all()
+
+
+def test_short_episodes_are_not_used_and_said(capsys):
+    dataset = make({"game": pack([3, 9, 9])}, minlen=5)
+    for _ in range(20):
+        assert not (dataset.next()["reward"] < 1000).any()
+    assert "game: 1 episodes of under 5 steps" in capsys.readouterr().out
+
+
+def test_no_usable_episode_is_an_error():
+    with pytest.raises(packed.DatasetError, match="some folder.*minlen=50"):
+        make({"game": pack([3, 9])}, minlen=50)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"minlen": 8, "maxlen": 7}, "minlen=8, maxlen=7"),
+        ({"minlen": 0}, "minlen=0"),
+        ({"batch": 0}, "batch=0"),
+        ({"holdout": 1}, "holdout=1"),
+        ({"weights": [1]}, "task_weights"),
+        ({"weights": [1, -1]}, "task_weights"),
+        ({"weights": [0, 0]}, "task_weights"),
+    ],
+)
+def test_bad_options_are_named(options, named):
+    with pytest.raises(packed.DatasetError, match=named):
+        make(**options)
+
+
+def test_tasks_of_other_shapes_are_refused():
+    tasks = {"a": pack([9]), "b": pack([9], image_shape=(10, 10, 4))}
+    with pytest.raises(packed.DatasetError, match=r"\(10, 10, 4\)"):
+        make(tasks)
+
+
+def test_batches_may_be_changed_by_their_owner():
+    tasks = two_games()
+    first = make(tasks).next()
+    for value in first.values():
+        value[:] = 1
+    assert same(make(tasks).next(), make().next())
+
+
+def test_prefetch_returns_the_same_batches():
+    expected, dataset = make(), make()
+    with offline.Prefetch(dataset, depth=3) as prefetch:
+        assert all(same(expected.next(), prefetch.next()) for _ in range(20))
+
+
+def test_prefetch_state_is_that_of_the_batch_consumed():
+    with offline.Prefetch(make(), depth=4) as prefetch:
+        states = [prefetch.state()]
+        for _ in range(5):
+            time.sleep(0.02)  # For the thread to run ahead.
+            prefetch.next()
+            states.append(prefetch.state())
+        following = prefetch.next()
+    reference = make()
+    for state in states:
+        assert reference.state() == state
+        batch = reference.next()
+    assert same(batch, following)
+
+
+def test_errors_while_preparing_reach_the_consumer(monkeypatch):
+    dataset = make()
+    good, calls = dataset.next, []
+
+    def fail_at_third():
+        calls.append(None)
+        if len(calls) == 3:
+            raise OSError("the disk is gone")
+        return good()
+
+    monkeypatch.setattr(dataset, "next", fail_at_third)
+    prefetch = offline.Prefetch(dataset, depth=1)
+    prefetch.next()
+    prefetch.next()
+    with pytest.raises(OSError, match="the disk is gone"):
+        prefetch.next()
+
+
+def test_closing_ends_the_thread():
+    before = threading.active_count()
+    prefetch = offline.Prefetch(make(), depth=1)
+    prefetch.next()
+    prefetch.close()
+    assert threading.active_count() == before
+    with pytest.raises(RuntimeError, match="closed"):
+        prefetch.next()
+
+
+def test_short_episodes_are_evaluated_on_all_the_same():
+    tasks = {"game": pack([4] * 10 + [30] * 10)}
+    dataset = make(tasks, minlen=10, holdout=2)
+    assert dataset.held_out("game") == 10
+    assert len(dataset.eval_batches("game", 2)) == 2
+
+
+FRAMES = {"image_shape": (64, 64, 1), "dtype": np.uint8}
+
+
+def on_disk(root, memory, **kwargs):
+    """Two games' episodes in files, opened with or without a memory cap."""
+    for task, lengths in {"short": [3, 5, 9] * 4, "long": [60] * 5}.items():
+        folder = root / task
+        if folder.exists():
+            continue
+        folder.mkdir(parents=True)
+        for number, steps in enumerate(lengths, 40 * (task == "long")):
+            store.save_episode(folder, fakes.episode(steps, number, **kwargs))
+    return packed.open_dataset(
+        root, ["short", "long"], root / f"{memory}", None, memory
+    )
+
+
+@pytest.mark.parametrize("kwargs", [{}, FRAMES])
+def test_batches_are_the_same_under_a_memory_cap(tmp_path, kwargs):
+    free = make(on_disk(tmp_path, 0, **kwargs), holdout=3, minlen=2, maxlen=12)
+    capped = make(on_disk(tmp_path, MIB, **kwargs), holdout=3, minlen=2, maxlen=12)
+    for _ in range(20):
+        one, other = free.next(), capped.next()
+        assert same(one, other)
+        assert all(one[key].dtype == other[key].dtype for key in one)
+    for task in ("short", "long"):
+        evals = free.eval_batches(task, 3), capped.eval_batches(task, 3)
+        assert all(same(a, b) for a, b in zip(*evals, strict=True))
+        assert same(free.video_batch(task, 2, 8), capped.video_batch(task, 2, 8))
+
+
+def test_stream_goes_on_under_another_memory_cap(tmp_path):
+    dataset = make(on_disk(tmp_path, 0))
+    for _ in range(3):
+        dataset.next()
+    resumed = make(on_disk(tmp_path, MIB))
+    resumed.load_state(json.loads(json.dumps(dataset.state())))
+    assert all(same(dataset.next(), resumed.next()) for _ in range(5))
+
+
+def test_prefetch_and_evaluation_read_a_capped_dataset_together(tmp_path):
+    dataset, reference = (
+        make(on_disk(tmp_path, MIB), holdout=3),
+        make(on_disk(tmp_path, 0), holdout=3),
+    )
+    expected = reference.eval_batches("long", 4)
+    with offline.Prefetch(dataset, depth=2) as prefetch:
+        for _ in range(20):
+            assert same(prefetch.next(), reference.next())
+            found = dataset.eval_batches("long", 4)
+            assert all(same(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_actions_that_are_one_hot_by_chance_are_kept_under_a_cap(tmp_path):
+    for task, action in {"one": None, "two": 0.25}.items():
+        (tmp_path / task).mkdir()
+        episode = fakes.episode(9, actions=2)
+        if action:
+            episode["action"][:] = action
+        store.save_episode(tmp_path / task, episode)
+    free, capped = (
+        make(packed.open_dataset(tmp_path, ["one", "two"], tmp_path / "x", None, cap))
+        for cap in (0, MIB)
+    )
+    for _ in range(5):
+        one, other = free.next(), capped.next()
+        assert same(one, other)
+        assert (one["action"][one["task"] == 1] == 0.25).all()
+
+
+def settings(memory):
+    return config.Config(
+        seed=0,
+        task_weights=[1.0],
+        dataset=dict(batch=16, length=50, holdout=0, memory=memory),
+        replay=dict(minlen=2, maxlen=50, prioritize_ends=True),
+    )
+
+
+def test_the_cap_is_in_gib():
+    assert offline.memory_cap(settings(0.0)) == 0
+    assert offline.memory_cap(settings(0.25)) == 268_435_456
+
+
+def test_a_cap_smaller_than_a_batch_is_named(tmp_path):
+    tasks = on_disk(tmp_path, MIB, **FRAMES)
+    # 16 x 50 steps of 2 * 4096 bytes and a little are 6.3 MiB.
+    with pytest.raises(packed.DatasetError, match="16 x 50.*dataset.memory=0.006"):
+        offline.make_dataset(settings(0.006), tasks)
+    batch = offline.make_dataset(settings(0.0063), tasks).next()
+    assert batch["image"].shape == (16, 50, 64, 64, 1)
+
+
+@pytest.mark.parametrize("cap", [-1.0, float("inf"), float("nan")])
+def test_a_cap_that_is_no_size_is_named(cap):
+    with pytest.raises(packed.DatasetError, match=f"dataset.memory={cap}"):
+        offline.memory_cap(settings(cap))

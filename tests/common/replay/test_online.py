@@ -1,0 +1,547 @@
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.common import (
+    driver,
+    envs,
+    replay,
+)
+from dreamerv2_transfer.common.files.atomic import OutputError
+from dreamerv2_transfer.common.replay import store
+from tests import fakes
+
+
+def add(target, episode, worker=0, stop=None, start=0):
+    """Adds the steps of an episode, all of them or a part."""
+    for time in range(len(episode["action"]))[start:stop]:
+        target.add_step({k: v[time] for k, v in episode.items()}, worker)
+
+
+def fill(target, lengths, first=0):
+    """Adds episodes of so many steps; see `fakes.episode`."""
+    for number, steps in enumerate(lengths, first):
+        add(target, fakes.episode(steps, number))
+
+
+def save(folder, lengths):
+    """Writes a folder of numbered episodes, as one of an older run is."""
+    folder.mkdir(exist_ok=True)
+    for number, steps in enumerate(lengths):
+        path = store.save_episode(folder, fakes.episode(steps, number), f"{number:032}")
+        path.rename(folder / f"20240101T{number:06}-{number:032}-{steps}.npz")
+
+
+def numbers(target, batches=20):
+    """Numbers of the episodes that are drawn from."""
+    drawn = [target.batch(8, 16)["reward"] // 1000 for _ in range(batches)]
+    return np.unique(drawn).astype(int).tolist()
+
+
+def counts(target):
+    names = ("total_steps", "total_episodes", "loaded_steps", "loaded_episodes")
+    return tuple(target.stats[name] for name in names)
+
+
+def contents(folder):
+    return {x.name: x.read_bytes() for x in pathlib.Path(folder).iterdir()}
+
+
+def resume(folder, copy, state, **options):
+    """A replay in a copy of the folder, at a state that went through JSON."""
+    shutil.copytree(folder, copy)
+    resumed = replay.Replay(copy, **options)
+    resumed.load_state(json.loads(json.dumps(state)))
+    return resumed
+
+
+def assert_same_batches(one, other, number=20, size=(8, 16)):
+    for _ in range(number):
+        left, right = one.batch(*size), other.batch(*size)
+        assert left.keys() == right.keys()
+        for key in left:
+            assert np.array_equal(left[key], right[key]), key
+            assert left[key].dtype == right[key].dtype
+
+
+def test_episodes_are_saved_and_counted(tmp_path):
+    target = replay.Replay(tmp_path / "new" / "episodes")
+    assert counts(target) == (0, 0, 0, 0)
+    fill(target, [3, 5])
+    assert counts(target) == (8, 2, 8, 2)
+    files = sorted((tmp_path / "new" / "episodes").iterdir(), key=store.parse_name)
+    assert sorted(store.parse_name(path)[1] for path in files) == [3, 5]
+    rewards = sorted(store.load_episode(x)["reward"].tolist() for x in files)
+    assert rewards == [[0, 1, 2, 3], [1000, 1001, 1002, 1003, 1004, 1005]]
+
+
+def test_batch_shapes_and_types(tmp_path):
+    target = replay.Replay(tmp_path)
+    fill(target, [3, 5, 40])
+    assert {k: (v.shape, v.dtype.name) for k, v in target.batch(6, 16).items()} == {
+        "image": ((6, 16, 10, 10, 10), "bool"),
+        "action": ((6, 16, 6), "float32"),
+        "reward": ((6, 16), "float32"),
+        "is_first": ((6, 16), "bool"),
+        "is_last": ((6, 16), "bool"),
+        "is_terminal": ((6, 16), "bool"),
+    }
+
+
+def test_all_keys_are_of_the_same_step(tmp_path):
+    target = replay.Replay(tmp_path)
+    lengths = np.array([3, 5, 40])
+    fill(target, lengths)
+    for _ in range(10):
+        batch = target.batch(6, 16)
+        value = batch["reward"].astype(int)
+        digits = batch["image"].reshape(6, 16, -1)[..., :16]
+        assert np.array_equal(digits @ (1 << np.arange(16)), value)
+        start = value % 1000 == 0
+        assert np.array_equal(batch["action"].argmax(-1)[~start], value[~start] % 6)
+        assert not batch["action"][start].any()
+        at_end = value % 1000 == lengths[value // 1000]
+        assert np.array_equal(batch["is_last"], at_end)
+        assert np.array_equal(batch["is_terminal"], at_end)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"maxlen": 7}, {"minlen": 3, "maxlen": 12, "prioritize_ends": True}]
+)
+def test_steps_follow_each_other_unless_a_piece_starts(tmp_path, options):
+    target, end = replay.Replay(tmp_path, **options), None
+    fill(target, [3, 5, 40])
+    for length in [16, 5, 16, 1, 30] * 6:
+        batch = target.batch(6, length)
+        value, goes_on = batch["reward"], ~batch["is_first"]
+        assert (np.diff(value)[goes_on[:, 1:]] == 1).all()
+        assert end is not None or not goes_on[:, 0].any()
+        for row in np.flatnonzero(goes_on[:, 0]):
+            assert value[row, 0] == end[row] + 1
+        end = value[:, -1]
+
+
+def test_another_number_of_rows_begins_anew(tmp_path):
+    target = replay.Replay(tmp_path)
+    fill(target, [200])
+    assert target.batch(4, 10)["is_first"][:, 0].all()
+    assert not target.batch(4, 10)["is_first"].any()
+    assert target.batch(3, 10)["is_first"][:, 0].all()
+
+
+def test_pieces_are_whole_episodes_with_minlen_one(tmp_path):
+    target = replay.Replay(tmp_path)
+    fill(target, [3, 5])
+    batch = target.batch(4, 50)
+    assert (batch["reward"][batch["is_first"]] % 1000 == 0).all()
+    assert np.array_equal(batch["is_first"][:, 1:], batch["is_last"][:, :-1])
+
+
+def test_pieces_have_lengths_between_minlen_and_maxlen(tmp_path):
+    target = replay.Replay(tmp_path, minlen=4, maxlen=9)
+    fill(target, [30])
+    first = np.concatenate([target.batch(1, 50)["is_first"][0] for _ in range(40)])
+    assert sorted(set(np.diff(np.flatnonzero(first)))) == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(("prioritize", "share"), [(False, 1 / 7), (True, 6 / 12)])
+def test_ends_are_likelier_if_prioritized(tmp_path, prioritize, share):
+    # Pieces of 5 of 11 transitions have 7 starts; 5 more all mean the last one.
+    options = dict(minlen=5, maxlen=5, prioritize_ends=prioritize)
+    target = replay.Replay(tmp_path, **options)
+    fill(target, [10])
+    drawn = target.batch(2000, 5)["reward"][:, 0]
+    assert set(drawn) == {0, 1, 2, 3, 4, 5, 6}
+    assert np.mean(drawn == 6) == pytest.approx(share, abs=0.04)
+
+
+def test_each_episode_is_as_likely_as_another(tmp_path):
+    target = replay.Replay(tmp_path)
+    fill(target, [2, 90])
+    first = target.batch(2000, 1)["reward"][:, 0]
+    assert np.mean(first == 0) == pytest.approx(0.5, abs=0.04)
+
+
+def test_short_episodes_are_not_kept(tmp_path, capsys):
+    target = replay.Replay(tmp_path, minlen=4)
+    fill(target, [3, 4])
+    assert "Skipping short episode of length 3." in capsys.readouterr().out
+    assert counts(target) == (4, 1, 4, 1)
+    assert [store.parse_name(x)[1] for x in tmp_path.iterdir()] == [4]
+    assert numbers(target) == [1]
+
+
+def test_without_an_episode_there_is_an_error(tmp_path):
+    with pytest.raises(store.DatasetError, match="no episode of at least minlen=3"):
+        replay.Replay(tmp_path, minlen=3).batch(2, 2)
+
+
+@pytest.mark.parametrize(
+    "options", [{"capacity": -1}, {"minlen": 0}, {"minlen": 5, "maxlen": 4}]
+)
+def test_impossible_limits_are_refused(tmp_path, options):
+    with pytest.raises(store.DatasetError, match="Received: capacity="):
+        replay.Replay(tmp_path, **options)
+
+
+def test_a_path_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file"):
+        replay.Replay(tmp_path / "file")
+
+
+def test_unfinished_episodes_are_drawn_from_only_if_ongoing(tmp_path):
+    for ongoing, drawn in [(False, [0]), (True, [0, 1, 2])]:
+        target = replay.Replay(tmp_path / str(ongoing), ongoing=ongoing, minlen=3)
+        add(target, fakes.episode(9, 0))
+        add(target, fakes.episode(9, 1), worker=2, stop=4)
+        add(target, fakes.episode(9, 2), worker=0, stop=5)
+        add(target, fakes.episode(9, 3), worker=1, stop=3)
+        assert numbers(target) == drawn
+        assert counts(target) == (9, 1, 9, 1)
+
+
+def test_a_piece_of_an_unfinished_episode_has_its_steps(tmp_path):
+    target = replay.Replay(tmp_path, ongoing=True, maxlen=3)
+    add(target, fakes.episode(50, 0), stop=20)
+    batch = target.batch(500, 3)
+    assert (np.diff(batch["reward"]) == 1).all()
+    assert set(batch["reward"][:, 0]) == set(range(18))
+
+
+def test_a_reset_drops_what_was_in_progress(tmp_path):
+    target = replay.Replay(tmp_path)
+    add(target, fakes.episode(9, 0), stop=5)
+    add(target, fakes.episode(4, 1))
+    assert counts(target) == (4, 1, 4, 1)
+
+
+def test_a_step_without_a_reset_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="worker=3"):
+        add(replay.Replay(tmp_path), fakes.episode(4), worker=3, start=1)
+
+
+def test_capacity_drops_the_oldest_from_memory_alone(tmp_path):
+    target = replay.Replay(tmp_path, capacity=20)
+    fill(target, [8, 8, 8, 8])
+    assert counts(target) == (32, 4, 16, 2)
+    assert numbers(target) == [2, 3]
+    assert len(list(tmp_path.iterdir())) == 4
+    fill(target, [50], first=4)
+    assert counts(target) == (82, 5, 50, 1)
+
+
+def test_a_row_finishes_the_episode_that_was_dropped(tmp_path):
+    target = replay.Replay(tmp_path, capacity=60)
+    fill(target, [50])
+    assert target.batch(1, 10)["reward"][0, -1] == 9
+    fill(target, [50], first=1)
+    assert target.batch(1, 41)["reward"][0].tolist() == list(range(10, 51))
+    assert numbers(target) == [1]
+
+
+def test_an_old_folder_is_used_as_it_stands(tmp_path):
+    save(tmp_path, [8, 3, 9])
+    target = replay.Replay(tmp_path)
+    assert counts(target) == (20, 3, 20, 3)
+    assert numbers(target) == [0, 1, 2]
+
+
+def test_files_beyond_the_capacity_are_not_read(tmp_path, capsys):
+    save(tmp_path, [8, 8, 8, 8])
+    oldest, second, *_ = sorted(tmp_path.iterdir())
+    for path in (oldest, second):
+        path.write_bytes(b"damaged")
+    target = replay.Replay(tmp_path, capacity=20)
+    assert counts(target) == (32, 4, 16, 2)
+    assert numbers(target) == [2, 3]
+    assert target.damaged == ()
+
+
+def test_short_files_are_counted_but_not_used(tmp_path):
+    save(tmp_path, [8, 3, 9])
+    target = replay.Replay(tmp_path, minlen=4)
+    assert counts(target) == (20, 3, 17, 2)
+    assert numbers(target) == [0, 2]
+
+
+def test_damaged_files_are_named_and_skipped(tmp_path, capsys):
+    save(tmp_path, [8, 3, 9])
+    damaged = sorted(tmp_path.iterdir())[1]
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    (tmp_path / "copy of something.npz").touch()
+    target = replay.Replay(tmp_path)
+    assert counts(target) == (17, 2, 17, 2)
+    assert target.damaged == ("copy of something.npz", damaged.name)
+    printed = capsys.readouterr().out
+    assert str(damaged) in printed
+    assert "(2 so far)" in printed
+    assert damaged.exists()
+
+
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
+    (tmp_path / ".20240101T000000-a-5.npz.77.tmp").touch()
+    replay.Replay(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_episodes_of_other_shapes_are_refused(tmp_path):
+    save(tmp_path, [8])
+    old = store.save_episode(tmp_path, fakes.episode(5, image_shape=(10, 10, 4)))
+    with pytest.raises(store.DatasetError, match="image is bool") as error:
+        replay.Replay(tmp_path).stats  # noqa: B018
+    for text in (str(old), "(10, 10, 4)", "(10, 10, 10)"):
+        assert text in str(error.value)
+
+
+def test_a_new_episode_of_other_shapes_is_refused_and_not_saved(tmp_path):
+    save(tmp_path, [8])
+    with pytest.raises(store.DatasetError, match="new episode"):
+        add(replay.Replay(tmp_path), fakes.episode(5, image_shape=(10, 10, 4)))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_log_keys_are_saved_but_not_drawn(tmp_path):
+    target = replay.Replay(tmp_path)
+    add(target, {**fakes.episode(5), "log_score": np.arange(6)})
+    assert "log_score" not in target.batch(2, 4)
+    with np.load(next(tmp_path.iterdir())) as file:
+        assert file["log_score"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_continuous_actions_that_look_discrete_stay_what_they_are(tmp_path):
+    target = replay.Replay(tmp_path)
+    one, other = fakes.episode(5, 0), fakes.episode(5, 1)
+    other["action"] = np.linspace(-1, 1, 36, dtype=np.float32).reshape(6, 6)
+    add(target, one)
+    assert np.array_equal(target.batch(1, 6)["action"][0], one["action"])
+    add(target, other)
+    batch = target.batch(20, 6)
+    drawn = (batch["reward"][:, 0] // 1000).astype(int)
+    assert set(drawn) == {0, 1}
+    for number, action in zip(drawn, batch["action"], strict=True):
+        assert np.array_equal(action, [one, other][number]["action"])
+
+
+def test_the_seed_decides_what_is_drawn(tmp_path):
+    save(tmp_path, [30, 40, 50])
+    made = [replay.Replay(tmp_path, seed=seed, maxlen=8) for seed in (0, 0, 1)]
+    batches = [x.batch(8, 16)["reward"] for x in made]
+    assert np.array_equal(batches[0], batches[1])
+    assert not np.array_equal(batches[0], batches[2])
+
+
+def test_the_clock_does_not_decide_what_is_drawn(tmp_path):
+    batches = []
+    # All in one second; and the first two in an earlier one.
+    for folder, seconds in (("a", "000"), ("b", "001")):
+        for number, second in enumerate(seconds):
+            episode, name = fakes.episode(40, number), f"{9 - number:032}"
+            (tmp_path / folder).mkdir(exist_ok=True)
+            path = store.save_episode(tmp_path / folder, episode, name)
+            path.rename(path.with_name(f"20240101T00000{second}-{name}-40.npz"))
+        target = replay.Replay(tmp_path / folder, maxlen=8)
+        batches.append(target.batch(8, 16)["reward"])
+    assert np.array_equal(*batches)
+
+
+OPTIONS = [
+    {},
+    {"maxlen": 7, "minlen": 4, "prioritize_ends": True},
+    {"capacity": 60, "maxlen": 20},
+    {"ongoing": True, "maxlen": 20},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_resumed_run_draws_the_same_batches(tmp_path, options):
+    folder, copy = tmp_path / "a", tmp_path / "b"
+    save(folder, [30, 3, 40])
+    target = replay.Replay(folder, **options)
+    fill(target, [20, 5, 7, 30], first=3)
+    unfinished = fakes.episode(45, 7), fakes.episode(25, 8)
+    add(target, unfinished[0], worker=1, stop=30)
+    add(target, unfinished[1], worker=0, stop=12)
+    target.batch(8, 16)
+    state = json.loads(json.dumps(target.state()))
+    expected = counts(target)
+    # What the run does before it is killed.
+    first = [target.batch(8, 16) for _ in range(3)]
+    add(target, unfinished[0], worker=1, start=30)
+    fill(target, [33, 12], first=9)
+    there = contents(folder)
+
+    resumed = resume(folder, copy, state, **options)
+    for worker, stop in [(1, 30), (0, 12)]:
+        for time in range(stop):
+            steps = unfinished[1 - worker].items()
+            resumed.restore_step({k: v[time] for k, v in steps}, worker=worker)
+    assert counts(resumed) == expected
+    for batch in first:
+        again = resumed.batch(8, 16)
+        assert all(np.array_equal(batch[key], again[key]) for key in batch)
+    add(resumed, unfinished[0], worker=1, start=30)
+    fill(resumed, [33, 12], first=9)
+    assert contents(copy) == there
+    for one in (target, resumed):
+        fill(one, [14], first=11)
+        add(one, unfinished[1], worker=0, stop=20)
+    assert counts(resumed) == counts(target)
+    assert_same_batches(target, resumed)
+    assert resumed.damaged == ()
+
+
+def test_a_state_can_be_taken_at_once_from_a_resumed_run(tmp_path):
+    target = replay.Replay(tmp_path / "a", maxlen=20)
+    fill(target, [30, 40])
+    target.batch(8, 16)
+    state = target.state()
+    resumed = resume(tmp_path / "a", tmp_path / "b", state, maxlen=20)
+    assert resumed.state() == state
+
+
+def test_later_episodes_are_no_part_of_the_state(tmp_path):
+    target = replay.Replay(tmp_path / "a")
+    fill(target, [10, 20])
+    state = target.state()
+    fill(target, [30, 40], first=2)
+    resumed = resume(tmp_path / "a", tmp_path / "b", state)
+    assert counts(resumed) == (30, 2, 30, 2)
+    assert numbers(resumed) == [0, 1]
+
+
+def test_an_episode_that_comes_out_differently_is_kept_beside_the_former(tmp_path):
+    target = replay.Replay(tmp_path / "a")
+    fill(target, [10])
+    state = target.state()
+    fill(target, [30], first=1)
+    resumed = resume(tmp_path / "a", tmp_path / "b", state)
+    before = contents(tmp_path / "b")
+    fill(resumed, [25], first=2)
+    after = contents(tmp_path / "b")
+    assert len(after) == 3
+    assert before.items() <= after.items()
+    assert counts(resumed) == (65, 3, 65, 3)
+    assert numbers(resumed) == [0, 1, 2]
+    # And once more, from the state before: the third time finds two of them.
+    again = resume(tmp_path / "b", tmp_path / "c", state)
+    fill(again, [25], first=2)
+    assert contents(tmp_path / "c") == after
+    assert counts(again) == (65, 3, 65, 3)
+    # And the state after it tells of all three.
+    later = resume(tmp_path / "b", tmp_path / "d", resumed.state())
+    assert_same_batches(resumed, later)
+
+
+def test_a_run_without_a_state_uses_what_it_left_and_does_not_double_it(tmp_path):
+    fill(replay.Replay(tmp_path), [10, 20])
+    before = contents(tmp_path)
+    again = replay.Replay(tmp_path)
+    fill(again, [10, 20, 30])
+    assert counts(again) == (60, 3, 60, 3)
+    assert before.items() <= contents(tmp_path).items()
+
+
+def test_the_end_of_a_dropped_episode_is_taken_in(tmp_path):
+    """A killed run reported it; the environment cannot bring it back."""
+    target = replay.Replay(tmp_path / "run")
+    fill(target, [5])
+    add(target, fakes.episode(7, 1), stop=3)
+    state = target.state()
+    add(target, fakes.episode(7, 1), start=3)
+    resumed = resume(tmp_path / "run", tmp_path / "copy", state)
+    assert counts(resumed) == (5, 1, 5, 1)
+    resumed.drop_ongoing()
+    assert counts(resumed) == (12, 2, 12, 2) and numbers(resumed) == [0, 1]
+    fill(resumed, [4], first=2)
+    assert counts(resumed) == (16, 3, 16, 3)
+
+
+def test_missing_and_damaged_files_are_named_at_resume(tmp_path, capsys):
+    target = replay.Replay(tmp_path / "a")
+    fill(target, [50, 60, 70])
+    target.batch(30, 10)
+    state = target.state()
+    by_steps = {store.parse_name(x)[1]: x for x in (tmp_path / "a").iterdir()}
+    by_steps[50].unlink()
+    by_steps[60].write_bytes(b"damaged")
+    resumed = resume(tmp_path / "a", tmp_path / "b", state)
+    assert counts(resumed) == (180, 3, 70, 1)
+    lost = store.parse_name(by_steps[50])[0]
+    assert resumed.damaged == (by_steps[60].name, lost)
+    assert numbers(resumed) == [2]
+    printed = capsys.readouterr().out
+    assert by_steps[60].name in printed
+    assert f"lacks episode {lost}" in printed
+
+
+def test_a_row_in_a_dropped_episode_begins_anew(tmp_path, capsys):
+    target = replay.Replay(tmp_path / "a", ongoing=True)
+    add(target, fakes.episode(60, 0), worker=1, stop=40)
+    target.batch(4, 10)
+    fill(target, [30], first=1)
+    resumed = resume(tmp_path / "a", tmp_path / "b", target.state(), ongoing=True)
+    resumed.drop_ongoing(worker=1)
+    batch = resumed.batch(4, 10)
+    assert batch["is_first"][:, 0].all()
+    assert (batch["reward"] // 1000 == 1).all()
+    assert "cannot be gone on with" in capsys.readouterr().out
+
+
+def test_a_bar_is_shown_where_files_are_many(tmp_path, capsys, monkeypatch):
+    save(tmp_path, [3, 4, 5])
+    replay.Replay(tmp_path).batch(1, 1)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(replay, "BAR_FROM", 2)
+    replay.Replay(tmp_path).batch(1, 1)
+    assert "3/3" in capsys.readouterr().err
+
+
+def play(target, workers, seed=0):
+    """A driver that feeds a replay, with a seed for each episode."""
+    seeds = iter(range(seed, seed + 1000))
+    games = envs.make_vector_env("minatar_seaquest", workers)
+    drive = driver.Driver(games, seeds=lambda worker: next(seeds))
+    drive.on_reset(target.add_step)
+    drive.on_step(target.add_step)
+    drive.on_restore(target.restore_step)
+    drive.on_drop(target.drop_ongoing)
+    return drive
+
+
+class Actions:
+    """A random policy whose position can be set."""
+
+    def __init__(self, workers, drawn=0):
+        self.drawn = drawn
+        actions = np.random.default_rng(0).integers(6, size=(2000, workers))
+        self._actions = np.eye(6, dtype=np.float32)[actions]
+
+    def __call__(self, obs, state):
+        self.drawn += 1
+        return {"action": self._actions[self.drawn - 1]}, state
+
+
+def test_a_game_goes_on_after_a_kill(tmp_path):
+    options = dict(ongoing=True, maxlen=30, capacity=400)
+    target = replay.Replay(tmp_path / "a", **options)
+    drive, policy = play(target, 3), Actions(3)
+    drive(policy, steps=900)
+    target.batch(8, 16)
+    state = json.dumps([target.state(), drive.state()])
+    begun = json.loads(state)[0]["next"]
+    drive(policy, steps=300)
+
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    resumed = replay.Replay(tmp_path / "b", **options)
+    again = play(resumed, 3, seed=begun)
+    resumed.load_state(json.loads(state)[0])
+    again.load_state(json.loads(state)[1])
+    again(Actions(3, drawn=300), steps=300)
+    assert counts(resumed) == counts(target)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    # The uninterrupted run has drawn no batch meanwhile, nor has the resumed one.
+    assert_same_batches(target, resumed)

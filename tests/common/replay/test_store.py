@@ -1,0 +1,135 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.replay import store
+from tests import fakes
+
+
+def episode(steps=4, **changes):
+    time = np.arange(steps + 1)
+    made = {
+        "image": np.full((steps + 1, 8, 8, 1), 7, np.uint8),
+        "action": np.eye(3)[time % 3],
+        "reward": time / 4,
+        "is_first": time == 0,
+        "is_last": time == steps,
+        "is_terminal": time == steps,
+    }
+    return {k: v for k, v in {**made, **changes}.items() if v is not None}
+
+
+def test_saved_episode_loads_again(tmp_path):
+    path = store.save_episode(tmp_path, episode())
+    loaded = store.load_episode(path)
+    assert sorted(loaded) == sorted(episode())
+    assert loaded["reward"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert loaded["reward"].dtype == np.float32
+    assert loaded["action"].dtype == np.float32
+    assert loaded["image"].dtype == np.uint8
+    assert loaded["is_last"].tolist() == [False, False, False, False, True]
+
+
+def test_file_name_is_the_originals(tmp_path):
+    path = store.save_episode(tmp_path, episode(steps=4), identifier="abc123")
+    stamp, identifier, length = path.name.split("-")
+    assert len(stamp) == len("20210101T120000")
+    assert (identifier, length) == ("abc123", "4.npz")
+    assert store.parse_name(path) == ("abc123", 4)
+    assert store.eplen(episode(steps=4)) == 4
+    assert store.save_episode(tmp_path, episode()) != path
+
+
+def test_episodes_and_steps_are_counted_by_name(tmp_path):
+    for steps in (4, 6, 11):
+        store.save_episode(tmp_path, episode(steps))
+    (tmp_path / "notes.npz").write_bytes(b"")
+    assert store.count_episodes(tmp_path) == (3, 21)
+    assert store.count_episodes(tmp_path / "missing") == (0, 0)
+
+
+def test_originals_log_keys_are_left_out(tmp_path):
+    path = store.save_episode(tmp_path, episode(log_hits=np.arange(5)))
+    assert "log_hits" not in store.load_episode(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"reward": None}, "lacks reward"),
+        ({"image": None}, "no observation"),
+        ({"reward": np.zeros(4)}, "unequal lengths"),
+        ({"reward": np.full(5, np.nan)}, "reward is not finite"),
+        ({"reward": np.zeros((5, 1))}, r"reward has shape \(5, 1\)"),
+        ({"action": np.zeros(5)}, r"action has shape \(5,\)"),
+        ({"vector": np.full((5, 2), np.inf)}, "vector is not finite"),
+        ({"image": np.array(["a"] * 5)}, "image is of type <U1"),
+        ({"image": np.array(3)}, "unequal lengths"),
+    ],
+)
+def test_what_is_no_episode_is_named(tmp_path, changes, fault):
+    path = tmp_path / "20210101T120000-abc-4.npz"
+    np.savez_compressed(path, **episode(**changes))
+    with pytest.raises(store.EpisodeError, match=fault) as error:
+        store.load_episode(path)
+    assert str(path) in str(error.value)
+
+
+def test_damaged_bytes_are_named(tmp_path):
+    path = store.save_episode(tmp_path, episode(300))
+    content = path.read_bytes()
+    middle = len(content) // 3
+    for damaged in (
+        b"",
+        b"garbage",
+        content[:middle],
+        content[:-1],
+        content[:middle] + bytes(40) + content[middle + 40 :],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(store.EpisodeError, match=path.name):
+            store.load_episode(path)
+
+
+def test_no_code_of_a_file_runs(tmp_path):
+    trace = tmp_path / "trace"
+    path = tmp_path / "20210101T120000-abc-4.npz"
+    image = np.array([fakes.Touch(trace)] * 5, dtype=object)
+    np.savez_compressed(path, **episode(image=image))
+    with pytest.raises(store.EpisodeError):
+        store.load_episode(path)
+    assert not trace.exists()
+
+
+def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(atomic.OutputError, match="No space left"):
+        store.save_episode(tmp_path, episode())
+    assert not list(tmp_path.iterdir())
+
+
+def test_leftovers_are_removed_and_episodes_stay(tmp_path):
+    path = store.save_episode(tmp_path, episode())
+    (tmp_path / f".{path.name}.123.tmp").write_bytes(b"half")
+    store.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_manifest(tmp_path):
+    assert store.read_manifest(tmp_path) is None
+    store.write_manifest(tmp_path, {"task": "minatar_breakout", "steps": 12})
+    assert store.read_manifest(tmp_path) == {"task": "minatar_breakout", "steps": 12}
+    assert json.loads((tmp_path / "manifest.json").read_text())["steps"] == 12
+
+
+@pytest.mark.parametrize("content", ['{"task": ', "[1]", ""])
+def test_damaged_manifest_is_named(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(store.DatasetError, match="manifest.json"):
+        store.read_manifest(tmp_path)

@@ -1,0 +1,127 @@
+import json
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.plotting import gains
+
+LINE = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def curve(values, steps=LINE):
+    return np.array(steps, float), np.array(values, float)
+
+
+def flat(value):
+    return curve([value] * len(LINE))
+
+
+def test_the_area_is_under_straight_lines():
+    line = curve([0, 10], steps=[0, 10])
+    assert gains.area(line, 0, 10) == 50
+    assert gains.area(line, 2, 4) == 6
+    assert gains.area(curve([0, 2, 0], steps=[0, 1, 10]), 0, 10) == 10
+
+
+def test_a_curve_that_is_higher_by_two_everywhere():
+    result = gains.compare([flat(6)], [flat(4)])
+    assert result["area"]["value"] == 60 and result["area_scratch"]["value"] == 40
+    assert result["area_ratio"]["value"] == 1.5
+    assert result["jump_start"]["value"] == 2
+    assert result["asymptotic_difference"]["value"] == 2
+    assert result["threshold"] == 4
+    assert result["steps_to_threshold"]["value"] == 0
+    json.dumps(result, allow_nan=False)
+
+
+def test_jump_start_and_asymptote_are_of_the_ends():
+    rising, falling = curve(LINE), curve(LINE[::-1])
+    result = gains.compare([falling], [rising])
+    assert result["area_ratio"]["value"] == 1
+    # The first twentieth and the last tenth: means over steps 0 to 0.5 and 9 to 10.
+    assert result["jump_start"]["value"] == pytest.approx(9.75 - 0.25)
+    assert result["asymptotic_difference"]["value"] == pytest.approx(0.5 - 9.5)
+
+
+def test_steps_to_a_threshold_are_to_where_it_is_held():
+    early, late = curve([0, 0, 0, *[8] * 8]), curve([0, 9, 0, 0, 0, 0, 0, *[8] * 4])
+    result = gains.compare([early], [late], threshold=8)
+    assert result["steps_to_threshold"]["value"] == 3
+    assert result["steps_to_threshold_scratch"]["value"] == 7
+    assert result["steps_saved"]["value"] == 4
+
+
+def test_scratch_reaches_the_level_that_it_ends_with():
+    rng = np.random.default_rng(0)
+    for _ in range(100):  # In spite of rounding.
+        scratch = curve(LINE + rng.normal(size=11), LINE + rng.uniform(size=11) / 2)
+        end = scratch[0][-1]
+        last = 0.1 * (end - scratch[0][0])
+        level = gains.area(scratch, end - last, end) / last
+        assert gains.steps_to_threshold(scratch, level, scratch[0][0], end) is not None
+
+
+def test_what_only_the_last_point_reaches_is_not_held():
+    line = curve([*[0] * 20, 100], steps=range(21))
+    assert gains.steps_to_threshold(line, 50, 0, 20) is None
+    assert gains.steps_to_threshold(line, 25, 0, 20) == 18
+
+
+def test_a_threshold_that_is_not_reached_is_null_and_counted():
+    result = gains.compare([flat(1), flat(9)], [flat(5)], threshold=5)
+    assert result["steps_to_threshold"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "reached": 1,
+        "by_seed": [None, 0.0],
+    }
+    assert result["steps_saved"]["value"] is None
+
+
+def test_one_seed_has_no_interval():
+    result = gains.compare([flat(6), flat(7)], [flat(4)])
+    assert result["area_ratio"]["low"] is None
+    assert result["area_scratch"]["low"] is None
+    assert result["area"]["low"] is not None
+
+
+def test_intervals_resample_both_arms():
+    scratch = [flat(4), flat(6)]
+    result = gains.compare([flat(10), flat(10)], scratch)
+    ratio = result["area_ratio"]
+    assert ratio["value"] == 2
+    assert (ratio["low"], ratio["high"]) == pytest.approx((10 / 6, 10 / 4))
+    jump = result["jump_start"]
+    assert (jump["low"], jump["high"]) == pytest.approx((4, 6))
+    swapped = gains.compare(scratch, [flat(10), flat(10)])["jump_start"]
+    assert (swapped["low"], swapped["high"]) == pytest.approx((-6, -4))
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        samples = rng.normal(3, 1, 30), rng.normal(1, 1, 30)
+        found = gains.estimate(np.subtract, samples)
+        covered += found.low <= 2 <= found.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_scratch_without_return_has_no_ratio():
+    result = gains.compare([flat(1)], [flat(0)])
+    assert result["area_ratio"]["value"] is None
+    assert result["jump_start"]["value"] == 1
+
+
+def test_only_steps_that_all_curves_cover_count():
+    short = curve([4, 4, 4], steps=[1, 2, 5])
+    result = gains.compare([flat(6)], [short, flat(4)])
+    assert (result["start"], result["end"]) == (1, 5)
+    assert result["area"]["value"] == 24
+
+
+def test_runs_without_common_steps_compare_to_nothing():
+    late = curve([4, 4], steps=[20, 30])
+    result = gains.compare([flat(6)], [late])
+    assert result["area_ratio"] is None and result["steps_to_threshold"] is None

@@ -1,0 +1,198 @@
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.porting import (
+    old,
+    order,
+    pickles,
+    port,
+)
+from dreamerv2_transfer.porting.pickles import PortError
+from dreamerv2_transfer.transfer import weights
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "data"
+FOLDERS = sorted(x.name for x in GOLDEN.iterdir() if x.is_dir())
+
+
+def make(read: old.Old) -> agent_lib.Agent:
+    return agent_lib.make_agent(read.config.update(jit=False), *read.spaces)
+
+
+@pytest.fixture(scope="module")
+def read() -> old.Old:
+    return old.read(GOLDEN / "dreamerv2_proprio", obs=["arm:14", "velocity:9"])
+
+
+@pytest.fixture
+def agent(read) -> agent_lib.Agent:
+    return make(read)
+
+
+def values(agent) -> list[np.ndarray]:
+    return [variable.numpy() for variable in port.variables(agent).values()]
+
+
+def test_the_order_of_an_agent_without_a_slow_target():
+    class Config:
+        slow_target = False
+        expl_behavior = "greedy"
+
+    names = ["rssm/img_in/bias", "rssm/img_in/kernel", "rssm/cell/norm/beta"]
+    names += ["rssm/cell/norm/gamma", "critic/out/out/kernel", "actor/dense0/bias"]
+    names += ["reward/dense1/kernel", "reward/dense0/kernel", "tfstep", "reward_mag"]
+    names += ["encoder/conv0/kernel", "decoder/convin/kernel", "target_updates", "rng"]
+    assert order.order(Config, names) == [
+        "tfstep",
+        "critic/out/out/kernel",
+        "actor/dense0/bias",
+        "reward_mag",
+        "encoder/conv0/kernel",
+        "decoder/convin/kernel",
+        "reward/dense0/kernel",
+        "reward/dense1/kernel",
+        "rssm/cell/norm/gamma",
+        "rssm/cell/norm/beta",
+        "rssm/img_in/kernel",
+        "rssm/img_in/bias",
+    ]
+
+
+def test_fills_every_variable(agent, read):
+    named = port.variables(agent)
+    ours = {v.path for c in agent.components.values() for v in c.variables}
+    assert ours | set(agent.state) == set(named)
+    port.fill(agent, read.arrays, read.path)
+    for value, array in zip(values(agent), read.arrays, strict=True):
+        np.testing.assert_array_equal(value, array)
+
+
+def test_arrays_that_do_not_fit_are_named_and_change_nothing(agent, read):
+    before = values(agent)
+    arrays = list(read.arrays)
+    with pytest.raises(PortError, match="holds 54 arrays, but .* has 55"):
+        port.fill(agent, arrays[:-1], "old.pkl")
+    arrays[2] = arrays[2].T
+    wanted = r"old.pkl.*array 2 has shape \(16, 24\) and target_critic/dense0/kernel"
+    with pytest.raises(PortError, match=wanted):
+        port.fill(agent, arrays, "old.pkl")
+    arrays[2] = np.full_like(read.arrays[2], np.nan)
+    with pytest.raises(PortError, match=r"array 2, target_critic/dense0/kernel"):
+        port.fill(agent, arrays, "old.pkl")
+    for a, b in zip(before, values(agent), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_there_and_back_again(tmp_path, folder):
+    read = old.read(GOLDEN / folder)
+    agent = make(read)
+    port.fill(agent, read.arrays, read.path)
+    port.write(agent, read, tmp_path / "run")
+    number = port.reverse(tmp_path / "run", tmp_path / "again.pkl")
+    again = pickles.load_variables(tmp_path / "again.pkl")
+    assert number == len(again) == len(read.arrays)
+    for a, b in zip(again, read.arrays, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_port_is_a_whole_folder(tmp_path, agent, read):
+    (tmp_path / "run").mkdir()
+    port.fill(agent, read.arrays, read.path)
+    port.write(agent, read, tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == [
+        "actor_critic.weights.h5",
+        "config.yaml",
+        "ported.json",
+        "ported.weights.h5",
+        "world_model.weights.h5",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    told = json.loads((tmp_path / "run" / "ported.json").read_text())
+    assert list(told["arrays"].items())[2] == ("target_critic/dense0/kernel", "24x16")
+    with pytest.raises(PortError, match="run is not empty"):
+        port.write(agent, read, tmp_path / "run")
+
+
+def test_what_a_killed_port_left_behind_is_replaced(tmp_path, agent, read):
+    (tmp_path / ".run.tmp" / "train_episodes").mkdir(parents=True)
+    port.write(agent, read, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not (tmp_path / "run" / "train_episodes").exists()
+
+
+def test_the_old_episodes_come_along(tmp_path):
+    logdir = tmp_path / "old"
+    shutil.copytree(GOLDEN / "dreamerv2_proprio", logdir)
+    (logdir / "train_episodes").mkdir()
+    flags = {k: np.zeros(3, bool) for k in store.FLAGS}
+    seen = {"arm": np.zeros((3, 14)), "velocity": np.ones((3, 9))}
+    numbers = {"action": np.zeros((3, 6)), "reward": np.zeros(3)}
+    path = store.save_episode(
+        logdir / "train_episodes", {**seen, **numbers, **flags}, "abc"
+    )
+    read = old.read(logdir)
+    port.write(make(read), read, tmp_path / "run")
+    copy = tmp_path / "run" / "train_episodes" / path.name
+    assert copy.read_bytes() == path.read_bytes()
+    assert (store.load_episode(copy)["velocity"] == 1).all()
+
+
+def test_a_run_that_the_original_cannot_express(tmp_path, agent, read):
+    port.write(agent, read, tmp_path / "run")
+    config = read.config.update({"encoder.cnn_strides": [1, 1, 1, 1]})
+    config.save(tmp_path / "run" / "config.yaml")
+    with pytest.raises(PortError, match=r"encoder.cnn_strides=\[1, 1, 1, 1\]"):
+        port.reverse(tmp_path / "run", tmp_path / "again.pkl")
+    assert not (tmp_path / "again.pkl").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slow_target": False}, "has target_critic/"),
+        ({"pred_discount": True}, "lacks discount"),
+        ({"decoder.cnn_dist": "binary"}, "cnn_dist=binary"),
+    ],
+)
+def test_a_configuration_of_another_agent(tmp_path, agent, read, changes, message):
+    port.write(agent, read, tmp_path / "run")
+    read.config.update(changes).save(tmp_path / "run" / "config.yaml")
+    with pytest.raises(PortError, match=message):
+        port.reverse(tmp_path / "run", tmp_path / "again.pkl")
+    assert not (tmp_path / "again.pkl").exists()
+
+
+def test_nothing_is_written_over(tmp_path, agent, read, monkeypatch):
+    port.write(agent, read, tmp_path / "run")
+    (tmp_path / "old.pkl").write_bytes(b"precious")
+    with pytest.raises(PortError, match="old.pkl is there already"):
+        port.reverse(tmp_path / "run", tmp_path / "old.pkl")
+    assert (tmp_path / "old.pkl").read_bytes() == b"precious"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert port.reverse(tmp_path / "run", ".") == 55
+    assert sorted(x.name for x in (tmp_path / "here").iterdir()) == [
+        "variables.pkl",
+        "variables.yaml",
+    ]
+
+
+def test_counters_are_integers(agent, read):
+    arrays = [np.float64(1.5), *read.arrays[1:]]
+    with pytest.raises(PortError, match="array 0, tfstep, is of type float64"):
+        port.fill(agent, arrays, "old.pkl")
+
+
+def test_a_run_without_an_actor_is_named(tmp_path, agent, read):
+    port.write(agent, read, tmp_path / "run")
+    (tmp_path / "run" / weights.ACTOR_CRITIC).unlink()
+    with pytest.raises(weights.CheckpointError, match="actor_critic.weights.h5"):
+        port.reverse(tmp_path / "run", tmp_path / "again.pkl")
