@@ -26,10 +26,7 @@ import cv2
 import numpy as np
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import (
-    config,
-    envs,
-)
+from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.replay import store
 
 MINATAR = ("asterix", "breakout", "freeway", "seaquest")
@@ -75,7 +72,7 @@ def parse() -> argparse.Namespace:
 
 def rate(args: argparse.Namespace, tasks: list[str], flags: dict) -> float:
     """Environment steps a second of a collection, the start of processes included."""
-    settings = config.load_config([args.suite, "collect"]).update(flags)
+    settings = blocks.load_config([args.suite, "collect"]).update(flags)
     recipes = {task: collect.make_recipe(settings, task) for task in tasks}
     with tempfile.TemporaryDirectory(dir=args.folder or None) as folder:
         start = time.perf_counter()
@@ -88,7 +85,7 @@ def rate(args: argparse.Namespace, tasks: list[str], flags: dict) -> float:
 
 def plain(args: argparse.Namespace, tasks: list[str]) -> float:
     """Steps a second of a plain loop in one process, over a tenth of the steps."""
-    settings = config.load_config([args.suite, "collect"])
+    settings = blocks.load_config([args.suite, "collect"])
     steps, took = args.steps // 10, 0.0
     for task in tasks:
         env = envs.make_env(task, **envs.options(settings, task))

@@ -23,11 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tqdm import tqdm
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    flags,
-)
+from dreamerv2_transfer.common import blocks, cli, config, flags
 from dreamerv2_transfer.common.distributed import cluster
 
 OPTIONS = {
@@ -42,7 +38,7 @@ WARM_UP = 3  # Updates that are not timed: they trace.
 def main(argv: list[str]) -> int:
     names, rest = cli.split_configs(argv)
     options, rest = flags.Flags(OPTIONS).parse_known(rest)
-    settings = config.load_config(names, rest)
+    settings = blocks.load_config(names, rest)
     if options.core >= 0:
         print(json.dumps(measure(settings, options)))
         return 0
@@ -103,9 +99,9 @@ def measure(settings, options) -> list[float]:
     import train_step
 
     from dreamerv2_transfer import agent
-    from dreamerv2_transfer.common import envs, tfutils, updates
+    from dreamerv2_transfer.common import envs, machine, updates
 
-    tfutils.setup(settings)
+    machine.setup(settings)
     obs_space, act_space = train_step.spaces(settings)
     wm = agent.make_world_model(settings, obs_space, act_space)
     actions = envs.act_size(act_space["action"])

@@ -18,7 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import train_step
 
-from dreamerv2_transfer.common import cli, config, flags, tfutils
+from dreamerv2_transfer.common import blocks as blocks_lib
+from dreamerv2_transfer.common import cli, flags, machine
 
 ARMS = {"none": [], "freeze_rssm": ["freeze_rssm"]}
 ARMS["freeze_world_model"] = ["freeze_world_model"]
@@ -29,8 +30,8 @@ def main(argv: list[str]) -> int:
     options, rest = flags.Flags(json="", repeats=7).parse_known(rest)
     result = {}
     for arm, blocks in ARMS.items():
-        settings = config.load_config([*names, *blocks], rest)
-        tfutils.setup(settings)
+        settings = blocks_lib.load_config([*names, *blocks], rest)
+        machine.setup(settings)
         result[arm] = measure(settings, arm, options.repeats)
     for times in result.values():
         for name in ("wm_step", "step"):

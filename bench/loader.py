@@ -15,10 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common.replay import (
-    offline,
-    packed,
-)
+from dreamerv2_transfer.common.replay import offline, packed
 from dreamerv2_transfer.data import collection
 
 GAMES = [f"minatar_{game}" for game in ("asterix", "breakout", "freeway", "seaquest")]

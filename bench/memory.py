@@ -24,11 +24,7 @@ from concurrent import futures
 import numpy as np
 
 from dreamerv2_transfer.common import config
-from dreamerv2_transfer.common.replay import (
-    offline,
-    packed,
-    store,
-)
+from dreamerv2_transfer.common.replay import offline, packed, store
 
 MIB = 2**20
 TASK = "made_up"

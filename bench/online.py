@@ -26,15 +26,7 @@ import numpy as np
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect, finetune
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    envs,
-    flags,
-    logger,
-    replay,
-    tfutils,
-)
+from dreamerv2_transfer.common import blocks, cli, envs, flags, logger, machine, replay
 
 CALLS = 300  # Of the policy.
 WARM_UP = 2  # Updates that are not timed: they trace the graphs.
@@ -62,11 +54,11 @@ class Stopwatch:
 def main(argv: list[str]) -> int:
     names, rest = cli.split_configs(argv)
     options, rest = flags.Flags(json="", updates=10).parse_known(rest)
-    settings = config.load_config([*names, "scratch"], rest)
+    settings = blocks.load_config([*names, "scratch"], rest)
     settings = settings.update(
         steps=WARM_UP + options.updates, log_every=5, checkpoint_every=0, prefill=1000
     )
-    print(tfutils.setup(settings))
+    print(machine.setup(settings))
     make_envs = lambda number: envs.make_vector_env(  # noqa: E731
         settings.task, number, **envs.run_options(settings, settings.task)
     )
@@ -136,7 +128,7 @@ def policy_seconds(agent, env) -> float:
     """Of a call on one observation, with the conversions that the driver needs."""
     obs, _ = env.reset(seed=0)
     obs["is_first"] = np.zeros(1, bool)
-    policy, state = finetune.acting(agent, "train"), None
+    policy, state = agent_lib.acting(agent, "train"), None
     times = []
     for _ in range(CALLS):
         start = time.perf_counter()

@@ -20,14 +20,14 @@ import tensorflow as tf
 import train_step
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from dreamerv2_transfer.common import cli, config, flags, tfutils
+from dreamerv2_transfer.common import blocks, cli, flags, machine
 
 
 def main(argv: list[str]) -> int:
     names, rest = cli.split_configs(argv)
     options, rest = flags.Flags(step="whole", top=30).parse_known(rest)
-    settings = config.load_config(names, rest)
-    print(tfutils.setup(settings))
+    settings = blocks.load_config(names, rest)
+    print(machine.setup(settings))
     step = make_step(settings, options.step)
     for _ in range(2):  # Traces, and warms up.
         step()

@@ -38,7 +38,7 @@ import train_step
 from tqdm import tqdm
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import cli, config, envs, flags, tfutils
+from dreamerv2_transfer.common import blocks, cli, envs, flags, machine, tfutils
 from dreamerv2_transfer.common.errors import UserError
 
 BENCH = pathlib.Path(__file__).resolve().parent
@@ -57,10 +57,10 @@ def main(argv: list[str]) -> int:
     options, rest = flags.Flags(
         json="", repeats=3, original="", original_precision=32
     ).parse_known(rest)
-    settings = config.load_config(names, rest)
+    settings = blocks.load_config(names, rest)
     obs_space, act_space = train_step.spaces(settings)
     check(options, settings, obs_space["image"].shape)
-    print(tfutils.setup(settings))
+    print(machine.setup(settings))
     actions = envs.act_size(act_space["action"])
     batch = train_step.random_batch(settings, obs_space, actions)
     ours = our_step(settings, obs_space, act_space, batch)

@@ -33,13 +33,7 @@ from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 from tqdm import tqdm
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    envs,
-    flags,
-    tfutils,
-)
+from dreamerv2_transfer.common import blocks, cli, config, envs, flags, machine, tfutils
 from dreamerv2_transfer.common.files import atomic
 
 WARM_UP = 2  # Rounds that are not timed.
@@ -65,8 +59,8 @@ def main(argv: list[str]) -> int:
             "--batches and --lengths need three sizes each, to depart from a line. "
             f"Received: {options.batches}, {options.lengths}"
         )
-    settings = config.load_config(names, rest)
-    print(tfutils.setup(settings))
+    settings = blocks.load_config(names, rest)
+    print(machine.setup(settings))
     tf.get_logger().setLevel("ERROR")  # It warns of what is meant: a trace a size.
     sizes = {
         "batch": [(n, settings.dataset.length) for n in options.batches],

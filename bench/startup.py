@@ -30,12 +30,7 @@ import time
 from tqdm import tqdm
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    envs,
-    flags,
-)
+from dreamerv2_transfer.common import blocks, cli, envs, flags
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.data import collection
 
@@ -54,7 +49,7 @@ def main(argv: list[str]) -> int:
         prepare = {"pretrain": make_dataset, "scratch": make_replay}
         result = {"updates": options.updates}
         for stage, make in prepare.items():
-            settings = config.load_config([*names, stage], rest)
+            settings = blocks.load_config([*names, stage], rest)
             command = ["--configs", *names, stage, *rest, *make(settings, folder)]
             starts = [
                 start(command, folder / stage, options.updates)

@@ -25,13 +25,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    envs,
-    flags,
-    tfutils,
-)
+from dreamerv2_transfer.common import blocks, cli, envs, flags, machine, tfutils
 from dreamerv2_transfer.common.ops import flops
 
 PEAK_SIZE = 2048
@@ -42,8 +36,8 @@ KNOWN = {"wm_gflop": 35.1, "gflop": 487.5}
 def main(argv: list[str]) -> int:
     names, rest = cli.split_configs(argv)
     options, rest = flags.Flags(json="", repeats=7).parse_known(rest)
-    settings = config.load_config(names, rest)
-    print(tfutils.setup(settings))
+    settings = blocks.load_config(names, rest)
+    print(machine.setup(settings))
     result = measure(settings, options.repeats)
     if list(names) == ["minatar"] and not any(x.startswith("--rssm") for x in rest):
         check_operations(result)

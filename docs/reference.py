@@ -12,12 +12,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common.blocks import STAGE_KEYS
 from dreamerv2_transfer.common.config import (
     ALIASES,
     CHOICES,
     SCHEDULED,
     SCHEDULES,
-    STAGE_KEYS,
     Config,
 )
 from dreamerv2_transfer.common.files import atomic

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 
 import gymnasium
 import keras
 import tensorflow as tf
 
 from dreamerv2_transfer import expl
-from dreamerv2_transfer.common import (
-    envs,
-    nets,
-    other,
-    tfutils,
-)
+from dreamerv2_transfer.common import envs, nets, optimizer, other, tfutils
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
+from dreamerv2_transfer.common.driver import Policy
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.transfer.freeze import freeze
 
@@ -238,7 +235,7 @@ class WorldModel:
                 )
         self._build(envs.act_size(act_space["action"]))
         freeze(self.components, config.freeze)
-        self.model_opt = tfutils.Optimizer(
+        self.model_opt = optimizer.Optimizer(
             "model", self.trainable_variables, **config.model_opt
         )
 
@@ -393,7 +390,7 @@ class WorldModel:
         seed = tfutils.make_seeds(self.rng, 1)[0]
         step = lambda prev, now: self._imagine_step(policy, prev[0], now.get("seed"))  # noqa: E731
         inputs = tfutils.step_seeds(seed, horizon)
-        dream, seq_record = other.scan(step, inputs, (start, record), horizon)
+        dream, seq_record = tfutils.scan(step, inputs, (start, record), horizon)
         seq = {k: tf.concat([start[k][None], dream[k]], 0) for k in start}
         seq["policy"] = seq_record
         seq["feat"] = self.rssm.get_feat(seq)
@@ -515,10 +512,10 @@ class ActorCritic:
         self.critic.build(feat_size)
         self.updates = tf.Variable(0, False, dtype=tf.int64, name="updates")
         self.target_critic = self._make_target_critic(feat_size)
-        self.actor_opt = tfutils.Optimizer(
+        self.actor_opt = optimizer.Optimizer(
             "actor", self.actor.trainable_variables, **config.actor_opt
         )
-        self.critic_opt = tfutils.Optimizer(
+        self.critic_opt = optimizer.Optimizer(
             "critic", self.critic.trainable_variables, **config.critic_opt
         )
         self.rewnorm = other.StreamNorm(**config.reward_norm)
@@ -542,7 +539,7 @@ class ActorCritic:
         return [v for c in self.components.values() for v in c.variables]
 
     @property
-    def optimizers(self) -> dict[str, tfutils.Optimizer]:
+    def optimizers(self) -> dict[str, optimizer.Optimizer]:
         return {"actor": self.actor_opt, "critic": self.critic_opt}
 
     @property
@@ -702,3 +699,22 @@ def _record(policy, feat) -> tuple:
 def _recording(tape: tf.GradientTape, on: bool):
     """Whether the tape watches what happens inside the `with`."""
     return contextlib.nullcontext() if on else tape.stop_recording()
+
+
+def acting(agent: Agent, mode: str | Callable[[], str]) -> Policy:
+    """The agent as a `Driver` takes it.
+
+    Args:
+        agent: Acts.
+        mode: `train`, `explore` or `eval`, or what returns it.
+    """
+    encoder = agent.wm.encoder
+    keys = (*encoder.cnn_keys, *encoder.mlp_keys, "is_first")
+
+    def policy(obs, state):
+        now = mode if isinstance(mode, str) else mode()
+        state = agent.initial(len(obs["is_first"])) if state is None else state
+        outputs, state = agent.policy({k: obs[k] for k in keys}, state, now)
+        return {"action": outputs["action"].numpy()}, state
+
+    return policy

@@ -28,19 +28,10 @@ from gymnasium.vector import VectorEnv
 from ruamel.yaml import YAML
 
 from dreamerv2_transfer import agent, collect, finetune, learner, validation
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import (
-    envs,
-    logger,
-    replay,
-    tfutils,
-)
+from dreamerv2_transfer.common import blocks, envs, logger, machine, replay
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.counter import Counter
-from dreamerv2_transfer.common.distributed import (
-    cluster,
-    replicas,
-)
+from dreamerv2_transfer.common.distributed import cluster, replicas
 from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.errors import EnvError
 from dreamerv2_transfer.common.files import logdir as logdir_lib
@@ -120,7 +111,7 @@ def run_online(
     finetune.check(config)
     plays = cluster.is_chief(config)
     dataset = validation.open_dataset(config, logdir) if plays else None
-    print(tfutils.setup(config), flush=True)
+    print(machine.setup(config), flush=True)
     replicas.check(config)
     # Before random play, for that may take long, and networks or weights may not fit.
     trained = agent.make_agent(config, *spaces)
@@ -164,7 +155,7 @@ def __getattr__(name: str) -> Any:
 
 @functools.cache
 def _blocks() -> dict[str, dict[str, Any]]:
-    return YAML(typ="safe", pure=True).load(config_lib.find_configs())
+    return YAML(typ="safe", pure=True).load(blocks.find_configs())
 
 
 class _Open(gymnasium.Wrapper):
@@ -187,7 +178,7 @@ def _maker(env: gymnasium.Env | wrappers.Make) -> tuple[wrappers.Make, bool]:
 
 
 def _check(config: Config, is_instance: bool) -> None:
-    if config.logdir == config_lib.UNSET_LOGDIR:
+    if config.logdir == blocks.UNSET_LOGDIR:
         raise ConfigError(
             f"Received: logdir={config.logdir}. Name the folder of the run, as by "
             'config.update({"logdir": "logdir/cartpole"}).'

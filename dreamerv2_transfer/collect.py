@@ -10,37 +10,15 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import (
-    envs,
-    interrupt,
-    progress,
-)
+from dreamerv2_transfer.common import envs, interrupt, progress
 from dreamerv2_transfer.common.config import ConfigError, check_least
-from dreamerv2_transfer.common.files import (
-    locks,
-    remote,
-)
-from dreamerv2_transfer.common.files.atomic import (
-    OutputError,
-    writing,
-)
-from dreamerv2_transfer.common.replay import (
-    offline,
-    packed,
-    store,
-)
+from dreamerv2_transfer.common.files import locks, remote
+from dreamerv2_transfer.common.files.atomic import OutputError, writing
+from dreamerv2_transfer.common.replay import offline, packed, store
 from dreamerv2_transfer.common.replay.store import DatasetError
-from dreamerv2_transfer.data import (
-    collection,
-    policies,
-    workers,
-)
+from dreamerv2_transfer.data import collection, policies, workers
 from dreamerv2_transfer.data import disk as disk_lib
-from dreamerv2_transfer.data.collection import (
-    Collection,
-    MakeVectorEnv,
-    Recipe,
-)
+from dreamerv2_transfer.data.collection import Collection, MakeVectorEnv, Recipe
 from dreamerv2_transfer.data.policies import Policy
 
 PUSH_INTERVAL = 300.0  # Seconds, between two uploads of what was collected.

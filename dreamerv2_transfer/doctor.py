@@ -149,9 +149,9 @@ def _installed(requirement: str) -> tuple[str, str, bool]:
 
 def check_configs() -> Finding:
     """Whether the file of configuration blocks is found."""
-    from dreamerv2_transfer.common import config
+    from dreamerv2_transfer.common import blocks
 
-    return Finding(OK, "Configs", str(config.find_configs()))
+    return Finding(OK, "Configs", str(blocks.find_configs()))
 
 
 def check_memory(
@@ -332,9 +332,9 @@ def _no_gpu() -> Finding:
 
 def check_precision(gpu: bool) -> Finding:
     """What `precision: auto` takes on this machine, and why."""
-    from dreamerv2_transfer.common import tfutils
+    from dreamerv2_transfer.common import machine
 
-    return Finding(OK, "Precision", tfutils.choose_precision("auto", gpu)[1])
+    return Finding(OK, "Precision", machine.choose_precision("auto", gpu)[1])
 
 
 def check_xla(
@@ -372,9 +372,9 @@ def compile_product() -> None:
 def start_tensorflow() -> tuple[int, pathlib.Path | None]:
     """Returns the number of GPUs, and where XLA keeps what it compiles, if anywhere."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from dreamerv2_transfer.common import tfutils
+    from dreamerv2_transfer.common import machine
 
-    tfutils.keep_compiled()  # Names a folder, unless one is named already.
+    machine.keep_compiled()  # Names a folder, unless one is named already.
     flags = os.environ.get("TF_XLA_FLAGS", "")
     cache = re.search(r"persistent_cache_directory=(\S+)", flags)
     import tensorflow as tf

@@ -11,11 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
-from dreamerv2_transfer.common.replay.store import (
-    Episode,
-    episode_return,
-    eplen,
-)
+from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
 
 RESAMPLES = 10_000
 CONFIDENCE = 95  # Per cent.

@@ -21,12 +21,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from dreamerv2_transfer.common import (
-    envs,
-    nets,
-    other,
-    tfutils,
-)
+from dreamerv2_transfer.common import envs, nets, optimizer, other
 from dreamerv2_transfer.common.config import ConfigError, check_least
 from dreamerv2_transfer.common.nets import dists
 
@@ -39,7 +34,7 @@ class Random:
     """Draws every action uniformly and learns nothing."""
 
     components: Mapping[str, keras.layers.Layer] = {}
-    optimizers: Mapping[str, tfutils.Optimizer] = {}
+    optimizers: Mapping[str, optimizer.Optimizer] = {}
     state: Mapping[str, tf.Variable] = {}
 
     def __init__(self, config, act_space: Mapping[str, gymnasium.Space], *unused):
@@ -87,14 +82,14 @@ class Curious(abc.ABC):
         self.reward = reward
         self.networks = list(networks)
         variables = [v for n in networks for v in n.trainable_variables]
-        self.opt = tfutils.Optimizer("expl", variables, **config.expl_opt)
+        self.opt = optimizer.Optimizer("expl", variables, **config.expl_opt)
 
     @property
     def components(self) -> dict[str, keras.layers.Layer]:
         return {**{n.name: n for n in self.networks}, **self.ac.components}
 
     @property
-    def optimizers(self) -> dict[str, tfutils.Optimizer]:
+    def optimizers(self) -> dict[str, optimizer.Optimizer]:
         return {**self.ac.optimizers, "networks": self.opt}
 
     @property

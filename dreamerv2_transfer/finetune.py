@@ -22,32 +22,20 @@ from gymnasium.vector import VectorEnv
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import evaluate as evaluation
 from dreamerv2_transfer import expl, validation
-from dreamerv2_transfer.agent import Agent
-from dreamerv2_transfer.common import (
-    dreams,
-    envs,
-    interrupt,
-    tfutils,
-    updates,
-)
-from dreamerv2_transfer.common.config import ConfigError, check_least, load_old
+from dreamerv2_transfer.agent import Agent, acting
+from dreamerv2_transfer.common import checkpoint, envs, interrupt, tfutils, updates
+from dreamerv2_transfer.common.blocks import load_old
+from dreamerv2_transfer.common.config import ConfigError, check_least
 from dreamerv2_transfer.common.counter import Counter
-from dreamerv2_transfer.common.distributed import (
-    messages,
-    replicas,
-)
-from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
+from dreamerv2_transfer.common.distributed import messages, replicas
+from dreamerv2_transfer.common.driver import Driver, episode_seed
 from dreamerv2_transfer.common.envs import EnvError
 from dreamerv2_transfer.common.logger import Logger, video
 from dreamerv2_transfer.common.logger.averages import Averages
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.common.replay import Replay
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
-from dreamerv2_transfer.common.replay.store import (
-    Episode,
-    episode_return,
-    eplen,
-)
+from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
 from dreamerv2_transfer.common.when import Every, Until
 from dreamerv2_transfer.learner import Learner
 from dreamerv2_transfer.transfer import weights
@@ -136,25 +124,6 @@ def check(config) -> None:
     expl.check(config)
 
 
-def acting(agent: Agent, mode: str | Callable[[], str]) -> Policy:
-    """The agent as a `Driver` takes it.
-
-    Args:
-        agent: Acts.
-        mode: `train`, `explore` or `eval`, or what returns it.
-    """
-    encoder = agent.wm.encoder
-    keys = (*encoder.cnn_keys, *encoder.mlp_keys, "is_first")
-
-    def policy(obs, state):
-        now = mode if isinstance(mode, str) else mode()
-        state = agent.initial(len(obs["is_first"])) if state is None else state
-        outputs, state = agent.policy({k: obs[k] for k in keys}, state, now)
-        return {"action": outputs["action"].numpy()}, state
-
-    return policy
-
-
 class Seeds:
     """The seed of each episode, from the run's seed and the episode's number."""
 
@@ -207,13 +176,13 @@ class Trainer:
         self._eval_policy = acting(agent, "eval")
         self._planes = planes
         self._held_out = dataset and validation.HeldOut(agent.wm, config, dataset)
-        self._dreams = dreams.Dreams(agent.wm, config, self.logger, logdir)
+        self._dreams = validation.Dreams(agent.wm, config, self.logger, logdir)
         self.learner = Learner(agent, config, logdir, self._averages.add)
         self._batch: updates.Batch = {}
         self._acting = tfutils.variables(agent.initial(train_envs.num_envs))
         self._save_due = False
         self._saved = saved
-        self._checkpoint = weights.Checkpoint(
+        self._checkpoint = checkpoint.Checkpoint(
             logdir / "checkpoints",
             self._named_variables(),
             self._python_state,

@@ -18,13 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.agent import Agent
-from dreamerv2_transfer.common import (
-    interrupt,
-    tfutils,
-    updates,
-)
+from dreamerv2_transfer.common import checkpoint, interrupt, tfutils, updates
 from dreamerv2_transfer.common.distributed import messages
-from dreamerv2_transfer.transfer import weights as weights_lib
 
 Tell = Callable[[messages.Message | None], dict[str, np.ndarray]]
 
@@ -74,8 +69,8 @@ class Learner:
         agent = self.agent
         explores = agent.expl_behavior is not agent.task_behavior
         return {
-            **weights_lib.named_variables("world_model", agent.wm.variables),
-            **weights_lib.named_variables("model_opt", agent.wm.model_opt.variables),
+            **checkpoint.named_variables("world_model", agent.wm.variables),
+            **checkpoint.named_variables("model_opt", agent.wm.model_opt.variables),
             **_behavior_variables(agent.task_behavior),
             **(_behavior_variables(agent.expl_behavior, "expl_") if explores else {}),
             "tfstep": agent.tfstep,
@@ -213,5 +208,5 @@ def _behavior_variables(behavior, prefix: str = "") -> dict[str, tf.Variable]:
     groups = {f"{k}_opt": v.variables for k, v in behavior.optimizers.items()}
     named = {f"{prefix}{k}": v for k, v in behavior.state.items()}
     for name, variables in {"behavior": weights, **groups}.items():
-        named.update(weights_lib.named_variables(f"{prefix}{name}", variables))
+        named.update(checkpoint.named_variables(f"{prefix}{name}", variables))
     return named

@@ -15,25 +15,15 @@ import tensorflow as tf
 
 from dreamerv2_transfer import validation
 from dreamerv2_transfer.agent import WorldModel
-from dreamerv2_transfer.common import (
-    dreams,
-    envs,
-    interrupt,
-    tfutils,
-    updates,
-)
+from dreamerv2_transfer.common import checkpoint, envs, interrupt, tfutils, updates
 from dreamerv2_transfer.common.config import check_least
 from dreamerv2_transfer.common.counter import Counter
-from dreamerv2_transfer.common.distributed import (
-    cluster,
-    messages,
-    replicas,
-)
+from dreamerv2_transfer.common.distributed import cluster, messages, replicas
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.logger.averages import Averages
 from dreamerv2_transfer.common.ops import flops
 from dreamerv2_transfer.common.progress import Progress
-from dreamerv2_transfer.common.replay import offline
+from dreamerv2_transfer.common.replay import offline, prefetch
 from dreamerv2_transfer.transfer import weights
 
 EFFICIENCY = 0.4  # Share of the matrix-product peak that an update reaches on a CPU.
@@ -147,8 +137,8 @@ class Trainer:
             self._average,
         )
         self._held_out = validation.HeldOut(world_model, config, dataset)
-        self._dreams = dreams.Dreams(world_model, config, self.logger, logdir)
-        self._checkpoint = weights.Checkpoint(
+        self._dreams = validation.Dreams(world_model, config, self.logger, logdir)
+        self._checkpoint = checkpoint.Checkpoint(
             self.logdir / "checkpoints",
             self._variables(),
             self._python_state,
@@ -159,8 +149,8 @@ class Trainer:
     def _variables(self) -> dict[str, tf.Variable]:
         """All that a checkpoint holds, by name."""
         return {
-            **weights.named_variables("world_model", self.wm.variables),
-            **weights.named_variables("model_opt", self.wm.model_opt.variables),
+            **checkpoint.named_variables("world_model", self.wm.variables),
+            **checkpoint.named_variables("model_opt", self.wm.model_opt.variables),
             **{f"carry/{k}": v for k, v in self._carry.items()},
             "rng": self.wm.rng.state,
         }
@@ -196,8 +186,8 @@ class Trainer:
         weights.save_weights(path, self.wm.components)
         self._saved()
 
-    def batches(self) -> offline.Prefetch:
-        return offline.Prefetch(self.dataset, self.config.dataset.prefetch)
+    def batches(self) -> prefetch.Prefetch:
+        return prefetch.Prefetch(self.dataset, self.config.dataset.prefetch)
 
     def run(self, batches, stopped: Callable[[], bool]) -> bool:
         """Updates until all are done (True) or `stopped` says so (False)."""

@@ -14,12 +14,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    envs,
-    flags,
-)
+from dreamerv2_transfer.common import blocks, cli, config, envs, flags
 from dreamerv2_transfer.common.files import remote
 
 OPTIONS = {
@@ -54,7 +49,7 @@ def main(argv: list[str]) -> int:
     options = flags.Flags(OPTIONS).parse(argv)
     check(options)
     logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
-    settings, notes = config.load_old(logdir / "config.yaml")
+    settings, notes = blocks.load_old(logdir / "config.yaml")
     print(*notes, sep="\n", end="")
     # In full precision, so that an analysis does not depend on the machine.
     settings = settings.update(precision="32", expl_noise=0.0)
@@ -93,11 +88,11 @@ def models(settings, logdir: pathlib.Path, env):
     """Loads the run's model, and makes one that has learned nothing."""
     from dreamerv2_transfer import agent as agent_lib
     from dreamerv2_transfer.analysis.analyze import Models
-    from dreamerv2_transfer.common import tfutils
+    from dreamerv2_transfer.common import machine
     from dreamerv2_transfer.transfer import weights
 
     world_model = weights.find_weights(logdir)
-    print(tfutils.setup(settings), flush=True)
+    print(machine.setup(settings), flush=True)
     spaces = envs.obs_space(env), envs.act_space(env)
     fresh = settings.update(seed=settings.seed + 1)
     untrained = agent_lib.make_world_model(fresh, *spaces)
@@ -114,7 +109,7 @@ def models(settings, logdir: pathlib.Path, env):
 
 def player(options, settings, env, task: str, loaded):
     """Who plays, see `players`."""
-    from dreamerv2_transfer import finetune
+    from dreamerv2_transfer import agent as agent_lib
     from dreamerv2_transfer.analysis import players
 
     choice = options.policy
@@ -130,7 +125,7 @@ def player(options, settings, env, task: str, loaded):
             f"the path of a DQN agent. Received: --policy {options.policy}"
         )
     loaded.agent.rng.reset_from_seed(options.seed)
-    return players.actor(finetune.acting(loaded.agent, "train"), options.seed)
+    return players.actor(agent_lib.acting(loaded.agent, "train"), options.seed)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    flags,
-)
+from dreamerv2_transfer.common import cli, config, flags
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.data import (
     contact_sheet,

@@ -16,17 +16,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    envs,
-    flags,
-    progress,
-)
-from dreamerv2_transfer.common.files import (
-    atomic,
-    remote,
-)
+from dreamerv2_transfer.common import blocks, cli, config, envs, flags, progress
+from dreamerv2_transfer.common.files import atomic, remote
 from dreamerv2_transfer.common.logger import video
 
 OPTIONS = {
@@ -48,7 +39,7 @@ def main(argv: list[str]) -> int:
     options = flags.Flags(OPTIONS).parse(argv)
     check(options)
     logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
-    settings, notes = config.load_old(logdir / "config.yaml")
+    settings, notes = blocks.load_old(logdir / "config.yaml")
     print(*notes, sep="\n", end="")
     task = options.task or settings.task
     number = min(options.envs, options.episodes)
@@ -106,12 +97,12 @@ def check(options: config.Config) -> None:
 def load(settings: config.Config, logdir: pathlib.Path, env):
     """The agent with the run's weights."""
     from dreamerv2_transfer import agent as agent_lib
-    from dreamerv2_transfer.common import tfutils
+    from dreamerv2_transfer.common import machine
     from dreamerv2_transfer.transfer import weights
 
     actor_critic = weights.find_weights(logdir, weights.ACTOR_CRITIC)
     world_model = weights.find_weights(logdir)
-    print(tfutils.setup(settings), flush=True)
+    print(machine.setup(settings), flush=True)
     spaces = envs.obs_space(env), envs.act_space(env)
     agent = agent_lib.make_agent(settings, *spaces)
     weights.load_weights(world_model, agent.wm.components)
@@ -121,12 +112,13 @@ def load(settings: config.Config, logdir: pathlib.Path, env):
 
 def play(options, agent, env):
     """Whole episodes."""
-    from dreamerv2_transfer import evaluate, finetune
+    from dreamerv2_transfer import agent as agent_lib
+    from dreamerv2_transfer import evaluate
 
     agent.rng.reset_from_seed(options.seed)
     with progress.Progress(options.episodes, 0, "Evaluation", "episode") as bar:
         return evaluate.evaluate(
-            finetune.acting(agent, MODES[options.policy]),
+            agent_lib.acting(agent, MODES[options.policy]),
             env,
             options.episodes,
             options.seed,

@@ -14,11 +14,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    flags,
-)
+from dreamerv2_transfer.common import cli, config, flags
 from dreamerv2_transfer.common.files import atomic
 
 OPTIONS = {

@@ -20,11 +20,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    flags,
-)
+from dreamerv2_transfer.common import cli, config, flags
 from dreamerv2_transfer.common.files import remote
 
 OPTIONS = {
@@ -71,10 +67,10 @@ def port(path: str, options: config.Config, argv: list[str]) -> int:
     )
 
     from dreamerv2_transfer import agent as agent_lib
-    from dreamerv2_transfer.common import tfutils
+    from dreamerv2_transfer.common import machine
     from dreamerv2_transfer.porting import port
 
-    tfutils.setup(old.config)
+    machine.setup(old.config)
     agent = agent_lib.make_agent(old.config, *old.spaces)
     port.fill(agent, old.arrays, old.path)
     port.write(agent, old, options.to)

@@ -28,10 +28,7 @@ def main(argv: list[str]) -> int:
     paths = [path for path in options.runs if path]
     check(options, paths)
 
-    from dreamerv2_transfer.plotting import (
-        report,
-        runs,
-    )
+    from dreamerv2_transfer.plotting import report, runs
 
     found, notes = runs.find(paths, files=(*runs.FILES, *report.FILES))
     damage = [note for run in found for note in run.notes]
@@ -51,10 +48,7 @@ def check(options: config.Config, paths: list[str]) -> None:
 
 
 def chosen(options: config.Config):
-    from dreamerv2_transfer.plotting import (
-        panels,
-        report,
-    )
+    from dreamerv2_transfer.plotting import panels, report
 
     return report.Options(
         title=options.title,

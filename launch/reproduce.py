@@ -14,11 +14,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    flags,
-)
+from dreamerv2_transfer.common import blocks as blocks_lib
+from dreamerv2_transfer.common import cli, config, flags
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.reproduction import plan, publish, runner, stages
 
@@ -57,7 +54,7 @@ MEBIBYTES = {"step collected": 3e-4, "update of an agent": 6e-3}
 def main(argv: list[str]) -> int:
     suite, options = parse(argv)
     blocks = (suite, *SCALES[options.scale])
-    settings = config.load_config(blocks, [])
+    settings = blocks_lib.load_config(blocks, [])
     logdir = options.logdir or f"logdir/reproduce_{suite}_{options.scale}"
     logdir = pathlib.Path(logdir).expanduser().resolve()
     study = plan.Study(

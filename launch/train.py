@@ -14,18 +14,9 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    envs,
-    flags,
-    logger,
-)
+from dreamerv2_transfer.common import cli, config, envs, flags, logger
 from dreamerv2_transfer.common.distributed import cluster
-from dreamerv2_transfer.common.files import (
-    logdir,
-    remote,
-)
+from dreamerv2_transfer.common.files import logdir, remote
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[1] / "logdir_templates"
 
@@ -79,10 +70,10 @@ def pretrain(settings: config.Config, folder: remote.Folder) -> int:
     dataset = make_dataset(settings, folder) if settings.dataset.directory else None
 
     from dreamerv2_transfer import agent, pretrain
-    from dreamerv2_transfer.common import tfutils
+    from dreamerv2_transfer.common import machine
 
     pretrain.check(settings)
-    print(tfutils.setup(settings), flush=True)
+    print(machine.setup(settings), flush=True)
     if dataset is None:
         task = settings.tasks[0]
         with envs.make_env(task, **envs.options(settings, task)) as env:

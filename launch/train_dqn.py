@@ -12,16 +12,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import (
-    cli,
-    config,
-    envs,
-    logger,
-)
-from dreamerv2_transfer.common.files import (
-    logdir,
-    remote,
-)
+from dreamerv2_transfer.common import cli, config, envs, logger
+from dreamerv2_transfer.common.files import logdir, remote
 
 
 def main(argv: list[str]) -> int:
@@ -37,10 +29,10 @@ def main(argv: list[str]) -> int:
 
 
 def train(settings: config.Config, folder: remote.Folder, options: dict) -> int:
-    from dreamerv2_transfer.common import tfutils
+    from dreamerv2_transfer.common import machine
     from dreamerv2_transfer.dqn import train
 
-    print(tfutils.setup(settings.update({"precision": "32"})), flush=True)
+    print(machine.setup(settings.update({"precision": "32"})), flush=True)
     done = train.train(
         settings,
         folder.path,

@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common import blocks, tfutils
 from dreamerv2_transfer.common.ops import fuse
 
 BATCH, LENGTH = 3, 4
@@ -20,7 +19,7 @@ def seeded():
 
 
 def make_config(**changes):
-    config = config_lib.load_config(["minatar", "debug", "pretrain"])
+    config = blocks.load_config(["minatar", "debug", "pretrain"])
     return config.update({"imag_horizon": 3, "jit": False, **changes})
 
 

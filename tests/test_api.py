@@ -7,11 +7,10 @@ import pytest
 from gymnasium import spaces
 
 from dreamerv2_transfer import api, finetune
+from dreamerv2_transfer.common import checkpoint, envs
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.files import logdir
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.transfer import weights
 from tests import fakes
 
 IMAGE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
@@ -205,7 +204,7 @@ def test_a_logdir_belongs_to_one_environment(tmp_path):
 
 def test_weights_are_looked_at_before_random_play(tmp_path):
     config = make_config(tmp_path / "run", **{"init.path": str(tmp_path)})
-    with pytest.raises(weights.CheckpointError, match="no weights to start from"):
+    with pytest.raises(checkpoint.CheckpointError, match="no weights to start from"):
         api.train(Sensors(), config)
     assert not (tmp_path / "run" / "train_episodes").exists()
 

@@ -12,21 +12,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import (
-    config,
-    driver,
-    envs,
-    errors,
-)
-from dreamerv2_transfer.common.replay import (
-    packed,
-    store,
-)
-from dreamerv2_transfer.data import (
-    collection,
-    disk,
-    policies,
-)
+from dreamerv2_transfer.common import blocks, config, driver, envs, errors
+from dreamerv2_transfer.common.replay import packed, store
+from dreamerv2_transfer.data import collection, disk, policies
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.data.policies import Policy
 from tests import fakes
@@ -464,7 +452,7 @@ def test_estimate_is_near_what_it_takes(tmp_path, capsys):
 
 
 def test_recipe_of_a_configuration(tmp_path):
-    settings = config.load_config(["minatar", "collect"], ["--seed", "4"])
+    settings = blocks.load_config(["minatar", "collect"], ["--seed", "4"])
     recipe = collect.make_recipe(settings, "minatar_asterix")
     assert (recipe.seed, recipe.envs, recipe.interval) == (4, 8, 500)
     assert recipe.policies == (Policy("random", 1.0),)
@@ -484,20 +472,20 @@ def test_recipe_of_a_configuration(tmp_path):
     ],
 )
 def test_numbers_out_of_range_name_their_key(flag, value):
-    settings = config.load_config(["minatar", "collect"], [f"--{flag}", value])
+    settings = blocks.load_config(["minatar", "collect"], [f"--{flag}", value])
     with pytest.raises(config.ConfigError, match=f"{flag} "):
         collect.make_recipe(settings, "minatar_asterix")
 
 
 def test_actions_are_not_repeated_where_no_environment_does():
-    settings = config.load_config(["minatar", "collect"], ["--action_repeat", "4"])
+    settings = blocks.load_config(["minatar", "collect"], ["--action_repeat", "4"])
     with pytest.raises(config.ConfigError, match="minatar_asterix does not repeat"):
         collect.make_recipe(settings, "minatar_asterix")
 
 
 def test_complete_dataset_needs_no_agents_and_gets_its_manifest_right(tmp_path):
     flags = ["--tasks", GAMES[0], "--dqn.checkpoints", str(tmp_path / "gone")]
-    settings = config.load_config(["minatar", "debug", "collect"], flags)
+    settings = blocks.load_config(["minatar", "debug", "collect"], flags)
     run(tmp_path, GAMES[:1], 300, policies=MIXED[:1])
     manifest = store.read_manifest(tmp_path / GAMES[0])
     policy = {**manifest["policies"][0], "steps": 1}

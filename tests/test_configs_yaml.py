@@ -3,12 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamerv2_transfer.common.config import (
-    Config,
-    ConfigError,
-    find_configs,
-    load_config,
-)
+from dreamerv2_transfer.common.blocks import find_configs, load_config
+from dreamerv2_transfer.common.config import Config, ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs.yaml"
 GAMES = ("minatar_asterix", "minatar_breakout", "minatar_freeway", "minatar_seaquest")

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
 from tests import runs
 
@@ -32,7 +33,7 @@ def test_the_configuration_page_is_that_of_configs_yaml(reference):
 def test_every_key_has_a_row(reference):
     page = (DOCS / "configuration.md").read_text()
     keys = re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE)
-    assert keys == [*config_lib.load_config([]).flat]
+    assert keys == [*blocks.load_config([]).flat]
 
 
 def test_a_row_has_default_comment_and_blocks(reference):

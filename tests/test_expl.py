@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import expl
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import ConfigError
 
 BATCH, LENGTH = 3, 4
@@ -21,7 +21,7 @@ def seeded():
 
 
 def make_config(behavior="Plan2Explore", **changes):
-    config = config_lib.load_config(["minatar", "debug", "scratch"])
+    config = blocks.load_config(["minatar", "debug", "scratch"])
     small = {"imag_horizon": 2, "jit": False, "disag_models": 2}
     return config.update({**small, "expl_behavior": behavior, **changes})
 

@@ -10,13 +10,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect, finetune, validation
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import (
-    envs,
-    logger,
-    replay,
-    updates,
-)
+from dreamerv2_transfer.common import checkpoint, envs, logger, replay, updates
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.data.collection import Recipe
@@ -28,7 +22,7 @@ TASK = "minatar_breakout"
 
 
 def make_config(*blocks, **changes):
-    config = config_lib.load_config(["minatar", "debug", *(blocks or ["scratch"])])
+    config = blocks.load_config(["minatar", "debug", *(blocks or ["scratch"])])
     defaults = {
         "task": TASK,
         "prefill": 40,
@@ -234,7 +228,7 @@ def test_a_game_with_other_actions_or_channels_is_named(whole):
         (({**obs_space, "image": box}, act_space), "another number of channels"),
     ):
         agent = agent_lib.make_agent(make_config(), *spaces)
-        with pytest.raises(weights_lib.CheckpointError, match=message):
+        with pytest.raises(checkpoint.CheckpointError, match=message):
             weights_lib.initialize(whole, agent.components, ["encoder", "rssm"])
 
 

@@ -9,14 +9,14 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import learner
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.distributed import messages
 from dreamerv2_transfer.common.updates import TrainingError
 from tests.two_devices import make_batch
 
 
 def make_learner(tmp_path, tell, seed=0, **changes):
-    config = config_lib.load_config(["minatar", "debug", "scratch"])
+    config = blocks.load_config(["minatar", "debug", "scratch"])
     config = config.update({"imag_horizon": 3, "seed": seed, **changes})
     config = config.update({"dataset.batch": 4, "dataset.length": 5, "steps": 3})
     box = gymnasium.spaces.Box

@@ -10,13 +10,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import errors
+from dreamerv2_transfer.common import checkpoint, errors
 from dreamerv2_transfer.common.files import remote
-from dreamerv2_transfer.common.replay import (
-    offline,
-    store,
-)
+from dreamerv2_transfer.common.replay import offline, store
 from dreamerv2_transfer.plotting import runs as runs_lib
 from dreamerv2_transfer.transfer import weights
 from tests import fakes, runs
@@ -43,7 +39,7 @@ def data(tmp_path):
 
 
 def make_config(*blocks, **changes):
-    return config_lib.load_config(["minatar", "debug", *blocks]).update(changes)
+    return blocks.load_config(["minatar", "debug", *blocks]).update(changes)
 
 
 def wait_for(path):
@@ -129,7 +125,7 @@ def test_weights_by_url_are_those_of_the_run_or_file(tmp_path):
     assert weights.read_weights(of_run)["rssm/kernel"].tolist() == [0, 1, 2]
     beside = {path.name for path in of_run.parent.iterdir()}
     assert beside == {"config.yaml", weights.WORLD_MODEL, weights.ACTOR_CRITIC}
-    with pytest.raises(weights.CheckpointError, match="nosuch.weights.h5"):
+    with pytest.raises(checkpoint.CheckpointError, match="nosuch.weights.h5"):
         weights.find_weights(f"{url}/nosuch.weights.h5")
 
 

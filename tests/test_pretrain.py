@@ -9,16 +9,9 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import pretrain
+from dreamerv2_transfer.common import blocks, logger, updates
 from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import (
-    logger,
-    updates,
-)
-from dreamerv2_transfer.common.replay import (
-    offline,
-    packed,
-    store,
-)
+from dreamerv2_transfer.common.replay import offline, packed, store
 from dreamerv2_transfer.transfer import weights as weights_lib
 from tests import fakes, graphs
 
@@ -37,7 +30,7 @@ def episodes(tmp_path_factory):
 
 
 def make_config(**changes):
-    config = config_lib.load_config(["minatar", "debug", "pretrain"])
+    config = blocks.load_config(["minatar", "debug", "pretrain"])
     defaults = {
         "jit": False,
         "steps": 4,
@@ -243,7 +236,7 @@ def test_no_update_a_call_is_refused(tmp_path, episodes):
 
 
 def test_the_time_is_told_and_small_is_named(capsys):
-    config = config_lib.load_config(["minatar", "pretrain"])
+    config = blocks.load_config(["minatar", "pretrain"])
     dataset_space = {
         "image": tf.zeros([10, 10, 10]),
         "reward": tf.zeros([]),

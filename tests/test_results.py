@@ -9,12 +9,8 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.replay import (
-    offline,
-    packed,
-)
+from dreamerv2_transfer.common import blocks, envs
+from dreamerv2_transfer.common.replay import offline, packed
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.transfer import weights as weights_lib
 
@@ -30,7 +26,7 @@ def model_error(config, wm, directory) -> float:
 
 @pytest.mark.parametrize("folder", ["minatar_small_pretrain"])
 def test_a_published_world_model_knows_breakout(tmp_path, folder):
-    config = config_lib.load_old(RESULTS / folder / "config.yaml")[0]
+    config = blocks.load_old(RESULTS / folder / "config.yaml")[0]
     with contextlib.closing(envs.make_env("minatar_breakout")) as env:
         spaces = envs.obs_space(env), envs.act_space(env)
     wm = agent_lib.make_world_model(config, *spaces)

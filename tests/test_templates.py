@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import config as config_lib
 from tests import runs
 
@@ -35,8 +36,8 @@ def test_there_is_a_template_for_each_experiment():
 @pytest.mark.parametrize("name", SAME)
 def test_a_template_is_what_its_blocks_are(name):
     blocks, flags = SAME[name]
-    wanted = config_lib.load_config(blocks.split(), flags)
-    made = config_lib.load_config([str(TEMPLATES / name / "config.yaml")])
+    wanted = blocks_lib.load_config(blocks.split(), flags)
+    made = blocks_lib.load_config([str(TEMPLATES / name / "config.yaml")])
     # Sections of other stages, and of other commands, have no effect.
     others = [f"stages.{x}" for x in wanted.stages if x != wanted.stage]
     beside = ("logdir", "reproduce", *others)

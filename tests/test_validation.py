@@ -4,17 +4,14 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect, validation
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.logger.averages import Averages
-from dreamerv2_transfer.common.replay import (
-    offline,
-    packed,
-)
+from dreamerv2_transfer.common.replay import offline, packed
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data.collection import Recipe
 
 TASK = "minatar_breakout"
-CONFIG = config_lib.load_config(["minatar", "debug", "scratch"]).update(
+CONFIG = blocks.load_config(["minatar", "debug", "scratch"]).update(
     {
         "task": TASK,
         "replay.minlen": 1,

@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import updates
+from dreamerv2_transfer.common import blocks, updates
 from dreamerv2_transfer.common.distributed import replicas
 
 BATCH, LENGTH, STEPS, TASKS = 4, 5, 3, 3
@@ -26,7 +25,7 @@ def main(changes: list[str]) -> None:
     tf.config.set_logical_device_configuration(cpu, devices)
     pairs = dict(x.split("=") for x in changes)
     continuous = pairs.pop("continuous", "")
-    config = config_lib.load_config(["minatar", "debug", "scratch"])
+    config = blocks.load_config(["minatar", "debug", "scratch"])
     config = config.update({"jit": True, "imag_horizon": 3, **pairs})
     config = config.update({"dataset.batch": BATCH, "dataset.length": LENGTH})
     made = {

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Collection, Sequence
 
-from dreamerv2_transfer.common import config, flags
+from dreamerv2_transfer.common import blocks, config, flags
 from dreamerv2_transfer.common.errors import UserError
 
 FAILED = 2
@@ -38,7 +38,7 @@ def load_config(
     """
     names, flags_given = split_configs(argv)
     path = pathlib.Path(script).resolve().parents[1] / "configs.yaml"
-    loaded = config.load_config(names, flags_given, path if path.exists() else None)
+    loaded = blocks.load_config(names, flags_given, path if path.exists() else None)
     if loaded.stage not in stages:
         raise config.ConfigError(f"{hint} Received: --configs {' '.join(names)}")
     return loaded

@@ -6,9 +6,7 @@ import json
 import math
 import os
 import re
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,30 +29,7 @@ CHOICES = {
 }
 # Other spellings of keys, short or as a group of their own.
 ALIASES = {"init": "init.path", "envs.restart": "envs_restart"}
-# What a stage sets at the top level, from its own section `stages.<stage>`.
-STAGE_KEYS = (
-    "steps",
-    "log_every",
-    "eval_every",
-    "checkpoint_every",
-    "atari_all_actions",
-)
-# What keys of the original's first releases (1.0) are called today.
-RENAMED = {
-    "num_envs": "envs",
-    "image_size": "render_size",
-    "grayscale": "atari_grayscale",
-    "replay_size": "replay.capacity",
-    "dataset.oversample_ends": "replay.prioritize_ends",
-    "encoder.depth": "encoder.cnn_depth",
-    "encoder.kernels": "encoder.cnn_kernels",
-    "encoder.keys": "encoder.cnn_keys",
-    "decoder.depth": "decoder.cnn_depth",
-    "decoder.kernels": "decoder.cnn_kernels",
-}
-UNSET_LOGDIR = "/dev/null"
 SUFFIXES = (".json", ".yaml", ".yml")
-INSTALLED = Path("share", "dreamerv2_transfer", "configs.yaml")
 
 
 class ConfigError(UserError):
@@ -226,104 +201,6 @@ def table(title: str, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([title, *lines])
 
 
-def find_configs() -> Path:
-    """Returns the path of `configs.yaml`: the checkout's, else the installed one.
-
-    Raises:
-      ConfigError: There is none; the message lists the places.
-    """
-    places = _places()
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        looked = ", ".join(map(str, places))
-        raise ConfigError(
-            f"configs.yaml is missing; install again. Looked at: {looked}"
-        )
-    return found
-
-
-def load_config(
-    names: Sequence[str], argv: Sequence[str] = (), path: Path | None = None
-) -> Config:
-    """Merges `defaults`, the named blocks in their order, and command-line flags.
-
-    Then `stage`, if one is set, fills the top-level `steps`, `log_every`, `eval_every`
-    and `checkpoint_every` from `stages.<stage>`, except those that a flag names.
-    So a stage's block sets `stage` alone and commutes with the blocks of sizes.
-
-    Args:
-      names: Names of blocks, such as `["minatar", "small", "pretrain"]`; a file such
-        as a run's `config.yaml` is a block too.
-      argv: Flags such as `["--rssm.deter", "64"]`; `--help` prints a table and exits.
-      path: The file of blocks; by default `find_configs()`.
-
-    Raises:
-      ConfigError: The file, a block, a key or a value is unknown or unfit.
-    """
-    # flags needs ConfigError from here.
-    from dreamerv2_transfer.common.flags import Flags
-
-    flags = Flags(_merge(names, path or find_configs()))
-    config = _set_stage(flags.parse(argv), flags.given)
-    if config.get("logdir") == UNSET_LOGDIR and "logdir" not in flags.given:
-        config = config.update(logdir=_default_logdir(names, config))
-    return config
-
-
-def load_old(
-    path: str | os.PathLike, configs: Path | None = None
-) -> tuple[Config, list[str]]:
-    """Loads a `config.yaml` or `config.json` of the original DreamerV2, completed.
-
-    Args:
-      path: The old file.
-      configs: The file of blocks; by default `find_configs()`.
-
-    Returns:
-      The `defaults` block with the old values, and a note for each key of the old
-      file that is called otherwise today, or not known (and so has no effect).
-
-    Raises:
-      ConfigError: The file cannot be read or holds a bad value.
-    """
-    defaults = _merge([], configs or find_configs())
-    known, notes = _read_old(Path(path), defaults)
-    with _naming(path):
-        return defaults.update(known), notes
-
-
-def _read_old(path: Path, defaults: Config) -> tuple[dict[str, Any], list[str]]:
-    """The values of a file by today's keys, and notes on the others."""
-    known, notes = {}, []
-    for key, value in Config.load(path).flat.items():
-        name = key if key in defaults.flat else RENAMED.get(key)
-        if name is None:
-            notes.append(
-                f"{path}: key '{key}' is not known today and has no effect. "
-                f"Received: {key}={_text(value)}"
-            )
-            continue
-        if name != key:
-            notes.append(f"{path}: key '{key}' is called '{name}' today.")
-        known[name] = _translate(name, value)
-    return known, sorted(notes)
-
-
-def _translate(key: str, value: Any) -> Any:
-    """A value of an old file as it is written today."""
-    if key == "encoder.cnn_keys" and isinstance(value, tuple):
-        return "|".join(f"{name}$" for name in value)
-    if key == "grad_heads":
-        # The decoder was called by the only thing that it made.
-        return tuple("decoder" if head == "image" else head for head in value)
-    return value
-
-
-def with_stage(config: Config, stage: str) -> Config:
-    """Returns the configuration for a stage, with what its section of `stages` sets."""
-    return _set_stage(config.update(stage=stage), frozenset())
-
-
 def check_least(config: Config, least: Mapping[str, float]) -> None:
     """Checks that numbers are finite and not too small.
 
@@ -365,75 +242,6 @@ def _is_within(key: str, groups: Sequence[str]) -> bool:
 
 
 # Blocks and files.
-
-
-def _merge(names: Sequence[str], path: Path) -> Config:
-    blocks = _read(path)
-    defaults = _block(blocks, "defaults", path)
-    with _naming(f"{path}, block 'defaults'"):
-        config = Config(defaults)
-    for name in names:
-        if Path(name).suffix in SUFFIXES:
-            place, block = name, _file_block(Path(name), config)
-        else:
-            place, block = f"{path}, block '{name}'", _block(blocks, name, path)
-        with _naming(place):
-            config = config.update(block)
-    return config
-
-
-def _file_block(path: Path, defaults: Config) -> dict[str, Any]:
-    """A run's own configuration as a block, wherever that run was written to."""
-    known, notes = _read_old(path, defaults)
-    print(*notes, sep="\n", end="\n" if notes else "")
-    known.pop("logdir", None)
-    return known
-
-
-def _block(blocks: dict, name: str, path: Path) -> dict:
-    if name not in blocks:
-        raise ConfigError(
-            f"Unknown block '{name}' in {path}.{_nearest(name, blocks)} "
-            f"Known blocks: {', '.join(blocks)}."
-        )
-    if not isinstance(blocks[name], dict):
-        raise ConfigError(
-            f"{path}: block '{name}' holds no keys. Received: {blocks[name]!r}"
-        )
-    return blocks[name]
-
-
-def _set_stage(config: Config, given: frozenset[str]) -> Config:
-    section = config.get(f"stages.{config.get('stage')}", {})
-    keys = [key for key in STAGE_KEYS if key in section and key not in given]
-    return config.update({key: section[key] for key in keys})
-
-
-def _default_logdir(names: Sequence[str], config: Config) -> str:
-    # Stages last, so that blocks which commute share a folder.
-    names = [Path(n).parent.name if Path(n).suffix in SUFFIXES else n for n in names]
-    parts = sorted(names, key=lambda name: name in config.get("stages", {}))
-    folder = f"logdir/{'_'.join(parts) or 'defaults'}"
-    # An agent a game, so that the folder of them is what `dqn.checkpoints` takes.
-    return f"{folder}/{config.task}" if config.get("stage") == "dqn" else folder
-
-
-def _places() -> list[Path]:
-    top = Path(__file__).resolve().parents[2]
-    if (top / "setup.cfg").is_file():
-        return [top / "configs.yaml"]
-    # After `pip install --target` the data lies beside the package, not as recorded.
-    data = Path(sysconfig.get_path("data"))
-    return [*_recorded(), top / INSTALLED, data / INSTALLED]
-
-
-def _recorded() -> list[Path]:
-    try:
-        files = metadata.files("dreamerv2_transfer") or ()
-    except metadata.PackageNotFoundError:
-        return []
-    matches = [file for file in files if file.match(str(INSTALLED))]
-    return [Path(file.locate()).resolve() for file in matches]
 
 
 def _yaml() -> YAML:

@@ -107,26 +107,6 @@ def action_noise(
     return tf.clip_by_value(noisy, -1.0, 1.0)
 
 
-def scan(fn, inputs, start, length: int):
-    """Applies `fn(previous, inputs[t])` over time and stacks what it returns.
-
-    A while-loop rather than an unrolled graph: it compiles several times faster and
-    runs as fast.
-
-    Args:
-        fn: Takes the previous structure and one step of the inputs, returns the next.
-        inputs: A structure of `(length, ...)` tensors, possibly empty.
-        start: The structure before the first step.
-        length: Number of steps.
-
-    Returns:
-        The structure of `start` with a leading dimension of time.
-    """
-    # The range makes the loop independent of whether there are inputs.
-    elems = (inputs, tf.range(length))
-    return tf.scan(lambda previous, now: fn(previous, now[0]), elems, start)
-
-
 class StreamNorm:
     """Divides by a running mean of the magnitude.
 

@@ -8,10 +8,7 @@ import numpy as np
 
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import Field
-from dreamerv2_transfer.common.replay.store import (
-    Episode,
-    EpisodeError,
-)
+from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
 from dreamerv2_transfer.data import folders
 
 Spaces = Mapping[str, Mapping[str, Any]]

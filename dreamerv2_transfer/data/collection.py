@@ -20,24 +20,14 @@ from typing import Any
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import (
-    driver,
-    envs,
-)
+from dreamerv2_transfer.common import driver, envs
 from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
-from dreamerv2_transfer.common.replay.store import (
-    DatasetError,
-    Episode,
-)
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import policies
-from dreamerv2_transfer.data.policies import (
-    DQN,
-    RANDOM,
-    Policy,
-)
+from dreamerv2_transfer.data.policies import DQN, RANDOM, Policy
 
 STEPS_A_TURN = 64  # Of each environment, between two looks at the clock.
 MANIFEST_INTERVAL = 30.0  # Seconds.

@@ -9,10 +9,7 @@ import numpy as np
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.logger import video
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.common.replay.store import (
-    Episode,
-    EpisodeError,
-)
+from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
 from dreamerv2_transfer.data import folders
 
 COLUMNS = 8  # Frames of a task.

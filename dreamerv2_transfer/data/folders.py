@@ -7,11 +7,7 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.common.replay.store import (
-    DatasetError,
-    Episode,
-    EpisodeError,
-)
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 
 POLICY = "log_policy"
 

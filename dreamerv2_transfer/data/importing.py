@@ -14,10 +14,7 @@ from dreamerv2_transfer.common.files import locks
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import content_digest
-from dreamerv2_transfer.common.replay.store import (
-    DatasetError,
-    Episode,
-)
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import checks, folders, inspect
 from dreamerv2_transfer.data.policies import NOBODY
 

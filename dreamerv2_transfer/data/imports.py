@@ -8,16 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common import (
-    envs,
-    progress,
-)
+from dreamerv2_transfer.common import envs, progress
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.common.replay.store import (
-    DatasetError,
-    Episode,
-    EpisodeError,
-)
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
 from dreamerv2_transfer.data.importing import Importer, Result, importing
 

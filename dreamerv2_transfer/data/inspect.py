@@ -8,10 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay import (
-    packed,
-    store,
-)
+from dreamerv2_transfer.common.replay import packed, store
 from dreamerv2_transfer.data import disk, folders
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -23,11 +23,7 @@ from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.common.replay.store import (
-    DatasetError,
-    Episode,
-    EpisodeError,
-)
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 from dreamerv2_transfer.data import checks, folders, minari_foreign
 
 OURS = "dreamerv2_transfer"  # Key of the metadata that only our datasets have.

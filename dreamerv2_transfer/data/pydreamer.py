@@ -17,10 +17,7 @@ import numpy as np
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.errors import describe
-from dreamerv2_transfer.common.replay.store import (
-    Episode,
-    EpisodeError,
-)
+from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
 
 KEYS = ("action", "reward", "terminal", "reset")
 IMAGES = ("image_t", "image")

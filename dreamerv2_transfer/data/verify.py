@@ -6,10 +6,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from dreamerv2_transfer.common.replay import (
-    packed,
-    store,
-)
+from dreamerv2_transfer.common.replay import packed, store
 from dreamerv2_transfer.data import checks, folders
 
 

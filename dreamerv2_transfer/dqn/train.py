@@ -19,21 +19,23 @@ import tensorflow as tf
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer import evaluate as evaluation
-from dreamerv2_transfer.common import envs, interrupt, tfutils, updates
+from dreamerv2_transfer.common import (
+    checkpoint,
+    envs,
+    interrupt,
+    optimizer,
+    tfutils,
+    updates,
+)
 from dreamerv2_transfer.common.config import ConfigError, check_least
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.logger.averages import Averages
 from dreamerv2_transfer.common.progress import Progress
-from dreamerv2_transfer.common.replay.store import (
-    Episode,
-    episode_return,
-    eplen,
-)
+from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
 from dreamerv2_transfer.dqn import acting, curve, networks
 from dreamerv2_transfer.dqn.transitions import Transitions
-from dreamerv2_transfer.transfer import weights
 
 FIRST_AGENT = 100  # Steps; the agents after it are those of ten times as many each.
 EVAL_SEED = 0  # Of every evaluation, so that two differ by the agent alone.
@@ -152,7 +154,7 @@ class Trainer:
         )
         self._driver = self._make_driver(train_envs)
         self._stored = {k: tf.Variable(v) for k, v in self._transitions.arrays.items()}
-        self._checkpoint = weights.Checkpoint(
+        self._checkpoint = checkpoint.Checkpoint(
             logdir / "checkpoints",
             self._variables(),
             self._python_state,
@@ -166,7 +168,7 @@ class Trainer:
         kind, seed = options.network, config.seed
         self.network = networks.make_network(kind, *sizes, seed, "q")
         self.target = networks.make_network(kind, *sizes, seed, "target")
-        self._opt = tfutils.Optimizer(
+        self._opt = optimizer.Optimizer(
             "dqn", self.network.trainable_variables, **options.optimizer
         )
         # With XLA, as the operations are small and many.
@@ -195,9 +197,9 @@ class Trainer:
     def _variables(self) -> dict[str, tf.Variable]:
         """All that a checkpoint holds, by name."""
         return {
-            **weights.named_variables("network", self.network.variables),
-            **weights.named_variables("network", self.target.variables),
-            **weights.named_variables("opt", self._opt.variables),
+            **checkpoint.named_variables("network", self.network.variables),
+            **checkpoint.named_variables("network", self.target.variables),
+            **checkpoint.named_variables("opt", self._opt.variables),
             **{f"transitions/{k}": v for k, v in self._stored.items()},
         }
 

@@ -11,10 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dreamerv2_transfer.plotting import (
-    gains,
-    gains_table,
-)
+from dreamerv2_transfer.plotting import gains, gains_table
 from dreamerv2_transfer.plotting.curves import Series
 from dreamerv2_transfer.plotting.gains import Estimate
 from dreamerv2_transfer.plotting.gains_table import SCRATCH

@@ -14,10 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.plotting.curves import (
-    CONFIDENCE,
-    Series,
-)
+from dreamerv2_transfer.plotting.curves import CONFIDENCE, Series
 
 # Over which share of the steps a level is the mean: single evaluations are noisy, and
 # a run's beginning has to be short beside what it learns.

@@ -10,17 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.plotting import (
-    curves,
-    paper,
-    runs,
-)
+from dreamerv2_transfer.plotting import curves, paper, runs
 from dreamerv2_transfer.plotting.curves import Series
-from dreamerv2_transfer.plotting.plot import (
-    ORDER,
-    Arm,
-    Panel,
-)
+from dreamerv2_transfer.plotting.plot import ORDER, Arm, Panel
 from dreamerv2_transfer.plotting.runs import Run
 
 # Shown unless others are asked for: the first group of which any run has a metric.

@@ -19,10 +19,7 @@ from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
-from dreamerv2_transfer.plotting.curves import (
-    Band,
-    Series,
-)
+from dreamerv2_transfer.plotting.curves import Band, Series
 
 FORMATS = ("png", "pdf", "svg")
 # Okabe and Ito 2008, without the yellow, which is too pale for a line.

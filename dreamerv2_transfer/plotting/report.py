@@ -18,11 +18,7 @@ from typing import Any
 import jinja2
 
 from dreamerv2_transfer.common.files import atomic
-from dreamerv2_transfer.plotting import (
-    claims,
-    gains_table,
-    plot,
-)
+from dreamerv2_transfer.plotting import claims, gains_table, plot
 from dreamerv2_transfer.plotting import panels as panels_lib
 from dreamerv2_transfer.plotting import runs as runs_lib
 from dreamerv2_transfer.plotting.plot import Panel

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import remote
@@ -275,7 +276,7 @@ def _config(path: pathlib.Path, name: str) -> tuple[config_lib.Config | None, li
     if not path.exists():
         return None, [f"{name} has no {path.name}: its kind is what it is called."]
     try:
-        return config_lib.load_old(path)[0], []
+        return blocks.load_old(path)[0], []
     except config_lib.ConfigError as error:
         return None, [f"{name} has a configuration that cannot be read: {error}"]
 

@@ -15,18 +15,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from gymnasium import spaces
 
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import (
-    envs,
-    flags,
-)
+from dreamerv2_transfer.common import blocks as blocks_lib
+from dreamerv2_transfer.common import envs, flags
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.porting import (
-    pickles,
-    shapes,
-)
+from dreamerv2_transfer.porting import pickles, shapes
 from dreamerv2_transfer.porting.pickles import PortError
 
 VARIABLES = "variables.pkl"
@@ -174,9 +168,9 @@ def _settings(
             "Leave it out; flags change single keys."
         )
     if own:
-        settings, notes = config_lib.load_old(own)
+        settings, notes = blocks_lib.load_old(own)
     elif blocks:
-        settings, notes = config_lib.load_config(blocks), []
+        settings, notes = blocks_lib.load_config(blocks), []
     else:
         raise PortError(
             f"There is no configuration beside {variables}. Name it by --config FILE, "
@@ -376,7 +370,7 @@ def _names(pattern: str, number: int, kind: str) -> list[str]:
 
 
 def _adapt(settings: Config, actions: int, notes: list[str]) -> Config:
-    settings = config_lib.with_stage(settings, "scratch")
+    settings = blocks_lib.with_stage(settings, "scratch")
     if settings.precision == "16":
         settings = settings.update(precision="auto")
         notes.append("precision was 16 and is auto now: 16 bits where they are faster.")

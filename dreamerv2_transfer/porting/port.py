@@ -15,14 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import progress
+from dreamerv2_transfer.common import blocks, progress
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.porting import old as old_lib
-from dreamerv2_transfer.porting import (
-    order,
-    pickles,
-)
+from dreamerv2_transfer.porting import order, pickles
 from dreamerv2_transfer.porting.old import Old
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.transfer import weights as weights_lib
@@ -136,7 +132,7 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     logdir = pathlib.Path(logdir).expanduser()
     to = old_lib.check_free(to)
     to = to / old_lib.VARIABLES if to.is_dir() else to
-    config, _ = config_lib.load_old(logdir / "config.yaml")
+    config, _ = blocks.load_old(logdir / "config.yaml")
     _check_expressible(config)
     arrays = weights_lib.read_weights(weights_lib.find_weights(logdir))
     behavior = weights_lib.find_weights(logdir, weights_lib.ACTOR_CRITIC)

@@ -18,15 +18,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from dreamerv2_transfer.common import (
-    interrupt,
-    progress,
-)
+from dreamerv2_transfer.common import interrupt, progress
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import (
-    atomic,
-    locks,
-)
+from dreamerv2_transfer.common.files import atomic, locks
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.reproduction.stages import Stage
 

@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.analysis import (
-    across_games,
-    statistics,
-)
+from dreamerv2_transfer.analysis import across_games, statistics
 from dreamerv2_transfer.analysis.frames import Frames
 
 SIZE = 6

@@ -8,10 +8,10 @@ import pytest
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.analysis import analyze, players
-from dreamerv2_transfer.common import config, envs
+from dreamerv2_transfer.common import blocks, config, envs
 from dreamerv2_transfer.common.errors import UserError
 
-SETTINGS = config.load_config(["minatar", "debug", "pretrain"])
+SETTINGS = blocks.load_config(["minatar", "debug", "pretrain"])
 VECTORS = SETTINGS.update(
     {
         "encoder": {"mlp_keys": ".*", "cnn_keys": "$^"},

@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.analysis import features, frames, players
-from dreamerv2_transfer.common import config, envs
+from dreamerv2_transfer.common import blocks, envs
 
 
 def test_features_are_those_of_the_policy_step_by_step(monkeypatch):
     monkeypatch.setattr(features, "CHUNK", 8)  # Less than an episode.
-    settings = config.load_config(["minatar", "debug", "pretrain"])
+    settings = blocks.load_config(["minatar", "debug", "pretrain"])
     task = "minatar_breakout"
     with contextlib.closing(envs.make_vector_env(task, 3)) as env:
         policy, seeds, _ = players.random(env, task, 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.analysis import frames, players
-from dreamerv2_transfer.common import config, envs
+from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.errors import UserError
 from tests import runs
 
@@ -66,7 +66,7 @@ def test_a_seed_gives_the_same_frames_and_another_others():
 
 
 def dqn(path):
-    settings = config.load_config(["minatar", "debug", "pretrain"])
+    settings = blocks.load_config(["minatar", "debug", "pretrain"])
     return lambda env, task, seed: players.dqn(str(path), env, task, seed, settings)
 
 

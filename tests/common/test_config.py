@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as configs
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.errors import UserError
@@ -255,7 +256,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path, config, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(configs, "_dump", full)
+    monkeypatch.setattr(blocks, "_dump", full)
     with pytest.raises(ConfigError, match=r"config.yaml: No space left"):
         config.update(seed=1).save(path)
     assert Config.load(path).seed == 0
@@ -315,14 +316,14 @@ def test_text_is_a_table():
 
 
 def test_blocks_merge_in_order(path):
-    config = configs.load_config(["big", "normed"], [], path)
+    config = blocks.load_config(["big", "normed"], [], path)
     assert config.rssm.deter == 2048
     assert (config.rssm.norm, config.critic.norm) == ("layer", "layer")
-    assert configs.load_config([], [], path).rssm.deter == 1024
+    assert blocks.load_config([], [], path).rssm.deter == 1024
 
 
 def test_flags_come_last(path):
-    config = configs.load_config(["big"], ["--rssm.deter", "3"], path)
+    config = blocks.load_config(["big"], ["--rssm.deter", "3"], path)
     assert config.rssm.deter == 3
 
 
@@ -342,7 +343,7 @@ def test_flags_come_last(path):
 def test_stage_sets_steps_and_intervals(
     path, names, argv, steps, log_every, checkpoint_every
 ):
-    config = configs.load_config(names, argv, path)
+    config = blocks.load_config(names, argv, path)
     assert config.steps == steps
     assert config.log_every == log_every
     assert config.checkpoint_every == checkpoint_every
@@ -359,41 +360,41 @@ def test_stage_sets_steps_and_intervals(
     ],
 )
 def test_default_logdir_is_named_for_the_blocks(path, names, argv, logdir):
-    assert configs.load_config(names, argv, path).logdir == logdir
+    assert blocks.load_config(names, argv, path).logdir == logdir
 
 
 def test_unknown_and_empty_blocks_are_named(path):
     with pytest.raises(
         ConfigError, match=r"'bigg'.*'big'.*Known blocks: defaults, big"
     ):
-        configs.load_config(["bigg"], [], path)
+        blocks.load_config(["bigg"], [], path)
     with pytest.raises(ConfigError, match="block 'empty' holds no keys"):
-        configs.load_config(["empty"], [], path)
+        blocks.load_config(["empty"], [], path)
 
 
 def test_a_bad_key_names_file_and_block(path):
     path.write_text(YAML + "bad: {rssm.detre: 3}\n")
     with pytest.raises(ConfigError, match=r"configs.yaml, block 'bad': .*'rssm.detre'"):
-        configs.load_config(["bad"], [], path)
+        blocks.load_config(["bad"], [], path)
 
 
 def test_old_files_are_completed_and_their_unknown_keys_noted(path, tmp_path):
     old = tmp_path / "config.json"
     old.write_text(json.dumps({"precision": 32, "rssm": {"deter": 20}, "gone": 3}))
-    config, notes = configs.load_old(old, path)
+    config, notes = blocks.load_old(old, path)
     assert (config.rssm.deter, config.precision, config.steps) == (20, "32", 1e8)
     assert len(notes) == 1
     assert "'gone'" in notes[0] and str(old) in notes[0]
     old.write_text(json.dumps({"rssm": {"deter": "x"}}))
     with pytest.raises(ConfigError, match=r"config.json: .*'rssm.deter'"):
-        configs.load_old(old, path)
+        blocks.load_old(old, path)
 
 
 def test_a_file_of_a_run_is_a_block(path, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     file = tmp_path / "run" / "config.json"
     file.write_text(json.dumps({"logdir": "there", "rssm": {"deter": 20}, "gone": 3}))
-    config = configs.load_config(["big", str(file), "pretrain"], [], path)
+    config = blocks.load_config(["big", str(file), "pretrain"], [], path)
     assert (config.rssm.deter, config.steps, config.stage) == (20, 50, "pretrain")
     assert config.logdir == "logdir/big_run_pretrain"
     assert "'gone'" in capsys.readouterr().out
@@ -401,16 +402,16 @@ def test_a_file_of_a_run_is_a_block(path, tmp_path, capsys):
 
 def test_keys_that_were_called_otherwise():
     """Those of the original's first release."""
-    defaults = configs.load_config(["defaults"])
-    assert set(configs.RENAMED.values()) <= set(defaults.flat)
-    assert not set(configs.RENAMED) & set(defaults.flat)
+    defaults = blocks.load_config(["defaults"])
+    assert set(blocks.RENAMED.values()) <= set(defaults.flat)
+    assert not set(blocks.RENAMED) & set(defaults.flat)
 
 
 def test_values_that_were_written_otherwise(tmp_path):
     old = tmp_path / "config.json"
     heads, encoder = ["image", "reward"], {"keys": ["image"], "depth": 7}
     old.write_text(json.dumps({"grad_heads": heads, "encoder": encoder}))
-    config, notes = configs.load_old(old)
+    config, notes = blocks.load_old(old)
     assert config.grad_heads == ("decoder", "reward")
     assert (config.encoder.cnn_keys, config.encoder.cnn_depth) == ("image$", 7)
     assert len(notes) == 2

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import other
+from dreamerv2_transfer.common import other, tfutils
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_lambda_return_bootstraps_the_last_state():
 def test_scan_stacks_over_time():
     step = lambda previous, now: {"sum": previous["sum"] + now["x"]}  # noqa: E731
     inputs = {"x": tf.constant([[1.0], [2.0], [3.0]])}
-    got = other.scan(step, inputs, {"sum": tf.constant([10.0])}, 3)
+    got = tfutils.scan(step, inputs, {"sum": tf.constant([10.0])}, 3)
     np.testing.assert_array_equal(got["sum"], [[11], [13], [16]])
 
 
 def test_scan_needs_no_inputs():
-    got = other.scan(lambda previous, _: previous * 2, {}, tf.constant(1.0), 3)
+    got = tfutils.scan(lambda previous, _: previous * 2, {}, tf.constant(1.0), 3)
     np.testing.assert_array_equal(got, [2, 4, 8])
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common import blocks, machine, tfutils
+from dreamerv2_transfer.common import optimizer as optimizer_lib
 
 
 @pytest.fixture
@@ -29,20 +29,20 @@ def step(optimizer, loss_fn):
 def test_auto_precision(tmp_path):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("flags : fpu avx2 avx512f\n")
-    assert tfutils.choose_precision("auto", False, cpuinfo)[0] == "32"
+    assert machine.choose_precision("auto", False, cpuinfo)[0] == "32"
     cpuinfo.write_text("flags : fpu avx512_bf16 avx2\n")
-    assert tfutils.choose_precision("auto", False, cpuinfo)[0] == "bf16"
+    assert machine.choose_precision("auto", False, cpuinfo)[0] == "bf16"
     cpuinfo.write_text("flags : amx_bf16 avx2\n")
-    assert tfutils.choose_precision("auto", False, cpuinfo)[0] == "bf16"
-    assert tfutils.choose_precision("auto", True, cpuinfo)[0] == "16"
-    assert tfutils.choose_precision("32", True, cpuinfo)[0] == "32"
-    assert tfutils.choose_precision("auto", False, tmp_path / "none")[0] == "32"
+    assert machine.choose_precision("auto", False, cpuinfo)[0] == "bf16"
+    assert machine.choose_precision("auto", True, cpuinfo)[0] == "16"
+    assert machine.choose_precision("32", True, cpuinfo)[0] == "32"
+    assert machine.choose_precision("auto", False, tmp_path / "none")[0] == "32"
 
 
 def test_setup_follows_the_configuration(policy):
-    config = config_lib.load_config(["minatar", "pretrain"])
+    config = blocks.load_config(["minatar", "pretrain"])
     try:
-        said = tfutils.setup(config.update(precision="bf16", jit=False))
+        said = machine.setup(config.update(precision="bf16", jit=False))
         assert tfutils.compute_dtype() == tf.bfloat16
         assert tf.config.functions_run_eagerly()
         assert "mixed_bfloat16" in said and "eager" in said
@@ -52,7 +52,7 @@ def test_setup_follows_the_configuration(policy):
 
 def test_weight_decay_is_not_scaled_by_the_learning_rate():
     var = variable(100.0)
-    optimizer = tfutils.Optimizer("model", [var], lr=0.01, wd=0.1, opt="sgd")
+    optimizer = optimizer_lib.Optimizer("model", [var], lr=0.01, wd=0.1, opt="sgd")
     step(optimizer, lambda: var.value[0] * 2.0)
     # 100 * (1 - 0.1), then a step of 0.01 * 2.
     np.testing.assert_allclose(var.value, [89.98], rtol=1e-6)
@@ -60,7 +60,9 @@ def test_weight_decay_is_not_scaled_by_the_learning_rate():
 
 def test_weight_decay_leaves_variables_without_a_gradient_alone():
     used, unused = variable(1.0), variable(100.0)
-    optimizer = tfutils.Optimizer("model", [used, unused], lr=0.1, wd=0.5, opt="sgd")
+    optimizer = optimizer_lib.Optimizer(
+        "model", [used, unused], lr=0.1, wd=0.5, opt="sgd"
+    )
     step(optimizer, lambda: used.value[0])
     np.testing.assert_allclose(used.value, [0.4], rtol=1e-6)
     np.testing.assert_array_equal(unused.value, [100])
@@ -68,7 +70,7 @@ def test_weight_decay_leaves_variables_without_a_gradient_alone():
 
 def test_weight_decay_by_pattern():
     kernel, bias = variable(1.0), keras.Variable([1.0], name="bias")
-    optimizer = tfutils.Optimizer(
+    optimizer = optimizer_lib.Optimizer(
         "model", [kernel, bias], lr=0.0, wd=0.5, opt="sgd", wd_pattern=r"model/.*kernel"
     )
     step(optimizer, lambda: kernel.value[0] + bias.value[0])
@@ -78,7 +80,7 @@ def test_weight_decay_by_pattern():
 
 def test_gradients_are_clipped_by_their_global_norm():
     a, b = variable(0.0), variable(0.0)
-    optimizer = tfutils.Optimizer("model", [a, b], lr=1.0, clip=10, opt="sgd")
+    optimizer = optimizer_lib.Optimizer("model", [a, b], lr=1.0, clip=10, opt="sgd")
     metrics = step(optimizer, lambda: 30.0 * a.value[0] + 40.0 * b.value[0])
     assert float(metrics["model_grad_norm"]) == 50
     np.testing.assert_allclose([a.value[0], b.value[0]], [-6, -8], rtol=1e-6)
@@ -86,14 +88,14 @@ def test_gradients_are_clipped_by_their_global_norm():
 
 def test_small_gradients_are_not_clipped():
     var = variable(0.0)
-    optimizer = tfutils.Optimizer("model", [var], lr=1.0, clip=10, opt="sgd")
+    optimizer = optimizer_lib.Optimizer("model", [var], lr=1.0, clip=10, opt="sgd")
     step(optimizer, lambda: 3.0 * var.value[0])
     np.testing.assert_allclose(var.value, [-3], rtol=1e-6)
 
 
 def test_adam_as_in_tensorflow():
     var = variable(1.0)
-    optimizer = tfutils.Optimizer("model", [var], lr=0.1, eps=1e-5)
+    optimizer = optimizer_lib.Optimizer("model", [var], lr=0.1, eps=1e-5)
     step(optimizer, lambda: 5.0 * var.value[0])
     # The first step of Adam is lr * g / (|g| + eps / sqrt(1 - beta2)).
     np.testing.assert_allclose(
@@ -104,7 +106,7 @@ def test_adam_as_in_tensorflow():
 def test_adam_takes_the_steps_of_keras():
     ours = variable(1.0, -2.0), variable(3.0)
     theirs = variable(1.0, -2.0), variable(3.0)
-    optimizer = tfutils.Optimizer("model", ours, lr=0.1, eps=1e-5)
+    optimizer = optimizer_lib.Optimizer("model", ours, lr=0.1, eps=1e-5)
     keras_adam = keras.optimizers.Adam(0.1, epsilon=1e-5)
     for slope in (5.0, -1.0, 1e-4):
         gradients = [tf.constant([slope, 2 * slope]), tf.constant([-slope])]
@@ -122,7 +124,9 @@ def test_adam_takes_the_steps_of_keras():
 def test_loss_scaling_skips_steps_that_overflow(policy):
     policy("mixed_float16")
     var = variable(1.0)
-    optimizer = tfutils.Optimizer("model", [var], lr=1.0, wd=0.1, clip=100, opt="sgd")
+    optimizer = optimizer_lib.Optimizer(
+        "model", [var], lr=1.0, wd=0.1, clip=100, opt="sgd"
+    )
     scaled = tf.function(lambda factor: step(optimizer, lambda: var.value[0] * factor))
     metrics = scaled(tf.constant(2.0))
     np.testing.assert_allclose(var.value, [0.9 - 2.0], rtol=1e-6)
@@ -145,7 +149,7 @@ def test_loss_scaling_skips_steps_that_overflow(policy):
 )
 def test_optimizer_checks_its_options(options, message):
     with pytest.raises(ValueError, match=message):
-        tfutils.Optimizer("model", [variable(1.0)], lr=1.0, **options)
+        optimizer_lib.Optimizer("model", [variable(1.0)], lr=1.0, **options)
 
 
 def test_seeds_come_from_the_generator():
@@ -176,7 +180,7 @@ def keep_compiled(folder, monkeypatch, flags="", cpu=CPU):
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setenv("TF_XLA_FLAGS", flags)
     (folder / "cpuinfo").write_text(cpu)
-    return tfutils.keep_compiled(folder / "cpuinfo")
+    return machine.keep_compiled(folder / "cpuinfo")
 
 
 def test_what_xla_compiles_is_kept_for_the_user_alone(tmp_path, monkeypatch):
@@ -210,10 +214,10 @@ def test_convolutions_avoid_bfloat16_that_is_emulated(tmp_path):
     cpuinfo.write_text(CPU)
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
-        assert tfutils.conv_dtype(cpuinfo) == "float32"
+        assert machine.conv_dtype(cpuinfo) == "float32"
         cpuinfo.write_text("flags : fpu avx512_bf16\n")
-        assert tfutils.conv_dtype(cpuinfo) is None
+        assert machine.conv_dtype(cpuinfo) is None
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
     cpuinfo.write_text(CPU)
-    assert tfutils.conv_dtype(cpuinfo) is None
+    assert machine.conv_dtype(cpuinfo) is None

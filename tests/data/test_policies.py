@@ -2,15 +2,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dreamerv2_transfer.common import (
-    driver,
-    envs,
-)
+from dreamerv2_transfer.common import driver, envs
 from dreamerv2_transfer.data import policies
-from dreamerv2_transfer.data.policies import (
-    Player,
-    Schedule,
-)
+from dreamerv2_transfer.data.policies import Player, Schedule
 from tests import fakes
 
 

@@ -8,8 +8,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs, logger, updates
+from dreamerv2_transfer.common import blocks, envs, logger, updates
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.dqn import agents, train
 from tests.runs import rows, series
@@ -18,7 +17,7 @@ TASK = "minatar_breakout"
 
 
 def make_config(**changes):
-    config = config_lib.load_config(["minatar", "debug", "dqn"])
+    config = blocks.load_config(["minatar", "debug", "dqn"])
     defaults = {
         "task": TASK,
         "steps": 400,

@@ -15,10 +15,7 @@ import tensorflow as tf
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import expl
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.porting import (
-    old,
-    port,
-)
+from dreamerv2_transfer.porting import old, port
 
 
 def golden_folders() -> list[pathlib.Path]:

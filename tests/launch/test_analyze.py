@@ -9,7 +9,7 @@ import pytest
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.analysis.analyze import Models
-from dreamerv2_transfer.common import config, envs
+from dreamerv2_transfer.common import blocks, config, envs
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.transfer import weights
 from tests import runs
@@ -21,7 +21,7 @@ FEW = ["--frames", 300, "--permutations", 9, "--horizon", 3, "--envs", 6]
 def logdir(tmp_path_factory) -> pathlib.Path:
     """As pre-training leaves it, but for the training."""
     path = tmp_path_factory.mktemp("run")
-    settings = config.load_config(["minatar", "debug", "pretrain"])
+    settings = blocks.load_config(["minatar", "debug", "pretrain"])
     settings.save(path / "config.yaml")
     with contextlib.closing(envs.make_env("minatar_breakout")) as env:
         spaces = envs.obs_space(env), envs.act_space(env)

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common.errors import UserError
 from tests import runs
 
@@ -33,7 +33,7 @@ def seeds(folder: pathlib.Path) -> pathlib.Path:
             text = "\n".join(map(json.dumps, rows)) + '\n{"step": 11, "tr' * seed
             (path / "metrics.jsonl").write_text(text)
             blocks = ["minatar", "debug", arm]
-            config_lib.load_config(blocks, ["--seed", str(seed)]).save(
+            blocks_lib.load_config(blocks, ["--seed", str(seed)]).save(
                 path / "config.yaml"
             )
     return folder

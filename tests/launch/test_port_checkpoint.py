@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.porting import (
-    pickles,
-    port,
-)
+from dreamerv2_transfer.porting import pickles, port
 from tests import fakes, runs
 
 STEPS = 1234
@@ -44,7 +40,7 @@ def logdir(tmp_path_factory) -> pathlib.Path:
     """A logdir of the original with an agent, its configuration and an episode."""
     path = tmp_path_factory.mktemp("old")
     (path / "config.json").write_text(json.dumps(OLD))
-    config, _ = config_lib.load_old(path / "config.json")
+    config, _ = blocks.load_old(path / "config.json")
     with envs.make_env("dummy_discrete") as env:
         spaces = envs.obs_space(env), envs.act_space(env)
     agent = agent_lib.make_agent(config.update(jit=False), *spaces)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.logger import video
 from tests import runs
 
@@ -31,7 +31,7 @@ def page(tmp_path_factory):
         path.mkdir()
         rows = [{"step": step, "train_return": height + step} for step in range(5)]
         (path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        config_lib.load_config(["minatar", "debug", arm]).save(path / "config.yaml")
+        blocks.load_config(["minatar", "debug", arm]).save(path / "config.yaml")
     frames = np.zeros([2, 40, 60, 3], np.uint8)
     video.save_gif(path / "videos" / "openl_image.gif", frames, fps=5)
     (path / "analysis").mkdir()

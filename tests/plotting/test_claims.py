@@ -1,16 +1,10 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.plotting import (
-    claims,
-    paper,
-)
+from dreamerv2_transfer.plotting import claims, paper
 from dreamerv2_transfer.plotting.claims import Claim
 from dreamerv2_transfer.plotting.gains import Estimate
-from dreamerv2_transfer.plotting.plot import (
-    Arm,
-    Panel,
-)
+from dreamerv2_transfer.plotting.plot import Arm, Panel
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,12 @@ import pathlib
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.plotting import (
-    panels,
-    runs,
-)
+from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.plotting import panels, runs
 
 HOME = pathlib.Path("/a/b")
-DEFAULTS = config_lib.load_config(["minatar", "scratch"])
-PRETRAIN = config_lib.load_config(["minatar", "pretrain"])
+DEFAULTS = blocks.load_config(["minatar", "scratch"])
+PRETRAIN = blocks.load_config(["minatar", "pretrain"])
 
 
 def make_run(name="run", config=DEFAULTS, **metrics):
@@ -24,7 +21,7 @@ def make_run(name="run", config=DEFAULTS, **metrics):
 
 
 def arm_config(stage, **settings):
-    return config_lib.with_stage(DEFAULTS, stage).update(settings)
+    return blocks.with_stage(DEFAULTS, stage).update(settings)
 
 
 def test_runs_of_one_kind_are_the_seeds_of_one_curve():

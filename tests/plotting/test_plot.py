@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamerv2_transfer.plotting import (
-    curves,
-    plot,
-)
+from dreamerv2_transfer.plotting import curves, plot
 
 LINE = np.array([0.0, 10.0]), np.array([1.0, 3.0])
 HIGHER = np.array([0.0, 10.0]), np.array([2.0, 4.0])

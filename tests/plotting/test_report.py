@@ -4,13 +4,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.plotting import (
-    report,
-    runs,
-)
+from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.plotting import report, runs
 
-CONFIG = config_lib.load_config(["minatar", "debug", "scratch"])
+CONFIG = blocks.load_config(["minatar", "debug", "scratch"])
 GIF = b"GIF89a"
 
 

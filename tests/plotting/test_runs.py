@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.plotting import runs
 
 ROWS = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "train_return": 3}]
@@ -17,7 +17,7 @@ def write(folder, rows=ROWS, end="\n", **settings):
     if settings:
         names = ["minatar", "debug", settings.pop("stage")]
         blocks = settings.pop("blocks", [])
-        config = config_lib.load_config([*names, *blocks]).update(settings)
+        config = blocks_lib.load_config([*names, *blocks]).update(settings)
         config.save(folder / "config.yaml")
     return folder
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as configs
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.files import logdir as logdir_lib
@@ -149,10 +150,10 @@ def test_one_image_or_more_is_not_known():
 @pytest.mark.parametrize("block", ["atari", "crafter", "dmc_vision"])
 def test_an_agent_of_a_block_goes_on_by_the_name_of_the_block(block):
     """The stage does not change what the original's block says."""
-    of_block = configs.load_config([block])
+    of_block = blocks.load_config([block])
     task = ["--task", of_block.task]
-    ported = configs.with_stage(of_block.update(precision="auto"), "scratch")
-    started = configs.load_config([block, "scratch"], task)
+    ported = blocks.with_stage(of_block.update(precision="auto"), "scratch")
+    started = blocks.load_config([block, "scratch"], task)
     ignored = (*logdir_lib.MAY_CHANGE, "tasks", "task_weights", "collect")
     assert configs.difference(ported, started, ignored) == {}
 

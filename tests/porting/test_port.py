@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.porting import (
-    old,
-    order,
-    pickles,
-    port,
-)
+from dreamerv2_transfer.porting import old, order, pickles, port
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.transfer import weights
 
@@ -194,5 +190,5 @@ def test_counters_are_integers(agent, read):
 def test_a_run_without_an_actor_is_named(tmp_path, agent, read):
     port.write(agent, read, tmp_path / "run")
     (tmp_path / "run" / weights.ACTOR_CRITIC).unlink()
-    with pytest.raises(weights.CheckpointError, match="actor_critic.weights.h5"):
+    with pytest.raises(checkpoint.CheckpointError, match="actor_critic.weights.h5"):
         port.reverse(tmp_path / "run", tmp_path / "again.pkl")

@@ -4,11 +4,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.porting import (
-    pickles,
-    shapes,
-)
+from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.porting import pickles, shapes
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "data"
 FLAGS = ("is_first", "is_last", "is_terminal")
@@ -36,7 +33,7 @@ def find(name: str) -> shapes.Found:
 )
 def test_finds_all_sizes_of_agents_of_the_original(folder):
     found, inputs = find(folder), np.load(GOLDEN / folder / "inputs.npz")
-    config, _ = config_lib.load_old(GOLDEN / folder / "config.json")
+    config, _ = blocks.load_old(GOLDEN / folder / "config.json")
     assert shapes.differences(found, config) == []
     assert len(found.config) > 15
     sizes = {k: inputs[k].shape[2:] for k in sorted(inputs) if k not in FLAGS}
@@ -48,7 +45,7 @@ def test_finds_all_sizes_of_agents_of_the_original(folder):
 
 
 def test_says_what_a_configuration_would_need_to_be():
-    config, _ = config_lib.load_old(GOLDEN / "dreamerv2_atari" / "config.json")
+    config, _ = blocks.load_old(GOLDEN / "dreamerv2_atari" / "config.json")
     other = config.update({"rssm.deter": 600, "rssm.stoch": 32, "pred_discount": False})
     told = shapes.differences(find("dreamerv2_atari"), other)
     assert sorted(told) == [

@@ -3,8 +3,8 @@ import pathlib
 
 import pytest
 
+from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import cli, flags
-from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.reproduction import plan
 from tests.runs import ROOT
@@ -13,7 +13,7 @@ HOME = pathlib.Path("/study")
 
 
 def make_study(*blocks, seeds=1, leave_out="", beyond=False):
-    config = config_lib.load_config(blocks)
+    config = blocks_lib.load_config(blocks)
     new = plan.new_games(config, leave_out)
     return plan.Study(blocks, config, HOME, seeds, new, beyond)
 
@@ -106,7 +106,7 @@ def test_beyond_the_paper_are_single_sublayers_and_other_lengths():
 
 
 def test_the_best_sublayer_gets_all_seeds():
-    config = config_lib.load_config(["minatar", "small"])
+    config = blocks_lib.load_config(["minatar", "small"])
     new = plan.new_games(config, "")
     study = plan.Study(("minatar",), config, HOME, 3, new, True, ("obs_out",))
     made = {s.name: s for s in plan.make(study)}
@@ -135,7 +135,7 @@ def test_every_command_can_be_read(blocks):
     for stage in stages:
         if stage.script in ("train", "train_dqn", "collect"):
             given, rest = cli.split_configs(stage.args)
-            config = config_lib.load_config(given, rest)
+            config = blocks_lib.load_config(given, rest)
             assert config.stage in ("dqn", "collect", "pretrain", "finetune", "scratch")
         else:
             options = script(stage.script).OPTIONS

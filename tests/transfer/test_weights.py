@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.transfer import weights
 
 
@@ -15,7 +16,7 @@ class Run:
     def __init__(self, directory, keep=2):
         self.weight = tf.Variable([0.0, 0.0])
         self.count = 0
-        self.checkpoint = weights.Checkpoint(
+        self.checkpoint = checkpoint.Checkpoint(
             directory,
             {"weight": self.weight},
             lambda: {"count": self.count, "precise": 0.1 + 0.2},
@@ -90,16 +91,16 @@ def test_unreadable_checkpoints_are_an_error_not_a_fresh_start(tmp_path):
     Run(tmp_path).save(3)
     for path in tmp_path.glob("ckpt-3.*"):
         path.write_bytes(b"garbage")
-    with pytest.raises(weights.CheckpointError, match="ckpt-3"):
+    with pytest.raises(checkpoint.CheckpointError, match="ckpt-3"):
         Run(tmp_path).checkpoint.restore()
 
 
 def test_a_checkpoint_of_other_variables_is_an_error(tmp_path):
     Run(tmp_path).save(3)
-    wider = weights.Checkpoint(
+    wider = checkpoint.Checkpoint(
         tmp_path, {"other": tf.Variable(1.0)}, dict, lambda state: None
     )
-    with pytest.raises(weights.CheckpointError, match="ckpt-3"):
+    with pytest.raises(checkpoint.CheckpointError, match="ckpt-3"):
         wider.restore()
 
 
@@ -114,7 +115,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     run = Run(tmp_path / "run")
     (tmp_path / "run").rmdir() if (tmp_path / "run").exists() else None
     (tmp_path / "run").write_text("a file in the way")
-    with pytest.raises(weights.CheckpointError, match="Cannot write a checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="Cannot write a checkpoint"):
         run.save(1)
 
 
@@ -138,7 +139,7 @@ def test_weights_travel_by_path(tmp_path):
 def test_weights_that_do_not_fit_name_both_shapes(tmp_path):
     path = tmp_path / "world_model.weights.h5"
     weights.save_weights(path, layer(3))
-    with pytest.raises(weights.CheckpointError, match=r"\(2, 3\).*\(2, 4\)"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"\(2, 3\).*\(2, 4\)"):
         weights.load_weights(path, layer(4))
 
 
@@ -147,27 +148,27 @@ def test_missing_and_superfluous_weights_are_errors(tmp_path):
     weights.save_weights(path, layer())
     with h5py.File(path, "a") as file:
         file["encoder/extra"] = 1.0
-    with pytest.raises(weights.CheckpointError, match="encoder/extra"):
+    with pytest.raises(checkpoint.CheckpointError, match="encoder/extra"):
         weights.load_weights(path, layer())
     with h5py.File(path, "a") as file:
         del file["encoder/extra"], file["encoder/bias"]
-    with pytest.raises(weights.CheckpointError, match="encoder/bias"):
+    with pytest.raises(checkpoint.CheckpointError, match="encoder/bias"):
         weights.load_weights(path, layer())
 
 
 def test_a_file_that_is_no_hdf5(tmp_path):
     path = tmp_path / "world_model.weights.h5"
     path.write_bytes(b"garbage")
-    with pytest.raises(weights.CheckpointError, match="world_model.weights.h5"):
+    with pytest.raises(checkpoint.CheckpointError, match="world_model.weights.h5"):
         weights.load_weights(path, layer())
 
 
 def test_names_are_unique():
-    named = weights.named_variables("model", layer()["encoder"].variables)
+    named = checkpoint.named_variables("model", layer()["encoder"].variables)
     assert sorted(named) == ["model/encoder/bias", "model/encoder/kernel"]
     twice = layer()["encoder"].variables + layer()["encoder"].variables
     with pytest.raises(ValueError, match="share a path"):
-        weights.named_variables("model", twice)
+        checkpoint.named_variables("model", twice)
 
 
 def components(units=3, names=("encoder", "rssm", "actor", "critic", "target_critic")):
@@ -222,9 +223,9 @@ def test_a_component_that_neither_side_knows_is_passed_over(tmp_path):
 def test_a_component_that_one_side_lacks_is_an_error(tmp_path):
     save_run(tmp_path, components())
     target = components(names=("encoder", "decoder"))
-    with pytest.raises(weights.CheckpointError, match="decoder/kernel .* none in"):
+    with pytest.raises(checkpoint.CheckpointError, match="decoder/kernel .* none in"):
         weights.initialize(tmp_path, target, ["decoder"])
-    with pytest.raises(weights.CheckpointError, match="none in the model"):
+    with pytest.raises(checkpoint.CheckpointError, match="none in the model"):
         weights.initialize(tmp_path, target, ["rssm"])
 
 
@@ -233,16 +234,16 @@ def test_nothing_is_loaded_where_one_component_does_not_fit(tmp_path):
     target = components()
     target["rssm"] = components(units=4)["rssm"]
     before = target["encoder"].kernel.numpy()
-    with pytest.raises(weights.CheckpointError, match=r"rssm.*\(2, 3\).*\(2, 4\)"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"rssm.*\(2, 3\).*\(2, 4\)"):
         weights.initialize(tmp_path, target, ["encoder", "rssm"])
     np.testing.assert_array_equal(target["encoder"].kernel.numpy(), before)
 
 
 def test_a_component_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(weights.CheckpointError, match="'rsm'.*rssm"):
+    with pytest.raises(checkpoint.CheckpointError, match="'rsm'.*rssm"):
         weights.initialize(tmp_path, components(), ["rsm"])
 
 
 def test_missing_weights_say_what_would_do(tmp_path):
-    with pytest.raises(weights.CheckpointError, match="world_model.weights.h5"):
+    with pytest.raises(checkpoint.CheckpointError, match="world_model.weights.h5"):
         weights.initialize(tmp_path, components(), ["rssm"])

@@ -14,10 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common.distributed import (
-    cluster,
-    replicas,
-)
+from dreamerv2_transfer.common.distributed import cluster, replicas
 from dreamerv2_transfer.common.errors import UserError, describe
 
 Message = Mapping[str, np.ndarray]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dreamerv2_transfer.common.envs.suites import (
+from dreamerv2_transfer.common.envs.dummy import Dummy
+from dreamerv2_transfer.common.envs.minatar import (
     MINATAR_CHANNELS,
     MINATAR_GAMES,
-    Dummy,
-    EnvError,
     MinAtar,
+    load_minatar,
+    native_planes,
+)
+from dreamerv2_transfer.common.envs.suites import (
+    EnvError,
     act_size,
     act_space,
     check_action_repeat,
     kinds,
-    load_minatar,
     make_env,
     make_vector_env,
-    native_planes,
     obs_space,
     options,
     run_options,

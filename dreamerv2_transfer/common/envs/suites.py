@@ -7,10 +7,6 @@ bool, and of float32 vectors `(N,)`; actions are a number or a vector.
 import contextlib
 import difflib
 import functools
-import importlib
-import logging
-import sys
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -20,24 +16,14 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.common.envs import (
-    atari,
-    crafter,
-    dmc,
-)
+from dreamerv2_transfer.common.envs import atari, crafter, dmc
+from dreamerv2_transfer.common.envs.dummy import _DUMMY_ACTIONS, Dummy
+from dreamerv2_transfer.common.envs.minatar import MINATAR_GAMES, MinAtar
 from dreamerv2_transfer.common.envs.processes import ProcessVectorEnv
-from dreamerv2_transfer.common.envs.wrappers import (
-    Checked,
-    Make,
-    Restarting,
-    adapt,
-)
+from dreamerv2_transfer.common.envs.wrappers import Checked, Make, Restarting, adapt
 from dreamerv2_transfer.common.errors import EnvError, describe
 
-MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 CRAFTER = {"reward": True, "noreward": False}  # Whether there are rewards.
-PLOTTING = "matplotlib.pyplot"  # The first of what MinAtar's display imports.
-MINATAR_CHANNELS = 10  # The most that a game has (Seaquest); one network for all.
 
 
 def make_env(
@@ -158,31 +144,6 @@ def kinds(task: str, **options: Any) -> dict[str, tuple[tuple[int, ...], str]] |
         return {**{k: (v.shape, v.dtype.name) for k, v in kept}, "action": action}
 
 
-def native_planes(task: str) -> int | None:
-    """How many planes a MinAtar game has before padding; None for other suites."""
-    suite, _, name = task.partition("_")
-    if suite != "minatar":
-        return None
-    return load_minatar().Environment(name).n_channels
-
-
-def load_minatar() -> types.ModuleType:
-    """Imports MinAtar without its display, which alone needs seaborn.
-
-    That takes seconds in every process. MinAtar can do without it, and warns then.
-    """
-    if "minatar" not in sys.modules and PLOTTING not in sys.modules:
-        level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        sys.modules[PLOTTING] = None  # As if it were not installed.
-        try:
-            importlib.import_module("minatar")
-        finally:
-            del sys.modules[PLOTTING]
-            logging.disable(level)
-    return importlib.import_module("minatar")
-
-
 def act_size(space: spaces.Space) -> int:
     """Length of an action vector: that of the one-hot vector if it is discrete."""
     return int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0]
@@ -190,90 +151,6 @@ def act_size(space: spaces.Space) -> int:
 
 def _single(env: gymnasium.Env | VectorEnv, name: str) -> spaces.Space:
     return getattr(env, f"single_{name}" if isinstance(env, VectorEnv) else name)
-
-
-class MinAtar(gymnasium.Env):
-    """A MinAtar game: its own boolean planes, padded with zeros to 10 channels.
-
-    All six actions, whether the game knows them or not, as in `MinAtar/Breakout-v0`.
-    After `reset(seed=...)` an episode depends on the seed and the actions alone.
-
-    Attributes:
-        game: MinAtar's own environment, for those who want to know what is where.
-    """
-
-    def __init__(self, game: str, sticky: float = 0.1, ramping: bool = True):
-        """Takes MinAtar's name of the game and its two options."""
-        self.game = load_minatar().Environment(
-            game, sticky_action_prob=sticky, difficulty_ramping=ramping
-        )
-        # One generator for the game and its sticky actions, as MinAtar's own seed() has
-        # it; to seed it in place takes a tenth of the time of making another.
-        self.game.env.random = self.game.random
-        shape = (10, 10, MINATAR_CHANNELS)
-        self.observation_space = spaces.Dict({"image": spaces.Box(0, 1, shape, bool)})
-        self.action_space = spaces.Discrete(self.game.num_actions())
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
-        """Starts an episode; see `gymnasium.Env.reset`."""
-        super().reset(seed=seed)
-        if seed is not None:
-            self.game.random.seed(seed)
-        self.game.last_action = 0  # MinAtar keeps it; a sticky action would repeat it.
-        self.game.reset()
-        return self._obs(), {}
-
-    def step(self, action: int):
-        """Does an action; see `gymnasium.Env.step`."""
-        reward, terminated = self.game.act(action)
-        return self._obs(), float(reward), bool(terminated), False, {}
-
-    def _obs(self) -> dict[str, np.ndarray]:
-        planes = self.game.state()
-        image = np.zeros((10, 10, MINATAR_CHANNELS), bool)
-        image[..., : planes.shape[-1]] = planes
-        return {"image": image}
-
-
-class Dummy(gymnasium.Env):
-    """Counts its steps, to test what carries them: whatever it returns is the count.
-
-    `image` is filled with the step count, `vector` too, and the reward equals it.
-    """
-
-    def __init__(self, actions: spaces.Space, length: int = 10):
-        """Takes the space of valid actions and the steps of an episode."""
-        self._length = length
-        self._count = 0
-        self.observation_space = spaces.Dict(
-            {
-                "image": spaces.Box(0, 255, (64, 64, 3), np.uint8),
-                "vector": spaces.Box(-np.inf, np.inf, (3,), np.float32),
-            }
-        )
-        self.action_space = actions
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
-        """Starts to count from zero; see `gymnasium.Env.reset`."""
-        super().reset(seed=seed)
-        self._count = 0
-        return self._obs(), {}
-
-    def step(self, action: Any):
-        """Counts one step; see `gymnasium.Env.step`."""
-        if not self.action_space.contains(action):
-            raise ValueError(
-                f"Received: action={action!r}, not in {self.action_space}."
-            )
-        self._count += 1
-        terminated = self._count >= self._length
-        return self._obs(), float(self._count), terminated, False, {}
-
-    def _obs(self) -> dict[str, np.ndarray]:
-        return {
-            "image": np.full((64, 64, 3), self._count % 256, np.uint8),
-            "vector": np.full(3, self._count, np.float32),
-        }
 
 
 def _make(task: str | Make, *, time_limit: int, **options: Any) -> gymnasium.Env:
@@ -347,10 +224,6 @@ def _dmc_tasks() -> list[str]:
     return []
 
 
-_DUMMY_ACTIONS = {
-    "discrete": spaces.Discrete(6),
-    "continuous": spaces.Box(-1, 1, (6,), np.float32),
-}
 _SUITES: dict[str, Callable[..., gymnasium.Env]] = {
     "minatar": MinAtar,
     "atari": _make_atari,

@@ -7,14 +7,11 @@ import functools
 import pathlib
 from collections.abc import Iterator
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import (
-    atomic,
-    locks,
-    remote,
-)
+from dreamerv2_transfer.common.files import atomic, locks, remote
 
 # What may change between the first start of a run and a later one: how long it goes
 # and what it shows, not what it computes.
@@ -101,7 +98,7 @@ def _check_same_run(config: config_lib.Config, path: pathlib.Path) -> None:
     if not saved.exists():
         return
     # Keys that are younger than the run had the value that is their default today.
-    before, _ = config_lib.load_old(saved)
+    before, _ = blocks.load_old(saved)
     changed = config_lib.difference(before, config, irrelevant(config))
     if changed:
         listed = "; ".join(

@@ -30,11 +30,7 @@ from fsspec.utils import tokenize
 
 from dreamerv2_transfer.common import errors
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import (
-    atomic,
-    cache,
-    locks,
-)
+from dreamerv2_transfer.common.files import atomic, cache, locks
 from dreamerv2_transfer.common.progress import Progress
 
 WRITER = ".writer.json"  # In the store: who writes there.

@@ -15,11 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from dreamerv2_transfer.common import progress
-from dreamerv2_transfer.common.files.mirror import (
-    RemoteError,
-    Stage,
-    WriterError,
-)
+from dreamerv2_transfer.common.files.mirror import RemoteError, Stage, WriterError
 
 __all__ = [
     "Folder",

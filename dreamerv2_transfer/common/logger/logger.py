@@ -20,10 +20,7 @@ from tqdm import tqdm
 
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
-from dreamerv2_transfer.common.logger import (
-    trackers,
-    video,
-)
+from dreamerv2_transfer.common.logger import trackers, video
 from dreamerv2_transfer.common.logger.trackers import Summary
 
 # What a person watches in a terminal; the files hold everything.

@@ -7,21 +7,18 @@ Every sublayer carries the original's name (`img_in`, `obs_dist`, `cell`, `dense
 
 from __future__ import annotations
 
-from dreamerv2_transfer.common.nets.rssm import (
-    MLP,
+from dreamerv2_transfer.common.nets.heads import MLP, DistLayer
+from dreamerv2_transfer.common.nets.images import Decoder, Encoder
+from dreamerv2_transfer.common.nets.layers import (
     Conv2D,
     Conv2DTranspose,
-    Decoder,
     Dense,
-    DistLayer,
-    Encoder,
-    EnsembleRSSM,
     GRUCell,
     NormLayer,
     flatten_event,
-    free_nats,
     stop_gradient,
 )
+from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM, free_nats
 
 __all__ = [
     "MLP",

@@ -5,10 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from dreamerv2_transfer.common import tfutils
-from dreamerv2_transfer.common.ops import (
-    activations,
-    matmul,
-)
+from dreamerv2_transfer.common.ops import activations, matmul
 from dreamerv2_transfer.common.ops.activations import Activation
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from dreamerv2_transfer.common import other, tfutils
+from dreamerv2_transfer.common import tfutils
 
 Product = Callable[[tf.Tensor], tf.Tensor]
 
@@ -106,7 +106,7 @@ class _Loop:
         }
         length = next(iter(offsets.values())).shape[0]
         begin = (start, given, tf.nest.map_structure(tf.zeros_like, first))
-        return other.scan(step, (self._inputs, offsets), begin, length)
+        return tfutils.scan(step, (self._inputs, offsets), begin, length)
 
     def backward(self, kernels, weights, previous, made, wanted):
         """What is wanted of the offsets, of the weights, and of the first state."""

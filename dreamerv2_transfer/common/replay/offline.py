@@ -1,10 +1,7 @@
 """Batches from episodes of several games, each row a sequence of one game."""
 
-import contextlib
 import math
 import os
-import queue
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,158 +12,13 @@ from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import packed as packing
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
+from dreamerv2_transfer.common.replay.rows import Pieces, Rows
 from dreamerv2_transfer.common.replay.store import DatasetError
 
 Batch = dict[str, np.ndarray]
 
 EVAL_SEED = 0  # Of the held-out batches of every run.
 TABLE_BYTES = 100  # An episode: its place and digest, and what it is drawn by.
-
-
-class Pieces:
-    """Where pieces of episodes may be taken from, and how they are drawn.
-
-    As the original's replay: an episode is drawn uniformly, then a length, then a
-    start; `prioritize_ends` makes the end of an episode as likely as `minlen` starts.
-    """
-
-    def __init__(
-        self,
-        episodes: Sequence[tuple[np.ndarray, np.ndarray]],
-        minlen: int,
-        maxlen: int,
-        prioritize_ends: bool,
-    ):
-        """Takes first steps and lengths of the usable episodes of each game."""
-        self._counts = np.array([len(starts) for starts, _ in episodes])
-        self._bases = np.cumsum(self._counts) - self._counts
-        self._starts = np.concatenate([starts for starts, _ in episodes])
-        self._totals = np.concatenate([totals for _, totals in episodes])
-        self._minlen = minlen
-        self._maxlen = maxlen or np.iinfo(np.int64).max
-        self._slack = 1 + (minlen if prioritize_ends else 0)
-        self.mean = self._mean_lengths(episodes).min()
-
-    def _mean_lengths(self, episodes: Sequence[tuple]) -> np.ndarray:
-        means = [np.minimum(totals, self._maxlen).mean() for _, totals in episodes]
-        return np.maximum(np.array(means) - self._minlen / 2, self._minlen)
-
-    def draw(
-        self, game: np.ndarray, number: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws pieces of each row's game.
-
-        Args:
-            game: int [rows], the game of each row.
-            number: how many pieces a row.
-            rng: the generator to draw from.
-
-        Returns:
-            First steps and lengths, int64 [rows, number].
-        """
-        shape = (len(game), number)
-        counts, bases = self._counts[game, None], self._bases[game, None]
-        episode = bases + rng.integers(counts, size=shape)
-        total = self._totals[episode]
-        length = np.minimum(total, self._maxlen)
-        # A random length, lest all chunks end at once where episodes are equally long.
-        length = np.maximum(
-            length - rng.integers(self._minlen, size=shape), self._minlen
-        )
-        spare = total - length
-        start = np.minimum(rng.integers(spare + self._slack), spare)
-        return self._starts[episode] + start, length
-
-
-class Rows:
-    """An endless stream of rows that pieces are joined into.
-
-    The state of a row is the piece that it is in: its game, the next step, and how
-    many steps are left.
-    """
-
-    def __init__(
-        self,
-        pieces: Pieces,
-        weights: np.ndarray,
-        batch: int,
-        length: int,
-        rng: np.random.Generator,
-    ):
-        """Takes the pieces of several games and the weight of each game."""
-        self._pieces = pieces
-        self._cumulative = np.cumsum(weights) / np.sum(weights)
-        self._cumulative /= self._cumulative[-1]  # So that the last is exactly one.
-        self._length = length
-        self._number = int(1.5 * length / pieces.mean) + 1
-        self._rng = rng
-        self._game = np.full(batch, -1)
-        self._next = np.zeros(batch, np.int64)
-        self._left = np.zeros(batch, np.int64)
-
-    def next(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draws a batch.
-
-        Returns:
-            The game of each row, int [batch]; the step of that game's episodes at each
-            position, int64 [batch, length]; where a piece starts, bool [batch, length].
-        """
-        game = self._draw_games()
-        begin, size = self._fill(game)
-        end = np.cumsum(size, axis=1)
-        first = end - size
-        piece, is_first = self._lay_out(first)
-        index = np.take_along_axis(begin - first, piece, 1) + np.arange(self._length)
-        self._game = game
-        self._next = index[:, -1] + 1
-        self._left = np.take_along_axis(end, piece[:, -1:], 1)[:, 0] - self._length
-        return game, index, is_first
-
-    def _draw_games(self) -> np.ndarray:
-        chance = self._rng.random(len(self._game))
-        return np.searchsorted(self._cumulative, chance, side="right")
-
-    def _fill(self, game: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First steps and sizes of enough pieces for each row: [batch, pieces].
-
-        Column zero is what is left of the piece in progress. The pieces that turn out
-        to be too many are dropped: all are drawn independently.
-        """
-        left = np.where(game == self._game, self._left, 0)
-        begins, sizes = [self._next[:, None]], [left[:, None]]
-        filled = left
-        while filled.min() < self._length:
-            begin, size = self._pieces.draw(game, self._number, self._rng)
-            begins.append(begin)
-            sizes.append(size)
-            filled = filled + size.sum(1)
-        return np.concatenate(begins, 1), np.concatenate(sizes, 1)
-
-    def _lay_out(self, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Number of the piece at each position, and where a new one starts."""
-        rows = np.arange(len(first))[:, None]
-        piece = np.zeros((len(first), self._length + 1), np.int64)
-        # The extra column takes the pieces that start beyond the row.
-        column = np.minimum(first[:, 1:], self._length)
-        piece[rows, column] = np.arange(1, first.shape[1])
-        piece = piece[:, :-1]
-        return np.maximum.accumulate(piece, axis=1), piece > 0
-
-    def state(self) -> dict[str, Any]:
-        """What is needed to go on exactly here; JSON-able."""
-        return {
-            "rng": self._rng.bit_generator.state,
-            "game": self._game.tolist(),
-            "next": self._next.tolist(),
-            "left": self._left.tolist(),
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken."""
-        self._rng.bit_generator.state = state["rng"]
-        self._game = np.array(state["game"])
-        self._next = np.array(state["next"], np.int64)
-        self._left = np.array(state["left"], np.int64)
 
 
 class OfflineDataset:
@@ -523,56 +375,3 @@ def _cut(
         cut += joined
     begin, size = np.array(cut).T
     return begin, size
-
-
-class Prefetch:
-    """Prepares batches in a thread, ahead of the one who trains on them."""
-
-    def __init__(self, dataset: OfflineDataset, depth: int = 2):
-        """Starts the thread; `depth` batches at most wait for their turn."""
-        self._dataset = dataset
-        self._state = dataset.state()
-        self._queue: queue.Queue = queue.Queue(maxsize=max(1, depth))
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def next(self) -> Batch:
-        """Returns the next batch; raises what went wrong while preparing it."""
-        if self._stopped.is_set():
-            raise RuntimeError("This prefetcher is closed.")
-        batch, state, error = self._queue.get()
-        if error:
-            self.close()
-            raise error
-        self._state = state
-        return batch
-
-    def state(self) -> dict[str, Any]:
-        """The dataset's state as of the last batch that `next` returned."""
-        return self._state
-
-    def close(self) -> None:
-        """Ends the thread; batches that nobody took are dropped."""
-        self._stopped.set()
-        while self._thread.is_alive():
-            self._drop()
-            self._thread.join(0.01)
-
-    def _drop(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._queue.get_nowait()
-
-    def _work(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                batch = self._dataset.next()
-                self._queue.put((batch, self._dataset.state(), None))
-        except BaseException as error:
-            self._queue.put((None, None, error))
-
-    def __enter__(self) -> "Prefetch":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()

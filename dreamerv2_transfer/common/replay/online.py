@@ -18,11 +18,7 @@ from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import packed as packing
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
-from dreamerv2_transfer.common.replay.store import (
-    DatasetError,
-    Episode,
-    EpisodeError,
-)
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 
 Batch = dict[str, np.ndarray]
 Transition = Mapping[str, Any]

@@ -20,10 +20,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from dreamerv2_transfer.common.replay import (
-    packed_index,
-    store,
-)
+from dreamerv2_transfer.common.replay import packed_index, store
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
     Field,
@@ -34,11 +31,7 @@ from dreamerv2_transfer.common.replay.packed_episodes import (
     kinds,
     with_same_coding,
 )
-from dreamerv2_transfer.common.replay.store import (
-    DatasetError,
-    Episode,
-    EpisodeError,
-)
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 
 __all__ = [
     "DatasetError",

@@ -11,14 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay.array_file import (
-    ArrayFile,
-    Decoded,
-)
-from dreamerv2_transfer.common.replay.store import (
-    DatasetError,
-    Episode,
-)
+from dreamerv2_transfer.common.replay.array_file import ArrayFile, Decoded
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,10 +18,7 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
-from dreamerv2_transfer.common.replay.packed_episodes import (
-    Field,
-    PackedEpisodes,
-)
+from dreamerv2_transfer.common.replay.packed_episodes import Field, PackedEpisodes
 
 BLOCK = 2**20  # Rows that are checked at once.
 # What damaged bytes raise in json and numpy.

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.distributed import messages
 
 
 def make_config(**changes):
-    config = config_lib.load_config(["minatar", "debug", "pretrain"])
+    config = blocks.load_config(["minatar", "debug", "pretrain"])
     return config.update(changes)
 
 

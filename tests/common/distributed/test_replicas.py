@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
 from tests.runs import ROOT
@@ -52,7 +52,7 @@ def test_two_devices_make_the_updates_of_one(changes):
 
 
 def make_config(**changes):
-    config = config_lib.load_config(["minatar", "debug", "pretrain"])
+    config = blocks.load_config(["minatar", "debug", "pretrain"])
     return config.update({"jit": True, **changes})
 
 

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import AtariPreprocessing
 
-from dreamerv2_transfer.common import (
-    config,
-    envs,
-    errors,
-)
+from dreamerv2_transfer.common import blocks as blocks_lib
+from dreamerv2_transfer.common import envs, errors
 from dreamerv2_transfer.common.envs import atari
 
 PAPER = [
@@ -185,7 +182,7 @@ def test_game_whose_rom_is_missing_is_named(monkeypatch, tmp_path):
     ],
 )
 def test_all_actions_where_games_are_mixed(blocks, all_actions):
-    loaded = config.load_config(blocks.split())
+    loaded = blocks_lib.load_config(blocks.split())
     options = envs.options(loaded, "atari_pong")
     assert options["all_actions"] == all_actions
     assert options["size"] == (64, 64)
@@ -194,5 +191,5 @@ def test_all_actions_where_games_are_mixed(blocks, all_actions):
 
 def test_named_flag_decides_about_actions():
     flags = ["--atari_all_actions", "False"]
-    loaded = config.load_config(["atari", "finetune"], flags)
+    loaded = blocks_lib.load_config(["atari", "finetune"], flags)
     assert not envs.options(loaded, "atari_pong")["all_actions"]

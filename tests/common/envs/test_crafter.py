@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import config, envs, errors
+from dreamerv2_transfer.common import blocks, config, envs, errors
 from tests.traces import equal, play
 
 pytest.importorskip("crafter", reason="the extra crafter is not installed")
@@ -110,7 +110,7 @@ def test_kinds_leave_out_what_is_only_logged():
 
 
 def test_options_of_the_block():
-    loaded = config.load_config(["crafter"])
+    loaded = blocks.load_config(["crafter"])
     wanted = {"time_limit": 0, "size": (64, 64)}
     assert envs.options(loaded, "crafter_reward") == wanted
     repeated = loaded.update({"action_repeat": 2})

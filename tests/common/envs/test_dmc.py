@@ -6,11 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import (
-    config,
-    envs,
-    errors,
-)
+from dreamerv2_transfer.common import blocks as blocks_lib
+from dreamerv2_transfer.common import config, envs, errors
 from dreamerv2_transfer.common.envs import dmc
 
 pytest.importorskip("dm_control", reason="the extra dmc is not installed")
@@ -186,7 +183,7 @@ def test_missing_package_says_what_to_install(monkeypatch):
     [("dmc_vision", True, False), ("dmc_proprio", False, True)],
 )
 def test_options_of_the_blocks(blocks, image, flatten):
-    loaded = config.load_config([blocks])
+    loaded = blocks_lib.load_config([blocks])
     assert envs.options(loaded, "dmc_walker_walk") == {
         "time_limit": 0,
         "action_repeat": 2,

@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dreamerv2_transfer.common import (
-    driver,
-    envs,
-)
+from dreamerv2_transfer.common import driver, envs
 from dreamerv2_transfer.common.envs import wrappers
 from tests import fakes
 

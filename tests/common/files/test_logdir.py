@@ -1,11 +1,12 @@
 import pytest
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.files import logdir
 
 
 def make_config(path, **changes):
-    config = config_lib.load_config(["minatar", "debug", "pretrain"])
+    config = blocks.load_config(["minatar", "debug", "pretrain"])
     return config.update({"logdir": str(path), **changes})
 
 

@@ -10,11 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 
 from dreamerv2_transfer.common import errors
-from dreamerv2_transfer.common.files import (
-    cache,
-    mirror,
-    remote,
-)
+from dreamerv2_transfer.common.files import cache, mirror, remote
 
 URL = "recorded://bucket/logdir/run"
 INDEX, STATE = "checkpoints/ckpt-3.index", "checkpoints/checkpoint"

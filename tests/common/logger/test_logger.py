@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamerv2_transfer.common import (
-    counter,
-    logger,
-)
+from dreamerv2_transfer.common import counter, logger
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
 

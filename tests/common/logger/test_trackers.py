@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamerv2_transfer.common import config as config_lib
-from dreamerv2_transfer.common import (
-    counter,
-    logger,
-)
+from dreamerv2_transfer.common import blocks, counter, logger
 from dreamerv2_transfer.common.logger import trackers
 
 
@@ -131,9 +127,7 @@ def write(logdir, *names, step=7):
 
 def save_config(logdir):
     logdir.mkdir(exist_ok=True)
-    config_lib.load_config(["minatar", "debug", "pretrain"]).save(
-        logdir / "config.yaml"
-    )
+    blocks.load_config(["minatar", "debug", "pretrain"]).save(logdir / "config.yaml")
 
 
 def test_wandb_takes_the_names_and_steps_of_the_metrics(tmp_path, wandb):

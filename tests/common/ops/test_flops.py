@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.ops import flops
 
 PLANES = {"image": (10, 10, 10), "reward": (), "is_first": ()}
 
 
 def test_operations_of_the_minatar_block():
-    config = config_lib.load_config(["minatar", "pretrain"])
+    config = blocks.load_config(["minatar", "pretrain"])
     world_model = flops.world_model_step(config, PLANES, actions=6)
     assert world_model / 1e9 == pytest.approx(35.1, rel=0.005)
     whole = world_model + flops.behavior_step(config, actions=6)
@@ -19,7 +19,7 @@ def test_operations_of_the_minatar_block():
 
 def test_dense_products_are_counted_from_the_layers_themselves():
     shapes = {"position": (3,), "speed": (2,), "reward": ()}
-    config = config_lib.load_config(["dmc_proprio", "debug"])
+    config = blocks.load_config(["dmc_proprio", "debug"])
     config = config.update({"encoder.mlp_layers": [7, 8], "rssm.ensemble": 2})
     space = {k: gymnasium.spaces.Box(-1, 1, v) for k, v in shapes.items()}
     act_space = {"action": gymnasium.spaces.Box(-1, 1, (4,))}
@@ -31,7 +31,7 @@ def test_dense_products_are_counted_from_the_layers_themselves():
 
 
 def test_convolutions_are_counted_where_they_are_applied():
-    config = config_lib.load_config(["minatar"])
+    config = blocks.load_config(["minatar"])
     macs, embed = flops.encoder_macs(config.encoder, PLANES)
     wanted = (
         8 * 8 * 9 * 10 * 8 + 6 * 6 * 9 * 8 * 16 + 16 * 9 * 16 * 32 + 4 * 9 * 32 * 64

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import other
+from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.ops import recurrence
 
 LENGTH, BATCH = 5, 2
@@ -40,7 +40,7 @@ def gradients(own: bool, scale: keras.Variable) -> list[tf.Tensor]:
             inputs = {"keep": keep}
             states = recurrence.run(step, kernels, offsets, [scale], inputs, start)
         else:
-            states = other.scan(scanned, ({"keep": keep}, offsets), start, LENGTH)
+            states = tfutils.scan(scanned, ({"keep": keep}, offsets), start, LENGTH)
         loss = tf.reduce_sum(states["state"] ** 2) + tf.reduce_sum(states["unused"])
     wanted = (kernels, offsets, start["state"], scale.value)
     return [*tf.nest.flatten(states), *tf.nest.flatten(tape.gradient(loss, wanted))]

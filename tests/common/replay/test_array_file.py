@@ -4,10 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.replay import (
-    array_file,
-    store,
-)
+from dreamerv2_transfer.common.replay import array_file, store
 
 
 def save(path, values):

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import config
-from dreamerv2_transfer.common.replay import (
-    offline,
-    packed,
-    store,
-)
+from dreamerv2_transfer.common.replay import offline, packed, rows, store
+from dreamerv2_transfer.common.replay import prefetch as prefetch_lib
 from tests import fakes
 
 MIB = 2**20
@@ -135,7 +132,7 @@ def test_pieces_are_whole_episodes_with_minlen_one():
 def pieces(total, count=20_000, **options):
     """Starts and lengths of pieces of an episode of `total` steps."""
     starts, totals = np.array([0]), np.array([total + 1])
-    source = offline.Pieces([(starts, totals)], **options)
+    source = rows.Pieces([(starts, totals)], **options)
     rng = np.random.default_rng(0)
     begin, size = source.draw(np.zeros(count, int), 1, rng)
     return begin[:, 0], size[:, 0]
@@ -325,12 +322,12 @@ def test_batches_may_be_changed_by_their_owner():
 
 def test_prefetch_returns_the_same_batches():
     expected, dataset = make(), make()
-    with offline.Prefetch(dataset, depth=3) as prefetch:
+    with prefetch_lib.Prefetch(dataset, depth=3) as prefetch:
         assert all(same(expected.next(), prefetch.next()) for _ in range(20))
 
 
 def test_prefetch_state_is_that_of_the_batch_consumed():
-    with offline.Prefetch(make(), depth=4) as prefetch:
+    with prefetch_lib.Prefetch(make(), depth=4) as prefetch:
         states = [prefetch.state()]
         for _ in range(5):
             time.sleep(0.02)  # For the thread to run ahead.
@@ -355,7 +352,7 @@ def test_errors_while_preparing_reach_the_consumer(monkeypatch):
         return good()
 
     monkeypatch.setattr(dataset, "next", fail_at_third)
-    prefetch = offline.Prefetch(dataset, depth=1)
+    prefetch = prefetch_lib.Prefetch(dataset, depth=1)
     prefetch.next()
     prefetch.next()
     with pytest.raises(OSError, match="the disk is gone"):
@@ -364,7 +361,7 @@ def test_errors_while_preparing_reach_the_consumer(monkeypatch):
 
 def test_closing_ends_the_thread():
     before = threading.active_count()
-    prefetch = offline.Prefetch(make(), depth=1)
+    prefetch = prefetch_lib.Prefetch(make(), depth=1)
     prefetch.next()
     prefetch.close()
     assert threading.active_count() == before
@@ -425,7 +422,7 @@ def test_prefetch_and_evaluation_read_a_capped_dataset_together(tmp_path):
         make(on_disk(tmp_path, 0), holdout=3),
     )
     expected = reference.eval_batches("long", 4)
-    with offline.Prefetch(dataset, depth=2) as prefetch:
+    with prefetch_lib.Prefetch(dataset, depth=2) as prefetch:
         for _ in range(20):
             assert same(prefetch.next(), reference.next())
             found = dataset.eval_batches("long", 4)

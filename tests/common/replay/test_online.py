@@ -5,11 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import (
-    driver,
-    envs,
-    replay,
-)
+from dreamerv2_transfer.common import driver, envs, replay
 from dreamerv2_transfer.common.files.atomic import OutputError
 from dreamerv2_transfer.common.replay import store
 from tests import fakes

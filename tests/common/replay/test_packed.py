@@ -6,11 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.replay import (
-    array_file,
-    packed,
-    store,
-)
+from dreamerv2_transfer.common.replay import array_file, packed, store
 from tests import fakes
 
 MIB = 2**20

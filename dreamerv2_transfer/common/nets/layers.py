@@ -1,0 +1,244 @@
+"""Layers that the networks are built from."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common.nets.features import Features
+from dreamerv2_transfer.common.ops import activations, convolution, fuse, matmul
+
+
+class Dense(keras.layers.Dense):
+    """A dense layer that is one product, however many leading dimensions there are.
+
+    TensorFlow makes a batch of products of more than two dimensions, and the gradient
+    of the kernel a sum over that batch. Its gradients of biases are wrong in 16 bits,
+    see `matmul.known_bias`.
+    """
+
+    def __init__(self, units: int, activation=None, **kwargs):
+        super().__init__(units, activation, **kwargs)
+        if not activations.tells_gradient(self.activation):
+            raise ValueError(
+                "A dense layer has an activation whose result tells the gradient. "
+                f"Received: activation={activation!r}"
+            )
+
+    def __call__(self, inputs: tf.Tensor | Features) -> tf.Tensor:
+        return super().__call__(inputs=inputs)  # Keras takes `Features` by name only.
+
+    def call(self, inputs: tf.Tensor | Features) -> tf.Tensor:
+        return batch_apply(self._flat_call, inputs, event_dims=1)
+
+    def _flat_call(self, x: tf.Tensor | Features) -> tf.Tensor:
+        kernel, bias = self.kernel.value, self.bias.value  # In the compute dtype.
+        if isinstance(x, Features):
+            result = x.dense(kernel, bias, self.activation)
+        else:
+            result = self.activation(tf.linalg.matmul(x, kernel) + bias)
+        return self.known(tf.stop_gradient(result), x)
+
+    def known(self, result: tf.Tensor, inputs: tf.Tensor | Features) -> tf.Tensor:
+        """The known result `(N, units)` of a call, with the gradients of the call."""
+        kernel, bias = self.kernel.value, self.bias.value
+        if isinstance(inputs, Features):
+            product = inputs.known(result, kernel)
+        else:
+            product = matmul.known(result, inputs, kernel)
+        return activations.known(matmul.known_bias(product, bias), self.activation)
+
+
+class Conv2D(keras.layers.Conv2D):
+    """A convolution without padding, see `convolution`."""
+
+    def __init__(
+        self, filters: int, kernel: int, stride: int, *, name=None, dtype=None
+    ):
+        super().__init__(filters, kernel, stride, name=name, dtype=dtype)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(self.kernel)  # In the layer's compute dtype.
+        images = convolution.conv2d(inputs, kernel, self.strides[0])
+        return matmul.add_bias(images, tf.convert_to_tensor(self.bias))
+
+
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """A transposed convolution without padding, see `convolution`."""
+
+    def __init__(
+        self, filters: int, kernel: int, stride: int, *, name=None, dtype=None
+    ):
+        super().__init__(filters, kernel, stride, name=name, dtype=dtype)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(self.kernel)
+        images = convolution.conv2d_transpose(inputs, kernel, self.strides[0])
+        return matmul.add_bias(images, tf.convert_to_tensor(self.bias))
+
+
+class GRUCell(keras.layers.Layer):
+    """The GRU cell of DreamerV2: one product for all gates, layer norm before them.
+
+        reset, cand, update = split(norm(layer([input, state])))
+        state = u * tanh(sigmoid(reset) * cand) + (1 - u) * state
+        with u = sigmoid(update + update_bias)
+
+    Args:
+        size: Size of the state.
+        norm: Layer norm over the three gates together.
+        act: Activation of the candidate.
+        update_bias: -1 makes the cell remember at first.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        norm: bool = False,
+        act: str = "tanh",
+        update_bias: float = -1.0,
+        name: str = "cell",
+    ):
+        super().__init__(name=name)
+        self._size = size
+        self._act = activations.get_act(act)
+        self._update_bias = update_bias
+        self.layer = Dense(3 * size, name="layer")
+        self.norm = NormLayer("layer" if norm else "none", name="norm")
+        self._compiled = fuse.recomputed(self._gates_with)
+
+    def build(self, input_shape: tuple) -> None:
+        self.layer.build((None, input_shape[-1] + self._size))
+        self.norm.build((None, 3 * self._size))
+
+    def call(self, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """Inputs `(B, n)` and state `(B, size)` to the next state `(B, size)`."""
+        return self.gates(self.layer(tf.concat([inputs, state], -1)), state)
+
+    def gates(self, parts: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """All that comes after the product `(B, 3 * size)`, in float32."""
+        parts, old = tf.cast(parts, tf.float32), tf.cast(state, tf.float32)
+        reset, cand, update = tf.split(self.norm(parts), 3, -1)
+        cand = self._act(tf.sigmoid(reset) * cand)
+        update = tf.sigmoid(update + self._update_bias)
+        return tf.cast(update * cand + (1 - update) * old, state.dtype)
+
+    def compiled_gates(self, parts: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """As `gates`, where no larger part is compiled as one."""
+        return self._compiled(parts, state, *(v.value for v in self.norm.variables))
+
+    def _gates_with(self, parts, state, *weights) -> tf.Tensor:
+        """The gates, with the given weights in the place of the norm's."""
+        with tfutils.with_values(self.norm.variables, weights):
+            return self.gates(parts, state)
+
+
+class NormLayer(keras.layers.Layer):
+    """Layer norm in float32, or nothing. Keeps the dtype of its input.
+
+    Args:
+        kind: `none` or `layer`.
+    """
+
+    def __init__(self, kind: str, name: str):
+        super().__init__(name=name, autocast=False)
+        if kind not in ("none", "layer"):
+            raise ValueError(f"norm is 'none' or 'layer'. Received: {kind!r}")
+        self._on = kind == "layer"
+
+    def build(self, input_shape: tuple) -> None:
+        if self._on:
+            add = functools.partial(self.add_weight, input_shape[-1:], autocast=False)
+            self.gamma = add(initializer="ones", name="gamma")
+            self.beta = add(initializer="zeros", name="beta")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if not self._on:
+            return inputs
+        x = tf.cast(inputs, tf.float32)
+        mean = _row_mean(x)
+        variance = _row_mean(tf.square(x - mean))
+        # 1e-3 is the epsilon of Keras, which the original used.
+        x = (x - mean) * tf.math.rsqrt(variance + 1e-3)
+        x = x * self.gamma.value + self.beta.value
+        return tf.cast(x, inputs.dtype)
+
+
+def _row_mean(x: tf.Tensor) -> tf.Tensor:
+    """The mean over the last dimension, which is kept with size 1."""
+    if tf.config.list_physical_devices("GPU"):  # Its products may be less precise.
+        return tf.reduce_mean(x, -1, keepdims=True)
+    # As a product, since XLA's sums along rows have no vector instructions on a CPU.
+    return tf.linalg.matmul(x, tf.fill([x.shape[-1], 1], 1.0 / x.shape[-1]))
+
+
+def stop_gradient(structure):
+    if isinstance(structure, Features):
+        return structure.stop_gradient()
+    return tf.nest.map_structure(tf.stop_gradient, structure)
+
+
+def swap(x: tf.Tensor) -> tf.Tensor:
+    """Exchanges the first two dimensions, batch and time."""
+    return tf.transpose(x, [1, 0, *range(2, len(x.shape))])
+
+
+def flatten_event(x: tf.Tensor, dims: int) -> tf.Tensor:
+    """Joins the last `dims` dimensions into one."""
+    return tf.reshape(x, [*tfutils.lead(x, dims), math.prod(x.shape[-dims:])])
+
+
+def unflatten(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Splits the last dimension into `shape`."""
+    return tf.reshape(x, [*tfutils.lead(x, 1), *shape])
+
+
+def batch_apply(fn, x: tf.Tensor | Features, event_dims: int) -> tf.Tensor:
+    """Applies `fn` with all leading dimensions of `x` joined into one."""
+    if len(x.shape) == event_dims + 1:  # A reshape would stop TensorFlow from fusing.
+        return fn(x)
+    y = fn(_flat(x) if event_dims == 1 else tf.reshape(x, [-1, *x.shape[-event_dims:]]))
+    return tf.reshape(y, [*tfutils.lead(x, event_dims), *y.shape[1:]])
+
+
+def _flat(x: tf.Tensor | Features) -> tf.Tensor | Features:
+    """`(N, size)` in the compute dtype, with all leading dimensions joined."""
+    return (
+        x.flat()
+        if isinstance(x, Features)
+        else _compute(tf.reshape(x, [-1, x.shape[-1]]))
+    )
+
+
+def _compute(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tfutils.compute_dtype())
+
+
+def _norms(prefix: str, kind: str, count: int) -> list[NormLayer]:
+    return [NormLayer(kind, name=f"{prefix}{i}") for i in range(count)]
+
+
+def _stack(layers, norms, act, x: tf.Tensor) -> tf.Tensor:
+    for layer, norm in zip(layers, norms, strict=True):
+        x = act(norm(layer(x)))
+    return x
+
+
+def _build_stack(layers, norms, width: int) -> int:
+    """Builds dense layers one on the other; returns the width of the last."""
+    for layer, norm in zip(layers, norms, strict=True):
+        layer.build((None, width))
+        width = layer.units
+        norm.build((None, width))
+    return width
+
+
+def _choose(name: str, value: str, options: Mapping):
+    if value not in options:
+        raise ValueError(f"{name} is one of {sorted(options)}. Received: {value!r}")
+    return options[value]
