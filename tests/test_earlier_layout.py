@@ -1,0 +1,86 @@
+"""Runs that the first release wrote load, evaluate and resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests import runs
+
+EARLIER = pathlib.Path(__file__).parent / "earlier_layout"
+OPTIONS = ("--eval_every", "0", "--checkpoints_kept", "1", "--outputs", "jsonl")
+PRETRAIN = (
+    *("launch/train.py", "--configs", "minatar", "debug", "pretrain"),
+    *("--logdir", "runs/pretrain", "--steps", "20", "--collect.steps", "120"),
+    *("--checkpoint_every", "5", *OPTIONS),
+)
+FINETUNE = (
+    *("launch/train.py", "--configs", "minatar", "debug", "finetune"),
+    *("--logdir", "runs/finetune", "--init", "runs/pretrain", "--steps", "20"),
+    *("--checkpoint_every", "5", *OPTIONS),
+)
+DQN = (
+    *("launch/train_dqn.py", "--configs", "minatar", "debug", "dqn"),
+    *("--task", "minatar_breakout", "--logdir", "runs/dqn", "--steps", "600"),
+    *("--dqn.capacity", "100", "--checkpoint_every", "100", *OPTIONS),
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with `runs/`, as the first release left it."""
+    shutil.copytree(EARLIER, tmp_path / "runs")
+    return tmp_path
+
+
+def launch(folder: pathlib.Path, script: str, *args: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(runs.ROOT / script), *args],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(runs.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def expected(name: str):
+    return json.loads((EARLIER / "expected" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "step"),
+    [
+        ("pretrain", PRETRAIN, 10),
+        ("finetune", FINETUNE, 10),
+        ("dqn", DQN, 300),
+    ],
+)
+def test_an_earlier_run_resumes_with_the_metrics_that_it_would_have_had(
+    folder, name, command, step
+):
+    output = launch(folder, *command)
+    assert f"resumed from step {step}" in output
+    logged = [x for x in runs.rows(folder / "runs" / name) if x["step"] > step]
+    wanted = expected(name)
+    assert [x["step"] for x in logged] == [x["step"] for x in wanted]
+    for row, other in zip(logged, wanted, strict=True):
+        other.pop("fps", None)
+        assert row == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
+def test_an_earlier_agent_plays_as_it_did(folder):
+    output = launch(
+        folder,
+        "launch/evaluate.py",
+        *("--logdir", "runs/finetune", "--episodes", "4", "--envs", "2"),
+    )
+    assert json.loads(output.splitlines()[-1]) == expected("evaluate")
