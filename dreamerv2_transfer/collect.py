@@ -29,7 +29,7 @@ def make_recipe(config, task: str) -> Recipe:
     """The recipe that a configuration has for a task.
 
     Raises:
-        AgentError: `dqn.checkpoints` holds no agent for the task, or a bad one.
+        DqnError: `dqn.checkpoints` holds no agent for the task, or a bad one.
         ConfigError: a number is out of range.
     """
     _check(config)

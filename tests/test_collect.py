@@ -319,7 +319,7 @@ MIXED = (
 @pytest.fixture
 def agents(monkeypatch):
     """Policies of which one does action 1 only, another action 2 only."""
-    monkeypatch.setattr("dreamerv2_transfer.dqn.actors.Actor", Fixed)
+    monkeypatch.setattr("dreamerv2_transfer.dqn.actors.Player", Fixed)
     return {"policies": MIXED, "interval": 20}
 
 

@@ -48,7 +48,7 @@ def dqn(path: str, env: VectorEnv, task: str, seed: int, settings) -> Player:
 
     Raises:
         PlayerError: there is no such file or folder.
-        AgentError: an agent cannot be used.
+        DqnError: an agent cannot be used.
     """
     source = remote.fetched(path, *actors.FILES)
     if not source.exists():
@@ -63,7 +63,7 @@ def dqn(path: str, env: VectorEnv, task: str, seed: int, settings) -> Player:
     else:
         files = [source / name for name, _ in _described(source, task)]
         shares = policies.shares(settings.policies, files)
-    acting = [None, *(actors.Actor(file, task, size) for file in files)]
+    acting = [None, *(actors.Player(file, task, size) for file in files)]
     turns = settings.dqn.interval, settings.dqn.epsilon
     who = f"agents of {source.name} and random play" if files else "random play"
     who = f"the agent {source.name}" if source.is_file() else who
@@ -73,7 +73,7 @@ def dqn(path: str, env: VectorEnv, task: str, seed: int, settings) -> Player:
 def _described(folder: pathlib.Path, task: str) -> list[tuple[str, str]]:
     try:
         agents.find(folder, task)
-    except agents.AgentError as error:
+    except agents.DqnError as error:
         print(f"{error} So {task} is played at random.", flush=True)
         return []
     return actors.describe(str(folder), task)

@@ -222,7 +222,7 @@ class Collection:
         actions = envs.act_size(env.single_action_space)
         folder = pathlib.Path(self._recipe.checkpoints).expanduser()
         return [
-            actors.Actor(folder / x.file, self._task, actions) if x.file else None
+            actors.Player(folder / x.file, self._task, actions) if x.file else None
             for x in self._recipe.policies
         ]
 

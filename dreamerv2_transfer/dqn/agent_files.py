@@ -1,11 +1,13 @@
-"""Reads the files of trained agents, ours and published ones, into `acting`'s networks.
+"""Reads files of DQN players, ours and published ones, into the networks of `acting`.
 
-Nothing of a file is trusted: names, shapes and numbers are checked, and no code runs.
+Files are not trusted: names, shapes and numbers are checked, and no code runs.
 """
 
+from __future__ import annotations
+
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,89 +22,79 @@ SUPPORT = "_AtariNet__support"  # Values of C51's atoms.
 ATOMS = 51
 
 
-class AgentError(UserError):
-    """An agent that cannot be found, or whose file cannot be used."""
+class DqnError(UserError):
+    """A DQN player cannot be found, or its file cannot be used."""
 
 
-class _Layout(NamedTuple):
-    """How a kind of file names a layer's kernel and bias, and turns the kernel."""
-
-    kernel: str
-    bias: str
-    stored: Callable[[Shape], Shape]  # From a shape that has the outputs last.
-    turned: Callable[[np.ndarray], np.ndarray]  # Back from what is stored.
-
-
-def read_minatar_torch(path: pathlib.Path, task: str, actions: int) -> acting.Agent:
+def read_minatar_torch(path: pathlib.Path, task: str, actions: int) -> acting.QNetwork:
     """Reads the paper authors' kind: a state dict of `layer1` to `layer3`.
 
     Args:
-        path: of the file.
-        task: that the agent must be made for.
-        actions: number of actions of that task.
+        path: The file.
+        task: The game that the player must have been trained on.
+        actions: Number of actions of that game.
 
     Raises:
-        UserError: names the file and what is wrong with it.
+        UserError: Names the file and what is wrong with it.
     """
-    shapes = _mlp_shapes(envs.native_planes(task), actions)
-    return acting.Mlp(_layers(path, torch_files.read(path), shapes, _TORCH))
+    shapes = _minatar_shapes("mlp", envs.native_planes(task), actions)
+    return acting.Mlp(_layers(path, torch_files.read(path), shapes, is_torch=True))
 
 
-def read_minatar_h5(path: pathlib.Path, task: str, actions: int) -> acting.Agent:
+def read_minatar_h5(path: pathlib.Path, task: str, actions: int) -> acting.QNetwork:
     """Reads our own kind; see `read_minatar_torch`."""
-    try:
-        with h5py.File(path, "r") as file:
-            make, kernels = _architecture(path, task, file.attrs)
-            shapes = kernels(envs.native_planes(task), actions)
-            return make(_layers(path, _datasets(file), shapes, _HDF5))
-    except UserError:
-        raise
-    except Exception as error:  # Damaged bytes raise nearly anything in HDF5.
-        raise AgentError(f"{path} cannot be read: {describe(error)}") from error
-
-
-def read_atari_torch(path: pathlib.Path, task: str, actions: int) -> acting.Agent:
-    """Reads what floringogianu/atari-agents publishes; see `read_minatar_torch`."""
-    weights = torch_files.read(path)
-    if SUPPORT not in weights:
-        return acting.Atari(_layers(path, weights, _atari_shapes(actions), _TORCH))
-    support = _checked(path, weights, {SUPPORT: (ATOMS,)}, surplus=True)[SUPPORT]
-    rest = {name: array for name, array in weights.items() if name != SUPPORT}
-    layers = _layers(path, rest, _atari_shapes(actions * ATOMS), _TORCH)
-    return acting.Atari(layers, support)
-
-
-def _architecture(path: pathlib.Path, task: str, attributes: Mapping[str, Any]):
-    trained, network = attributes.get("task"), attributes.get("network")
-    if trained != task:
-        raise AgentError(f"{path} is for task={trained}, not for {task}.")
-    if network not in _NETWORKS:
-        raise AgentError(
-            f"{path} has network={network}. It must be {' or '.join(_NETWORKS)}."
-        )
-    return _NETWORKS[network]
-
-
-def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    found = {}
+    datasets = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = item
+            datasets[name] = item
 
-    file.visititems(visit)  # It does not follow links out of the file.
-    return found
+    try:
+        with h5py.File(path, "r") as file:
+            trained, network = file.attrs.get("task"), file.attrs.get("network")
+            if trained != task:
+                raise DqnError(f"{path} is for task={trained}, not for {task}.")
+            if network not in acting.MINATAR:
+                raise DqnError(
+                    f"{path} has network={network}. It must be "
+                    f"{' or '.join(acting.MINATAR)}."
+                )
+            file.visititems(visit)  # It does not follow links out of the file.
+            shapes = _minatar_shapes(network, envs.native_planes(task), actions)
+            layers = _layers(path, datasets, shapes, is_torch=False)
+            return acting.MINATAR[network](layers)
+    except UserError:
+        raise
+    except Exception as error:  # Damaged bytes can raise almost anything in HDF5.
+        raise DqnError(f"{path} cannot be read: {describe(error)}") from error
 
 
-def _mlp_shapes(planes: int, actions: int) -> dict[str, Shape]:
-    return {
-        "layer1": (100 * planes, 128),
-        "layer2": (128, 128),
-        "layer3": (128, actions),
+def read_atari_torch(path: pathlib.Path, task: str, actions: int) -> acting.QNetwork:
+    """Reads what floringogianu/atari-agents publishes; see `read_minatar_torch`."""
+    weights = torch_files.read(path)
+    support, outputs = None, actions
+    if SUPPORT in weights:
+        checked = _checked(path, weights, {SUPPORT: (ATOMS,)}, allow_others=True)
+        support, outputs = checked[SUPPORT], actions * ATOMS
+        weights = {k: array for k, array in weights.items() if k != SUPPORT}
+    shapes = {
+        "_AtariNet__features.0": (8, 8, 4, 32),
+        "_AtariNet__features.2": (4, 4, 32, 64),
+        "_AtariNet__features.4": (3, 3, 64, 64),
+        "_AtariNet__head.0": (3136, 512),
+        "_AtariNet__head.2": (512, outputs),
     }
+    return acting.Atari(_layers(path, weights, shapes, is_torch=True), support)
 
 
-def _conv_shapes(planes: int, actions: int) -> dict[str, Shape]:
+def _minatar_shapes(network: str, planes: int, actions: int) -> dict[str, Shape]:
+    """Returns the shapes of the kernels by layer, with the outputs last."""
+    if network == "mlp":
+        return {
+            "layer1": (100 * planes, 128),
+            "layer2": (128, 128),
+            "layer3": (128, actions),
+        }
     return {
         "conv": (3, 3, planes, 16),
         "hidden": (1024, 128),
@@ -110,82 +102,70 @@ def _conv_shapes(planes: int, actions: int) -> dict[str, Shape]:
     }
 
 
-def _atari_shapes(outputs: int) -> dict[str, Shape]:
-    return {
-        "_AtariNet__features.0": (8, 8, 4, 32),
-        "_AtariNet__features.2": (4, 4, 32, 64),
-        "_AtariNet__features.4": (3, 3, 64, 64),
-        "_AtariNet__head.0": (3136, 512),
-        "_AtariNet__head.2": (512, outputs),
-    }
-
-
 def _layers(
     path: pathlib.Path,
     weights: Mapping[str, Any],
     shapes: Mapping[str, Shape],
-    layout: _Layout,
+    is_torch: bool,
 ) -> list[acting.Layer]:
-    """Kernels, the outputs last, and biases, once all of them are as they must be."""
+    """Returns the layers, once all kernels and biases have been checked.
+
+    Args:
+        path: The file, for errors.
+        weights: Its arrays by name.
+        shapes: Of the kernels by layer, with the outputs last.
+        is_torch: Whether the arrays have PyTorch's names, and its order of axes:
+            outputs and inputs first.
+    """
+    kernel_name, bias_name = (".weight", ".bias") if is_torch else ("/kernel", "/bias")
     expected = {}
-    for name, shape in shapes.items():
-        expected[name + layout.kernel] = layout.stored(shape)
-        expected[name + layout.bias] = shape[-1:]
+    for name, (*window, inputs, outputs) in shapes.items():
+        torch_shape, shape = (outputs, inputs, *window), (*window, inputs, outputs)
+        expected[name + kernel_name] = torch_shape if is_torch else shape
+        expected[name + bias_name] = (outputs,)
     arrays = _checked(path, weights, expected)
-    return [
-        (layout.turned(arrays[name + layout.kernel]), arrays[name + layout.bias])
-        for name in shapes
-    ]
+    layers = []
+    for name in shapes:
+        kernel = arrays[name + kernel_name]
+        if is_torch:
+            kernel = kernel.transpose(*range(2, kernel.ndim), 1, 0)
+        layers.append((np.ascontiguousarray(kernel), arrays[name + bias_name]))
+    return layers
 
 
 def _checked(
     path: pathlib.Path,
     weights: Mapping[str, Any],
     expected: Mapping[str, Shape],
-    surplus: bool = False,
+    allow_others: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The expected arrays in float32; `surplus` allows for others beside them."""
-    # Shapes first: what says that it is huge is not read.
-    if fault := _misfit(weights, expected, surplus):
-        raise AgentError(f"{path} is of another architecture or game: {fault}.")
+    """Returns the expected arrays in float32; fails if there are others, or unfit ones.
+
+    Shapes are compared before anything is read, so that a claim of a huge array is
+    refused at no cost.
+    """
+    faults = []
+    if missing := [name for name in expected if name not in weights]:
+        faults.append(f"it lacks {_some(missing)}")
+    others = [name for name in weights if name not in expected]
+    if others and not allow_others:
+        faults.append(f"it has {_some(others)} in addition")
+    for name in (x for x in expected if x in weights):
+        shape, dtype = tuple(weights[name].shape), weights[name].dtype
+        if shape != expected[name]:
+            faults.append(f"{name} has shape {shape}, not {expected[name]}")
+        elif dtype.kind != "f":
+            faults.append(f"{name} holds {dtype}, not floats")
+    if faults:
+        raise DqnError(f"{path} is of another architecture or game: {faults[0]}.")
     with np.errstate(over="ignore"):
         arrays = {name: np.array(weights[name], np.float32) for name in expected}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise AgentError(f"{path} has numbers in {name} that are not finite.")
+            raise DqnError(f"{path} has numbers in {name} that are not finite.")
     return arrays
 
 
-def _misfit(
-    weights: Mapping[str, Any], expected: Mapping[str, Shape], surplus: bool
-) -> str:
-    if missing := [name for name in expected if name not in weights]:
-        return f"it lacks {_some(missing)}"
-    others = [name for name in weights if name not in expected]
-    if others and not surplus:
-        return f"it has {_some(others)} in addition"
-    for name, shape in expected.items():
-        if tuple(weights[name].shape) != shape:
-            return f"{name} has shape {tuple(weights[name].shape)}, not {shape}"
-        if weights[name].dtype.kind != "f":
-            return f"{name} holds {weights[name].dtype}, not floats"
-    return ""
-
-
 def _some(names: list[str], most: int = 4) -> str:
+    """Lists the first few names."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-
-def _to_torch(shape: Shape) -> Shape:
-    """PyTorch's shape of a kernel: outputs and inputs come first."""
-    return (shape[-1], shape[-2], *shape[:-2])
-
-
-def _from_torch(kernel: np.ndarray) -> np.ndarray:
-    axes = (*range(2, kernel.ndim), 1, 0)
-    return np.ascontiguousarray(kernel.transpose(axes))
-
-
-_TORCH = _Layout(".weight", ".bias", _to_torch, _from_torch)
-_HDF5 = _Layout("/kernel", "/bias", tuple, np.asarray)
-_NETWORKS = {"mlp": (acting.Mlp, _mlp_shapes), "conv": (acting.Conv, _conv_shapes)}

@@ -1,4 +1,4 @@
-"""The picture of a DQN run: its returns over the steps."""
+"""Plots the returns of a DQN run over its steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ SERIES = {"train_return": "training", "eval_return_mean": "greedy"}
 def draw(logdir: pathlib.Path, title: str) -> None:
     """Draws LOGDIR/curve.png from LOGDIR/metrics.jsonl.
 
+    Args:
+        logdir: The run's folder.
+        title: Title of the plot.
+
     Raises:
-        OutputError: If it cannot be written.
+        OutputError: The picture cannot be written.
     """
     from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 
@@ -29,7 +33,7 @@ def draw(logdir: pathlib.Path, title: str) -> None:
 
 
 def read(logdir: pathlib.Path, name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of a metric."""
+    """Reads the steps and values of a metric from LOGDIR/metrics.jsonl."""
     lines = (logdir / "metrics.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row.get(name) is not None]
     return [row["step"] for row in rows], [row[name] for row in rows]

@@ -1,4 +1,4 @@
-"""Q-networks for MinAtar, in Keras, and the files in which they travel.
+"""Q-networks for MinAtar, in Keras, and the files that hold their weights.
 
 `acting` has the same networks in numpy, for where nothing is learned.
 """
@@ -16,44 +16,57 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.dqn import acting
 
-SIZE = 10  # Pixels, of both sides of an image.
+SIZE = 10  # Height and width of an image in pixels.
 
 
 def make_network(
     kind: str, planes: int, actions: int, seed: int, name: str = "q"
 ) -> keras.Sequential:
-    """Makes a network with fresh weights (Glorot and Bengio 2010).
+    """Creates a network with fresh weights (Glorot and Bengio 2010).
 
-    It takes planes, float32 [B, 10, 10, planes], and returns the values of all actions,
-    float32 [B, actions], whatever the global precision: so small a network gains
-    nothing from less.
+    It takes planes, float32 `[B, 10, 10, planes]`, and returns the values of all
+    actions, float32 `[B, actions]`, whatever the global precision: such a small network
+    gains nothing from 16 bits.
 
     Args:
-        kind: `mlp`, of `layer1` to `layer3`, the network of "Adapting to the
-            Unfamiliar" (Schulz, von Briel, Soler), 2.4; or `conv`, of `conv`, `hidden`
-            and `out`, that of the MinAtar paper (Young and Tian 2019).
-        planes: of the game.
-        actions: of the game.
-        seed: of the weights.
-        name: of the network.
+        kind: `mlp`, with layers `layer1` to `layer3`, the network of "Adapting to the
+            Unfamiliar" (Schulz, von Briel, Soler), 2.4; or `conv`, with layers `conv`,
+            `hidden` and `out`, that of the MinAtar paper (Young and Tian 2019).
+        planes: Number of planes that the game has.
+        actions: Number of actions that the game has.
+        seed: Seed of the weights.
+        name: Name of the network.
 
     Raises:
         ConfigError: There is no such kind.
     """
-    if kind not in _LAYERS:
+    if kind == "mlp":
+        layers = [
+            keras.layers.Flatten(dtype="float32"),
+            _dense(128, "layer1"),
+            _dense(128, "layer2"),
+            _dense(actions, "layer3", None),
+        ]
+    elif kind == "conv":
+        layers = [
+            keras.layers.Conv2D(16, 3, activation="relu", name="conv", dtype="float32"),
+            keras.layers.Flatten(dtype="float32"),
+            _dense(128, "hidden"),
+            _dense(actions, "out", None),
+        ]
+    else:
         raise ConfigError(
-            f"Received: dqn.network={kind}. It must be {' or '.join(_LAYERS)}."
+            f"Received: dqn.network={kind}. It must be {' or '.join(acting.MINATAR)}."
         )
-    layers = [keras.Input((SIZE, SIZE, planes)), *_LAYERS[kind](actions)]
     seeds = np.random.SeedSequence(seed).generate_state(len(layers))
-    for layer, number in zip(layers[1:], seeds.tolist(), strict=False):
+    for layer, number in zip(layers, seeds.tolist(), strict=True):
         if hasattr(layer, "kernel_initializer"):
             layer.kernel_initializer = keras.initializers.GlorotUniform(number)
-    return keras.Sequential(layers, name=name)
+    return keras.Sequential([keras.Input((SIZE, SIZE, planes)), *layers], name=name)
 
 
 def weights(network: keras.Sequential) -> list[acting.Layer]:
-    """Kernel and bias of each layer that has them, from the image to the values."""
+    """Returns kernel and bias of each layer that has them, from image to values."""
     return [
         (layer.kernel.numpy(), layer.bias.numpy())
         for layer in network.layers
@@ -61,9 +74,9 @@ def weights(network: keras.Sequential) -> list[acting.Layer]:
     ]
 
 
-def actor(kind: str, network: keras.Sequential) -> acting.Agent:
-    """A copy of the network in numpy, which acts faster in few environments."""
-    return _ACTORS[kind](weights(network))
+def in_numpy(kind: str, network: keras.Sequential) -> acting.QNetwork:
+    """Copies a network to numpy, where it acts faster in few environments."""
+    return acting.MINATAR[kind](weights(network))
 
 
 def save(
@@ -71,16 +84,16 @@ def save(
     network: keras.Sequential,
     attributes: Mapping[str, str | int],
 ) -> None:
-    """Writes an agent's file, atomically: HDF5 with `LAYER/kernel` and `LAYER/bias`.
+    """Writes a player's file, atomically: HDF5 with `LAYER/kernel` and `LAYER/bias`.
 
     Args:
-        path: `model_STEPS.weights.h5`.
-        network: Whose weights to write, in float32.
-        attributes: Of the file's root: `task`, `steps`, `seed` and `network`, which is
-            the kind.
+        path: The file, `model_STEPS.weights.h5`.
+        network: The network, whose weights are in float32.
+        attributes: Attributes of the file's root: `task`, `steps`, `seed` and
+            `network`, the kind.
 
     Raises:
-        OutputError: If the file cannot be written.
+        OutputError: The file cannot be written.
     """
     with atomic.atomic_write(path) as file, h5py.File(file, "w") as written:
         written.attrs.update(attributes)
@@ -89,27 +102,7 @@ def save(
                 written[f"{layer.name}/{variable.name}"] = variable.numpy()
 
 
-def _mlp(actions: int) -> list[keras.layers.Layer]:
-    return [
-        keras.layers.Flatten(dtype="float32"),
-        _dense(128, "layer1"),
-        _dense(128, "layer2"),
-        _dense(actions, "layer3", None),
-    ]
-
-
-def _conv(actions: int) -> list[keras.layers.Layer]:
-    return [
-        keras.layers.Conv2D(16, 3, activation="relu", name="conv", dtype="float32"),
-        keras.layers.Flatten(dtype="float32"),
-        _dense(128, "hidden"),
-        _dense(actions, "out", None),
-    ]
-
-
-def _dense(units: int, name: str, activation: str | None = "relu"):
+def _dense(
+    units: int, name: str, activation: str | None = "relu"
+) -> keras.layers.Dense:
     return keras.layers.Dense(units, activation, name=name, dtype="float32")
-
-
-_LAYERS = {"mlp": _mlp, "conv": _conv}
-_ACTORS = {"mlp": acting.Mlp, "conv": acting.Conv}

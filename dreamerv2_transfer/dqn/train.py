@@ -110,7 +110,7 @@ def epsilon(step: int, options) -> float:
     return options.epsilon_last + left * (options.epsilon_first - options.epsilon_last)
 
 
-def greedy(agent: acting.Agent) -> Policy:
+def greedy(agent: acting.QNetwork) -> Policy:
     """An agent as a `Driver` takes it."""
 
     def policy(obs, state):
@@ -174,7 +174,7 @@ class Trainer:
         # With XLA, as the operations are small and many.
         self._updates = tfutils.compiled(self._updates_fn, config, xla=True)
         self._copy = tfutils.compiled(self._copy_fn, config)
-        self._actor = networks.actor(kind, self.network)
+        self._actor = networks.in_numpy(kind, self.network)
 
     def _make_driver(self, train_envs: VectorEnv) -> Driver:
         driver = Driver(train_envs, seeds=self._next_seed)
@@ -230,7 +230,7 @@ class Trainer:
         if step is not None:
             for key, variable in self._stored.items():
                 self._transitions.arrays[key][:] = variable.numpy()
-            self._actor = networks.actor(self.options.network, self.network)
+            self._actor = networks.in_numpy(self.options.network, self.network)
         return step
 
     def save(self) -> None:
@@ -289,7 +289,7 @@ class Trainer:
         metrics = updates.numbers(self._updates(updates.tensors(batch)))
         updates.check_finite(metrics, batch, self.logdir, self.step, self.config.task)
         self._averages.add({"loss": metrics["dqn_loss"], "q": metrics["q"]})
-        self._actor = networks.actor(options.network, self.network)
+        self._actor = networks.in_numpy(options.network, self.network)
 
     def _updates_fn(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Updates one after the other, on a batch [updates, batch, ...]."""

@@ -1,14 +1,14 @@
-"""A replay of single transitions, which are several steps long where that is asked for.
+"""A replay of n-step transitions.
 
-What is kept of a state s_t is what the update of Q(s_t, a_t) needs (Sutton 1988;
-Hessel et al. 2018, "Rainbow"):
+For a state s_t it keeps what the update of Q(s_t, a_t) needs (Sutton 1988; Hessel et
+al. 2018, "Rainbow"):
 
     R = r_{t+1} + y r_{t+2} + ... + y^{k-1} r_{t+k}   return
     d = y^k, or 0 where s_{t+k} is terminal           discount
-    s_{t+k}                                           what Q is bootstrapped from
+    s_{t+k}                                           state that Q is bootstrapped from
 
-with k = n, or less at an episode's end. An episode that was truncated is bootstrapped
-from its last state; one that terminated is not.
+with k = n, or less at an episode's end. A truncated episode is bootstrapped from its
+last state; a terminated one is not.
 """
 
 from __future__ import annotations
@@ -31,25 +31,23 @@ class _Open:
 
 
 class Transitions:
-    """The newest transitions, of all environments together; planes are bit-packed.
+    """The latest transitions of all environments, with bit-packed planes.
+
+    Args:
+        capacity: Number of transitions; the oldest are overwritten.
+        planes: Number of planes that the game has, the first of an image's.
+        envs: Number of environments.
+        steps: n, the most steps of a transition.
+        discount: y, a factor per step.
 
     Attributes:
-        arrays: all that is kept, [capacity, ...] by key: what a checkpoint holds beside
+        arrays: The transitions, `[capacity, ...]` by key. A checkpoint holds these and
             `state`.
     """
 
     def __init__(
         self, capacity: int, planes: int, envs: int, steps: int, discount: float
     ):
-        """Makes an empty replay.
-
-        Args:
-            capacity: transitions.
-            planes: of the game, the first of an image's.
-            envs: number of environments.
-            steps: n, the longest that a transition can be.
-            discount: y, a factor a step.
-        """
         self._shape = (10, 10, planes)
         packed = -(-100 * planes // 8)
         self.arrays = {
@@ -71,12 +69,18 @@ class Transitions:
         return min(self._added, self._capacity)
 
     def add_step(self, transition: Mapping[str, np.ndarray], worker: int) -> None:
-        """Takes what an environment went through last, as `driver.Driver` gives it."""
+        """Adds the latest step of an environment, as `driver.Driver` passes it."""
         for opened in self._extend(transition, worker):
-            self._keep(opened, self._planes[worker])
+            row = self._added % self._capacity
+            self.arrays["planes"][row] = opened.planes
+            self.arrays["action"][row] = opened.action
+            self.arrays["return"][row] = opened.returned
+            self.arrays["discount"][row] = opened.discount
+            self.arrays["next_planes"][row] = self._planes[worker]
+            self._added += 1
 
     def restore_step(self, transition: Mapping[str, np.ndarray], worker: int) -> None:
-        """Takes a step that was taken before: only what is still open is made again."""
+        """Repeats a step of before a resume: restores open transitions, adds none."""
         self._extend(transition, worker)
 
     def sample(
@@ -85,8 +89,9 @@ class Transitions:
         """Draws transitions uniformly, with replacement.
 
         Returns:
-            `planes` and `next_planes` uint8 [updates, batch, 10, 10, planes], of zeros
-            and ones, `action` int32, `return` and `discount` float32 [updates, batch].
+            `planes` and `next_planes` uint8 `[updates, batch, 10, 10, planes]`, zeros
+            and ones; `action` int32, `return` and `discount` float32
+            `[updates, batch]`.
         """
         rows = rng.integers(len(self), size=updates * batch)
         drawn = {k: v[rows] for k, v in self.arrays.items()}
@@ -96,15 +101,15 @@ class Transitions:
         return {k: v.reshape(updates, batch, *v.shape[1:]) for k, v in drawn.items()}
 
     def state(self) -> dict:
-        """What a checkpoint keeps beside `arrays`, as JSON."""
+        """Returns the state beside `arrays`, for JSON."""
         return {"added": self._added}
 
     def load_state(self, state: Mapping) -> None:
-        """Goes on from what `state` returned; `restore_step` does the rest."""
+        """Restores a `state`; open transitions come back through `restore_step`."""
         self._added = state["added"]
 
     def _extend(self, transition: Mapping, worker: int) -> list[_Open]:
-        """Lengthens an environment's open transitions; returns those now whole."""
+        """Extends an environment's open transitions; returns the complete ones."""
         planes = self._planes[worker]
         self._planes[worker] = np.packbits(transition["image"][..., : self._shape[-1]])
         if transition["is_first"]:
@@ -119,17 +124,7 @@ class Transitions:
         if transition["is_terminal"]:
             for each in opened:
                 each.discount = 0.0
-        whole = len(opened) if transition["is_last"] else 0
-        whole = whole or int(opened[0].steps == self._steps)
-        self._open[worker] = opened[whole:]
-        return opened[:whole]
-
-    def _keep(self, opened: _Open, next_planes: np.ndarray) -> None:
-        row = self._added % self._capacity
-        arrays = self.arrays
-        arrays["planes"][row] = opened.planes
-        arrays["action"][row] = opened.action
-        arrays["return"][row] = opened.returned
-        arrays["discount"][row] = opened.discount
-        arrays["next_planes"][row] = next_planes
-        self._added += 1
+        complete = len(opened) if transition["is_last"] else 0
+        complete = complete or int(opened[0].steps == self._steps)
+        self._open[worker] = opened[complete:]
+        return opened[:complete]

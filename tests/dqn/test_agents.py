@@ -221,7 +221,7 @@ def test_acting_needs_no_framework():
 
 def refused(path, task=BREAKOUT):
     """The message with which it is refused, which names the file."""
-    with pytest.raises(agents.AgentError) as error:
+    with pytest.raises(agents.DqnError) as error:
         agents.load(path, task)
     assert str(path) in str(error.value)
     return str(error.value)
@@ -344,7 +344,7 @@ def test_other_files_are_refused(tmp_path, name, task, message):
 )
 def test_an_unknown_game_is_refused(tmp_path, task, message):
     for call in agents.load, agents.find:
-        with pytest.raises(agents.AgentError, match=message):
+        with pytest.raises(agents.DqnError, match=message):
             call(tmp_path, task)
 
 
@@ -413,7 +413,7 @@ def test_games_of_two_suites_with_one_name_are_not_mixed(tmp_path):
     assert found(tmp_path, BREAKOUT) == ["breakout/model_1.pt"]
     assert found(tmp_path, "atari_breakout") == ["breakout/model_2.gz"]
     touch(tmp_path / "other", "minatar_breakout/model_2.gz")
-    with pytest.raises(agents.AgentError):
+    with pytest.raises(agents.DqnError):
         agents.find(tmp_path / "other", "atari_breakout")
 
 
@@ -432,14 +432,14 @@ def test_says_which_games_there_are_instead(tmp_path):
         "asterix/model_1.pt",
         "breakthrough/model_1.pt",
     )
-    with pytest.raises(agents.AgentError) as error:
+    with pytest.raises(agents.DqnError) as error:
         agents.find(tmp_path, BREAKOUT)
     assert "breakout/**/model_STEPS with .pt or .weights.h5" in str(error.value)
     assert "breakthrough (.pt), Seaquest (.gz), asterix (.pt)." in str(error.value)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(agents.AgentError, match="no agents at all"):
+    with pytest.raises(agents.DqnError, match="no players at all"):
         agents.find(tmp_path / "empty", BREAKOUT)
-    with pytest.raises(agents.AgentError, match="There is no folder .*none"):
+    with pytest.raises(agents.DqnError, match="There is no folder .*none"):
         agents.find(tmp_path / "none", BREAKOUT)
 
 
@@ -451,7 +451,7 @@ def test_minimal_actions_among_all_18_of_ale():
     assert agents.full_actions("atari_pong") == (0, 1, 3, 4, 11, 12)
     assert agents.full_actions("atari_private_eye") == tuple(range(18))
     assert agents.full_actions("atari_james_bond") == tuple(range(18))
-    with pytest.raises(agents.AgentError, match="task=minatar_breakout"):
+    with pytest.raises(agents.DqnError, match="task=minatar_breakout"):
         agents.full_actions(BREAKOUT)
 
 
@@ -479,5 +479,5 @@ def test_number_of_actions(task, actions):
 
 def test_a_missing_rom_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
-    with pytest.raises(agents.AgentError, match="ROM of atari_tennis cannot be used"):
+    with pytest.raises(agents.DqnError, match="ROM of atari_tennis cannot be used"):
         agents.minimal_actions("atari_tennis")

@@ -45,13 +45,13 @@ def test_values_are_those_of_the_copy_that_acts(kind):
     seen = images()
     values = network(seen[..., :4].astype(np.float32)).numpy()
     assert values.shape == (2, 6) and np.abs(values).max() > 0.1
-    acting = networks.actor(kind, network)
+    acting = networks.in_numpy(kind, network)
     np.testing.assert_allclose(acting(seen), values, rtol=1e-4, atol=1e-5)
 
 
 def test_the_copy_that_acts_does_not_learn():
     network = networks.make_network("mlp", 4, 6, seed=0)
-    acting = networks.actor("mlp", network)
+    acting = networks.in_numpy("mlp", network)
     before = acting(images())
     network.variables[0].assign(np.ones((400, 128)))
     np.testing.assert_array_equal(acting(images()), before)
@@ -79,7 +79,7 @@ def test_a_saved_agent_plays_as_the_network(tmp_path, kind):
         for name, shape in shapes.items():
             assert file[name.removeprefix("q/")].shape == shape
     loaded = agents.load(path, "minatar_breakout")
-    acting = networks.actor(kind, network)
+    acting = networks.in_numpy(kind, network)
     np.testing.assert_array_equal(loaded(images()), acting(images()))
     assert [p.name for p in path.parent.iterdir()] == ["model_100.weights.h5"]
 
