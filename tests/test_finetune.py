@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect, finetune, validation
+from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import checkpoint, envs, logger, replay, updates
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.replay import store
@@ -22,7 +23,7 @@ TASK = "minatar_breakout"
 
 
 def make_config(*blocks, **changes):
-    config = blocks.load_config(["minatar", "debug", *(blocks or ["scratch"])])
+    config = blocks_lib.load_config(["minatar", "debug", *(blocks or ["scratch"])])
     defaults = {
         "task": TASK,
         "prefill": 40,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import collect
+from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import checkpoint, errors
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import offline, store
@@ -39,7 +40,7 @@ def data(tmp_path):
 
 
 def make_config(*blocks, **changes):
-    return blocks.load_config(["minatar", "debug", *blocks]).update(changes)
+    return blocks_lib.load_config(["minatar", "debug", *blocks]).update(changes)
 
 
 def wait_for(path):

@@ -256,7 +256,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path, config, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(blocks, "_dump", full)
+    monkeypatch.setattr(configs, "_dump", full)
     with pytest.raises(ConfigError, match=r"config.yaml: No space left"):
         config.update(seed=1).save(path)
     assert Config.load(path).seed == 0

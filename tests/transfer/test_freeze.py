@@ -5,13 +5,14 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import blocks as blocks_lib
 from tests import fakes
 
 PARTS = ("img_in", "cell", "img_out", "img_dist", "obs_out", "obs_dist")
 
 
 def make_config(*blocks, **changes):
-    config = blocks.load_config(["minatar", "debug", "finetune", *blocks])
+    config = blocks_lib.load_config(["minatar", "debug", "finetune", *blocks])
     small = {"imag_horizon": 3, "dataset.batch": 2, "dataset.length": 5}
     return config.update({**small, **changes})
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_each_rank_has_its_meaning_and_others_are_refused():
 
 def test_fps_counts_steps_with_the_multiplier(monkeypatch):
     clock = iter([10.0, 12.0])
-    monkeypatch.setattr(logger.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     log, written, step = make_logger(step=0, multiplier=4)
     log.write(fps=True)
     step.increment(30)

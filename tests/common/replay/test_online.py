@@ -7,7 +7,7 @@ import pytest
 
 from dreamerv2_transfer.common import driver, envs, replay
 from dreamerv2_transfer.common.files.atomic import OutputError
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import online, store
 from tests import fakes
 
 
@@ -491,7 +491,7 @@ def test_a_bar_is_shown_where_files_are_many(tmp_path, capsys, monkeypatch):
     save(tmp_path, [3, 4, 5])
     replay.Replay(tmp_path).batch(1, 1)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(replay, "BAR_FROM", 2)
+    monkeypatch.setattr(online, "BAR_FROM", 2)
     replay.Replay(tmp_path).batch(1, 1)
     assert "3/3" in capsys.readouterr().err
 
