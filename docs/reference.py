@@ -13,13 +13,8 @@ from ruamel.yaml.comments import CommentedMap
 
 from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.common.blocks import STAGE_KEYS
-from dreamerv2_transfer.common.config import (
-    ALIASES,
-    CHOICES,
-    SCHEDULED,
-    SCHEDULES,
-    Config,
-)
+from dreamerv2_transfer.common.choices import CHOICES, SCHEDULED, SCHEDULES
+from dreamerv2_transfer.common.config import ALIASES, Config
 from dreamerv2_transfer.common.files import atomic
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -24,6 +24,7 @@ from dreamerv2_transfer.transfer.freeze import freeze
 
 Metrics = dict[str, tf.Tensor]
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+REWARD_TRANSFORMS = {"identity": tf.identity, "sign": tf.sign, "tanh": tf.tanh}
 
 
 class Agent:
@@ -433,8 +434,7 @@ class WorldModel:
             elif value.dtype == tf.int32 or key in self.encoder.cnn_keys:
                 obs[key] = tf.cast(value, dtype)
         if "reward" in obs:  # The policy does without.
-            squash = {"identity": tf.identity, "sign": tf.sign, "tanh": tf.tanh}
-            obs["reward"] = squash[self.config.clip_rewards](obs["reward"])
+            obs["reward"] = REWARD_TRANSFORMS[self.config.clip_rewards](obs["reward"])
         if "is_terminal" in obs:
             alive = 1.0 - tf.cast(obs["is_terminal"], tf.float32)
             obs["discount"] = alive * self.config.discount
@@ -500,11 +500,6 @@ class ActorCritic:
         self._actor_grad = config.actor_grad
         if self._actor_grad == "auto":
             self._actor_grad = "reinforce" if discrete else "dynamics"
-        if self._actor_grad not in ("reinforce", "dynamics", "both"):
-            raise ValueError(
-                "actor_grad is auto, reinforce, dynamics or both. "
-                f"Received: {self._actor_grad!r}"
-            )
         size = envs.act_size(act_space["action"])
         self.actor = nets.MLP(size, **actor, rng=rng, name=f"{prefix}actor")
         self.critic = nets.MLP((), **config.critic, name=f"{prefix}critic")

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import blocks, tfutils
+from dreamerv2_transfer.common import blocks, choices, tfutils
 from dreamerv2_transfer.common.ops import fuse
 
 BATCH, LENGTH = 3, 4
@@ -234,7 +234,7 @@ def test_xla_compiles_a_whole_update_in_float16(monkeypatch):
     assert made[-1]["model_loss"] < made[0]["model_loss"]
 
 
-@pytest.mark.parametrize("actor_grad", ["reinforce", "dynamics", "both"])
+@pytest.mark.parametrize("actor_grad", choices.ACTOR_GRADIENTS)
 def test_gradient_modes_train_the_actor(actor_grad):
     config = make_config(actor_grad=actor_grad, actor_grad_mix="linear(1,0.1,1e5)")
     agent = make_agent(config)

@@ -13,13 +13,14 @@ from dreamerv2_transfer.common.config import (
     SUFFIXES,
     Config,
     ConfigError,
-    _naming,
-    _nearest,
-    _read,
-    _text,
+    format_value,
+    locating,
+    read_mapping,
+    suggestion,
 )
+from dreamerv2_transfer.common.flags import Flags
 
-# What a stage sets at the top level, from its own section `stages.<stage>`.
+# Top-level keys that a stage sets from its section `stages.<stage>`.
 STAGE_KEYS = (
     "steps",
     "log_every",
@@ -27,9 +28,7 @@ STAGE_KEYS = (
     "checkpoint_every",
     "atari_all_actions",
 )
-
-
-# What keys of the original's first releases (1.0) are called today.
+# Today's names of keys that the original's first release (1.0) called otherwise.
 RENAMED = {
     "num_envs": "envs",
     "image_size": "render_size",
@@ -42,11 +41,7 @@ RENAMED = {
     "decoder.depth": "decoder.cnn_depth",
     "decoder.kernels": "decoder.cnn_kernels",
 }
-
-
 UNSET_LOGDIR = "/dev/null"
-
-
 INSTALLED = Path("share", "dreamerv2_transfer", "configs.yaml")
 
 
@@ -54,16 +49,29 @@ def find_configs() -> Path:
     """Returns the path of `configs.yaml`: the checkout's, else the installed one.
 
     Raises:
-      ConfigError: There is none; the message lists the places.
+        ConfigError: There is none; the message lists the places that were searched.
     """
     places = _places()
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        looked = ", ".join(map(str, places))
         raise ConfigError(
-            f"configs.yaml is missing; install again. Looked at: {looked}"
+            "configs.yaml is missing; install the package again. Looked at: "
+            f"{', '.join(map(str, places))}"
         )
     return found
+
+
+def _places() -> list[Path]:
+    top = Path(__file__).resolve().parents[2]
+    if (top / "setup.cfg").is_file():
+        return [top / "configs.yaml"]
+    try:
+        files = metadata.files("dreamerv2_transfer") or ()
+    except metadata.PackageNotFoundError:
+        files = ()
+    recorded = [Path(x.locate()).resolve() for x in files if x.match(str(INSTALLED))]
+    # `pip install --target` puts the data beside the package, not where it records it.
+    return [*recorded, top / INSTALLED, Path(sysconfig.get_path("data")) / INSTALLED]
 
 
 def load_config(
@@ -71,22 +79,19 @@ def load_config(
 ) -> Config:
     """Merges `defaults`, the named blocks in their order, and command-line flags.
 
-    Then `stage`, if one is set, fills the top-level `steps`, `log_every`, `eval_every`
-    and `checkpoint_every` from `stages.<stage>`, except those that a flag names.
-    So a stage's block sets `stage` alone and commutes with the blocks of sizes.
+    If this sets a `stage`, the top-level keys `STAGE_KEYS` are then filled from
+    `stages.<stage>`, except those that a flag names. So a stage's block sets `stage`
+    alone and commutes with the blocks of sizes.
 
     Args:
-      names: Names of blocks, such as `["minatar", "small", "pretrain"]`; a file such
-        as a run's `config.yaml` is a block too.
-      argv: Flags such as `["--rssm.deter", "64"]`; `--help` prints a table and exits.
-      path: The file of blocks; by default `find_configs()`.
+        names: Names of blocks, such as `["minatar", "small", "pretrain"]`. A file such
+            as a run's `config.yaml` is a block too.
+        argv: Flags such as `["--rssm.deter", "64"]`; `--help` prints a table and exits.
+        path: The file of blocks; by default `find_configs()`.
 
     Raises:
-      ConfigError: The file, a block, a key or a value is unknown or unfit.
+        ConfigError: The file, a block, a key or a value is unknown or not allowed.
     """
-    # flags needs ConfigError from here.
-    from dreamerv2_transfer.common.flags import Flags
-
     flags = Flags(_merge(names, path or find_configs()))
     config = _set_stage(flags.parse(argv), flags.given)
     if config.get("logdir") == UNSET_LOGDIR and "logdir" not in flags.given:
@@ -97,50 +102,45 @@ def load_config(
 def load_old(
     path: str | os.PathLike, configs: Path | None = None
 ) -> tuple[Config, list[str]]:
-    """Loads a `config.yaml` or `config.json` of the original DreamerV2, completed.
+    """Loads a `config.yaml` or `config.json` of the original, adding missing keys.
 
     Args:
-      path: The old file.
-      configs: The file of blocks; by default `find_configs()`.
+        path: The old file.
+        configs: The file of blocks; by default `find_configs()`.
 
     Returns:
-      The `defaults` block with the old values, and a note for each key of the old
-      file that is called otherwise today, or not known (and so has no effect).
+        The `defaults` block with the old values, and a note for each key of the old
+        file that was renamed since, or is unknown (and so has no effect).
 
     Raises:
-      ConfigError: The file cannot be read or holds a bad value.
+        ConfigError: The file cannot be read or has a bad value.
     """
     defaults = _merge([], configs or find_configs())
     known, notes = _read_old(Path(path), defaults)
-    with _naming(path):
+    with locating(path):
         return defaults.update(known), notes
 
 
 def _read_old(path: Path, defaults: Config) -> tuple[dict[str, Any], list[str]]:
-    """The values of a file by today's keys, and notes on the others."""
+    """Returns a file's values by today's keys, and notes about its other keys."""
     known, notes = {}, []
     for key, value in Config.load(path).flat.items():
         name = key if key in defaults.flat else RENAMED.get(key)
         if name is None:
             notes.append(
                 f"{path}: key '{key}' is not known today and has no effect. "
-                f"Received: {key}={_text(value)}"
+                f"Received: {key}={format_value(value)}"
             )
             continue
         if name != key:
             notes.append(f"{path}: key '{key}' is called '{name}' today.")
-        known[name] = _translate(name, value)
+        if name == "encoder.cnn_keys" and isinstance(value, tuple):
+            value = "|".join(f"{key}$" for key in value)
+        if name == "grad_heads":
+            # The decoder was named after the images, which were all that it made.
+            value = tuple("decoder" if head == "image" else head for head in value)
+        known[name] = value
     return known, sorted(notes)
-
-
-def _translate(key: str, value: Any) -> Any:
-    """A value of an old file as it is written today."""
-    if key == "encoder.cnn_keys" and isinstance(value, tuple):
-        return "|".join(f"{name}$" for name in value)
-    if key == "grad_heads":
-        # The decoder was called by the only thing that it made.
-        return tuple("decoder" if head == "image" else head for head in value)
-    return value
 
 
 def with_stage(config: Config, stage: str) -> Config:
@@ -149,37 +149,32 @@ def with_stage(config: Config, stage: str) -> Config:
 
 
 def _merge(names: Sequence[str], path: Path) -> Config:
-    blocks = _read(path)
+    blocks = read_mapping(path)
     defaults = _block(blocks, "defaults", path)
-    with _naming(f"{path}, block 'defaults'"):
+    with locating(f"{path}, block 'defaults'"):
         config = Config(defaults)
     for name in names:
         if Path(name).suffix in SUFFIXES:
-            place, block = name, _file_block(Path(name), config)
+            place = name
+            block, notes = _read_old(Path(name), config)
+            print(*notes, sep="\n", end="\n" if notes else "")
+            block.pop("logdir", None)  # That of the run which the file is from.
         else:
             place, block = f"{path}, block '{name}'", _block(blocks, name, path)
-        with _naming(place):
+        with locating(place):
             config = config.update(block)
     return config
-
-
-def _file_block(path: Path, defaults: Config) -> dict[str, Any]:
-    """A run's own configuration as a block, wherever that run was written to."""
-    known, notes = _read_old(path, defaults)
-    print(*notes, sep="\n", end="\n" if notes else "")
-    known.pop("logdir", None)
-    return known
 
 
 def _block(blocks: dict, name: str, path: Path) -> dict:
     if name not in blocks:
         raise ConfigError(
-            f"Unknown block '{name}' in {path}.{_nearest(name, blocks)} "
+            f"Unknown block '{name}' in {path}.{suggestion(name, blocks)} "
             f"Known blocks: {', '.join(blocks)}."
         )
     if not isinstance(blocks[name], dict):
         raise ConfigError(
-            f"{path}: block '{name}' holds no keys. Received: {blocks[name]!r}"
+            f"{path}: block '{name}' has no keys. Received: {blocks[name]!r}"
         )
     return blocks[name]
 
@@ -191,27 +186,9 @@ def _set_stage(config: Config, given: frozenset[str]) -> Config:
 
 
 def _default_logdir(names: Sequence[str], config: Config) -> str:
-    # Stages last, so that blocks which commute share a folder.
+    # Stages come last, so that blocks which commute share a folder.
     names = [Path(n).parent.name if Path(n).suffix in SUFFIXES else n for n in names]
     parts = sorted(names, key=lambda name: name in config.get("stages", {}))
     folder = f"logdir/{'_'.join(parts) or 'defaults'}"
-    # An agent a game, so that the folder of them is what `dqn.checkpoints` takes.
+    # A folder for each game's agent, so that `dqn.checkpoints` takes the parent folder.
     return f"{folder}/{config.task}" if config.get("stage") == "dqn" else folder
-
-
-def _places() -> list[Path]:
-    top = Path(__file__).resolve().parents[2]
-    if (top / "setup.cfg").is_file():
-        return [top / "configs.yaml"]
-    # After `pip install --target` the data lies beside the package, not as recorded.
-    data = Path(sysconfig.get_path("data"))
-    return [*_recorded(), top / INSTALLED, data / INSTALLED]
-
-
-def _recorded() -> list[Path]:
-    try:
-        files = metadata.files("dreamerv2_transfer") or ()
-    except metadata.PackageNotFoundError:
-        return []
-    matches = [file for file in files if file.match(str(INSTALLED))]
-    return [Path(file.locate()).resolve() for file in matches]

@@ -1,4 +1,4 @@
-"""What the launch scripts share: reading `--configs`, and errors for a person."""
+"""What the launch scripts share: `--configs`, and errors as one line of text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dreamerv2_transfer.common import blocks, config, flags
 from dreamerv2_transfer.common.errors import UserError
 
 FAILED = 2
-CUT_SHORT = 141  # As a shell reports a process that writes where nobody reads.
-INTERRUPTED = 130  # As a shell reports a process that Ctrl-C ended.
+CUT_SHORT = 141  # What a shell reports for a process whose output pipe was closed.
+INTERRUPTED = 130  # What a shell reports for a process that Ctrl-C ended.
 
 
 def split_configs(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Takes `--configs a b c` out of a command line: the names, and the other flags."""
+    """Splits a command line into the names after `--configs` and the other flags."""
     parsed, remaining = flags.Flags(configs=["defaults"]).parse_known(argv)
     return parsed.configs, remaining
 
@@ -24,17 +24,17 @@ def split_configs(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 def load_config(
     argv: Sequence[str], script: str, stages: Collection[str], hint: str
 ) -> config.Config:
-    """Reads a launch script's command line by the configuration beside the script.
+    """Loads the configuration that a launch script's command line asks for.
 
     Args:
         argv: The command line.
-        script: Path of the script, in a folder next to `configs.yaml`; where that is
-            missing, the installed one counts.
-        stages: Those that the script runs.
+        script: Path of the script, in a folder next to `configs.yaml`; without that
+            file, the installed one is used.
+        stages: The stages that the script can run.
         hint: What to do where the configuration has another stage.
 
     Raises:
-        ConfigError: The stage is another one, or as `config.load_config`.
+        ConfigError: The stage is another one, or as for `blocks.load_config`.
     """
     names, flags_given = split_configs(argv)
     path = pathlib.Path(script).resolve().parents[1] / "configs.yaml"
@@ -47,8 +47,8 @@ def load_config(
 def run(main: Callable[[list[str]], int]) -> int:
     """Runs a launch script's main function and returns the exit status.
 
-    An error that the person at the keyboard can put right becomes one line without a
-    traceback; all others are bugs, and keep theirs.
+    A `UserError` becomes one line without a traceback. Other exceptions are bugs, and
+    keep their traceback.
     """
     try:
         return main(sys.argv[1:])
@@ -56,8 +56,10 @@ def run(main: Callable[[list[str]], int]) -> int:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         return FAILED
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr, flush=True)
+        print(
+            "Interrupted; run the same command to resume.", file=sys.stderr, flush=True
+        )
         return INTERRUPTED
-    except BrokenPipeError:  # As of `... | head`, which has read enough.
+    except BrokenPipeError:  # As of `... | head`, which reads only the first lines.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CUT_SHORT

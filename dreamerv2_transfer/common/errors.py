@@ -1,20 +1,22 @@
-"""The exceptions that a launch script turns into a line for a person."""
+"""Exceptions that a launch script prints as one line, without a traceback."""
+
+from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something that the person who typed the command can put right.
+    """An error that the person who typed the command can fix.
 
-    The message names what was received (a key, a file, a folder) and what to do
-    about it. `launch/` scripts print it without a traceback and exit with status 2;
-    every more specific error of the package derives from it.
+    The message names what was received (a key, a file, a folder) and what to do about
+    it. `launch/` scripts print it without a traceback and exit with status 2. Every
+    more specific error of the package derives from it.
     """
 
 
 class EnvError(UserError):
-    """An environment that does not exist, cannot be used, or did what it must not."""
+    """An environment that does not exist, cannot be used, or broke its own rules."""
 
 
 def describe(error: BaseException) -> str:
-    """An exception of somebody else's code, on one line: its type and its message."""
+    """Returns the type and message of another library's exception on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."

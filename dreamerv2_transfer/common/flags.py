@@ -1,12 +1,13 @@
 """Command-line flags for the keys of a configuration."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from dreamerv2_transfer.common.config import Config, ConfigError, table
+from dreamerv2_transfer.common.config import Config, ConfigError, table, type_name
 
-# Flags that the launch scripts read themselves, to suggest them too.
+# Flags that the launch scripts read themselves; errors may suggest them too.
 LAUNCH = ("configs", "help")
 
 
@@ -16,10 +17,10 @@ class Flags:
     A key may be a regular expression: `--.*\\.norm layer` sets all norms.
 
     Args:
-      *args, **kwargs: What `Config` takes: the keys, with their default values.
+        *args, **kwargs: As for `Config`: the keys, with their default values.
 
     Attributes:
-      given: The dotted keys that the last parsed command line named.
+        given: The dotted keys that the last parsed command line named.
     """
 
     def __init__(self, *args, **kwargs):
@@ -30,18 +31,27 @@ class Flags:
         """Returns the configuration with the values of the command line.
 
         Args:
-          argv: The arguments, `sys.argv[1:]` by default. With `--help` among them, the
-            keys are printed with values and types, and the process exits with 0.
+            argv: The arguments, `sys.argv[1:]` by default. `--help` prints the keys
+                with their values and types, and ends the process with status 0.
 
         Raises:
-          ConfigError: A flag is unknown or has an unfit value.
+            ConfigError: A flag is unknown or its value is not allowed.
         """
         argv = sys.argv[1:] if argv is None else argv
         config, remaining = self.parse_known(argv)
         if "--help" in argv:
             sys.exit(0)
         if remaining:
-            self._reject(remaining[0])
+            argument = remaining[0]
+            if not argument.startswith("--"):
+                raise ConfigError(
+                    f"Arguments look like --key value. Received: {argument}"
+                )
+            name = argument[2:].split("=", 1)[0]
+            try:
+                self._config.match(name, LAUNCH)
+            except ConfigError as error:
+                raise ConfigError(f"Flag '--{name}': {error} See --help.") from error
         return config
 
     def parse_known(
@@ -52,29 +62,28 @@ class Flags:
         `--help` prints the keys too, but is left to the next parser.
 
         Args:
-          argv: The arguments, `sys.argv[1:]` by default.
+            argv: The arguments, `sys.argv[1:]` by default.
 
         Raises:
-          ConfigError: A flag has an unfit value.
+            ConfigError: The value of a flag is not allowed.
         """
         argv = sys.argv[1:] if argv is None else argv
         if "--help" in argv:
-            print(self._help())
+            rows = []
+            for key, value in self._config.flat.items():
+                text = ",".join(map(str, value)) if type(value) is tuple else str(value)
+                rows.append((f"--{key}", text, f"({type_name(value)})"))
+            print(table("Flags:", rows))
         values, remaining = {}, []
         for flag, texts, arguments in _entries(argv):
-            keys = self._keys(flag)
+            try:
+                keys = self._config.match(flag[2:]) if flag.startswith("--") else []
+            except ConfigError:
+                keys = []
             values |= {key: self._value(key, flag, texts) for key in keys}
             remaining += [] if keys else arguments
         self.given = frozenset(values)
         return self._config.update(values), remaining
-
-    def _keys(self, flag: str) -> list[str]:
-        if not flag.startswith("--"):
-            return []
-        try:
-            return self._config.match(flag[2:])
-        except ConfigError:
-            return []
 
     def _value(self, key: str, flag: str, texts: list[str]) -> str | list[str]:
         if not texts:
@@ -86,30 +95,9 @@ class Flags:
             raise ConfigError(f"Flag '{flag}' takes one value. Received: {received}")
         return texts[0]
 
-    def _reject(self, argument: str) -> None:
-        if not argument.startswith("--"):
-            raise ConfigError(f"Arguments look like --key value. Received: {argument}")
-        name = argument[2:].split("=", 1)[0]
-        try:
-            self._config.match(name, LAUNCH)
-        except ConfigError as error:
-            raise ConfigError(f"Flag '--{name}': {error} See --help.") from error
-
-    def _help(self) -> str:
-        rows = [
-            (f"--{key}", *_example(value)) for key, value in self._config.flat.items()
-        ]
-        return table("Flags:", rows)
-
-
-def _example(value: Any) -> tuple[str, str]:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)), f"({type(value[0]).__name__}s)"
-    return str(value), f"({type(value).__name__})"
-
 
 def _entries(argv: Sequence[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yields each flag, its values, and the arguments that it was written as."""
+    """Yields each flag, its values, and the arguments that they were written as."""
     groups: list[list[str]] = []
     for argument in argv:
         if argument.startswith("--") or not groups:

@@ -12,6 +12,7 @@ import re
 import keras
 import tensorflow as tf
 
+from dreamerv2_transfer.common.choices import PRECISIONS
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.files import cache
 from dreamerv2_transfer.common.tfutils import compute_dtype
@@ -20,9 +21,6 @@ CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
-
-
-PRECISIONS = {"32": "float32", "16": "mixed_float16", "bf16": "mixed_bfloat16"}
 
 
 def setup(config) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from dreamerv2_transfer.common.choices import parse_schedule
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.nets import dists
 
@@ -30,14 +29,8 @@ def schedule(value: float | str, step: tf.Tensor) -> tf.Tensor | float:
         return float(value)
     except ValueError:
         pass
-    match = re.fullmatch(r"\s*(linear|warmup|exp|horizon)\((.+)\)\s*", str(value))
-    if not match:
-        raise ValueError(
-            "A schedule is a number, linear(a,b,c), warmup(a,b), exp(a,b,c) or "
-            f"horizon(a,b,c). Received: {value!r}"
-        )
-    kind, args = match[1], [float(x) for x in match[2].split(",")]
-    return _SCHEDULES[kind](tf.cast(step, tf.float32), *args)
+    name, numbers = parse_schedule(str(value))
+    return SCHEDULES[name](tf.cast(step, tf.float32), *numbers)
 
 
 def _linear(step, initial, final, duration):
@@ -45,7 +38,7 @@ def _linear(step, initial, final, duration):
     return (1 - mix) * initial + mix * final
 
 
-_SCHEDULES = {
+SCHEDULES = {
     "linear": _linear,
     "warmup": lambda step, steps, value: _linear(step, 0.0, value, steps),
     "exp": lambda step, initial, final, halflife: (

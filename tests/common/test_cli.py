@@ -19,7 +19,7 @@ def test_configs_are_taken_out_of_the_command_line():
     ("error", "status", "message"),
     [
         (UserError("no such file: x"), 2, "Error: no such file: x\n"),
-        (KeyboardInterrupt(), 130, "Interrupted; the same command goes on.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted; run the same command to resume.\n"),
     ],
 )
 def test_errors_for_a_person_have_no_traceback(capsys, error, status, message):

@@ -156,7 +156,7 @@ class Decoder(_Head):
         _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
         self._act = activations.get_act(act)
         self.cnn_dist = cnn_dist
-        self._image_dist = _choose("cnn_dist", cnn_dist, _IMAGE_DISTS)
+        self._image_dist = _choose("cnn_dist", cnn_dist, IMAGE_DISTS)
         self._channels = [self._shapes[k][-1] for k in self.cnn_keys]
         if self.cnn_keys:
             self.convin = Dense(32 * cnn_depth, name="convin")
@@ -235,7 +235,7 @@ class Decoder(_Head):
         return self.convs[-1](x)
 
 
-_IMAGE_DISTS = {
+IMAGE_DISTS = {
     "mse": lambda x: tfd.Independent(tfd.Normal(x, 1.0), 3),
     "binary": lambda x: tfd.Independent(tfd.Bernoulli(x, dtype=tf.float32), 3),
 }

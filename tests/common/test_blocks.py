@@ -1,0 +1,139 @@
+import json
+
+import pytest
+
+from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.common.config import ConfigError
+
+YAML = """
+defaults:
+  logdir: /dev/null
+  seed: 0
+  steps: 1e8
+  log_every: 1e4
+  checkpoint_every: 1000
+  stage: ''
+  precision: auto
+  rssm: {deter: 1024, norm: none}
+  critic: {norm: none}
+  stages:
+    pretrain: {steps: 5, log_every: 2}
+    scratch: {steps: 7, checkpoint_every: 3}
+big:
+  rssm.deter: 2048
+  stages.pretrain.steps: 50
+normed:
+  .*\\.norm: layer
+pretrain:
+  stage: pretrain
+empty:
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "configs.yaml"
+    path.write_text(YAML)
+    return path
+
+
+def test_blocks_merge_in_order(path):
+    config = blocks.load_config(["big", "normed"], [], path)
+    assert config.rssm.deter == 2048
+    assert (config.rssm.norm, config.critic.norm) == ("layer", "layer")
+    assert blocks.load_config([], [], path).rssm.deter == 1024
+
+
+def test_flags_come_last(path):
+    config = blocks.load_config(["big"], ["--rssm.deter", "3"], path)
+    assert config.rssm.deter == 3
+
+
+@pytest.mark.parametrize(
+    "names, argv, steps, log_every, checkpoint_every",
+    [
+        ([], [], 1e8, 1e4, 1000),
+        (["pretrain"], [], 5, 2, 1000),
+        (["pretrain", "big"], [], 50, 2, 1000),
+        (["big", "pretrain"], [], 50, 2, 1000),
+        (["pretrain"], ["--stage", "scratch"], 7, 1e4, 3),
+        (["pretrain"], ["--steps", "3000"], 3000, 2, 1000),
+        (["pretrain"], ["--stages.pretrain.steps", "6"], 6, 2, 1000),
+        (["pretrain"], ["--stage="], 1e8, 1e4, 1000),
+    ],
+)
+def test_stage_sets_steps_and_intervals(
+    path, names, argv, steps, log_every, checkpoint_every
+):
+    config = blocks.load_config(names, argv, path)
+    assert config.steps == steps
+    assert config.log_every == log_every
+    assert config.checkpoint_every == checkpoint_every
+
+
+@pytest.mark.parametrize(
+    "names, argv, logdir",
+    [
+        ([], [], "logdir/defaults"),
+        (["big", "pretrain"], [], "logdir/big_pretrain"),
+        (["pretrain", "big"], [], "logdir/big_pretrain"),
+        (["big"], ["--logdir", "here"], "here"),
+        (["big"], ["--logdir", "/dev/null"], "/dev/null"),
+    ],
+)
+def test_default_logdir_is_named_for_the_blocks(path, names, argv, logdir):
+    assert blocks.load_config(names, argv, path).logdir == logdir
+
+
+def test_unknown_and_empty_blocks_are_named(path):
+    with pytest.raises(
+        ConfigError, match=r"'bigg'.*'big'.*Known blocks: defaults, big"
+    ):
+        blocks.load_config(["bigg"], [], path)
+    with pytest.raises(ConfigError, match="block 'empty' has no keys"):
+        blocks.load_config(["empty"], [], path)
+
+
+def test_a_bad_key_names_file_and_block(path):
+    path.write_text(YAML + "bad: {rssm.detre: 3}\n")
+    with pytest.raises(ConfigError, match=r"configs.yaml, block 'bad': .*'rssm.detre'"):
+        blocks.load_config(["bad"], [], path)
+
+
+def test_old_files_are_completed_and_their_unknown_keys_noted(path, tmp_path):
+    old = tmp_path / "config.json"
+    old.write_text(json.dumps({"precision": 32, "rssm": {"deter": 20}, "gone": 3}))
+    config, notes = blocks.load_old(old, path)
+    assert (config.rssm.deter, config.precision, config.steps) == (20, "32", 1e8)
+    assert len(notes) == 1
+    assert "'gone'" in notes[0] and str(old) in notes[0]
+    old.write_text(json.dumps({"rssm": {"deter": "x"}}))
+    with pytest.raises(ConfigError, match=r"config.json: .*'rssm.deter'"):
+        blocks.load_old(old, path)
+
+
+def test_a_file_of_a_run_is_a_block(path, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    file = tmp_path / "run" / "config.json"
+    file.write_text(json.dumps({"logdir": "there", "rssm": {"deter": 20}, "gone": 3}))
+    config = blocks.load_config(["big", str(file), "pretrain"], [], path)
+    assert (config.rssm.deter, config.steps, config.stage) == (20, 50, "pretrain")
+    assert config.logdir == "logdir/big_run_pretrain"
+    assert "'gone'" in capsys.readouterr().out
+
+
+def test_keys_that_were_called_otherwise():
+    """Those of the original's first release."""
+    defaults = blocks.load_config(["defaults"])
+    assert set(blocks.RENAMED.values()) <= set(defaults.flat)
+    assert not set(blocks.RENAMED) & set(defaults.flat)
+
+
+def test_values_that_were_written_otherwise(tmp_path):
+    old = tmp_path / "config.json"
+    heads, encoder = ["image", "reward"], {"keys": ["image"], "depth": 7}
+    old.write_text(json.dumps({"grad_heads": heads, "encoder": encoder}))
+    config, notes = blocks.load_old(old)
+    assert config.grad_heads == ("decoder", "reward")
+    assert (config.encoder.cnn_keys, config.encoder.cnn_depth) == ("image$", 7)
+    assert len(notes) == 2
