@@ -7,6 +7,7 @@ import re
 import keras
 import tensorflow as tf
 
+from dreamerv2_transfer.common import foreign
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.tfutils import compute_dtype
 
@@ -120,12 +121,12 @@ class Adam(keras.optimizers.Adam):
     """
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        index = self._get_variable_index(variable)
+        momentum, velocity = foreign.adam_moments(self, variable)
         step = tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=momentum.value.handle,
+            v=velocity.value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
             lr=tf.cast(learning_rate, tf.float32),
@@ -155,6 +156,5 @@ def _make_optimizer(opt: str, lr: float, eps: float, name: str):
     if opt not in kinds:
         raise ValueError(f"opt is one of {sorted(kinds)}. Received: {opt!r}")
     made = kinds[opt](f"{name}_opt")
-    # Keras would sum over the replicas what is their mean already.
-    made._all_reduce_sum_gradients = lambda pairs: pairs
+    foreign.skip_gradient_sum(made)
     return made

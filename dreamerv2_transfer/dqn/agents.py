@@ -16,7 +16,7 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator
 
-from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common import envs, foreign
 from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.dqn import acting, agent_files
@@ -98,7 +98,7 @@ def minimal_actions(task: str) -> int:
     suite, game = _game(task)
     if suite == "atari":
         return len(_atari_actions(game))
-    return envs.load_minatar().Environment(game).num_actions()
+    return foreign.import_minatar().Environment(game).num_actions()
 
 
 def full_actions(task: str) -> tuple[int, ...]:

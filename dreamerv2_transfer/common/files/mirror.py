@@ -24,11 +24,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import fsspec
-from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import tokenize
 
-from dreamerv2_transfer.common import errors
+from dreamerv2_transfer.common import errors, foreign
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic, cache, locks
 from dreamerv2_transfer.common.progress import Progress
@@ -418,11 +417,7 @@ def _connect(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def _strictly(fs: fsspec.AbstractFileSystem) -> dict[str, str]:
     """By default, folders that cannot be read are empty to those who walk."""
-    if isinstance(fs, AsyncFileSystem):
-        walks = type(fs)._find is AsyncFileSystem._find
-    else:
-        walks = type(fs).find is fsspec.AbstractFileSystem.find
-    return {"on_error": "raise"} if walks else {}
+    return {"on_error": "raise"} if foreign.lists_by_walking(fs) else {}
 
 
 def _home(url: str) -> str:

@@ -1,0 +1,151 @@
+"""All uses of other libraries' private names, with the versions they were written for.
+
+A release may change a private name without notice, so `tests/common/test_foreign.py`
+checks that each is still there. Methods that a library tells its subclasses to
+override, such as `_sample_n` of TensorFlow Probability, are not listed. Imports are
+inside the functions, so that importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import importlib
+import logging
+import sys
+import types
+from typing import Any
+
+# The first of the modules that MinAtar's display imports.
+PLOTTING = "matplotlib.pyplot"
+# The module by which TensorFlow opens its libraries to all others of the process.
+GLOBAL_FLAGS = "tensorflow.python.pywrap_dlopen_global_flags"
+
+
+# Keras 3.12 to 3.15.
+
+
+def skip_gradient_sum(optimizer: Any) -> None:
+    """Makes an optimizer take the gradients as they are.
+
+    Keras would sum them over the replicas, but they are already averaged: the global
+    norm that clips them is that of the mean.
+    """
+    optimizer._all_reduce_sum_gradients = lambda pairs: pairs
+
+
+def adam_moments(optimizer: Any, variable: Any) -> tuple[Any, Any]:
+    """Returns the variables of Adam's first and second moment of a variable.
+
+    Keras has no public name for them; they go into one operation that updates all.
+    """
+    index = optimizer._get_variable_index(variable)
+    return optimizer._momentums[index], optimizer._velocities[index]
+
+
+# TensorFlow 2.21, with MuJoCo and dm_control.
+
+
+def hide_tensorflow_symbols() -> None:
+    """Keeps TensorFlow from opening its libraries to others, if it is not loaded yet.
+
+    It has a copy of LLVM, and so has Mesa, which renders for MuJoCo. Mesa would call
+    TensorFlow's copy and crash; if Mesa is loaded first, it is the other way round.
+    TensorFlow also works without the module that opens its libraries.
+    """
+    sys.modules.setdefault(GLOBAL_FLAGS, None)  # As if there were no such module.
+
+
+# MinAtar 1.0.15.
+
+
+def import_minatar() -> types.ModuleType:
+    """Imports MinAtar without its display.
+
+    The display alone needs seaborn, whose import takes seconds in every process.
+    Without matplotlib, MinAtar warns and leaves the display out.
+    """
+    if "minatar" not in sys.modules and PLOTTING not in sys.modules:
+        level = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        sys.modules[PLOTTING] = None  # As if it were not installed.
+        try:
+            importlib.import_module("minatar")
+        finally:
+            del sys.modules[PLOTTING]
+            logging.disable(level)
+    return importlib.import_module("minatar")
+
+
+# ale-py 0.11 to 0.12.
+
+
+def skip_atari_observations(env: Any) -> None:
+    """Keeps an `AtariEnv` from making observations and infos, which are not read.
+
+    Gymnasium's preprocessing takes the frames from ALE itself.
+    """
+    env._get_obs = lambda: None
+    env._get_info = dict
+
+
+# Gymnasium 1.1 to 1.4.
+
+
+def ask_to_close(env: Any) -> None:
+    """Asks the processes of an `AsyncVectorEnv` to end."""
+    for pipe in filter(None, getattr(env, "parent_pipes", [])):
+        with contextlib.suppress(OSError):  # The process may have died.
+            pipe.send(("close", None))
+
+
+# Crafter 1.8.
+
+
+def seed_crafter(env: Any, seed: int) -> None:
+    """Sets the seed of the next episode.
+
+    Crafter makes a world from the seed and the number of the episode.
+    """
+    env._seed, env._episode = seed, 0
+
+
+def keep_creatures_in_order(env: Any) -> None:
+    """Makes Crafter visit the creatures of a chunk in the order they were added.
+
+    Crafter draws from sets of creatures, whose order is that of addresses in memory.
+    """
+    world = env._world
+    reset = world.reset
+
+    def reset_in_order(seed: int | None = None) -> None:
+        reset(seed)
+        world._chunks = collections.defaultdict(_OrderedSet)
+
+    world.reset = reset_in_order
+
+
+class _OrderedSet(dict):
+    """A set that is iterated in the order in which items were added."""
+
+    def add(self, item: Any) -> None:
+        self[item] = None
+
+    def remove(self, item: Any) -> None:
+        del self[item]
+
+
+# fsspec 2025.3 to 2026.9.
+
+
+def lists_by_walking(fs: Any) -> bool:
+    """Whether a file system lists files by fsspec's own walk through the folders.
+
+    Only that takes `on_error`: a file system's own method may refuse the argument.
+    """
+    import fsspec
+    from fsspec.asyn import AsyncFileSystem
+
+    if isinstance(fs, AsyncFileSystem):
+        return type(fs)._find is AsyncFileSystem._find
+    return type(fs).find is fsspec.AbstractFileSystem.find

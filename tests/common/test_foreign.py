@@ -1,0 +1,112 @@
+"""Other libraries still have the private names that we use or replace."""
+
+import importlib.util
+import subprocess
+import sys
+
+import fsspec
+import keras
+import pytest
+import tensorflow as tf
+from ale_py.env import AtariEnv
+from fsspec.asyn import AsyncFileSystem
+
+from dreamerv2_transfer.common import envs, foreign
+
+
+@pytest.fixture
+def adam():
+    variable = keras.Variable([1.0, 2.0], name="x")
+    optimizer = keras.optimizers.Adam(0.1, beta_1=0.9, beta_2=0.99)
+    optimizer.build([variable])
+    return optimizer, variable
+
+
+def test_keras_sums_gradients_by_the_method_that_is_replaced(adam):
+    optimizer, variable = adam
+    called = []
+    original = optimizer._all_reduce_sum_gradients
+    optimizer._all_reduce_sum_gradients = lambda x: called.append(x) or original(x)
+    optimizer.apply([tf.constant([1.0, 1.0])], [variable])
+    assert len(called) == 1
+    foreign.skip_gradient_sum(optimizer)
+    optimizer.apply([tf.constant([1.0, 1.0])], [variable])
+    assert len(called) == 1
+
+
+def test_moments_are_those_of_the_variable(adam):
+    optimizer, variable = adam
+    optimizer.apply([tf.constant([1.0, -2.0])], [variable])
+    first, second = foreign.adam_moments(optimizer, variable)
+    assert first.numpy() == pytest.approx([0.1, -0.2])
+    assert second.numpy() == pytest.approx([0.01, 0.04])
+
+
+def test_tensorflow_has_the_module_that_opens_its_libraries():
+    assert importlib.util.find_spec(foreign.GLOBAL_FLAGS)
+
+
+def test_tensorflow_works_without_opening_its_libraries():
+    code = (
+        "import sys; from dreamerv2_transfer.common import foreign\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "foreign.hide_tensorflow_symbols()\n"
+        "import tensorflow as tf\n"
+        "assert sys.modules[foreign.GLOBAL_FLAGS] is None\n"
+        "print(float(tf.exp(0.0)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1.0\n"), done.stderr
+
+
+def test_minatar_comes_without_its_display():
+    code = (
+        "import sys; from dreamerv2_transfer.common import envs\n"
+        "envs.make_env('minatar_breakout')\n"
+        "assert 'seaborn' not in sys.modules\n"
+        "from matplotlib import pyplot"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ale_makes_its_observations_by_the_methods_that_are_replaced(monkeypatch):
+    called = []
+    for name in ("_get_obs", "_get_info"):
+        monkeypatch.setattr(AtariEnv, name, lambda self, name=name: called.append(name))
+    env = AtariEnv("pong", frameskip=1)
+    env.step(0)
+    assert {*called} == {"_get_obs", "_get_info"}
+    called.clear()
+    foreign.skip_atari_observations(env)
+    assert env.step(0)[0] is None
+    assert called == []
+
+
+def test_processes_of_gymnasium_end_when_they_are_asked_to():
+    env = envs.make_vector_env("dummy_discrete", 2, "process")
+    foreign.ask_to_close(env)
+    for process in env.processes:
+        process.join(10)
+    assert [process.exitcode for process in env.processes] == [0, 0]
+    foreign.ask_to_close(env)  # Nobody listens any more.
+    env.close_extras(terminate=True)
+    env.closed = True
+
+
+class Walking(AsyncFileSystem):
+    """A store, such as those of s3fs, that lists a folder at a time."""
+
+
+class Listing(AsyncFileSystem):
+    """A store with a request of its own for all files below a folder."""
+
+    async def _find(self, path, **kwargs):
+        return {}
+
+
+def test_stores_that_walk_are_told_from_those_with_a_listing_of_their_own():
+    assert foreign.lists_by_walking(fsspec.filesystem("file"))
+    assert foreign.lists_by_walking(Walking())
+    assert not foreign.lists_by_walking(fsspec.filesystem("memory"))
+    assert not foreign.lists_by_walking(Listing())
