@@ -1,4 +1,4 @@
-"""Environments of every suite, in one form; `make_env` makes one by its task's name."""
+"""Environments of every suite in one form; `make_env` makes one by its task's name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dreamerv2_transfer.common.envs.minatar import (
     MINATAR_CHANNELS,
     MINATAR_GAMES,
     MinAtar,
-    load_minatar,
     native_planes,
 )
 from dreamerv2_transfer.common.envs.suites import (
-    EnvError,
     act_size,
     act_space,
     check_action_repeat,
@@ -22,6 +20,7 @@ from dreamerv2_transfer.common.envs.suites import (
     options,
     run_options,
 )
+from dreamerv2_transfer.common.errors import EnvError
 
 __all__ = [
     "MINATAR_CHANNELS",
@@ -33,7 +32,6 @@ __all__ = [
     "act_space",
     "check_action_repeat",
     "kinds",
-    "load_minatar",
     "make_env",
     "make_vector_env",
     "native_planes",

@@ -1,5 +1,7 @@
 """Atari games through ALE, prepared as the original DreamerV2 prepares them."""
 
+from __future__ import annotations
+
 import functools
 from typing import Any
 
@@ -8,17 +10,18 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import seeding
 
+from dreamerv2_transfer.common import foreign
 from dreamerv2_transfer.common.errors import EnvError, describe
 
-NOOPS = 30  # Most of them at the start of an episode, as in the original.
+NOOPS = 30  # Largest number of no-ops that begin an episode, as in the original.
 STICKY = 0.25  # Probability that a frame repeats the last action, as in the original.
-SPELLINGS = {"james_bond": "jamesbond"}  # The original's own name for it.
-SCREEN = "log_screen"  # What DQN agents look at; not a part of episodes.
+SPELLINGS = {"james_bond": "jamesbond"}  # ALE's name by the original's.
+SCREEN = "log_screen"  # What DQN players look at; not a part of episodes.
 
 
 @functools.cache
 def games() -> tuple[str, ...]:
-    """The games that ale-py has a ROM for and one player can play, by ROM name."""
+    """Returns the ROM names of ale-py's games that one player can play."""
     import ale_py
 
     gymnasium.register_envs(ale_py)
@@ -29,10 +32,20 @@ def games() -> tuple[str, ...]:
 class Atari(gymnasium.Wrapper):
     """An Atari game: one grey or RGB image, resized, the maximum of two frames.
 
-    An action is repeated for some frames, each of which sticks to the frame before
-    with probability 0.25; up to 30 no-ops come first; a lost life does not end an
-    episode. After `reset(seed=...)` an episode depends on the seed and the actions
-    alone.
+    An action is repeated for some frames, each of which repeats the action of the frame
+    before with probability 0.25. Up to 30 no-ops come first, and a lost life does not
+    end an episode. After `reset(seed=...)` an episode depends only on the seed and the
+    actions.
+
+    Args:
+        game: ALE's name of the game's ROM, such as `beam_rider`.
+        action_repeat: Frames a step.
+        size: Height and width of the image in pixels.
+        grayscale: Whether the image has one channel instead of three.
+        all_actions: Whether to have all 18 actions of ALE instead of the game's minimal
+            set.
+        screen: Height and width in pixels of a second image, `log_screen`, without a
+            channel axis, which is not a part of episodes; 0 for none.
 
     Raises:
         EnvError: ALE cannot load the game.
@@ -48,21 +61,10 @@ class Atari(gymnasium.Wrapper):
         all_actions: bool = False,
         screen: int = 0,
     ):
-        """Takes ALE's name of the game and how to play it.
-
-        Args:
-            game: as ALE calls its ROM, such as `beam_rider`.
-            action_repeat: frames a step.
-            size: height and width of the image in pixels.
-            grayscale: one channel in place of three.
-            all_actions: all 18 actions of ALE in place of the game's minimal set.
-            screen: height and width in pixels of a second image, `log_screen`,
-                without a channel axis, which is no part of an episode; 0 is none.
-        """
         base = _Replayable(_load(game, all_actions, grayscale))
-        # Per frame, as ALE's own, but drawn by the generator that a reset can seed.
+        # Per frame, as ALE does it, but drawn by the generator that a reset can seed.
         sticky = gymnasium.wrappers.StickyAction(base, STICKY)
-        # For two sizes frames come whole, and are resized here.
+        # If two sizes are wanted, frames come in full size and are resized here.
         frame = base.observation_space.shape if screen else size
         super().__init__(
             gymnasium.wrappers.AtariPreprocessing(
@@ -89,7 +91,7 @@ class Atari(gymnasium.Wrapper):
         return self._obs(frame), {}
 
     def step(self, action: int):
-        """Does an action for some frames; see `gymnasium.Env.step`."""
+        """Takes an action for some frames; see `gymnasium.Env.step`."""
         frame, reward, terminated, truncated, _ = self.env.step(int(action))
         return self._obs(frame), float(reward), terminated, truncated, {}
 
@@ -97,23 +99,19 @@ class Atari(gymnasium.Wrapper):
         image = _resize(frame, self._size) if self._screen else frame
         obs = {"image": image.reshape(*self._size, -1)}
         if self._screen:
-            obs[SCREEN] = self._gray_screen(frame)
+            if frame.ndim == 3:
+                import cv2
+
+                frame = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+            obs[SCREEN] = _resize(frame, (self._screen, self._screen))
         return obs
-
-    def _gray_screen(self, frame: np.ndarray) -> np.ndarray:
-        if frame.ndim == 3:
-            import cv2
-
-            frame = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        return _resize(frame, (self._screen, self._screen))
 
 
 class _Replayable(gymnasium.Wrapper):
-    """Seeds a game in place.
+    """Seeds a game without loading its ROM again, which takes longer than an episode.
 
-    ALE itself draws nothing here, so that a seed need not load the ROM anew, which
-    takes longer than many an episode does. Some games keep something of the episode
-    before beyond ALE's own reset, so the state of their first start is restored.
+    ALE itself draws nothing here. Some games keep state of the episode before across
+    ALE's own reset, so the state of their first start is restored.
     """
 
     def __init__(self, env: gymnasium.Env):
@@ -145,11 +143,9 @@ def _load(game: str, all_actions: bool, grayscale: bool) -> gymnasium.Env:
     except Exception as error:
         raise EnvError(
             f"atari_{game} could not be made: {describe(error)} Its ROM belongs to "
-            "the package ale-py: reinstall that."
+            "the package ale-py; reinstall that package."
         ) from error
-    # The preprocessing takes its frames from ALE itself, and nobody asks for the info.
-    env._get_obs = lambda: None
-    env._get_info = dict
+    foreign.skip_atari_observations(env)
     return env
 
 
@@ -160,12 +156,25 @@ def _resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def spelled(name: str) -> str:
-    """ALE's name of a game, of which the original spells one otherwise."""
+    """Returns ALE's name of a game; the original spells one of them differently."""
     return SPELLINGS.get(name, name)
 
 
+# The suite.
+
+
+def tasks() -> tuple[str, ...]:
+    """Returns the names of the games: ALE's, and the original's where they differ."""
+    return (*games(), *SPELLINGS)
+
+
+def make(name: str, **options: Any) -> gymnasium.Env:
+    """Makes a game; for the options see `Atari`."""
+    return Atari(spelled(name), **options)
+
+
 def options(config: Any) -> dict[str, Any]:
-    """The options of `Atari` that a configuration holds."""
+    """Returns the options of `Atari` that a configuration holds."""
     return dict(
         action_repeat=config.action_repeat,
         size=tuple(config.render_size),

@@ -1,10 +1,11 @@
 """The DeepMind Control suite, prepared as the original DreamerV2 prepares it."""
 
+from __future__ import annotations
+
 import functools
 import importlib
 import math
 import os
-import sys
 from typing import Any
 
 import gymnasium
@@ -12,64 +13,37 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import RescaleAction
 
+from dreamerv2_transfer.common import foreign
 from dreamerv2_transfer.common.envs.wrappers import Checked
 from dreamerv2_transfer.common.errors import EnvError, describe
 
-DOMAINS = {"ball_in_cup": "cup"}  # What the original shortens.
+DOMAINS = {"ball_in_cup": "cup"}  # The original's shorter name of a domain.
 INSTALL = "pip install 'dreamerv2_transfer[dmc]'"
-OFFSCREEN = ("egl", "osmesa")  # What may be Mesa, which renders by LLVM.
-# TensorFlow too has an LLVM, and opens it to all libraries of the process by this
-# module, without which it works as well. Mesa then calls TensorFlow's LLVM, and
-# crashes; loaded before TensorFlow, it would be the other way round.
-GLOBAL_FLAGS = "tensorflow.python.pywrap_dlopen_global_flags"
+OFFSCREEN = ("egl", "osmesa")  # May be Mesa, which renders with LLVM.
 RENDERERS = (
-    "MUJOCO_GL=egl renders on a GPU or by Mesa, MUJOCO_GL=osmesa by OSMesa, "
+    "MUJOCO_GL=egl renders on a GPU or with Mesa, MUJOCO_GL=osmesa with OSMesa, "
     "MUJOCO_GL=glfw on a screen; set it in the environment of the command."
 )
 
 if os.environ.get("MUJOCO_GL") in OFFSCREEN:
-    sys.modules.setdefault(GLOBAL_FLAGS, None)  # As if there were none.
-
-
-@functools.cache
-def tasks() -> dict[str, tuple[str, str]]:
-    """dm_control's domain and task by the name of each task of its suite.
-
-    Raises:
-        EnvError: dm_control is not installed, or cannot be imported.
-    """
-    suite = _suite()
-    return {f"{DOMAINS.get(d, d)}_{task}": (d, task) for d, task in suite.ALL_TASKS}
-
-
-def make(name: str, **options: Any) -> gymnasium.Env:
-    """Makes a task whose actions lie in [-1, 1]; what it may not do is an `EnvError`.
-
-    Args:
-        name: one of `tasks()`.
-        **options: see `DMC`.
-    """
-    env = RescaleAction(DMC(name, **options), np.float32(-1), np.float32(1))
-    return Checked(env, f"dmc_{name}")
-
-
-def options(config: Any) -> dict[str, Any]:
-    """The options of `DMC` that a configuration holds."""
-    return dict(
-        action_repeat=config.action_repeat,
-        size=tuple(config.render_size),
-        camera=config.dmc_camera,
-        image=config.dmc_image,
-        flatten=config.dmc_flatten,
-    )
+    foreign.hide_tensorflow_symbols()
 
 
 class DMC(gymnasium.Env):
     """A task of the suite: an RGB image, and dm_control's own observations in order.
 
-    Rewards of repeated actions are summed up. A discount of 0 terminates an episode,
-    dm_control's time limit truncates it. After `reset(seed=...)` an episode depends on
-    the seed and the actions alone.
+    Rewards of repeated actions are added. A discount of 0 terminates an episode,
+    dm_control's time limit truncates it. After `reset(seed=...)` an episode depends
+    only on the seed and the actions.
+
+    Args:
+        name: One of `tasks()`, such as `walker_walk` or `cup_catch`.
+        action_repeat: dm_control's steps a step.
+        size: Height and width of the image in pixels.
+        camera: Index of the task's camera; -1 chooses as the original does.
+        image: Whether there is an image; without it nothing is rendered.
+        flatten: Whether to turn numbers and matrices into vectors. Networks take only
+            vectors: the original does not flatten, and so ignores the rest.
 
     Raises:
         EnvError: dm_control cannot load or render the task.
@@ -85,22 +59,13 @@ class DMC(gymnasium.Env):
         image: bool = True,
         flatten: bool = True,
     ):
-        """Takes the name of the task and how to play it.
-
-        Args:
-            name: one of `tasks()`, such as `walker_walk` or `cup_catch`.
-            action_repeat: dm_control's steps a step.
-            size: height and width of the image in pixels.
-            camera: index of the task's camera; -1 chooses as the original does.
-            image: whether there is one; without it nothing is rendered.
-            flatten: turns numbers and matrices into vectors. Networks take no others,
-                so that the original, which keeps them, trains on vectors alone.
-        """
         self._name = name
         self._env = _load(name)
         self._action_repeat = action_repeat
         self._size = size
-        self._camera = _camera(name) if camera == -1 else camera
+        self._camera = camera
+        if camera == -1:
+            self._camera = 2 if name.startswith("quadruped_") else 0
         self._image = image
         specs = self._env.observation_spec()
         self._shapes = {
@@ -108,7 +73,15 @@ class DMC(gymnasium.Env):
             for key, spec in specs.items()
             if spec.shape != (0,)
         }
-        self.observation_space = self._space()
+        vectors = [
+            (key, spaces.Box(-np.inf, np.inf, shape, np.float32))
+            for key, shape in self._shapes.items()
+        ]
+        pixels = spaces.Box(0, 255, (*size, 3), np.uint8)
+        # A list, as a mapping would be sorted: networks read the keys in this order.
+        self.observation_space = spaces.Dict(
+            [("image", pixels), *vectors] if image else vectors
+        )
         actions = self._env.action_spec()
         self.action_space = spaces.Box(
             actions.minimum.astype(np.float32),
@@ -119,13 +92,12 @@ class DMC(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Starts an episode; see `gymnasium.Env.reset`."""
         super().reset(seed=seed)
-        # What a task draws comes from this generator, which it keeps from one episode
-        # to the next.
+        # The task draws from this generator, which it keeps between episodes.
         self._env.task.random.seed(int(self.np_random.integers(2**32)))
         return self._obs(self._env.reset()), {}
 
     def step(self, action: np.ndarray):
-        """Does an action for some steps; see `gymnasium.Env.step`."""
+        """Takes an action for some steps; see `gymnasium.Env.step`."""
         total = 0.0
         for _ in range(self._action_repeat):
             now = self._env.step(action)
@@ -139,15 +111,6 @@ class DMC(gymnasium.Env):
         """Frees what MuJoCo holds; see `gymnasium.Env.close`."""
         self._env.close()
 
-    def _space(self) -> spaces.Dict:
-        image = spaces.Box(0, 255, (*self._size, 3), np.uint8)
-        vectors = [
-            (key, spaces.Box(-np.inf, np.inf, shape, np.float32))
-            for key, shape in self._shapes.items()
-        ]
-        # A list, as a mapping would be sorted: networks read the keys in this order.
-        return spaces.Dict([("image", image), *vectors] if self._image else vectors)
-
     def _obs(self, now: Any) -> dict[str, np.ndarray]:
         image = {"image": self._render()} if self._image else {}
         vectors = {
@@ -157,8 +120,8 @@ class DMC(gymnasium.Env):
         return {**image, **vectors}
 
     def _render(self) -> np.ndarray:
-        # Not before the first reset: a process that is forked from one which has
-        # rendered may wait for ever for the threads of OpenGL.
+        # Not before the first reset: after a fork, a process whose parent has rendered
+        # may wait forever for the threads of OpenGL.
         try:
             return self._env.physics.render(*self._size, camera_id=self._camera)
         except Exception as error:
@@ -168,9 +131,22 @@ class DMC(gymnasium.Env):
             ) from error
 
 
+def _load(name: str) -> Any:
+    domain, task = tasks()[name]
+    try:
+        # Some models are drawn while they are loaded; a seed makes them the same.
+        return _suite().load(domain, task, task_kwargs={"random": 0})
+    except Exception as error:
+        raise EnvError(
+            f"dmc_{name} could not be made. {INSTALL} installs versions of dm_control "
+            f"and mujoco that work together. {describe(error)}"
+        ) from error
+
+
 def _suite() -> Any:
     if os.environ.get("MUJOCO_GL") in OFFSCREEN:
-        importlib.import_module("tensorflow")  # Before Mesa, see `GLOBAL_FLAGS`.
+        # Before Mesa, see `foreign.hide_tensorflow_symbols`.
+        importlib.import_module("tensorflow")
     try:
         from dm_control import suite
     except ModuleNotFoundError as error:
@@ -191,17 +167,37 @@ def _advice(error: Exception) -> str:
     return f"MUJOCO_GL={renderer}. {RENDERERS} {describe(error)}"
 
 
-def _load(name: str) -> Any:
-    domain, task = tasks()[name]
-    try:
-        # Some models are drawn as they are loaded; a seed makes them the same.
-        return _suite().load(domain, task, task_kwargs={"random": 0})
-    except Exception as error:
-        raise EnvError(
-            f"dmc_{name} could not be made. {INSTALL} installs versions of dm_control "
-            f"and mujoco that go together. {describe(error)}"
-        ) from error
+# The suite.
 
 
-def _camera(name: str) -> int:
-    return 2 if name.startswith("quadruped_") else 0
+@functools.cache
+def tasks() -> dict[str, tuple[str, str]]:
+    """Returns dm_control's domain and task by the name of each task of its suite.
+
+    Raises:
+        EnvError: dm_control is not installed, or cannot be imported.
+    """
+    names = _suite().ALL_TASKS
+    return {f"{DOMAINS.get(d, d)}_{task}": (d, task) for d, task in names}
+
+
+def make(name: str, **options: Any) -> gymnasium.Env:
+    """Makes a task whose actions lie in [-1, 1] and whose steps are checked.
+
+    Args:
+        name: One of `tasks()`.
+        **options: See `DMC`.
+    """
+    env = RescaleAction(DMC(name, **options), np.float32(-1), np.float32(1))
+    return Checked(env, f"dmc_{name}")
+
+
+def options(config: Any) -> dict[str, Any]:
+    """Returns the options of `DMC` that a configuration holds."""
+    return dict(
+        action_repeat=config.action_repeat,
+        size=tuple(config.render_size),
+        camera=config.dmc_camera,
+        image=config.dmc_image,
+        flatten=config.dmc_flatten,
+    )

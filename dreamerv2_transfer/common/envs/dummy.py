@@ -8,15 +8,23 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+ACTIONS = {
+    "discrete": spaces.Discrete(6),
+    "continuous": spaces.Box(-1, 1, (6,), np.float32),
+}
+
 
 class Dummy(gymnasium.Env):
-    """Counts its steps, to test what carries them: whatever it returns is the count.
+    """Counts the steps of an episode and returns nothing else.
 
-    `image` is filled with the step count, `vector` too, and the reward equals it.
+    `image` and `vector` are filled with the count, and the reward equals it.
+
+    Args:
+        actions: The space of valid actions.
+        length: Steps of an episode.
     """
 
     def __init__(self, actions: spaces.Space, length: int = 10):
-        """Takes the space of valid actions and the steps of an episode."""
         self._length = length
         self._count = 0
         self.observation_space = spaces.Dict(
@@ -50,7 +58,19 @@ class Dummy(gymnasium.Env):
         }
 
 
-_DUMMY_ACTIONS = {
-    "discrete": spaces.Discrete(6),
-    "continuous": spaces.Box(-1, 1, (6,), np.float32),
-}
+# The suite.
+
+
+def tasks() -> tuple[str, ...]:
+    """Returns the kinds of actions."""
+    return tuple(ACTIONS)
+
+
+def make(name: str) -> gymnasium.Env:
+    """Makes an environment with actions of a kind."""
+    return Dummy(ACTIONS[name])
+
+
+def options(config: Any) -> dict[str, Any]:
+    """Returns no options: there are none."""
+    return {}

@@ -1,4 +1,6 @@
-"""Environments that are stepped together, each in a process of its own."""
+"""A vector environment whose copies run in processes of their own."""
+
+from __future__ import annotations
 
 import atexit
 import contextlib
@@ -11,21 +13,24 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from dreamerv2_transfer.common import interrupt
+from dreamerv2_transfer.common import foreign, interrupt
 from dreamerv2_transfer.common.errors import EnvError
 
-CLOSE_PATIENCE = 5.0  # Seconds that a process has to end by itself.
+CLOSE_PATIENCE = 5.0  # Seconds until a process that was asked to end is killed.
 
 
 class ProcessVectorEnv(AsyncVectorEnv):
-    """Environments that are stepped together, each in a process of its own.
+    """Gymnasium's `AsyncVectorEnv` with clear errors and a safe end.
 
-    As Gymnasium's, but failures come up as one `EnvError` each, signals from the
-    keyboard stay with the parent, and processes that do not answer are ended too.
+    A failure in a process is raised as one `EnvError`, only the parent reacts to
+    signals from the keyboard, and processes that do not answer are killed.
+
+    Args:
+        make: Makes an environment.
+        num: Number of environments, and so of processes.
     """
 
     def __init__(self, make: Callable[[], gymnasium.Env], num: int):
-        """Takes what makes an environment, and the number of environments."""
         make = functools.partial(_make_in_child, make, os.getpid())
         try:
             with self._deaths():
@@ -35,10 +40,10 @@ class ProcessVectorEnv(AsyncVectorEnv):
             self.closed = True
             raise
         self._at_exit = functools.partial(_kill, self.processes)
-        atexit.register(self._at_exit)  # Before multiprocessing waits for them.
+        atexit.register(self._at_exit)  # Before multiprocessing joins them.
 
     def reset(self, *, seed=None, options: dict[str, Any] | None = None):
-        """Resets those that `options["reset_mask"]` tells, or all of them."""
+        """Resets the environments in `options["reset_mask"]`, or all of them."""
         with _quiet(), self._deaths():
             return super().reset(seed=seed, options=options)
 
@@ -50,17 +55,14 @@ class ProcessVectorEnv(AsyncVectorEnv):
     def close_extras(
         self, timeout: float | None = CLOSE_PATIENCE, terminate: bool = False
     ) -> None:
-        """Ends the processes, by force those that have not ended after the timeout."""
-        pipes = [pipe for pipe in getattr(self, "parent_pipes", []) if pipe]
+        """Ends the processes, and kills those that are alive after the timeout."""
         processes = getattr(self, "processes", [])
         if not terminate:
-            for pipe in pipes:
-                with contextlib.suppress(OSError):  # It may have died.
-                    pipe.send(("close", None))
+            foreign.ask_to_close(self)
             for process in processes:
                 process.join(timeout)
         _kill(processes)
-        for pipe in pipes:
+        for pipe in filter(None, getattr(self, "parent_pipes", [])):
             pipe.close()
         atexit.unregister(getattr(self, "_at_exit", None))
 
@@ -69,27 +71,24 @@ class ProcessVectorEnv(AsyncVectorEnv):
         try:
             yield
         except (EOFError, ConnectionError) as error:
-            dead = [i for i, p in enumerate(self.processes) if not _is_alive(p)]
+            for process in self.processes:
+                process.join(0.1)  # A pipe may close a little before its process ends.
+            dead = [i for i, p in enumerate(self.processes) if not p.is_alive()]
             codes = [self.processes[i].exitcode for i in dead]
             raise EnvError(
                 f"The process of an environment ended without a message. Received: "
                 f"exit status {codes} of environments {dead}. Negative is a signal: "
-                "-9 is often for want of memory, -11 a fault of native code. "
+                "-9 often means too little memory, -11 a crash of native code. "
                 "envs_parallel=none runs without processes."
             ) from error
 
 
 def _make_in_child(make: Callable[[], gymnasium.Env], parent: int) -> gymnasium.Env:
-    """Makes an environment; in a child process, leaves stopping to the parent."""
+    """Makes an environment; if this is a child process, it then ignores signals."""
     if os.getpid() != parent:
-        # A child ends when it is told to, and when its pipe to the parent closes.
+        # A child ends when it is asked to, and when its pipe to the parent closes.
         interrupt.left_to_the_parent()
     return make()
-
-
-def _is_alive(process) -> bool:
-    process.join(0.1)  # Its pipe may close a little before it ends.
-    return process.is_alive()
 
 
 def _kill(processes: list) -> None:
@@ -101,9 +100,9 @@ def _kill(processes: list) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Gymnasium from logging errors of processes, which are raised anyway.
+    """Keeps Gymnasium from logging the processes' errors, which are raised anyway.
 
-    It also takes the tracebacks for format strings, and fails on a `%` in them.
+    It would use the tracebacks as format strings, and fail if they contain a `%`.
     """
     level = gymnasium.logger.min_level
     gymnasium.logger.min_level = gymnasium.logger.ERROR + 1

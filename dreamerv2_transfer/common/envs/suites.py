@@ -1,13 +1,14 @@
-"""Environments by task name, and what a transition of them looks like.
+"""Environments by task name, and the spaces of their transitions.
 
 Every environment ends up in one form: a dictionary of images `(H, W, C)`, uint8 or
 bool, and of float32 vectors `(N,)`; actions are a number or a vector.
 """
 
+from __future__ import annotations
+
 import contextlib
 import difflib
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -15,15 +16,24 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from dreamerv2_transfer.common.choices import PARALLEL
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.common.envs import atari, crafter, dmc
-from dreamerv2_transfer.common.envs.dummy import _DUMMY_ACTIONS, Dummy
-from dreamerv2_transfer.common.envs.minatar import MINATAR_GAMES, MinAtar
+from dreamerv2_transfer.common.envs import atari, crafter, dmc, dummy, gym, minatar
 from dreamerv2_transfer.common.envs.processes import ProcessVectorEnv
-from dreamerv2_transfer.common.envs.wrappers import Checked, Make, Restarting, adapt
-from dreamerv2_transfer.common.errors import EnvError, describe
+from dreamerv2_transfer.common.envs.wrappers import Make, Restarting
+from dreamerv2_transfer.common.errors import EnvError
 
-CRAFTER = {"reward": True, "noreward": False}  # Whether there are rewards.
+# A suite is a module with three functions: `tasks()` names its tasks, `make(name,
+# **options)` makes one, and `options(config)` reads the options of a configuration.
+SUITES = {
+    "minatar": minatar,
+    "atari": atari,
+    "dmc": dmc,
+    "crafter": crafter,
+    "dummy": dummy,
+    "gym": gym,
+}
+REPEATING = ("atari", "dmc")  # Suites whose environments repeat actions.
 
 
 def make_env(
@@ -36,39 +46,69 @@ def make_env(
     """Makes an environment whose observations are a dictionary.
 
     Args:
-        task: suite and name, such as `minatar_breakout` or `atari_pong`, or `gym_` and
+        task: Suite and name, such as `minatar_breakout` or `atari_pong`, or `gym_` and
             an id that Gymnasium knows, such as `gym_CartPole-v1`; or a function that
             makes an environment.
-        time_limit: steps after which an episode is truncated; 0 for no limit.
-        restart: whether a fresh environment replaces one that fails, see `Restarting`.
-        **options: of the suite: see `MinAtar`, `atari.Atari`, `dmc.DMC` and
+        time_limit: Steps after which an episode is truncated; 0 for no limit.
+        restart: Whether a fresh environment replaces one that fails, see `Restarting`.
+        **options: Options of the suite: see `MinAtar`, `atari.Atari`, `dmc.DMC` and
             `crafter.Crafter`.
 
     Raises:
-        EnvError: there is no such suite or no such name in it (says which are near),
-            it could not be made, or its spaces cannot be used.
+        EnvError: There is no such suite or no such task in it (the message suggests
+            similar ones), it could not be made, or its spaces cannot be used.
     """
     make = functools.partial(_make, task, time_limit=time_limit, **options)
     return Restarting(make) if restart else make()
 
 
+def _make(task: str | Make, *, time_limit: int, **options: Any) -> gymnasium.Env:
+    if callable(task):
+        made = gym.wrap(task)
+    else:
+        suite, _, name = task.partition("_")
+        # Only Gymnasium can tell whether an id is known: it may name a module.
+        if suite not in SUITES or suite != "gym" and name not in SUITES[suite].tasks():
+            raise EnvError(_unknown(task))
+        try:
+            made = SUITES[suite].make(name, **options)
+        except gymnasium.error.UnregisteredEnv as error:
+            raise EnvError(_unknown(task)) from error
+    return gymnasium.wrappers.TimeLimit(made, time_limit) if time_limit else made
+
+
+def _unknown(task: str) -> str:
+    known = []
+    for suite, module in SUITES.items():
+        with contextlib.suppress(EnvError):  # Its package may not be installed.
+            known += [f"{suite}_{name}" for name in module.tasks()]
+    near = difflib.get_close_matches(task, known, cutoff=0.5)
+    guess = f"Did you mean {' or '.join(near)}? " if near else ""
+    listed = [x for x in known if x.startswith(("minatar_", "crafter_", "dummy_"))]
+    return (
+        f"Unknown task. Received: task={task}. {guess}Known: {', '.join(listed)}, "
+        f"atari_GAME for the {len(atari.games())} games of ale-py, dmc_DOMAIN_TASK for "
+        "the tasks of dm_control's suite, and gym_ID for each ID that Gymnasium knows."
+    )
+
+
 def make_vector_env(
     task: str | Make, num: int, parallel: str = "none", **options: Any
 ) -> VectorEnv:
-    """Makes several environments that are stepped together.
+    """Creates a vector environment with `num` copies.
 
-    They are not reset by themselves, lest episodes lose their last observation: pass
-    `options={"reset_mask": mask}` to `reset` for those that ended.
+    It does not reset copies whose episode ended, so that the last observation is not
+    lost: pass `options={"reset_mask": mask}` to `reset` for those.
 
     Args:
-        task: as for `make_env`.
-        num: number of environments.
-        parallel: `none` steps one after the other; `process` steps each in a process
-            of its own, which pays where a step takes longer than about 0.2 ms.
-        **options: as for `make_env`.
+        task: As for `make_env`.
+        num: Number of copies.
+        parallel: `none` steps one copy after the other. `process` steps each in a
+            process of its own, which is faster if a step takes more than about 0.2 ms.
+        **options: As for `make_env`.
 
     Raises:
-        EnvError: as `make_env`; or `parallel` is none of these.
+        EnvError: As for `make_env`, or `parallel` has another value.
     """
     make = functools.partial(make_env, task, **options)
     if parallel == "none":
@@ -76,13 +116,48 @@ def make_vector_env(
     if parallel == "process":
         return ProcessVectorEnv(make, num)
     raise EnvError(
-        f"Received: envs_parallel={parallel}. It must be none or process; threads are "
-        "not offered, as Python runs one of them at a time."
+        f"Received: envs_parallel={parallel}. It must be {' or '.join(PARALLEL)}; "
+        "threads are not offered, as Python runs one of them at a time."
     )
 
 
+# What a configuration says about a task.
+
+
+def options(config, task: str | Make) -> dict[str, Any]:
+    """Returns the options of `make_env` that a configuration holds for a task."""
+    suite = "" if callable(task) else task.partition("_")[0]
+    of_suite = SUITES[suite].options(config) if suite in SUITES else {}
+    return {"time_limit": config.time_limit, **of_suite}
+
+
+def run_options(config, task: str | Make) -> dict[str, Any]:
+    """Returns `options`, and those of `make_vector_env` that change no episode."""
+    return dict(
+        **options(config, task),
+        restart=config.get("envs_restart", False),
+        parallel=config.envs_parallel,
+    )
+
+
+def check_action_repeat(config, task: str) -> None:
+    """Refuses to repeat actions in a suite whose environments do not.
+
+    Raises:
+        ConfigError: The task belongs neither to Atari nor to dm_control.
+    """
+    if config.action_repeat != 1 and task.partition("_")[0] not in REPEATING:
+        raise ConfigError(
+            f"action_repeat must be 1, as {task} does not repeat actions; the tasks "
+            f"atari_... and dmc_... do. Received: {config.action_repeat}"
+        )
+
+
+# Spaces.
+
+
 def obs_space(env: gymnasium.Env | VectorEnv) -> dict[str, spaces.Space]:
-    """Spaces of a transition's keys other than the action, of one environment."""
+    """Returns the spaces of one environment's transitions, except for the action."""
     flag = spaces.Box(0, 1, (), bool)
     return {
         **_single(env, "observation_space").spaces,
@@ -94,44 +169,30 @@ def obs_space(env: gymnasium.Env | VectorEnv) -> dict[str, spaces.Space]:
 
 
 def act_space(env: gymnasium.Env | VectorEnv) -> dict[str, spaces.Space]:
-    """Space of the actions of one environment, as `{"action": space}`."""
+    """Returns the space of one environment's actions, as `{"action": space}`."""
     return {"action": _single(env, "action_space")}
 
 
-def options(config, task: str | Make) -> dict[str, Any]:
-    """The options of `make_env` that a configuration holds for a task."""
-    suite = "" if callable(task) else task.partition("_")[0]
-    of_suite = _OPTIONS.get(suite, lambda config: {})(config)
-    return {"time_limit": config.time_limit, **of_suite}
+def _single(env: gymnasium.Env | VectorEnv, name: str) -> spaces.Space:
+    return getattr(env, f"single_{name}" if isinstance(env, VectorEnv) else name)
 
 
-def check_action_repeat(config, task: str) -> None:
-    """Refuses to repeat actions where no environment does.
-
-    Raises:
-        ConfigError: the task is none of Atari's and none of dm_control's.
-    """
-    if config.action_repeat != 1 and not task.startswith(("atari_", "dmc_")):
-        raise ConfigError(
-            f"action_repeat must be 1, as {task} does not repeat actions; the tasks "
-            f"atari_... and dmc_... do. Received: {config.action_repeat}"
-        )
-
-
-def run_options(config, task: str | Make) -> dict[str, Any]:
-    """The options of `make_vector_env`: `options`, and those that change no episode."""
-    return dict(
-        **options(config, task),
-        restart=config.get("envs_restart", False),
-        parallel=config.envs_parallel,
-    )
+def act_size(space: spaces.Space) -> int:
+    """Returns the length of an action vector, which is one-hot for discrete actions."""
+    return int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0]
 
 
 def kinds(task: str, **options: Any) -> dict[str, tuple[tuple[int, ...], str]] | None:
-    """Shape and dtype of a task's observations and actions, given `make_env`'s options.
+    """Returns the shape and dtype of a task's observations and actions by key.
 
-    Without `log_` keys, which nothing is trained on. None if they are not known: no
-    such task, or one that this machine cannot make.
+    `log_` keys are left out, as nothing is trained on them.
+
+    Args:
+        task: As for `make_env`.
+        **options: As for `make_env`.
+
+    Returns:
+        None if there is no such task, or if it cannot be made on this machine.
     """
     try:
         made = make_env(task, **options)
@@ -142,106 +203,3 @@ def kinds(task: str, **options: Any) -> dict[str, tuple[tuple[int, ...], str]] |
         action = (act_size(env.action_space),), "float32"
         kept = [(k, v) for k, v in seen if not k.startswith("log_")]
         return {**{k: (v.shape, v.dtype.name) for k, v in kept}, "action": action}
-
-
-def act_size(space: spaces.Space) -> int:
-    """Length of an action vector: that of the one-hot vector if it is discrete."""
-    return int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0]
-
-
-def _single(env: gymnasium.Env | VectorEnv, name: str) -> spaces.Space:
-    return getattr(env, f"single_{name}" if isinstance(env, VectorEnv) else name)
-
-
-def _make(task: str | Make, *, time_limit: int, **options: Any) -> gymnasium.Env:
-    made = _make_foreign(task) if callable(task) else _make_task(task, **options)
-    return gymnasium.wrappers.TimeLimit(made, time_limit) if time_limit else made
-
-
-def _make_task(task: str, **options: Any) -> gymnasium.Env:
-    suite, _, name = task.partition("_")
-    if suite != "gym" and not _is_known(suite, name):
-        raise EnvError(_unknown(task))
-    return _SUITES[suite](name, **options)
-
-
-def _is_known(suite: str, name: str) -> bool:
-    if suite == "atari":
-        return atari.spelled(name) in atari.games()
-    if suite == "dmc":
-        return name in dmc.tasks()
-    return f"{suite}_{name}" in _TASKS
-
-
-def _make_atari(name: str, **options: Any) -> gymnasium.Env:
-    return atari.Atari(atari.spelled(name), **options)
-
-
-def _make_crafter(name: str, **options: Any) -> gymnasium.Env:
-    return crafter.Crafter(CRAFTER[name], **options)
-
-
-def _make_dummy(name: str) -> gymnasium.Env:
-    return Dummy(_DUMMY_ACTIONS[name])
-
-
-def _make_gym(name: str) -> gymnasium.Env:
-    # `Checked` does more than Gymnasium's checker, which only warns.
-    make = functools.partial(gymnasium.make, name, disable_env_checker=True)
-    return _make_foreign(make, f"gym_{name}")
-
-
-def _make_foreign(make: Make, task: str = "") -> gymnasium.Env:
-    try:
-        env = make()
-    except Exception as error:
-        if task and isinstance(error, gymnasium.error.UnregisteredEnv):
-            raise EnvError(_unknown(task)) from error
-        name = task or getattr(make, "__name__", repr(make))
-        raise EnvError(f"{name} could not be made: {describe(error)}") from error
-    if not isinstance(env, gymnasium.Env):
-        raise EnvError(f"Received: {type(env)}. It must be a gymnasium.Env.")
-    return adapt(Checked(env, task))
-
-
-def _unknown(task: str) -> str:
-    roms = [f"atari_{name}" for name in atari.games()]
-    ids = [f"gym_{name}" for name in gymnasium.registry]
-    known = (*_TASKS, *roms, *_dmc_tasks(), *ids)
-    near = difflib.get_close_matches(task, known, cutoff=0.5)
-    guess = f"Did you mean {' or '.join(near)}? " if near else ""
-    return (
-        f"Unknown task. Received: task={task}. {guess}Known: {', '.join(_TASKS)}, "
-        f"atari_GAME for the {len(atari.games())} games of ale-py, dmc_DOMAIN_TASK for "
-        "the tasks of dm_control's suite, and gym_ID for each ID that Gymnasium knows."
-    )
-
-
-def _dmc_tasks() -> list[str]:
-    """Tasks of dm_control, which may not be installed."""
-    with contextlib.suppress(EnvError):
-        return [f"dmc_{name}" for name in dmc.tasks()]
-    return []
-
-
-_SUITES: dict[str, Callable[..., gymnasium.Env]] = {
-    "minatar": MinAtar,
-    "atari": _make_atari,
-    "dmc": dmc.make,
-    "crafter": _make_crafter,
-    "dummy": _make_dummy,
-    "gym": _make_gym,
-}
-_OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "minatar": lambda config: dict(
-        sticky=config.minatar_sticky, ramping=config.minatar_ramping
-    ),
-    "atari": atari.options,
-    "dmc": dmc.options,
-    "crafter": crafter.options,
-}
-_TASKS = (
-    *(f"minatar_{game}" for game in MINATAR_GAMES),
-    *(f"crafter_{name}" for name in CRAFTER),
-    *(f"dummy_{name}" for name in _DUMMY_ACTIONS),
-)

@@ -1,4 +1,6 @@
-"""What stands between an environment and the agent: its form, checks, restarts."""
+"""Wrappers between an environment and the agent: its form, checks, restarts."""
+
+from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -22,22 +24,24 @@ _ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
 class GymEnv(gymnasium.Wrapper):
     """Any environment in the form that the driver and the agent take.
 
-    Observations: a dictionary keeps its keys, those of dictionaries within are joined
-    with dots; what is no dictionary gets the key `image` or `vector`. Boxes of uint8
-    or bool with two or three dimensions are images and get a channel axis if they have
-    none; all else is flattened to float32, discrete values to one-hot vectors. Keys
-    that start with `log_` stay as they are.
+    Observations: a dictionary keeps its keys, and those of nested dictionaries are
+    joined with dots. Another observation gets the key `image` or `vector`. Boxes of
+    uint8 or bool with two or three dimensions are images, and get a channel axis if
+    they have none. Everything else is flattened to float32, discrete values to one-hot
+    vectors. Keys that start with `log_` stay as they are.
 
     Actions: discrete ones stay. In a vector, components with finite bounds are
     rescaled to [-1, 1] and clipped; those without stay.
 
+    Args:
+        env: The environment; its values must match its spaces, as `Checked` ensures.
+
     Raises:
-        EnvError: a key is reserved or used twice, or a space is not made of numbers;
-            names the key and the space.
+        EnvError: A key is reserved or used twice, or a space is not made of numbers;
+            the message names the key and the space.
     """
 
     def __init__(self, env: gymnasium.Env):
-        """Takes the environment; it must keep to its spaces, as `Checked` sees to."""
         super().__init__(env)
         found = self._by_key(env.observation_space)
         self._converters = {key: _converter(key, space) for key, space in found.items()}
@@ -52,7 +56,7 @@ class GymEnv(gymnasium.Wrapper):
         return self._convert(obs), info
 
     def step(self, action: Any):
-        """Does an action; see `gymnasium.Env.step`."""
+        """Takes an action; see `gymnasium.Env.step`."""
         obs, *rest = self.env.step(self._native(action))
         return self._convert(obs), *rest
 
@@ -61,7 +65,7 @@ class GymEnv(gymnasium.Wrapper):
         return {key: convert(found[key]) for key, convert in self._converters.items()}
 
     def _by_key(self, nested: Any) -> dict[str, Any]:
-        """Spaces or values by the keys that they get."""
+        """Returns spaces or values by the keys that they get in our form."""
         space = self.env.observation_space
         if not isinstance(space, spaces.Dict):
             return {"image" if _is_image(space) else "vector": nested}
@@ -69,14 +73,14 @@ class GymEnv(gymnasium.Wrapper):
         for key, value in _leaves(nested):
             if key in found:
                 raise EnvError(
-                    f"Two observations get the key {key!r}. Received: {space}."
+                    f"Two observations have the key {key!r}. Received: {space}."
                 )
             found[key] = value
         return found
 
 
 def adapt(env: gymnasium.Env) -> gymnasium.Env:
-    """Wraps an environment by `GymEnv`, unless that would change nothing."""
+    """Wraps an environment in `GymEnv`, unless that would change nothing."""
     adapted = GymEnv(env)
     same = (
         adapted.observation_space == env.observation_space
@@ -86,16 +90,19 @@ def adapt(env: gymnasium.Env) -> gymnasium.Env:
 
 
 class Checked(gymnasium.Wrapper):
-    """Lets nothing through that the spaces of the environment do not allow.
+    """Checks that an environment returns what its spaces allow.
 
-    Floats and integers that an observation's float type can hold are cast to it; infos
-    are dropped, as nothing reads them and a vector environment would have to stack
-    them. Whatever else departs from the spaces, is not finite, or is raised, becomes an
-    `EnvError` that names the task, the step of the episode, and what was received.
+    Floats and integers are cast to an observation's float type. Infos are dropped:
+    nothing reads them, and a vector environment would have to stack them. Values that
+    do not match the spaces or are not finite, and exceptions, become an `EnvError` that
+    names the task, the step of the episode, and what was received.
+
+    Args:
+        env: The environment.
+        task: Its name for error messages; by default its `title`.
     """
 
     def __init__(self, env: gymnasium.Env, task: str = ""):
-        """Takes the environment, and its name for messages."""
         super().__init__(env)
         self._task = task or title(env)
         self._steps = 0
@@ -108,7 +115,7 @@ class Checked(gymnasium.Wrapper):
         return self._observe(self.observation_space, obs, ""), {}
 
     def step(self, action: Any):
-        """Does an action; see `gymnasium.Env.step`."""
+        """Takes an action; see `gymnasium.Env.step`."""
         self._steps += 1
         result = self._call("step", action)
         obs, reward, terminated, truncated, _ = self._unpack(result, "step", 5)
@@ -119,7 +126,7 @@ class Checked(gymnasium.Wrapper):
         return obs, reward, bool(terminated), bool(truncated), {}
 
     def close(self) -> None:
-        """Closes it; see `gymnasium.Env.close`."""
+        """Closes the environment; see `gymnasium.Env.close`."""
         self._call("close")
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -127,7 +134,7 @@ class Checked(gymnasium.Wrapper):
             return getattr(self.env, method)(*args, **kwargs)
         except (KeyboardInterrupt, SystemExit, EnvError):
             raise
-        except BaseException as error:  # Extensions in Rust panic with one.
+        except BaseException as error:  # A panic of an extension in Rust is one.
             raise self._fault(f"{method} raised {describe(error)}") from error
 
     def _fault(self, text: str) -> EnvError:
@@ -147,7 +154,13 @@ class Checked(gymnasium.Wrapper):
             raise self._fault(f"{name} must be a bool. Received: {value!r}.")
 
     def _observe(self, space: spaces.Space, value: Any, key: str) -> Any:
-        """The observation as its space says; the key is that of dictionaries around."""
+        """Returns an observation cast to its space.
+
+        Args:
+            space: The space.
+            value: What the environment returned.
+            key: Dotted keys of the dictionaries around it.
+        """
         if isinstance(space, spaces.Dict):
             return self._observe_dict(space, value, key)
         name = f"observation {key!r}" if key else "observation"
@@ -173,7 +186,7 @@ class Checked(gymnasium.Wrapper):
     def _array(self, space: spaces.Space, value: Any, name: str) -> np.ndarray:
         try:
             array = np.asarray(value)
-        except Exception as error:  # As of lists of several lengths.
+        except Exception as error:  # For example, lists of different lengths.
             raise self._wrong(name, space, describe(error)) from error
         if array.shape != space.shape or array.dtype != space.dtype:
             array = self._cast(space, array, name)
@@ -188,7 +201,7 @@ class Checked(gymnasium.Wrapper):
     def _cast(self, space: spaces.Space, array: np.ndarray, name: str) -> np.ndarray:
         safe = np.can_cast(array.dtype, space.dtype, "same_kind")
         if array.shape == space.shape and safe:
-            with np.errstate(over="ignore"):  # It is then found not to be finite.
+            with np.errstate(over="ignore"):  # The caller finds that it is not finite.
                 cast = array.astype(space.dtype)
             if space.dtype.kind == "f" or np.array_equal(cast, array):
                 return cast
@@ -200,14 +213,16 @@ class Checked(gymnasium.Wrapper):
 
 
 class Restarting(gymnasium.Wrapper):
-    """Goes on with a fresh environment where one fails with an `EnvError`.
+    """Replaces an environment that fails with an `EnvError` by a fresh one.
 
     A step that fails ends the episode: it returns the last observation again, a reward
-    of 0, and `truncated`. A reset that fails is tried 3 times.
+    of 0, and `truncated`. A reset is tried 3 times.
+
+    Args:
+        make: Makes the environments.
     """
 
     def __init__(self, make: Make):
-        """Takes the function that makes the environments."""
         super().__init__(make())
         self._make = make
         self._obs: dict[str, np.ndarray] | None = None
@@ -222,7 +237,7 @@ class Restarting(gymnasium.Wrapper):
         return self._reset(seed, options)
 
     def step(self, action: Any):
-        """Does an action; see `gymnasium.Env.step`."""
+        """Takes an action; see `gymnasium.Env.step`."""
         try:
             obs, *rest = self.env.step(action)
         except EnvError as error:
@@ -239,17 +254,18 @@ class Restarting(gymnasium.Wrapper):
         return obs, info
 
     def _keep(self, obs: dict[str, np.ndarray]) -> None:
-        # Copies, as an environment may return the same array in every step.
+        # A copy, as an environment may return the same array at each step.
         self._obs = {key: np.array(value) for key, value in obs.items()}
 
     def _restart(self, error: EnvError) -> None:
-        print(f"{error} A fresh environment goes on.", flush=True)
+        print(f"{error} A fresh environment replaces it.", flush=True)
         with contextlib.suppress(Exception):
             self.env.close()
         self.env = self._make()
 
 
 def title(env: gymnasium.Env) -> str:
+    """Returns the id of an environment, or the name of its class if it has none."""
     spec = env.unwrapped.spec
     return spec.id if spec else type(env.unwrapped).__name__
 
@@ -271,7 +287,7 @@ def _is_image(space: spaces.Space) -> bool:
 
 
 def _is_numeric(space: spaces.Space) -> bool:
-    """Whether it flattens to a vector of one length (Gymnasium flattens text too)."""
+    """Whether values flatten to vectors of one length (Gymnasium flattens text too)."""
     if isinstance(space, spaces.Tuple):
         return all(_is_numeric(part) for part in space)
     if isinstance(space, spaces.Dict):
@@ -280,7 +296,7 @@ def _is_numeric(space: spaces.Space) -> bool:
 
 
 def _converted(key: str, space: spaces.Space) -> spaces.Space:
-    """What the space becomes for which `_converter` converts values."""
+    """Returns the space of the values that `_converter` returns."""
     if _is_logged(key, space):
         return space
     if _is_image(space):
@@ -288,12 +304,13 @@ def _converted(key: str, space: spaces.Space) -> spaces.Space:
         low, high = space.low.reshape(shape), space.high.reshape(shape)
         return spaces.Box(low, high, shape, space.dtype.type)
     flat = spaces.flatten_space(space)
-    with np.errstate(over="ignore"):  # What float32 cannot hold has no bound.
+    with np.errstate(over="ignore"):  # Bounds beyond float32's range become infinite.
         low, high = flat.low.astype(np.float32), flat.high.astype(np.float32)
     return spaces.Box(low, high, flat.shape, np.float32)
 
 
 def _converter(key: str, space: spaces.Space) -> Callable[[Any], np.ndarray]:
+    """Returns the function that converts values of a space to our form."""
     if key in RESERVED:
         raise EnvError(
             f"Received: an observation with the key {key!r}, of {space}. Rename it; "
@@ -319,7 +336,7 @@ def _is_logged(key: str, space: spaces.Space) -> bool:
 
 
 def _native_actions(space: spaces.Space) -> tuple[spaces.Space, Callable]:
-    """The space that an agent sees, and what turns its actions into the native ones."""
+    """Returns the space that an agent sees, and the function to native actions."""
     if isinstance(space, spaces.Discrete):
         return space, lambda action: action
     if not (

@@ -342,7 +342,7 @@ def test_restart_ends_the_episode_and_goes_on(capsys):
     assert rest == [0.0, False, True, {}]
     assert capsys.readouterr().out == (
         "Scripted, step 2 of the episode: step raised OSError: gone "
-        "A fresh environment goes on.\n"
+        "A fresh environment replaces it.\n"
     )
     assert [old.closed for old in make.made] == [True, False]
     obs, _ = env.reset()
@@ -358,7 +358,7 @@ def test_reset_is_tried_three_times(capsys):
     with pytest.raises(envs.EnvError, match="reset raised OSError: gone"):
         envs.make_env(make, restart=True).reset()
     assert len(make.made) == 3
-    assert capsys.readouterr().out.count("A fresh environment goes on.") == 4
+    assert capsys.readouterr().out.count("A fresh environment replaces it.") == 4
 
 
 def test_without_restart_a_fault_goes_up():

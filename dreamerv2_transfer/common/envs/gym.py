@@ -1,0 +1,54 @@
+"""Environments that Gymnasium knows by an id, or that a function makes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import gymnasium
+
+from dreamerv2_transfer.common.envs.wrappers import Checked, Make, adapt
+from dreamerv2_transfer.common.errors import EnvError, describe
+
+
+def wrap(make: Make, task: str = "") -> gymnasium.Env:
+    """Makes an environment in our form, which is checked at each step.
+
+    Args:
+        make: Makes any `gymnasium.Env`.
+        task: Name of the task for error messages; by default the function's name.
+
+    Raises:
+        EnvError: It could not be made, or its spaces cannot be used.
+        gymnasium.error.UnregisteredEnv: Gymnasium does not know the task's id.
+    """
+    try:
+        env = make()
+    except Exception as error:
+        if task and isinstance(error, gymnasium.error.UnregisteredEnv):
+            raise
+        name = task or getattr(make, "__name__", repr(make))
+        raise EnvError(f"{name} could not be made: {describe(error)}") from error
+    if not isinstance(env, gymnasium.Env):
+        raise EnvError(f"Received: {type(env)}. It must be a gymnasium.Env.")
+    return adapt(Checked(env, task))
+
+
+# The suite.
+
+
+def tasks() -> tuple[str, ...]:
+    """Returns the ids that are registered now; an id may name a module with others."""
+    return tuple(gymnasium.registry)
+
+
+def make(name: str) -> gymnasium.Env:
+    """Makes an environment by its id; for the errors see `wrap`."""
+    # `Checked` does more than Gymnasium's checker, which only warns.
+    made = functools.partial(gymnasium.make, name, disable_env_checker=True)
+    return wrap(made, f"gym_{name}")
+
+
+def options(config: Any) -> dict[str, Any]:
+    """Returns no options: the id stands for all of them."""
+    return {}

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.common import envs
+from tests.traces import equal, play
+
+GAMES = {"asterix": 4, "breakout": 4, "freeway": 7, "seaquest": 10, "space_invaders": 6}
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_minatar_spaces(game):
+    env = envs.make_env(f"minatar_{game}")
+    obs, _ = env.reset(seed=0)
+    assert obs["image"].shape == (10, 10, 10)
+    assert obs["image"].dtype == bool
+    assert env.observation_space.contains(obs)
+    assert env.action_space.n == 6
+    assert isinstance(env.step(5)[1], float)
+
+
+@pytest.mark.parametrize(("game", "channels"), GAMES.items())
+def test_minatar_planes_are_the_games_own_padded_with_zeros(game, channels):
+    minatar = pytest.importorskip("minatar")
+    reference = minatar.Environment(game)
+    env = envs.make_env(f"minatar_{game}")
+    reference.seed(7)
+    reference.reset()
+    obs, _ = env.reset(seed=7)
+    for action in [1, 2, 5, 3, 4, 0] * 10:
+        assert np.array_equal(obs["image"][..., :channels], reference.state())
+        assert not obs["image"][..., channels:].any()
+        obs, reward, terminated, *_ = env.step(action)
+        assert (reward, terminated) == reference.act(action)
+        if terminated:
+            break
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_seeded_episode_does_not_depend_on_what_was_played_before(game):
+    actions = np.random.default_rng(0).integers(0, 6, 200)
+    env = envs.make_env(f"minatar_{game}", sticky=0.5)
+    fresh = play(env, 3, actions)
+    env.step(2)  # Would be repeated if the last action survived the reset.
+    assert equal(fresh, play(env, 3, actions))
+    assert not equal(fresh, play(env, 4, actions))
+
+
+def test_unseeded_episodes_differ():
+    actions = np.random.default_rng(0).integers(0, 6, 200)
+    one, other = (envs.make_env("minatar_seaquest") for _ in range(2))
+    assert not equal(play(one, None, actions), play(other, None, actions))
+
+
+def test_freeway_ends_by_itself():
+    env = envs.make_env("minatar_freeway")
+    env.reset(seed=0)
+    steps = 1
+    while not env.step(0)[2]:
+        steps += 1
+    assert steps == 2501  # Its limit of 2,500 is checked after the step.
+
+
+@pytest.mark.parametrize(
+    ("task", "planes"),
+    [
+        ("minatar_breakout", 4),
+        ("minatar_seaquest", 10),
+        ("dummy_discrete", None),
+        ("gym_CartPole-v1", None),
+    ],
+)
+def test_native_planes(task, planes):
+    assert envs.native_planes(task) == planes
