@@ -1,24 +1,24 @@
 """Whether our runs show what the paper's figures show.
 
 An arm is compared with training from scratch by the ratio of the areas under their
-curves up to a step: of returns, above 1 is better; of losses, below 1.
+curves up to a step. For returns a ratio above 1 is better, for losses one below 1.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from dreamerv2_transfer.plotting import gains, gains_table
 from dreamerv2_transfer.plotting.curves import Series
 from dreamerv2_transfer.plotting.gains import Estimate
-from dreamerv2_transfer.plotting.gains_table import SCRATCH
-from dreamerv2_transfer.plotting.plot import Panel
+from dreamerv2_transfer.plotting.labels import SCRATCH
+from dreamerv2_transfer.plotting.panels import Panel
 
 UNTIL = (5_000, 10_000, 20_000, 50_000, 100_000)  # Steps up to which areas are taken.
-SLACK = 0.02  # Of the steps that a curve may end short of one of these.
+SLACK = 0.02  # Share of these steps by which a curve may end earlier.
 HEADINGS = ("task", "metric", "arm", "up to step", "the paper", "ours", "seeds", "")
 
 
@@ -28,12 +28,12 @@ class Claim:
 
     Attributes:
         task: The game.
-        metric: Of ours, which the paper's is compared with.
+        metric: Our metric, which the paper's is compared with.
         arm: The paper's name of the arm that is compared with scratch.
         until: The step up to which the areas are taken.
-        paper: Its ratio, of one run each.
-        ours: The ratio of the means over seeds, with its 95% bootstrap interval.
-        seeds: Of ours, in the arm and from scratch.
+        paper: The paper's ratio, from one run each.
+        ours: The ratio of our means over seeds, with its 95% bootstrap interval.
+        seeds: Number of our seeds, in the arm and from scratch.
     """
 
     task: str
@@ -46,7 +46,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """What our interval says of the paper's ratio."""
+        """What our interval says about the paper's ratio."""
         low, high = self.ours.low, self.ours.high
         if low is None or high is None:
             few = min(self.seeds) < 2
@@ -61,61 +61,59 @@ class Claim:
 
 
 def make(panels: Sequence[Panel]) -> list[Claim]:
-    """What can be compared on panels that have the paper's curves."""
-    return [
-        claim
-        for panel in panels
-        if SCRATCH in panel.paper and SCRATCH in panel.arms
-        for arm in panel.paper
-        if arm != SCRATCH and arm in panel.arms
-        for until in UNTIL
-        for claim in _claim(panel, arm, until)
-    ]
+    """Compares all arms on panels that have the paper's curves.
+
+    A claim is left out if the paper's or any of our curves does not reach its step.
+    """
+    found = []
+    for panel in panels:
+        shared = [name for name in panel.paper if name in panel.arms]
+        if SCRATCH in shared:
+            others = [name for name in shared if name != SCRATCH]
+            found += [_claim(panel, name, until) for name in others for until in UNTIL]
+    return [claim for claim in found if claim]
 
 
 def row(claim: Claim) -> tuple[str, ...]:
-    """A claim as texts below `HEADINGS`."""
-    ours = gains_table.shown(dataclasses.asdict(claim.ours), ".2f")
-    seeds = " against ".join(map(str, claim.seeds))
+    """Returns the texts of a claim, to go below `HEADINGS`."""
     return (
         claim.task,
         claim.metric,
         claim.arm,
         f"{claim.until:,}",
         f"{claim.paper:.2f}",
-        ours,
-        seeds,
+        gains_table.interval_text(dataclasses.asdict(claim.ours), ".2f"),
+        " against ".join(map(str, claim.seeds)),
         claim.verdict,
     )
 
 
 def plain(claim: Claim) -> dict:
-    """A claim as JSON knows it."""
+    """Returns a claim as values for JSON."""
     return {**dataclasses.asdict(claim), "verdict": claim.verdict}
 
 
-def _claim(panel: Panel, arm: str, until: int) -> Iterator[Claim]:
-    """One or none: both papers' and all of our curves have to reach the step."""
+def ratio(
+    arm: Sequence[Series], scratch: Sequence[Series], start: float, end: float
+) -> Estimate:
+    """Returns the ratio of the mean areas under two groups of curves, between steps."""
+    areas = [
+        np.array([gains.area(curve, start, end) for curve in side])
+        for side in (arm, scratch)
+    ]
+    return gains.estimate(gains.ratio, areas)
+
+
+def _claim(panel: Panel, arm: str, until: int) -> Claim | None:
     theirs = [panel.paper[arm]], [panel.paper[SCRATCH]]
     ours = panel.arms[arm].curves, panel.arms[SCRATCH].curves
     curves = [curve for side in (*theirs, *ours) for curve in side]
     start = max(float(steps[0]) for steps, _ in curves)
     end = min(float(until), *(float(steps[-1]) for steps, _ in curves))
     if end < until * (1 - SLACK):
-        return
-    paper = ratio(*theirs, start, end)
-    found = ratio(*ours, start, end)
-    if paper.value is not None and found.value is not None:
-        seeds = len(ours[0]), len(ours[1])
-        yield Claim(panel.task, panel.metric, arm, until, paper.value, found, seeds)
-
-
-def ratio(
-    arm: Sequence[Series], scratch: Sequence[Series], start: float, end: float
-) -> Estimate:
-    """The mean area under some curves over that under others, between two steps."""
-    areas = [
-        np.array([gains.area(curve, start, end) for curve in side])
-        for side in (arm, scratch)
-    ]
-    return gains.estimate(gains.ratio, areas)
+        return None
+    paper, found = ratio(*theirs, start, end), ratio(*ours, start, end)
+    if paper.value is None or found.value is None:
+        return None
+    seeds = len(ours[0]), len(ours[1])
+    return Claim(panel.task, panel.metric, arm, until, paper.value, found, seeds)

@@ -1,9 +1,9 @@
-"""What pre-training is worth, in numbers (Taylor and Stone 2009).
+"""What pre-training gains over training from scratch (Taylor and Stone 2009).
 
-The metrics are those of "Transfer Learning for Reinforcement Learning Domains: A
+The measures are those of "Transfer Learning for Reinforcement Learning Domains: A
 Survey", JMLR 10, section 2.2: area under the curve of returns and its ratio, jump
-start, asymptotic performance and steps to a threshold. Curves are read as straight
-lines between their points, over the steps that all curves of both arms cover.
+start, asymptotic performance and steps to a threshold. Curves are interpolated
+linearly, over the steps that all curves of both arms cover.
 """
 
 from __future__ import annotations
@@ -14,88 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.plotting.curves import CONFIDENCE, Series
 
-# Over which share of the steps a level is the mean: single evaluations are noisy, and
-# a run's beginning has to be short beside what it learns.
+# Shares of the steps over which a level is averaged: single evaluations are noisy, and
+# a run's beginning has to be short compared with what it learns.
 START = 0.05
 END = 0.1
 RESAMPLES = 10_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A number with its 95% bootstrap interval; None where it is not defined.
-
-    Attributes:
-        value: Of the means over the seeds.
-        low: Lower end; None with one seed in an arm.
-        high: Upper end.
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-def compare(
-    transfer: Sequence[Series],
-    scratch: Sequence[Series],
-    threshold: float | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Compares the returns of pre-trained agents with those from scratch.
-
-    Args:
-        transfer: Curves of returns, one a seed: steps and values.
-        scratch: The same of training from scratch on the same game.
-        threshold: A return to be reached; by default the final level of scratch.
-        seed: Of the resampling of seeds, which draws from both arms by themselves.
-
-    Returns:
-        Numbers that JSON knows. `start` and `end` are the steps that all curves cover;
-        `seeds` counts curves, `threshold` is in units of return. The others hold
-        `value`, `low` and `high` of an `Estimate`:
-        `area` and `area_scratch`, the areas under the curves (return times steps);
-        `area_ratio` of the first to the second, so that Taylor and Stone's transfer
-        ratio is it minus 1; `jump_start`, by how much the return is higher over the
-        first `START` of the steps, and `asymptotic_difference` over the last `END`;
-        `steps_to_threshold` and `steps_to_threshold_scratch`, see
-        `steps_to_threshold`, with `reached`, the number of seeds that do, and
-        `by_seed`; `value` is None unless all do; and `steps_saved`, the second minus
-        the first. All are None where no steps are common.
-    """
-    curves = [*transfer, *scratch]
-    start = max(float(steps[0]) for steps, _ in curves)
-    end = min(float(steps[-1]) for steps, _ in curves)
-    result = {"seeds": {"transfer": len(transfer), "scratch": len(scratch)}}
-    result |= {"start": start, "end": end}
-    if end <= start:
-        return result | dict.fromkeys(NUMBERS) | {"threshold": threshold}
-    arms = transfer, scratch
-    areas, first, last = (
-        [np.array([area(curve, *part) for curve in arm]) for arm in arms]
-        for part in _parts(start, end)
-    )
-    if threshold is None:
-        threshold = float(np.mean(last[1])) / (END * (end - start))
-    reached = [
-        [steps_to_threshold(curve, threshold, start, end) for curve in arm]
-        for arm in arms
-    ]
-    return result | {
-        "area": _plain(estimate(_first, areas[:1], seed)),
-        "area_scratch": _plain(estimate(_first, areas[1:], seed)),
-        "area_ratio": _plain(estimate(ratio, areas, seed)),
-        "jump_start": _difference(first, START * (end - start), seed),
-        "asymptotic_difference": _difference(last, END * (end - start), seed),
-        "threshold": threshold,
-        "steps_to_threshold": _reached(reached[0], seed),
-        "steps_to_threshold_scratch": _reached(reached[1], seed),
-        "steps_saved": _saved(reached, seed),
-    }
-
-
 NUMBERS = (
     "area",
     "area_scratch",
@@ -109,13 +35,131 @@ NUMBERS = (
 )
 
 
+class ThresholdError(UserError):
+    """A threshold that is not a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% bootstrap interval; None where undefined.
+
+    Attributes:
+        value: Computed from the means over the seeds.
+        low: Lower end; None if an arm has one seed.
+        high: Upper end.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def compare(
+    arm: Sequence[Series],
+    scratch: Sequence[Series],
+    threshold: float | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compares the returns of an arm with those of training from scratch.
+
+    Args:
+        arm: Curves of returns, one per seed: steps and values.
+        scratch: The same for training from scratch on the same game.
+        threshold: A return to be reached; by default the final level of scratch.
+        seed: Seed of the resampling, which draws the seeds of each arm separately.
+
+    Returns:
+        Values for JSON. `start` and `end` are the steps that all curves cover, `seeds`
+        counts curves, `threshold` is a return. The others are estimates with `value`,
+        `low` and `high`, or None if the curves have no common steps: `area` and
+        `area_scratch`, the areas under the curves (return times steps); `area_ratio`,
+        the first over the second, which is Taylor and Stone's transfer ratio plus 1;
+        `jump_start`, by how much the return is higher over the first `START` of the
+        steps, and `asymptotic_difference` over the last `END`; and those of
+        `compare_steps`.
+    """
+    start = max(float(steps[0]) for steps, _ in (*arm, *scratch))
+    end = min(float(steps[-1]) for steps, _ in (*arm, *scratch))
+    # Published results have this key.
+    result = {"seeds": {"transfer": len(arm), "scratch": len(scratch)}}
+    result |= {"start": start, "end": end}
+    if end <= start:
+        return result | dict.fromkeys(NUMBERS) | {"threshold": threshold}
+    first, last = START * (end - start), END * (end - start)
+    areas, early, late = (
+        [np.array([area(curve, *part) for curve in side]) for side in (arm, scratch)]
+        for part in ((start, end), (start, start + first), (end - last, end))
+    )
+    if threshold is None:
+        threshold = float(np.mean(late[1])) / last
+    estimates = {
+        "area": estimate(mean, areas[:1], seed),
+        "area_scratch": estimate(mean, areas[1:], seed),
+        "area_ratio": estimate(ratio, areas, seed),
+        "jump_start": estimate(np.subtract, [x / first for x in early], seed),
+        "asymptotic_difference": estimate(np.subtract, [x / last for x in late], seed),
+    }
+    numbers = {name: dataclasses.asdict(found) for name, found in estimates.items()}
+    steps = compare_steps(arm, scratch, threshold, (start, end), seed)
+    return result | numbers | {"threshold": threshold} | steps
+
+
+def compare_steps(
+    arm: Sequence[Series],
+    scratch: Sequence[Series],
+    threshold: float,
+    steps: tuple[float, float],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compares after how many steps two arms reach a return.
+
+    Args:
+        arm: Curves of returns, one per seed.
+        scratch: The same for training from scratch.
+        threshold: The return to be reached.
+        steps: The first and the last step to consider.
+        seed: Seed of the resampling.
+
+    Returns:
+        `steps_to_threshold` and `steps_to_threshold_scratch`, with `reached`, the
+        number of seeds that reach it, and the steps `by_seed`; `value` is None unless
+        all seeds do. And `steps_saved`, the second minus the first.
+    """
+    result, reached = {}, []
+    for name, curves in (("", arm), ("_scratch", scratch)):
+        by_seed = [steps_to_threshold(curve, threshold, *steps) for curve in curves]
+        complete = None not in by_seed
+        reached += [np.array(by_seed)] if complete else []
+        found = estimate(mean, reached[-1:], seed) if complete else Estimate()
+        result[f"steps_to_threshold{name}"] = {
+            **dataclasses.asdict(found),
+            "reached": len(by_seed) - by_seed.count(None),
+            "by_seed": by_seed,
+        }
+    both = len(reached) == 2
+    saved = estimate(np.subtract, reached[::-1], seed) if both else Estimate()
+    return result | {"steps_saved": dataclasses.asdict(saved)}
+
+
+def read_threshold(text: str) -> float | None:
+    """Reads `--threshold`; None if it is ''.
+
+    Raises:
+        ThresholdError: It is not a number.
+    """
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise ThresholdError(f"--threshold is a return. Received: {text}") from None
+
+
 def area(curve: Series, start: float, end: float) -> float:
-    """The area under a curve between two steps that it covers, in return times steps.
+    """Returns the area under a curve between two steps, in return times steps.
 
     Args:
         curve: Steps and values.
-        start: The first step.
-        end: The last step.
+        start: The first step; the curve covers it.
+        end: The last step; the curve covers it.
     """
     low, high = _integral(curve, np.array([start, end]))
     return float(high - low)
@@ -124,19 +168,19 @@ def area(curve: Series, start: float, end: float) -> float:
 def steps_to_threshold(
     curve: Series, threshold: float, start: float, end: float
 ) -> float | None:
-    """The step from which on a curve holds a level for `END` of the steps.
+    """Returns the step from which a curve holds a level for `END` of the steps.
 
-    So a lucky evaluation reaches nothing, and the level that a curve ends with is one
-    that it reaches.
+    So a single lucky evaluation does not count, and a curve always reaches the level
+    that it ends with.
 
     Args:
         curve: Steps and values.
-        threshold: The mean that is to be reached.
-        start: Of the steps that count.
-        end: Of the steps that count.
+        threshold: The mean to be reached.
+        start: The first step to consider.
+        end: The last step to consider.
 
     Returns:
-        A step of the curve or the last possible one, or None if there is none.
+        A step of the curve or the last possible one; None if there is none.
     """
     window = END * (end - start)
     steps = curve[0]
@@ -152,13 +196,13 @@ def steps_to_threshold(
 def estimate(
     statistic: Callable[..., np.ndarray], samples: Sequence[np.ndarray], seed: int = 0
 ) -> Estimate:
-    """A function of the means of samples, with its percentile bootstrap interval.
+    """Estimates a function of the means of samples, with a percentile bootstrap.
 
     Args:
-        statistic: Of the means, one argument a sample; arrays in, array out; NaN where
-            it is not defined.
-        samples: A number a seed, for each arm.
-        seed: Of the resampling, in which each sample is drawn from by itself.
+        statistic: Takes the mean of each sample; arrays in, array out; NaN where it is
+            undefined.
+        samples: For each arm, one number per seed.
+        seed: Seed of the resampling, which draws from each sample separately.
     """
     value = float(statistic(*(np.array(sample.mean()) for sample in samples)))
     if np.isnan(value):
@@ -173,49 +217,21 @@ def estimate(
     return Estimate(value, *(() if np.isnan(bounds).any() else bounds))
 
 
-def _parts(start: float, end: float) -> list[tuple[float, float]]:
-    """All of the steps, the first and the last of them."""
-    span = end - start
-    return [(start, end), (start, start + START * span), (end - END * span, end)]
+def mean(mean_of_arm: np.ndarray) -> np.ndarray:
+    """Returns the mean itself, as a statistic for `estimate`."""
+    return mean_of_arm
+
+
+def ratio(arm: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """Returns the ratio of two means; NaN where scratch is not positive."""
+    return np.where(scratch > 0, arm / np.where(scratch > 0, scratch, 1), np.nan)
 
 
 def _integral(curve: Series, at: np.ndarray) -> np.ndarray:
-    """The area under the straight lines of a curve from its beginning on."""
+    """The area under the linear interpolation of a curve, from its beginning."""
     steps, values = curve
     pieces = np.diff(steps) * (values[1:] + values[:-1]) / 2
     sums = np.concatenate([[0.0], np.cumsum(pieces)])
     left = np.searchsorted(steps, at, side="right") - 1
     heights = np.interp(at, steps, values)
     return sums[left] + (at - steps[left]) * (values[left] + heights) / 2
-
-
-def _first(mean: np.ndarray) -> np.ndarray:
-    return mean
-
-
-def ratio(transfer: np.ndarray, scratch: np.ndarray) -> np.ndarray:
-    """NaN where scratch has no positive area, to which nothing has a ratio."""
-    return np.where(scratch > 0, transfer / np.where(scratch > 0, scratch, 1), np.nan)
-
-
-def _difference(areas: list[np.ndarray], span: float, seed: int) -> dict[str, Any]:
-    levels = [sample / span for sample in areas]
-    return _plain(estimate(np.subtract, levels, seed))
-
-
-def _reached(steps: list[float | None], seed: int) -> dict[str, Any]:
-    reached = [step for step in steps if step is not None]
-    complete = len(reached) == len(steps)
-    found = estimate(_first, [np.array(reached)], seed) if complete else Estimate()
-    return {**_plain(found), "reached": len(reached), "by_seed": steps}
-
-
-def _saved(reached: list[list[float | None]], seed: int) -> dict[str, Any]:
-    if any(step is None for arm in reached for step in arm):
-        return _plain(Estimate())
-    transfer, scratch = (np.array(arm) for arm in reached)
-    return _plain(estimate(np.subtract, [scratch, transfer], seed))
-
-
-def _plain(found: Estimate) -> dict[str, Any]:
-    return dataclasses.asdict(found)

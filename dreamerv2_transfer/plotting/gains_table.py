@@ -1,4 +1,4 @@
-"""The transfer metrics of all arms on some panels, as a person reads them."""
+"""What the arms on some panels gain over scratch, as numbers and as a table."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dreamerv2_transfer.plotting import gains
-from dreamerv2_transfer.plotting.plot import Panel
+from dreamerv2_transfer.plotting.labels import SCRATCH
+from dreamerv2_transfer.plotting.panels import Panel
 
-SCRATCH = "scratch"
 RETURNS = ("train_return", "eval_return_mean", "eval_return")
 HEADINGS = (
     "task",
@@ -25,12 +25,14 @@ HEADINGS = (
 
 
 def numbers(panels: Sequence[Panel], threshold: float | None = None) -> list[dict]:
-    """What each arm is worth against scratch, on each panel of returns.
+    """Compares each arm with scratch, on each panel of returns.
 
     Args:
-        panels: Those without returns, or without runs from scratch, give none.
-        threshold: See `transfer_metrics.compare`, whose results these are, with
-            `metric`, `task` and `arm`.
+        panels: Those without returns or without runs from scratch are left out.
+        threshold: See `gains.compare`.
+
+    Returns:
+        The results of `gains.compare`, with `metric`, `task` and `arm`.
     """
     return [
         {
@@ -46,24 +48,25 @@ def numbers(panels: Sequence[Panel], threshold: float | None = None) -> list[dic
     ]
 
 
-def row(numbers: dict[str, Any]) -> tuple[str, ...]:
-    """One of `numbers` as texts below `HEADINGS`."""
-    seeds = numbers["seeds"]
-    threshold = numbers["threshold"]
+def row(compared: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the texts of one of `numbers`, to go below `HEADINGS`."""
+    seeds, threshold = compared["seeds"], compared["threshold"]
     return (
-        numbers["task"],
-        numbers["metric"],
-        numbers["arm"],
+        compared["task"],
+        compared["metric"],
+        compared["arm"],
         f"{seeds['transfer']} against {seeds['scratch']}",
-        *(shown(numbers[k]) for k in ("area_ratio", "jump_start")),
-        shown(numbers["asymptotic_difference"]),
+        interval_text(compared["area_ratio"]),
+        interval_text(compared["jump_start"]),
+        interval_text(compared["asymptotic_difference"]),
         "-" if threshold is None else f"{threshold:.3g}",
-        *(_reached(numbers[f"steps_to_threshold{k}"]) for k in ("", "_scratch")),
+        _steps_text(compared["steps_to_threshold"]),
+        _steps_text(compared["steps_to_threshold_scratch"]),
     )
 
 
-def shown(estimate: dict | None, digits: str = ".3g") -> str:
-    """An `Estimate` as a dict, as a text: its value and, if there is one, interval."""
+def interval_text(estimate: dict | None, digits: str = ".3g") -> str:
+    """Formats an `Estimate` in dict form: its value and, if known, its interval."""
     if estimate is None or estimate["value"] is None:
         return "-"
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
@@ -72,8 +75,8 @@ def shown(estimate: dict | None, digits: str = ".3g") -> str:
     return f"{value:{digits}} ({low:{digits}} to {high:{digits}})"
 
 
-def _reached(estimate: dict | None) -> str:
-    """The steps, or how many seeds got there."""
+def _steps_text(estimate: dict | None) -> str:
+    """Formats the steps, or how many seeds reached the threshold."""
     if estimate is None or estimate["value"] is not None:
-        return shown(estimate, ",.0f")
+        return interval_text(estimate, ",.0f")
     return f"reached by {estimate['reached']} of {len(estimate['by_seed'])}"

@@ -1,21 +1,20 @@
-"""Which curves of which runs go onto which panel of a figure."""
+"""Which curves of which runs are shown on which panel of a figure."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
-
-import numpy as np
+from collections.abc import Iterable, Sequence
 
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.plotting import curves, paper, runs
+from dreamerv2_transfer.plotting import arms, paper
 from dreamerv2_transfer.plotting.curves import Series
-from dreamerv2_transfer.plotting.plot import ORDER, Arm, Panel
+from dreamerv2_transfer.plotting.labels import PAPER_ARMS
 from dreamerv2_transfer.plotting.runs import Run
+from dreamerv2_transfer.plotting.views import Arm, View
 
-# Shown unless others are asked for: the first group of which any run has a metric.
+# The metrics shown by default: the first group in which any run has a metric.
 USUAL = (
     ("train_return", "eval_return_mean", "model_error"),
     ("model_error", "eval_model_error"),
@@ -24,36 +23,48 @@ USUAL = (
 
 
 class PanelError(UserError):
-    """Nothing to draw, or a selection that cannot be read."""
+    """Nothing to draw, or a selection that is not a regular expression."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """The content of a pair of axes.
+
+    Attributes:
+        task: The game; '' if unknown.
+        metric: What is shown, as it is logged.
+        arms: By name.
+        paper: The paper's own curves, drawn behind, by arm.
+    """
+
+    task: str
+    metric: str
+    arms: dict[str, Arm]
+    paper: dict[str, Series]
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
-    """How curves are made of what was logged.
+class Selection:
+    """Which metrics of which games and arms are shown.
 
     Attributes:
-        xaxis: `step`, or a metric.
-        xmult: Factor of the horizontal axis.
-        bins: Width of the bins whose means are shown, in units of the horizontal axis;
-            0 shows what was logged.
-        smooth: Length of the running mean, in the same units; 0 is none.
-        agg: The band, one of `curves.KINDS`, or `none` for a line a run.
-        maxval: Largest magnitude to which values are cut; 0 does not cut.
+        metrics: As logged; if empty, the usual ones that the runs have.
+        tasks: Regular expressions; a game is shown if one of them is found in it.
+        methods: The same for arms, which come in this order.
+        figures: Game and metric of figures of the paper, see `paper.chosen`; if there
+            are any, only these are shown, whatever `metrics` and `tasks` say.
     """
 
-    xaxis: str = "step"
-    xmult: float = 1.0
-    bins: float = 0.0
-    smooth: float = 0.0
-    agg: str = "ci95"
-    maxval: float = 0.0
+    metrics: Sequence[str] = ()
+    tasks: Sequence[str] = (".*",)
+    methods: Sequence[str] = (".*",)
+    figures: Sequence[tuple[str, str]] = ()
 
 
-def usual(found: Iterable[Run]) -> tuple[str, ...]:
-    """The metrics that are worth seeing in some runs, by what they have."""
-    found = list(found)
+def usual(found: Sequence[Run]) -> tuple[str, ...]:
+    """Returns the metrics to show by default, given what the runs have."""
     for group in USUAL:
-        held = [name for name in group if any(runs.series(run, name) for run in found)]
+        held = [name for name in group if any(run.series(name) for run in found)]
         if any("return" in name for name in held) or (held and group is not USUAL[0]):
             return tuple(held)
     return (next(iter(found[0].metrics)),)
@@ -61,110 +72,118 @@ def usual(found: Iterable[Run]) -> tuple[str, ...]:
 
 def make(
     found: Sequence[Run],
-    metrics: Sequence[str],
+    selection: Selection | None = None,
     view: View | None = None,
-    tasks: Sequence[str] = (".*",),
-    methods: Sequence[str] = (".*",),
     behind: bool = False,
 ) -> tuple[list[Panel], list[str]]:
     """Makes a panel for each metric and game; `METRIC/GAME` belongs to that game.
 
     Args:
         found: The runs.
-        metrics: What to show, as logged.
+        selection: What to show of them.
         view: How to make curves of it.
-        tasks: Regular expressions; a game in which one is found is shown.
-        methods: The same for arms, which come in this order.
-        behind: Add the paper's own curves where it has some.
+        behind: Whether to add the paper's own curves.
 
     Returns:
-        The panels, and a sentence for each run that lacks a metric.
+        The panels, and a sentence about each run that lacks a metric.
 
     Raises:
-        PanelError: No curve is left, or an expression is none.
+        PanelError: No curve is left, or an expression cannot be read.
     """
-    view = view or View()
-    wanted_tasks, wanted_methods = _compile(tasks), _compile(methods)
-    chosen = [run for run in found if _matches(runs.arm(run), wanted_methods)]
+    selection, view = selection or Selection(), view or View()
+    metrics, tasks = selection.metrics or usual(found), selection.tasks
+    if selection.figures:
+        metrics = tuple(dict.fromkeys(metric for _, metric in selection.figures))
+        tasks = [f"^{task}$" for task, _ in selection.figures]
+    shown_tasks, shown_arms = _compile(tasks), _compile(selection.methods)
+    chosen = [run for run in found if _matches(arms.arm_of(run), shown_arms)]
     panels, notes = [], []
     for metric in metrics:
         groups, lacking = _group(chosen, metric, view)
         notes += lacking
-        for task in sorted(groups):
-            if _matches(task, wanted_tasks):
-                arms = _arms(groups[task], wanted_methods, view)
-                known = paper.behind(task, metric) if behind else {}
-                panels.append(Panel(task, metric, arms, known))
+        for task in sorted(task for task in groups if _matches(task, shown_tasks)):
+            members = groups[task]
+            names = sorted(members, key=lambda name: _order(name, shown_arms))
+            drawn = {n: view.arm(*zip(*members[n], strict=True)) for n in names}
+            known = paper.behind(task, metric) if behind else {}
+            panels.append(Panel(task, metric, drawn, known))
     if not panels:
-        raise PanelError(_nothing(found, metrics, tasks, methods, notes))
-    return panels, notes
+        raise PanelError(
+            "No run has a curve to draw. There are tasks "
+            f"{', '.join(sorted({arms.task_of(run) for run in found}))} and methods "
+            f"{', '.join(sorted({arms.arm_of(run) for run in found}))}. Received: "
+            f"--yaxis {' '.join(metrics)} --tasks {' '.join(tasks)} --methods "
+            f"{' '.join(selection.methods)}. {' '.join(notes)}".rstrip()
+        )
+    figures = selection.figures
+    return (of_figures(panels, figures) if figures else panels), notes
 
 
-def curve(run: Run, name: str, view: View) -> Series | None:
-    """A metric of a run over the horizontal axis; None if it has not both."""
-    held = runs.series(run, name)
-    across = runs.series(run, view.xaxis) if view.xaxis != "step" else None
-    if not held or (view.xaxis != "step" and not across):
-        return None
-    steps, values = held
-    if view.maxval:
-        values = np.clip(values, -view.maxval, view.maxval)
-    if across:
-        # What was logged a moment before or after is found between its neighbours.
-        steps = np.interp(steps, *across, left=np.nan, right=np.nan)
-        steps, values = _ascending(steps, values)
-    return (steps * view.xmult, values) if len(steps) else None
+def of_figures(
+    panels: Sequence[Panel], figures: Sequence[tuple[str, str]]
+) -> list[Panel]:
+    """Returns the panels of the paper's figures, in the order of the figures.
+
+    Args:
+        panels: Panels of these and maybe other games and metrics.
+        figures: Game and metric of each figure.
+
+    Raises:
+        PanelError: None of the panels belongs to one of the figures.
+    """
+    by_figure = {(panel.task, panel.metric): panel for panel in panels}
+    chosen = [by_figure[figure] for figure in figures if figure in by_figure]
+    if not chosen:
+        raise PanelError(
+            "No run has what the figures show, which are "
+            f"{', '.join(f'{metric} of {task}' for task, metric in figures)}. "
+            f"Received: runs with {', '.join(describe(panels))}"
+        )
+    return chosen
 
 
-def _ascending(steps: np.ndarray, values: np.ndarray) -> Series:
-    """The points in the order of their steps; of equal steps, the last."""
-    known = ~np.isnan(steps)
-    steps, last = np.unique(steps[known][::-1], return_index=True)
-    return steps, values[known][::-1][last]
+def describe(panels: Sequence[Panel]) -> list[str]:
+    """Returns a line per game and arm: its runs, its metrics and their last steps."""
+    lines: dict[str, list[str]] = {}
+    for panel in panels:
+        for name, arm in panel.arms.items():
+            seeds = [arms.seed_of(run) for run in arm.runs]
+            s = "s" if len(seeds) > 1 else ""
+            runs = f"{len(seeds)} run{s} (seed{s} {', '.join(seeds)})"
+            ends = [float(steps[-1]) for steps, _ in arm.curves]
+            more = f", fewer runs to {max(ends):g}" if min(ends) < max(ends) else ""
+            line = f"{panel.task or 'game unknown'}, {name}, {runs}"
+            metric = f"{panel.metric} to step {min(ends):g}{more}"
+            lines.setdefault(line, []).append(metric)
+    return [f"{line}: {'; '.join(metrics)}" for line, metrics in lines.items()]
 
 
-def _group(chosen: Sequence[Run], metric: str, view: View):
-    """The curves of a metric, by game and arm, and notes on runs without one."""
+def _group(
+    chosen: Iterable[Run], metric: str, view: View
+) -> tuple[dict[str, dict[str, list[tuple[Run, Series]]]], list[str]]:
+    """Groups the curves of a metric and of its `METRIC/GAME` by game and by arm.
+
+    Also returns notes on runs that have no such curve.
+    """
     groups = collections.defaultdict(lambda: collections.defaultdict(list))
-    notes = []
+    notes, prefix = [], f"{metric}/"
     for run in chosen:
-        held = list(_by_game(run, metric, view))
-        for task, line in held:
-            groups[task][runs.arm(run)].append((run, line))
-        if not held:
-            missing = metric if not runs.series(run, metric) else view.xaxis
-            notes.append(runs.lacking(run, missing))
+        names = {metric: arms.task_of(run)}
+        names |= {
+            x: x.removeprefix(prefix) for x in run.metrics if x.startswith(prefix)
+        }
+        found = {name: view.curve(run, name) for name in names}
+        for name in filter(found.get, names):
+            groups[names[name]][arms.arm_of(run)].append((run, found[name]))
+        if not any(found.values()):
+            notes.append(run.lacking(view.xaxis if run.series(metric) else metric))
     return groups, notes
 
 
-def _by_game(run: Run, metric: str, view: View) -> Iterator[tuple[str, Series]]:
-    names = {metric: runs.task(run)}
-    prefix = f"{metric}/"
-    names |= {k: k.removeprefix(prefix) for k in run.metrics if k.startswith(prefix)}
-    for name, task in names.items():
-        line = curve(run, name, view)
-        if line:
-            yield task, line
-
-
-def _arms(
-    members: dict[str, list[tuple[Run, Series]]],
-    wanted: Sequence[re.Pattern],
-    view: View,
-) -> dict[str, Arm]:
-    arms = {}
-    for name in sorted(members, key=lambda name: _arm_order(name, wanted)):
-        held, raw = zip(*members[name], strict=True)
-        lines = [curves.smooth(line, view.smooth) for line in raw]
-        lines = [curves.binned(line, view.bins) for line in lines]
-        band = curves.band(lines, view.agg) if view.agg in curves.KINDS else None
-        arms[name] = Arm(list(held), list(raw), lines, band)
-    return arms
-
-
-def _arm_order(name: str, wanted: Sequence[re.Pattern]) -> tuple:
-    first = next(i for i, pattern in enumerate(wanted) if pattern.search(name))
-    return first, ORDER.index(name) if name in ORDER else len(ORDER), name
+def _order(arm: str, shown: Sequence[re.Pattern]) -> tuple:
+    first = next(i for i, pattern in enumerate(shown) if pattern.search(arm))
+    rank = PAPER_ARMS.index(arm) if arm in PAPER_ARMS else len(PAPER_ARMS)
+    return first, rank, arm
 
 
 def _compile(patterns: Sequence[str]) -> list[re.Pattern]:
@@ -177,15 +196,5 @@ def _compile(patterns: Sequence[str]) -> list[re.Pattern]:
         ) from error
 
 
-def _matches(name: str, patterns: Sequence[re.Pattern]) -> bool:
+def _matches(name: str, patterns: Iterable[re.Pattern]) -> bool:
     return any(pattern.search(name) for pattern in patterns)
-
-
-def _nothing(found, metrics, tasks, methods, notes: list[str]) -> str:
-    games = sorted({runs.task(run) for run in found})
-    arms = sorted({runs.arm(run) for run in found})
-    return (
-        f"No run has a curve to draw. There are tasks {', '.join(games)} and methods "
-        f"{', '.join(arms)}. Received: --yaxis {' '.join(metrics)} --tasks "
-        f"{' '.join(tasks)} --methods {' '.join(methods)}. {' '.join(notes)}".rstrip()
-    )

@@ -1,10 +1,13 @@
+"""Our ratios of areas beside the paper's."""
+
 import numpy as np
 import pytest
 
 from dreamerv2_transfer.plotting import claims, paper
 from dreamerv2_transfer.plotting.claims import Claim
 from dreamerv2_transfer.plotting.gains import Estimate
-from dreamerv2_transfer.plotting.plot import Arm, Panel
+from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.views import Arm
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""Curves of several seeds, on common steps."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""What an arm gains over scratch, on curves whose gains are known."""
+
 import json
 
 import numpy as np
@@ -125,3 +127,10 @@ def test_runs_without_common_steps_compare_to_nothing():
     late = curve([4, 4], steps=[20, 30])
     result = gains.compare([flat(6)], [late])
     assert result["area_ratio"] is None and result["steps_to_threshold"] is None
+
+
+def test_a_threshold_is_a_number_or_left_to_scratch():
+    assert gains.read_threshold("") is None
+    assert gains.read_threshold("2.5") == 2.5
+    with pytest.raises(gains.ThresholdError, match="Received: high"):
+        gains.read_threshold("high")

@@ -1,3 +1,5 @@
+"""Which curves are shown on which panels."""
+
 import pathlib
 
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import panels, runs
+from dreamerv2_transfer.plotting.panels import Selection
 
 HOME = pathlib.Path("/a/b")
 DEFAULTS = blocks.load_config(["minatar", "scratch"])
@@ -26,16 +29,16 @@ def arm_config(stage, **settings):
 
 def test_runs_of_one_kind_are_the_seeds_of_one_curve():
     found = [make_run("a", train_return=[1, 2]), make_run("b", train_return=[3, 4])]
-    ((panel,), notes) = panels.make(found, ["train_return"])
+    ((panel,), notes) = panels.make(found, Selection(["train_return"]))
     assert (panel.task, panel.metric) == ("minatar_space_invaders", "train_return")
     assert panel.arms["scratch"].band.mean.tolist() == [2, 3]
     assert panel.paper == {} and notes == []
 
 
-def test_a_panel_a_metric_and_game():
+def test_each_metric_of_each_game_has_a_panel():
     other = arm_config("scratch", task="minatar_seaquest")
     found = [make_run(loss=[1], kl=[2]), make_run(config=other, loss=[1])]
-    made, notes = panels.make(found, ["loss", "kl"])
+    made, notes = panels.make(found, Selection(["loss", "kl"]))
     assert [(p.task, p.metric) for p in made] == [
         ("minatar_seaquest", "loss"),
         ("minatar_space_invaders", "loss"),
@@ -46,7 +49,9 @@ def test_a_panel_a_metric_and_game():
 
 def test_metrics_by_game_are_panels_of_these_games():
     metrics = {"model_error": [3], "model_error__minatar_asterix": [4]}
-    made, _ = panels.make([make_run(config=PRETRAIN, **metrics)], ["model_error"])
+    made, _ = panels.make(
+        [make_run(config=PRETRAIN, **metrics)], Selection(["model_error"])
+    )
     assert [p.task for p in made] == ["4 games mixed", "minatar_asterix"]
     assert made[1].arms["pretrain"].lines[0][1].tolist() == [4]
 
@@ -54,43 +59,64 @@ def test_metrics_by_game_are_panels_of_these_games():
 def test_tasks_and_methods_are_expressions_and_methods_an_order():
     frozen = arm_config("finetune", **{"init.path": "x"})
     found = [make_run(config=frozen, loss=[2]), make_run(loss=[1])]
-    (panel,), _ = panels.make(found, ["loss"])
+    (panel,), _ = panels.make(found, Selection(["loss"]))
     assert list(panel.arms) == ["scratch", "pretrained"]
-    (panel,), _ = panels.make(found, ["loss"], methods=["^pre", "scratch"])
+    (panel,), _ = panels.make(found, Selection(["loss"], methods=["^pre", "scratch"]))
     assert list(panel.arms) == ["pretrained", "scratch"]
-    (panel,), _ = panels.make(found, ["loss"], methods=["scr"], tasks=["invaders$"])
+    selection = Selection(["loss"], methods=["scr"], tasks=["invaders$"])
+    (panel,), _ = panels.make(found, selection)
     assert list(panel.arms) == ["scratch"]
     with pytest.raises(panels.PanelError, match="tasks minatar_space_invaders"):
-        panels.make(found, ["loss"], tasks=["pong"])
+        panels.make(found, Selection(["loss"], tasks=["pong"]))
     with pytest.raises(panels.PanelError, match="regular expressions"):
-        panels.make(found, ["loss"], tasks=["("])
+        panels.make(found, Selection(["loss"], tasks=["("]))
 
 
 def test_the_papers_curves_are_behind_where_asked():
     found = [make_run(train_return=[1], kl=[1])]
-    made, _ = panels.make(found, ["train_return", "kl"], behind=True)
+    made, _ = panels.make(found, Selection(["train_return", "kl"]), behind=True)
     assert set(made[0].paper) == {"scratch", "pretrained", "pretrained_frozen_rssm"}
     assert made[1].paper == {}
 
 
-def test_a_metric_can_be_the_horizontal_axis():
-    run = make_run(loss=[5, 6, 7], total=[100, 300])
-    view = panels.View(xaxis="total", xmult=0.5)
-    steps, values = panels.curve(run, "loss", view)
-    assert steps.tolist() == [50, 150] and values.tolist() == [5, 6]
-    assert panels.curve(run, "loss", panels.View(xaxis="frames")) is None
+FIGURES = [
+    ("minatar_space_invaders", "train_return"),
+    ("minatar_seaquest", "train_return"),
+    ("minatar_space_invaders", "model_error"),
+]
 
 
-def test_bins_smoothing_and_bounds_are_of_what_is_drawn():
-    run = make_run(loss=[0, 2, 4, 900])
-    view = panels.View(bins=2, maxval=6)
-    arm = panels.make([run], ["loss"], view)[0][0].arms["scratch"]
-    assert arm.lines[0][0].tolist() == [2, 4]
-    assert arm.lines[0][1].tolist() == [1, 5]
-    assert arm.curves[0][1].tolist() == [0, 2, 4, 6]
-    view = panels.View(smooth=2, agg="none")
-    arm = panels.make([run], ["loss"], view)[0][0].arms["scratch"]
-    assert arm.lines[0][1].tolist() == [0, 1, 3, 452] and arm.band is None
+def test_figures_of_the_paper_come_in_their_order_whatever_else_there_is():
+    metrics = {"train_return": [1], "model_error": [2], "kl": [3]}
+    other = arm_config("scratch", task="minatar_asterix")
+    found = [make_run(config=other, **metrics), make_run(**metrics)]
+    made, _ = panels.make(found, Selection(["kl"], figures=FIGURES))
+    assert [(p.task, p.metric) for p in made] == [FIGURES[0], FIGURES[2]]
+    made, _ = panels.make(found, Selection(figures=FIGURES[::-1]))
+    assert [(p.task, p.metric) for p in made] == [FIGURES[2], FIGURES[0]]
+
+
+def test_figures_that_no_run_has_are_named():
+    found = [make_run(model_error=[1])]
+    made, _ = panels.make(found)
+    with pytest.raises(panels.PanelError) as error:
+        panels.of_figures(made, FIGURES[1:2])
+    assert str(error.value) == (
+        "No run has what the figures show, which are train_return of "
+        "minatar_seaquest. Received: runs with minatar_space_invaders, scratch, 1 run "
+        "(seed 0): model_error to step 1"
+    )
+
+
+def test_a_line_tells_the_runs_of_an_arm_and_how_far_they_go():
+    found = [make_run("a", loss=[1, 2], kl=[1]), make_run("b", loss=[1], kl=[1])]
+    found += [make_run("x", None, loss=[3])]
+    made, _ = panels.make(found, Selection(["loss", "kl"]))
+    assert panels.describe(made) == [
+        "game unknown, x, 1 run (seed x): loss to step 1",
+        "minatar_space_invaders, scratch, 2 runs (seeds 0, 0): loss to step 1, fewer "
+        "runs to 2; kl to step 1",
+    ]
 
 
 def test_what_is_worth_seeing_depends_on_what_there_is():

@@ -1,3 +1,5 @@
+"""The paper's curves, read off its figures."""
+
 import numpy as np
 import pytest
 
@@ -27,3 +29,12 @@ def test_a_metric_of_ours_finds_its_figure():
     }
     assert "pretrained" in paper.behind("atari_breakout", "model_error")
     assert paper.behind("minatar_seaquest", "model_error") == {}
+
+
+def test_figures_are_chosen_by_their_names():
+    assert paper.chosen(["minatar_seaquest_return", "atari_breakout_model_loss"]) == [
+        ("minatar_seaquest", "train_return"),
+        ("atari_breakout", "model_error"),
+    ]
+    with pytest.raises(paper.PaperError, match="Received: pong"):
+        paper.chosen(["atari_breakout_return", "pong"])

@@ -1,10 +1,15 @@
+"""Panels drawn."""
+
 import io
+import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dreamerv2_transfer.plotting import curves, plot
+from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.views import Arm
 
 LINE = np.array([0.0, 10.0]), np.array([1.0, 3.0])
 HIGHER = np.array([0.0, 10.0]), np.array([2.0, 4.0])
@@ -12,11 +17,11 @@ HIGHER = np.array([0.0, 10.0]), np.array([2.0, 4.0])
 
 def arm(*lines, kind="ci95"):
     band = curves.band(lines, kind) if kind else None
-    return plot.Arm([], list(lines), list(lines), band)
+    return Arm([], list(lines), list(lines), band)
 
 
 def panel(task="minatar_seaquest", metric="train_return", paper=None, **arms):
-    return plot.Panel(task, metric, arms or {"scratch": arm(LINE)}, paper or {})
+    return Panel(task, metric, arms or {"scratch": arm(LINE)}, paper or {})
 
 
 def axes(figure):
@@ -145,10 +150,40 @@ def test_the_legend_fits_into_a_narrow_figure():
 
 
 def test_steps_are_written_short():
-    ticks = [plot._short(value) for value in (0, 0.5, 250, 5000, 2e7)]
+    ticks = [plot.short_step(value) for value in (0, 0.5, 250, 5000, 2e7)]
     assert ticks == ["0", "0.5", "250", "5k", "20M"]
 
 
 def test_another_ending_is_an_error():
     with pytest.raises(plot.FigureError, match=r"\.png, \.pdf, \.svg\. Received: a.x"):
         plot.check_format("a.x")
+
+
+def test_the_files_are_those_of_either_option():
+    assert plot.outputs("a.pdf", "b") == [
+        pathlib.Path("a.pdf"),
+        pathlib.Path("b/curves.png"),
+        pathlib.Path("b/curves.pdf"),
+    ]
+    assert plot.outputs("a.svg", "") == [pathlib.Path("a.svg")]
+    with pytest.raises(plot.FigureError, match="--out figure.png"):
+        plot.outputs("", "")
+
+
+def test_names_of_arms_come_in_pairs():
+    assert plot.named(["a", "one", "b", "two"]) == {"a": "one", "b": "two"}
+    assert plot.named([]) == {}
+    with pytest.raises(plot.FigureError, match="Received: a one b"):
+        plot.named(["a", "one", "b"])
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        ({"yscale": "sqrt"}, "auto, linear, log. Received: sqrt"),
+        ({"ylim": (1.0,)}, r"--ylim takes two numbers. Received: \(1.0,\)"),
+    ],
+)
+def test_a_look_that_cannot_be_drawn_is_an_error(look, message):
+    with pytest.raises(plot.FigureError, match=message):
+        plot.Look(**look)

@@ -1,3 +1,5 @@
+"""The page about runs."""
+
 import json
 import pathlib
 

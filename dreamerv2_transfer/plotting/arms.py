@@ -1,0 +1,108 @@
+"""Which game, arm and seed a run belongs to."""
+
+from __future__ import annotations
+
+import collections
+import pathlib
+import re
+from collections.abc import Iterable
+
+from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.common.files.logdir import irrelevant
+from dreamerv2_transfer.plotting.runs import Run
+
+# The end of a name such as `asterix_seed0`; a mere number is a seed too.
+SEED = re.compile(r"[_-]?seed[_-]?(\d+)$")
+
+
+def task_of(run: Run) -> str:
+    """Returns the game of a run, or how many games it mixes; '' if unknown."""
+    if run.layout:
+        return run.layout[0]
+    if run.config is None:
+        return ""
+    if run.config.stage != "pretrain":
+        return run.config.task
+    games = run.config.tasks
+    return games[0] if len(games) == 1 else f"{len(games)} games mixed"
+
+
+def arm_of(run: Run) -> str:
+    """Returns the arm of a run, by the paper's names where it has one.
+
+    `scratch`, `pretrained` (all of it fine-tuned), `pretrained_frozen_rssm`,
+    `pretrained_fixed_world_model`, or `pretrained_frozen_` and the frozen components;
+    the name of any other stage, such as `pretrain`; and without a stage, as in the
+    original's runs, the folder's name without the seed.
+    """
+    if run.layout:
+        return run.layout[1]
+    stage = run.config.stage if run.config else ""
+    if not stage:
+        name = SEED.sub("", pathlib.PurePath(run.name).name)
+        # `METHOD/0` is seed 0 of METHOD.
+        is_seed = not name or name.isdecimal()
+        return run.folder.resolve().parent.name if is_seed else name
+    if stage != "finetune":
+        return stage
+    flags = run.config.freeze.flat
+    frozen = [name for name, is_frozen in flags.items() if is_frozen]
+    if not frozen:
+        return "pretrained"
+    if len(frozen) == len(flags):
+        return "pretrained_fixed_world_model"
+    if frozen == [name for name in flags if name.startswith("rssm.")]:
+        return "pretrained_frozen_rssm"
+    layers = [name.removeprefix("rssm.") for name in frozen]
+    return "_".join(["pretrained_frozen", *layers])
+
+
+def seed_of(run: Run) -> str:
+    """Returns the seed of a run; if it uses none, its name or the number in it."""
+    if run.layout:
+        return run.layout[2]
+    if run.config and run.config.stage:
+        return str(run.config.seed)
+    match = SEED.search(run.name)
+    return match[1] if match else pathlib.PurePath(run.name).name
+
+
+def doubts(found: Iterable[Run]) -> list[str]:
+    """Warns about runs grouped as seeds of one arm that differ in more than the seed.
+
+    Returns:
+        A sentence about each two runs of an arm that have the same seed, and about each
+        run whose configuration differs from that of the arm's first run.
+    """
+    groups = collections.defaultdict(list)
+    for run in found:
+        groups[task_of(run), arm_of(run)].append(run)
+    notes = []
+    for group in groups.values():
+        by_seed: dict[str, Run] = {}
+        for run in group:
+            other = by_seed.setdefault(seed_of(run), run)
+            if other is not run:
+                notes.append(
+                    f"{other.name} and {run.name} have the same seed, {seed_of(run)}, "
+                    "and count as two."
+                )
+        configured = [run for run in group if run.config]
+        for run in configured[1:]:
+            first = configured[0]
+            may_differ = ("seed", *irrelevant(run.config))
+            changed = config_lib.difference(first.config, run.config, may_differ)
+            if _origin(run) == _origin(first):
+                changed.pop("init.path", None)
+            if changed:
+                notes.append(
+                    f"{first.name} and {run.name} count as seeds of one arm, but "
+                    f"differ in {', '.join(changed)}."
+                )
+    return notes
+
+
+def _origin(run: Run) -> str:
+    """Where a run's weights come from, minus the seed: each seed has its own model."""
+    number = re.escape(str(run.config.seed))
+    return re.sub(rf"(?<!\d){number}(?!\d)", "SEED", run.config.init.path)

@@ -1,0 +1,140 @@
+"""Runs compared: what is wrong with them, what they gain, and the paper's claims."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dreamerv2_transfer.common import config
+from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.plotting import arms, claims, gains_table
+from dreamerv2_transfer.plotting import runs as runs_lib
+from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.runs import Run
+from dreamerv2_transfer.plotting.views import Arm
+
+
+def read(
+    paths: Sequence[str],
+    layouts: Sequence[str] = (),
+    files: tuple[str, ...] = runs_lib.FILES,
+) -> tuple[list[Run], list[str]]:
+    """Reads the runs to compare.
+
+    Args:
+        paths: Runs, or folders to search for runs.
+        layouts: The same, with folders TASK/METHOD/SEED that state these.
+        files: Patterns of the files to fetch from a URL.
+
+    Returns:
+        The runs, and sentences about everything that is wrong with them.
+
+    Raises:
+        RunError: A path does not exist, or there is no run with metrics.
+    """
+    found, skipped = [], []
+    for places, by_folder in ((paths, False), (layouts, True)):
+        if places:
+            more, notes = runs_lib.find(places, by_folder, files)
+            found += more
+            skipped += notes
+    damage = [note for run in found for note in run.notes]
+    return found, [*skipped, *damage, *arms.doubts(found)]
+
+
+class Comparison:
+    """Runs compared with training from scratch, and with the paper.
+
+    Args:
+        found: The runs.
+        panels: Their curves.
+        threshold: A return to be reached, see `gains.compare`.
+
+    Attributes:
+        gains: The results of `gains.compare` for each arm.
+        claims: Ours and the paper's ratios, where its curves are on the panels.
+    """
+
+    def __init__(
+        self,
+        found: Sequence[Run],
+        panels: Sequence[Panel],
+        threshold: float | None = None,
+    ):
+        self.gains = gains_table.numbers(panels, threshold)
+        self.claims = claims.make(panels)
+        self._found = found
+        self._panels = panels
+
+    def tables(self) -> list[str]:
+        """Returns the gains and the claims as text; nothing where there are none."""
+        tables = []
+        if self.gains:
+            title = (
+                "Against training from scratch, with 95% bootstrap intervals over "
+                "seeds (none if an arm has one seed):"
+            )
+            rows = map(gains_table.row, self.gains)
+            tables.append(config.table(title, [gains_table.HEADINGS, *rows]))
+        if self.claims:
+            title = (
+                "Areas under the curves against training from scratch, the paper's "
+                "and ours:"
+            )
+            rows = map(claims.row, self.claims)
+            tables.append(config.table(title, [claims.HEADINGS, *rows]))
+        return tables
+
+    def numbers(self) -> dict[str, Any]:
+        """Returns runs, curves, gains and claims as values for JSON."""
+        return {
+            "runs": [_summary(run) for run in self._found],
+            "curves": [
+                {"metric": panel.metric, "task": panel.task, "arm": name, **_lists(arm)}
+                for panel in self._panels
+                for name, arm in panel.arms.items()
+            ],
+            # The key is that of published results.
+            "transfer": self.gains,
+            "paper": [claims.plain(claim) for claim in self.claims],
+        }
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes `numbers` as JSON.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        with atomic.atomic_write(path) as file:
+            file.write(json.dumps(self.numbers(), allow_nan=False).encode() + b"\n")
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "folder": str(run.folder),
+        "task": arms.task_of(run),
+        "arm": arms.arm_of(run),
+        "seed": arms.seed_of(run),
+        "notes": run.notes,
+    }
+
+
+def _lists(arm: Arm) -> dict[str, Any]:
+    """The curve of an arm as lists; null where a single run leaves no interval."""
+    names = [run.name for run in arm.runs]
+    if arm.band is None:
+        lines = [[steps.tolist(), values.tolist()] for steps, values in arm.lines]
+        return {"runs": names, "lines": lines}
+    columns = dataclasses.asdict(arm.band)
+    return {
+        "runs": names,
+        **{key: _nulled(column.tolist()) for key, column in columns.items()},
+    }
+
+
+def _nulled(values: Iterable[float]) -> list[float | None]:
+    return [None if value != value else value for value in values]

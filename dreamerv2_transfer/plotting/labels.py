@@ -1,0 +1,67 @@
+"""The names that figures and tables show for arms, metrics, games and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from dreamerv2_transfer.plotting.runs import Run
+
+SCRATCH = "scratch"
+# The paper's arms, in the order of a legend.
+PAPER_ARMS = (
+    SCRATCH,
+    "pretrained",
+    "pretrained_frozen_rssm",
+    "pretrained_fixed_world_model",
+)
+ARMS = {
+    SCRATCH: "from scratch",
+    "pretrained": "pre-trained",
+    "pretrained_frozen_rssm": "pre-trained, RSSM frozen",
+    "pretrained_fixed_world_model": "pre-trained, world model fixed",
+    "pretrain": "pre-training",
+    "dqn": "DQN",
+}
+METRICS = {
+    "train_return": "return of training episodes",
+    "eval_return": "return of evaluation episodes",
+    "eval_return_mean": "return of evaluation episodes",
+    "model_error": "model error (nats a step)",
+    "eval_model_error": "held-out model error (nats a step)",
+    "model_loss": "model loss (nats a step)",
+    "eval_model_loss": "held-out model loss (nats a step)",
+}
+SUITES = {"minatar": "MinAtar", "atari": "Atari", "dmc": "DMC", "gym": "Gymnasium"}
+
+
+def arm_label(arm: str, labels: Mapping[str, str] | None = None) -> str:
+    """Returns what a legend calls an arm; `labels` takes precedence."""
+    return {**ARMS, **(labels or {})}.get(arm, arm)
+
+
+def metric_label(metric: str) -> str:
+    """Returns what an axis calls a metric."""
+    return METRICS.get(metric, metric)
+
+
+def task_label(task: str) -> str:
+    """Turns `minatar_space_invaders` into `Space Invaders (MinAtar)`."""
+    suite, _, game = task.partition("_")
+    if suite not in SUITES:
+        return task
+    return f"{game.replace('_', ' ').title()} ({SUITES[suite]})"
+
+
+def across(xaxis: str, found: Iterable[Run]) -> str:
+    """Returns the label of the horizontal axis.
+
+    Args:
+        xaxis: `step`, or a metric.
+        found: The runs, whose stages decide what a step counts.
+    """
+    if xaxis != "step":
+        return xaxis
+    stages = {run.config.stage for run in found if run.config}
+    if "" in stages or not stages:  # Runs of the original count frames.
+        return "step"
+    return "environment step" if stages == {"dqn"} else "training step (update)"

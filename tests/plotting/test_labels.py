@@ -1,0 +1,50 @@
+"""The names that figures show."""
+
+import pathlib
+
+import pytest
+
+from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.plotting import labels, runs
+
+
+def make_run(config):
+    return runs.Run("run", pathlib.Path("/a/b"), config, {})
+
+
+def staged(stage):
+    return make_run(blocks.load_config(["minatar", "debug", stage]))
+
+
+@pytest.mark.parametrize(
+    ("task", "label"),
+    [
+        ("minatar_space_invaders", "Space Invaders (MinAtar)"),
+        ("atari_pong", "Pong (Atari)"),
+        ("4 games mixed", "4 games mixed"),
+    ],
+)
+def test_a_game_is_written_with_its_suite(task, label):
+    assert labels.task_label(task) == label
+
+
+def test_a_given_name_comes_before_the_usual_one():
+    assert labels.arm_label("scratch") == "from scratch"
+    assert labels.arm_label("scratch", {"scratch": "baseline"}) == "baseline"
+    assert labels.arm_label("mine", {"scratch": "baseline"}) == "mine"
+
+
+def test_a_metric_that_has_no_name_is_called_as_it_is_logged():
+    assert labels.metric_label("eval_return") == "return of evaluation episodes"
+    assert labels.metric_label("kl_loss") == "kl_loss"
+
+
+def test_a_step_counts_what_the_runs_stages_count():
+    original = make_run(blocks.load_config([]))
+    assert labels.across("step", [staged("scratch")]) == "training step (update)"
+    assert labels.across("step", [staged("dqn")]) == "environment step"
+    mixed = [staged("dqn"), staged("pretrain")]
+    assert labels.across("step", mixed) == "training step (update)"
+    assert labels.across("step", [staged("dqn"), original]) == "step"
+    assert labels.across("step", [make_run(None)]) == "step"
+    assert labels.across("train_total_steps", [original]) == "train_total_steps"
