@@ -3,14 +3,14 @@
     python launch/port_checkpoint.py OLD --to LOGDIR [--config OLD_CONFIG]
     python launch/port_checkpoint.py LOGDIR --reverse --to FILE.pkl
 
-OLD is an old logdir or its variables.pkl; the configuration is by default the one
-beside it. Where there is none, --configs names the blocks that the agent was trained
-with, and sizes are read off the arrays. Flags for keys of the configuration, such as
---rssm.stoch 32, go over all of these. What the agent observes and does is told by its
-episodes, its game or the arrays; else --obs image:64x64x1 position:8 and
---actions discrete:6 (or continuous:6) name it.
+OLD is an old logdir or its variables.pkl. Its configuration is the one beside it unless
+--config names another file. Without any, --configs names the blocks that the agent was
+trained with, and sizes are read off the arrays. Flags for keys of the configuration,
+such as --rssm.stoch 32, override all of these. What the agent observes and does is told
+by its episodes, its game or its arrays; if not, name it by --obs image:64x64x1
+position:8 and --actions discrete:6 (or continuous:6).
 
-LOGDIR is then what train.py goes on with, evaluate.py plays and --init starts from.
+The result is a run that train.py continues, evaluate.py plays and --init starts from.
 """
 
 from __future__ import annotations
@@ -41,67 +41,55 @@ def main(argv: list[str]) -> int:
         raise config.ConfigError(
             f"Name an old logdir or a variables.pkl first. Received: {path}"
         )
-    backwards = "--reverse" in rest
+    is_reverse = "--reverse" in rest
     rest = [argument for argument in rest if argument != "--reverse"]
-    known = flags.Flags({"to": ""} if backwards else OPTIONS)
-    # Backwards there is nothing else to say, and other flags are errors.
-    options, remaining = (
-        (known.parse(rest), []) if backwards else known.parse_known(rest)
-    )
+    # In reverse, flags for keys of the configuration are errors.
+    known = flags.Flags({"to": ""} if is_reverse else OPTIONS)
+    options, argv = (known.parse(rest), []) if is_reverse else known.parse_known(rest)
     if not options.to:
         raise config.ConfigError("Name what to write: --to PATH.")
     if remote.is_remote(options.to):
         raise config.ConfigError(f"Name a local path by --to. Received: {options.to}")
     path = str(remote.fetched(path))
-    return reverse(path, options.to) if backwards else port(path, options, remaining)
+    if not is_reverse:
+        return port(path, options, argv)
+    from dreamerv2_transfer.porting import port as port_lib
 
-
-def port(path: str, options: config.Config, argv: list[str]) -> int:
-    # TensorFlow takes seconds to import, so what can fail without it fails first.
-    from dreamerv2_transfer.porting import old as old_lib
-
-    old_lib.check_free(options.to)
-    given = {name: [x for x in options[name] if x] for name in ("configs", "obs")}
-    old = old_lib.read(
-        path, options.config, given["configs"], argv, given["obs"], options.actions
-    )
-
-    from dreamerv2_transfer import agent as agent_lib
-    from dreamerv2_transfer.common import machine
-    from dreamerv2_transfer.porting import port
-
-    machine.setup(old.config)
-    agent = agent_lib.make_agent(old.config, *old.spaces)
-    port.fill(agent, old.arrays, old.path)
-    port.write(agent, old, options.to)
-    print(*old.notes, sep="\n", end="\n" if old.notes else "")
-    kind = "discrete" if old.discrete else "continuous"
+    number = port_lib.reverse(path, options.to)
     print(
-        f"Ported {len(old.arrays)} arrays of {old.path} to {options.to}: an agent of "
-        f"{int(agent.tfstep)} steps that observes {_told(old.obs)} and has "
-        f"{old.actions} {kind} actions. The old format holds no state of the "
-        "optimizers, so they begin anew."
-    )
-    print(
-        f"Play: python launch/evaluate.py --logdir {options.to}\nTrain: python "
-        f"launch/train.py --configs {options.to}/config.yaml scratch --logdir "
-        f"{options.to}"
+        f"Wrote {number} arrays to {options.to}, which the original DreamerV2 loads "
+        "with the configuration beside it."
     )
     return 0
 
 
-def _told(obs: dict[str, tuple[int, ...]]) -> str:
-    sizes = {key: "x".join(map(str, shape)) for key, shape in obs.items()}
-    return ", ".join(f"{key} ({size})" for key, size in sizes.items())
+def port(path: str, options: config.Config, argv: list[str]) -> int:
+    # TensorFlow takes seconds to import, so what can fail without it comes first.
+    from dreamerv2_transfer.porting import old as old_lib
 
+    old_lib.check_free(options.to)
+    blocks, obs = ([x for x in options[name] if x] for name in ("configs", "obs"))
+    old = old_lib.read(path, options.config, blocks, argv, obs, options.actions)
 
-def reverse(path: str, to: str) -> int:
-    from dreamerv2_transfer.porting import port
+    from dreamerv2_transfer import agent as agent_lib
+    from dreamerv2_transfer.common import machine
+    from dreamerv2_transfer.porting import port as port_lib
 
-    number = port.reverse(path, to)
+    machine.setup(old.config)
+    agent = agent_lib.make_agent(old.config, *old.spaces)
+    port_lib.fill(agent, old.arrays, old.path)
+    port_lib.write(agent, old, options.to)
+    sizes = (f"{k} ({'x'.join(map(str, shape))})" for k, shape in old.obs.items())
     print(
-        f"Wrote {number} arrays to {to}, which the original DreamerV2 loads with the "
-        "configuration beside it."
+        *old.notes,
+        f"Ported {len(old.arrays)} arrays of {old.path} to {options.to}: an agent of "
+        f"{int(agent.tfstep)} steps that observes {', '.join(sizes)} and has "
+        f"{old.actions} {'discrete' if old.discrete else 'continuous'} actions. The "
+        "old format holds no state of the optimizers, so they start afresh.",
+        f"Play: python launch/evaluate.py --logdir {options.to}",
+        f"Train: python launch/train.py --configs {options.to}/config.yaml scratch "
+        f"--logdir {options.to}",
+        sep="\n",
     )
     return 0
 

@@ -1,7 +1,7 @@
 """Ports agents of the original DreamerV2 to ours, and back.
 
-The original's checkpoint is a tuple of arrays without names and without any state of
-the optimizers; `order` says which of them is which of our variables.
+The original's checkpoint is a tuple of arrays without names and without the state of
+the optimizers; `order` tells which of them is which of our variables.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +27,7 @@ TABLE = "ported.json"  # Which array became which variable.
 
 
 def variables(agent) -> dict[str, tf.Variable]:
-    """Ours by name, in the order of the original's checkpoint."""
+    """Returns our variables by name, in the order of the original's checkpoint."""
     weights = [v for layer in agent.components.values() for v in layer.variables]
     named = {v.path: v.value for v in weights} | agent.state
     return {name: named[name] for name in order.order(agent.config, named)}
@@ -37,12 +37,12 @@ def fill(agent, arrays: Sequence[np.ndarray], source: str | os.PathLike) -> None
     """Fills an agent with the arrays of an old checkpoint, all of them or none.
 
     Args:
-        agent: Of the same configuration.
-        arrays: In the original's order.
-        source: What an error calls them.
+        agent: An agent of the same configuration.
+        arrays: The arrays in the original's order.
+        source: Where they are from, for errors.
 
     Raises:
-        PortError: If they do not fit or are not finite; names the first that are.
+        PortError: The arrays do not fit or are not finite; names the first of them.
     """
     named = variables(agent)
     if len(arrays) != len(named):
@@ -66,68 +66,70 @@ def fill(agent, arrays: Sequence[np.ndarray], source: str | os.PathLike) -> None
         if variable.dtype.is_integer != (array.dtype.kind in "iu"):
             raise PortError(
                 f"{source} does not fit: array {i}, {name}, is of type {array.dtype}. "
-                "Counters are integers, and weights are not."
+                "Counters must be integers, and weights must not."
             )
         if not np.isfinite(array).all():
             raise PortError(
-                f"{source} is damaged: array {i}, {name}, has values that are no "
-                "finite numbers. Use an earlier copy of it."
+                f"{source} is damaged: array {i}, {name}, has values that are not "
+                "finite. Use an earlier copy of it."
             )
     for (_, variable), array in pairs:
         variable.assign(tf.cast(array, variable.dtype))
 
 
 def write(agent, old: Old, logdir: str | os.PathLike) -> None:
-    """Writes a ported agent as a run that has not begun, whole or not at all.
+    """Writes a ported agent as a run that has not begun, completely or not at all.
 
-    The logdir is what `train.py`, `evaluate.py` and `--init` take. The old episodes are
-    linked, not copied, where the file system can.
+    `train.py`, `evaluate.py` and `--init` take the logdir. The old episodes are linked,
+    or copied where the file system has no links.
 
     Args:
-        agent: Filled.
-        old: Where it came from.
+        agent: The filled agent.
+        old: The old agent.
         logdir: A folder that is missing or empty.
 
     Raises:
-        PortError: If there is something in the folder.
-        OutputError: If it cannot be written.
+        PortError: The folder is not empty.
+        OutputError: It cannot be written.
     """
     logdir = old_lib.check_free(logdir)
     part = logdir.with_name(f".{logdir.name}.tmp")
+    table = {
+        "source": str(old.path),
+        "step": int(agent.tfstep),
+        "arrays": {k: "x".join(map(str, v.shape)) for k, v in variables(agent).items()},
+    }
     with atomic.writing(logdir):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         try:
-            _write(agent, old, part, logdir)
+            old.config.update(logdir=str(logdir)).save(part / "config.yaml")
+            weights_lib.save_agent(part, agent)
+            weights_lib.save_weights(
+                part / weights_lib.PORTED, agent.components, agent.state
+            )
+            (part / TABLE).write_text(json.dumps(table, indent=1) + "\n")
+            if old.episodes:
+                _link(old.episodes, part / old_lib.EPISODES)
             os.replace(part, logdir)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(agent, old: Old, part: pathlib.Path, logdir: pathlib.Path) -> None:
-    """Writes all of a port into `part`, which is to become `logdir`."""
-    old.config.update(logdir=str(logdir)).save(part / "config.yaml")
-    weights_lib.save_agent(part, agent)
-    weights_lib.save_weights(part / weights_lib.PORTED, agent.components, agent.state)
-    (part / TABLE).write_text(json.dumps(_table(agent, old), indent=1) + "\n")
-    if old.episodes:
-        _link(old.episodes, part / old_lib.EPISODES)
-
-
 def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
-    """Writes the agent of a run of ours as the original loads it.
+    """Writes the agent of one of our runs so that the original loads it.
 
     Args:
-        logdir: Of a run of `scratch` or `finetune`, or of a port.
+        logdir: A run of `scratch` or `finetune`, or a port.
         to: The `variables.pkl` to write; the run's configuration goes beside it, as
-            `variables.yaml`, for the original needs the same sizes.
+            `variables.yaml`, because the original needs the same sizes.
 
     Returns:
         The number of arrays.
 
     Raises:
-        PortError: If the original has no such agent.
-        CheckpointError: If a file of the run is missing or cannot be read.
+        PortError: The original has no such agent.
+        CheckpointError: A file of the run is missing or cannot be read.
     """
     logdir = pathlib.Path(logdir).expanduser()
     to = old_lib.check_free(to)
@@ -139,44 +141,25 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     arrays |= weights_lib.read_weights(behavior)
     if "tfstep" not in arrays:
         raise PortError(
-            f"{behavior} is older than this command and has no step counter. Start the "
-            "run again for an update: it writes the file anew."
+            f"{behavior} was written by a version before this command and has no step "
+            "counter. Resume the run for an update: it writes the file anew."
         )
     names = order.order(config, arrays)
-    if missing := _components(config) - {name.split("/")[0] for name in names}:
-        raise PortError(
-            f"{logdir} lacks {', '.join(sorted(missing))}, which an agent of its "
-            "config.yaml has. Use the configuration that the run was made with."
-        )
-    if left := sorted(set(arrays) - set(names) - _unused(config)):
-        raise PortError(
-            f"{logdir} has {left[0]}, which an agent of its config.yaml does not have. "
-            "Use the configuration that the run was made with."
-        )
-    pickles.save_variables(to, [_as_original(arrays[name]) for name in names])
+    _check_complete(config, names, arrays, logdir)
+    # The original's counters have 32 bits.
+    pickles.save_variables(
+        to,
+        [
+            array.astype(np.int32) if array.dtype.kind == "i" else array
+            for array in (arrays[name] for name in names)
+        ],
+    )
     config.save(to.with_suffix(".yaml"))
     return len(names)
 
 
-def _components(config) -> set[str]:
-    """What every agent of a configuration has."""
-    always = {"encoder", "rssm", "decoder", "reward", "actor", "critic"}
-    discount = {"discount"} if config.pred_discount else set()
-    return always | discount | ({"target_critic"} if config.slow_target else set())
-
-
-def _unused(config) -> set[str]:
-    """What we keep and the original does not, as nothing reads it."""
-    unused = {"target_updates", "expl_target_updates"}
-    return set() if config.slow_target else unused
-
-
-def _as_original(array: np.ndarray) -> np.ndarray:
-    """Counters of 32 bits; the magnitudes of rewards alone have 64."""
-    return array.astype(np.int32) if array.dtype.kind == "i" else array
-
-
 def _check_expressible(config) -> None:
+    """Refuses configurations that the original has no keys for."""
     if config.decoder.cnn_dist != "mse":
         raise PortError(
             "The original's images have a squared error, so it would misread this "
@@ -191,17 +174,36 @@ def _check_expressible(config) -> None:
             )
 
 
-def _table(agent, old: Old) -> dict:
-    named = variables(agent).items()
-    return {
-        "source": str(old.path),
-        "step": int(agent.tfstep),
-        "arrays": {k: "x".join(map(str, v.shape)) for k, v in named},
-    }
+def _check_complete(
+    config, names: Sequence[str], arrays: Iterable[str], logdir: pathlib.Path
+) -> None:
+    """Refuses weights that are not those of the configuration.
+
+    Args:
+        config: The configuration.
+        names: Names that the original has a place for.
+        arrays: All names in the run's files.
+        logdir: The run, for errors.
+    """
+    expected = {"encoder", "rssm", "decoder", "reward", "actor", "critic"}
+    expected |= {"discount"} if config.pred_discount else set()
+    expected |= {"target_critic"} if config.slow_target else set()
+    if missing := expected - {name.split("/")[0] for name in names}:
+        raise PortError(
+            f"{logdir} lacks {', '.join(sorted(missing))}, which an agent of its "
+            "config.yaml has. Use the configuration of the run."
+        )
+    # Without a slow target we keep counters that the original does not have.
+    ours = set() if config.slow_target else {"target_updates", "expl_target_updates"}
+    if surplus := sorted({*arrays} - {*names} - ours):
+        raise PortError(
+            f"{logdir} has {surplus[0]}, which an agent of its config.yaml does not "
+            "have. Use the configuration of the run."
+        )
 
 
 def _link(episodes: pathlib.Path, target: pathlib.Path) -> None:
-    """Makes the files of a folder appear in another one."""
+    """Creates a folder with the episodes of another one, as links where possible."""
     target.mkdir()
     files = sorted(episodes.glob("*.npz"))
     with progress.Progress(len(files), 0, "Episodes", "file") as bar:

@@ -173,12 +173,12 @@ def test_bad_options_are_named(logdir, options, message):
 
 
 def test_a_folder_without_an_agent(tmp_path):
-    with pytest.raises(PortError, match="no variables.pkl"):
+    with pytest.raises(PortError, match="has no variables.pkl"):
         old.read(tmp_path)
 
 
 def test_arrays_of_something_else(tmp_path):
     path = tmp_path / "variables.pkl"
     path.write_bytes(pickle.dumps((np.int32(1), np.zeros((2, 3)), np.zeros(3))))
-    with pytest.raises(PortError, match="not those of an agent"):
+    with pytest.raises(PortError, match="do not belong to an agent: array 3 should"):
         old.read(path, config=ATARI / "config.json")

@@ -8,7 +8,7 @@ import pytest
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.porting import old, order, pickles, port
+from dreamerv2_transfer.porting import old, pickles, port
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.transfer import weights
 
@@ -32,31 +32,6 @@ def agent(read) -> agent_lib.Agent:
 
 def values(agent) -> list[np.ndarray]:
     return [variable.numpy() for variable in port.variables(agent).values()]
-
-
-def test_the_order_of_an_agent_without_a_slow_target():
-    class Config:
-        slow_target = False
-        expl_behavior = "greedy"
-
-    names = ["rssm/img_in/bias", "rssm/img_in/kernel", "rssm/cell/norm/beta"]
-    names += ["rssm/cell/norm/gamma", "critic/out/out/kernel", "actor/dense0/bias"]
-    names += ["reward/dense1/kernel", "reward/dense0/kernel", "tfstep", "reward_mag"]
-    names += ["encoder/conv0/kernel", "decoder/convin/kernel", "target_updates", "rng"]
-    assert order.order(Config, names) == [
-        "tfstep",
-        "critic/out/out/kernel",
-        "actor/dense0/bias",
-        "reward_mag",
-        "encoder/conv0/kernel",
-        "decoder/convin/kernel",
-        "reward/dense0/kernel",
-        "reward/dense1/kernel",
-        "rssm/cell/norm/gamma",
-        "rssm/cell/norm/beta",
-        "rssm/img_in/kernel",
-        "rssm/img_in/bias",
-    ]
 
 
 def test_fills_every_variable(agent, read):
@@ -169,7 +144,7 @@ def test_a_configuration_of_another_agent(tmp_path, agent, read, changes, messag
 def test_nothing_is_written_over(tmp_path, agent, read, monkeypatch):
     port.write(agent, read, tmp_path / "run")
     (tmp_path / "old.pkl").write_bytes(b"precious")
-    with pytest.raises(PortError, match="old.pkl is there already"):
+    with pytest.raises(PortError, match="old.pkl exists already"):
         port.reverse(tmp_path / "run", tmp_path / "old.pkl")
     assert (tmp_path / "old.pkl").read_bytes() == b"precious"
     (tmp_path / "here").mkdir()

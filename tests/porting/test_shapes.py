@@ -57,13 +57,19 @@ def test_says_what_a_configuration_would_need_to_be():
 
 def test_names_the_first_array_that_no_agent_has_there():
     known, _ = read("dreamerv2_atari")
-    with pytest.raises(pickles.PortError, match=r"number 0 the step counter.*\(3,\)"):
+    with pytest.raises(
+        pickles.PortError, match=r"array 0 should be the step counter.*\(3,\)"
+    ):
         shapes.find([(3,), *known])
-    with pytest.raises(pickles.PortError, match=r"number 20 the magnitude of rewards"):
+    with pytest.raises(
+        pickles.PortError, match=r"array 20 should be the magnitude of rewards"
+    ):
         shapes.find([*known[:20], *known[21:]])
-    with pytest.raises(pickles.PortError, match=r"they end"):
+    with pytest.raises(pickles.PortError, match=r"array 39 .*there is none"):
         shapes.find(known[:39])
-    with pytest.raises(pickles.PortError, match=r"number \d+ the layers of an rssm"):
+    with pytest.raises(
+        pickles.PortError, match=r"array \d+ should be the layers of an rssm"
+    ):
         shapes.find(known[:-2])
 
 
