@@ -7,15 +7,25 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-SOURCES = ("configs.yaml", "setup.cfg", "pyproject.toml", "LICENSE", "README.md")
+FOLDERS = ("docs", "dreamerv2_transfer", "examples", "launch", "logdir_templates")
 LOAD = """
 import json
-from dreamerv2_transfer.common import config
-loaded = config.load_config(["minatar", "small", "pretrain"])
-path = str(config.find_configs())
-print(json.dumps([config.__file__, path, loaded.rssm.deter, loaded.steps]))
+from dreamerv2_transfer.common import blocks
+loaded = blocks.load_config(["minatar", "small", "pretrain"])
+path = str(blocks.find_configs())
+print(json.dumps([blocks.__file__, path, loaded.rssm.deter, loaded.steps]))
+"""
+TRAIN = """
+import gymnasium
+from dreamerv2_transfer import api
+config = api.defaults.update(api.configs["dmc_proprio"]).update(api.configs["debug"])
+config = config.update(
+    {"logdir": "run", "steps": 2, "action_repeat": 1, "prefill": 60, "eval_every": 0}
+)
+assert api.train(lambda: gymnasium.make("Pendulum-v1"), config)
 """
 
 
@@ -30,17 +40,22 @@ def run(*command, cwd):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel of the checkout, built from a copy and without a network."""
+def distributions(tmp_path_factory):
+    """The sdist of a copy of the checkout, and the wheel built from that sdist."""
     copy = tmp_path_factory.mktemp("copy")
-    shutil.copytree(CHECKOUT / "dreamerv2_transfer", copy / "dreamerv2_transfer")
-    for name in SOURCES:
-        if (CHECKOUT / name).exists():
-            shutil.copy(CHECKOUT / name, copy)
-    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
-    pip = [sys.executable, "-m", "pip", "wheel", *offline, "-w", copy / "out", copy]
-    run(*pip, cwd=copy)
-    return next((copy / "out").glob("*.whl"))
+    for name in FOLDERS:
+        shutil.copytree(CHECKOUT / name, copy / name)
+    for path in CHECKOUT.iterdir():
+        if path.is_file():
+            shutil.copy(path, copy)
+    # Without isolation, the build needs no network.
+    run(sys.executable, "-m", "build", "--no-isolation", copy, cwd=copy)
+    return copy / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions):
+    return next(distributions.glob("*.whl"))
 
 
 def install(wheel, *arguments, cwd):
@@ -77,6 +92,80 @@ def test_a_wheel_in_a_target_folder_finds_its_configs(wheel, tmp_path):
     assert path == str(target / "share" / "dreamerv2_transfer" / "configs.yaml")
 
 
+def test_an_installed_wheel_trains(environment, tmp_path):
+    run(environment / "bin" / "python", "-I", "-c", TRAIN, cwd=tmp_path)
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert max(json.loads(row)["step"] for row in rows) == 2
+    assert (tmp_path / "run" / "world_model.weights.h5").exists()
+
+
+def test_the_sdist_holds_what_a_user_runs_and_reads(distributions, tmp_path):
+    archive = next(distributions.glob("*.tar.gz"))
+    assert archive.name == "dreamerv2_transfer-0.2.0.tar.gz"
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    root = tmp_path / "dreamerv2_transfer-0.2.0"
+    for name in FOLDERS:
+        files = {p for p in (CHECKOUT / name).rglob("*") if p.is_file()}
+        wanted = {p.relative_to(CHECKOUT) for p in files if p.suffix != ".pyc"}
+        assert wanted <= {p.relative_to(root) for p in (root / name).rglob("*")}
+    for name in ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md"):
+        assert (root / name).read_text() == (CHECKOUT / name).read_text()
+    assert not (root / "tests").exists() and not (root / "results").exists()
+
+
+def test_the_package_index_would_accept_the_distributions(distributions):
+    paths = sorted(distributions.iterdir())
+    assert len(paths) == 2
+    run(sys.executable, "-m", "twine", "check", "--strict", *paths, cwd=distributions)
+
+
+@pytest.mark.parametrize(
+    ("tag", "date", "error"),
+    [
+        ("v0.2.0", "2030-01-31", ""),
+        ("v0.2.1", "2030-01-31", "The tag is v0.2.1, the version 0.2.0.\n"),
+        ("v0.2.0", "Unreleased", "CHANGELOG.md has no dated section of 0.2.0.\n"),
+    ],
+)
+def test_a_release_checks_tag_version_and_changelog(tmp_path, tag, date, error):
+    workflow = YAML(typ="safe").load(CHECKOUT / ".github/workflows/release.yml")
+    steps = workflow["jobs"]["version"]["steps"]
+    script = next(x["run"] for x in steps if x.get("id") == "read")
+    (tmp_path / "dreamerv2_transfer").mkdir()
+    source = CHECKOUT / "dreamerv2_transfer" / "__init__.py"
+    shutil.copy(source, tmp_path / "dreamerv2_transfer")
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## [0.2.0] - {date}\n")
+    variables = {"GITHUB_REF_TYPE": "tag", "GITHUB_REF_NAME": tag}
+    environment = {**os.environ, **variables, "GITHUB_OUTPUT": str(tmp_path / "out")}
+    result = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout) == (int(bool(error)), error)
+    assert (tmp_path / "out").read_text() == "version=0.2.0\n"
+
+
+def test_the_citation_names_the_software_and_both_papers():
+    citation = YAML(typ="safe").load(CHECKOUT / "CITATION.cff")
+    assert (citation["cff-version"], citation["type"]) == ("1.2.0", "software")
+    papers = {
+        paper["title"]: [author["family-names"] for author in paper["authors"]]
+        for paper in citation["references"]
+    }
+    assert papers == {
+        "Adapting to the Unfamiliar": ["Schulz", "Briel", "Soler"],
+        "Mastering Atari with Discrete World Models": [
+            "Hafner",
+            "Lillicrap",
+            "Norouzi",
+            "Ba",
+        ],
+    }
+
+
 def test_the_wheel_holds_every_module_and_nothing_else(wheel, tmp_path):
     shutil.unpack_archive(wheel, tmp_path, "zip")
     packed = {p.relative_to(tmp_path) for p in tmp_path.rglob("*.py")}
@@ -84,6 +173,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel, tmp_path):
     assert packed == {p.relative_to(CHECKOUT) for p in sources}
     curves = {p.name for p in tmp_path.rglob("paper_curves/*.csv")}
     assert len(curves) == 5 and "minatar_seaquest_return.csv" in curves
+    assert (tmp_path / "dreamerv2_transfer" / "py.typed").exists()
     metadata = next(tmp_path.glob("*.dist-info/METADATA")).read_text()
-    assert "\nVersion: 0.1.0\n" in metadata
+    assert "\nVersion: 0.2.0\n" in metadata
+    assert "\nRequires-Dist: ale-py!=0.12.0,<0.13,>=0.11\n" in metadata
     assert "Danijar Hafner" in next(tmp_path.rglob("LICENSE")).read_text()
