@@ -1,39 +1,49 @@
-"""The episodes of a run: kept in memory and on disk, and what is trained on."""
+"""The episodes of a run: saves them, keeps them in memory and draws batches."""
 
-import contextlib
+from __future__ import annotations
+
 import dataclasses
 import functools
-import hashlib
 import itertools
-import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common import progress
-from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import packed as packing
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import rows, sources
+from dreamerv2_transfer.common.replay.folder import Folder
+from dreamerv2_transfer.common.replay.memory import Memory
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
-from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
+from dreamerv2_transfer.common.replay.sources import Ongoing, Piece, Stored, Transition
+from dreamerv2_transfer.common.replay.store import DatasetError
 
 Batch = dict[str, np.ndarray]
-Transition = Mapping[str, Any]
-
-BAR_FROM = 500  # Files; below, reading them takes no time worth a progress bar.
 
 
 class Replay:
     """Saves the episodes of a run and draws training batches from them.
 
-    An episode is drawn uniformly, then a length, then a start, as in the original.
-    A row of a batch joins such pieces, and goes on in the same row of the next batch.
+    Pieces are drawn by the sampling law, see `rows.Law`. A row of a batch joins pieces
+    and continues in the same row of the next batch.
 
-    The folder is read at first use, so that `load_state` may come before: without it
-    every episode there is used; with it those that the state tells of.
+    The folder is read at first use, so that `load_state` may come before: without a
+    state all of its episodes are used, with one those that the state names.
+
+    Args:
+        directory: Folder of episodes, such as an old `train_episodes`; created if it is
+            missing.
+        capacity: Most steps in memory, 0 for no limit; the newest episode stays.
+        ongoing: Whether to draw from episodes in progress too.
+        minlen: Fewest steps of a piece; a shorter episode is not kept.
+        maxlen: Most steps of a piece; 0 for no limit.
+        prioritize_ends: Whether to draw the ends of episodes more often.
+        seed: Seed of everything that is drawn, and of the names of files.
+
+    Raises:
+        DatasetError: An argument is out of range.
+        OutputError: The folder cannot be written to.
     """
 
     def __init__(
@@ -47,44 +57,30 @@ class Replay:
         prioritize_ends: bool = False,
         seed: int = 0,
     ):
-        """Takes stock of the folder; makes it if it is missing.
-
-        Args:
-            directory: folder of episodes, such as an old `train_episodes`.
-            capacity: most steps in memory, 0 for no limit; the newest episode stays.
-            ongoing: whether to draw from episodes in progress too.
-            minlen: fewest steps of a piece; a shorter episode is not kept.
-            maxlen: most steps of a piece, 0 for no limit.
-            prioritize_ends: makes the ends of episodes likelier.
-            seed: of everything that is drawn, and of the names of files.
-
-        Raises:
-            DatasetError: an argument is out of range.
-            OutputError: the folder cannot be written to.
-        """
-        _check_limits(capacity, minlen, maxlen)
-        self._folder = _Folder(pathlib.Path(directory).expanduser())
+        if capacity < 0:
+            raise DatasetError(
+                "replay.capacity must be a number of steps, or 0 for no limit. "
+                f"Received: capacity={capacity}."
+            )
+        self._law = rows.Law(minlen, maxlen, prioritize_ends)
+        self._folder = Folder(pathlib.Path(directory).expanduser(), seed)
         self._capacity = capacity
         self._use_ongoing = ongoing
-        self._minlen = minlen
-        self._maxlen = maxlen
-        self._prioritize_ends = prioritize_ends
-        self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._next = 0
-        self._ongoing: dict[int, _Ongoing] = {}
-        self._rows: list[_Piece | None] = []
+        self._ongoing: dict[int, Ongoing] = {}
+        self._rows: list[Piece | None] = []
 
     @functools.cached_property
-    def _memory(self) -> "_Memory":
-        """All that the folder holds, as long as no state said otherwise."""
+    def _memory(self) -> Memory:
+        """The folder's episodes, unless `load_state` has set others."""
         files = self._folder.files
         known = frozenset(files)
-        usable = [x for x, (_, steps) in files.items() if steps >= self._minlen]
+        usable = [x for x, (_, steps) in files.items() if steps >= self._law.minlen]
         loaded = self._folder.read_newest(usable, self._capacity)
         # Without the damaged files, which reading has removed from the list.
-        total = sum(steps for _, steps in files.values())
-        return _Memory(self._capacity, loaded, len(files), total, known)
+        steps = sum(steps for _, steps in files.values())
+        return Memory(self._capacity, loaded, len(files), steps, known)
 
     @property
     def stats(self) -> dict[str, int]:
@@ -93,19 +89,19 @@ class Replay:
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """Names of the files that were skipped, for they cannot be used."""
+        """Names of the files that were skipped because they cannot be used."""
         return tuple(self._folder.damaged)
 
     def add_step(self, transition: Transition, worker: int = 0) -> None:
-        """Goes on with a worker's episode, and saves it if this is its last step.
+        """Adds a step to a worker's episode, and saves the episode if it is the last.
 
         Args:
-            transition: as `driver.Driver` hands it on; `is_first` begins an episode.
-            worker: the number of the environment.
+            transition: As from `driver.Driver`; `is_first` begins an episode.
+            worker: Number of the environment.
 
         Raises:
-            DatasetError: the episode is of other shapes than those in the folder.
-            OutputError: it cannot be saved.
+            DatasetError: The episode has other shapes than those in the folder.
+            OutputError: The episode cannot be saved.
         """
         if transition["is_first"]:
             self._begin(worker)
@@ -116,15 +112,15 @@ class Replay:
             self._complete(self._ongoing.pop(worker))
 
     def restore_step(self, transition: Transition, worker: int = 0) -> None:
-        """Takes a step again of the episode that a worker was in at `load_state`."""
+        """Adds a step that a worker's episode already had when the state was taken."""
         if worker not in self._ongoing:
             self._begin(worker)
         self._ongoing[worker].transitions.append(transition)
 
     def drop_ongoing(self, worker: int = 0) -> None:
-        """Forgets the episode that a worker is in, but not what became of it.
+        """Forgets a worker's episode in progress.
 
-        Where a killed run got to its end, it is on disk and is taken in.
+        If a killed run completed the episode, it is on disk, and is added.
         """
         if ongoing := self._ongoing.pop(worker, None):
             self._adopt(ongoing.number)
@@ -133,30 +129,37 @@ class Replay:
         """Draws a training batch.
 
         Args:
-            batch: rows; where it is another number than before, all begin anew.
-            length: steps a row.
+            batch: Rows; if the number differs from the last one, all rows begin anew.
+            length: Steps of a row.
 
         Returns:
-            The observations as they are stored in the episodes, `action` and `reward`
-            float32, `is_last` and `is_terminal` bool, each [batch, length, ...];
-            `is_first` bool [batch, length], true where a piece starts.
+            The observations as stored in the episodes, `action` and `reward` float32,
+            `is_last` and `is_terminal` bool, each [batch, length, ...]; `is_first` bool
+            [batch, length], true where a piece starts.
 
         Raises:
-            DatasetError: there is no episode yet.
+            DatasetError: There is no episode yet.
         """
         if len(self._rows) != batch:
             self._rows = [None] * batch
-        draw = functools.partial(self._draw, self._sources())
-        is_first = np.zeros((batch, length), bool)
-        parts: list[_Part] = []
-        for row in range(batch):
-            parts += self._fill(row, is_first[row], draw)
-        return {**_gather(parts, (batch, length)), "is_first": is_first}
+        episodes = self._usable_episodes()
+        filled = [self._fill(row, length, episodes) for row in range(batch)]
+        sizes = ([piece.left for piece in pieces] for pieces in filled)
+        columns = itertools.zip_longest(*sizes, fillvalue=0)
+        _, taken, is_first = rows.join(np.stack([*columns], axis=1), length)
+        parts = [
+            piece.take(steps)
+            for pieces, counts in zip(filled, taken.tolist(), strict=True)
+            for piece, steps in zip(pieces, counts, strict=False)
+            if steps
+        ]
+        self._rows = [pieces[-1] if pieces[-1].left else None for pieces in filled]
+        return {**sources.gather(parts, (batch, length)), "is_first": is_first}
 
     def state(self) -> dict[str, Any]:
-        """What is needed to go on exactly here; JSON-able.
+        """Returns what the replay needs to continue exactly here; JSON-able.
 
-        The episodes themselves stay in the folder and are told by identifier.
+        The episodes themselves stay in the folder; the state names their identifiers.
         """
         memory = self._memory
         return {
@@ -165,398 +168,105 @@ class Replay:
             "total_episodes": memory.total_episodes,
             "total_steps": memory.total_steps,
             "episodes": [identifier for identifier, _ in memory.episodes],
-            "rows": [row and row.state() for row in self._rows],
+            "rows": [x and [x.identifier, x.next, x.stop] for x in self._rows],
             "ongoing": [[w, x.number] for w, x in self._ongoing.items()],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes back exactly to where `state` was taken.
+        """Continues exactly where `state` was taken.
 
-        Files that came later are neither used nor touched until `add_step` makes their
-        episode again. Files that are gone or damaged are named, and do without.
+        Files that were written later are neither used nor touched until `add_step`
+        makes their episodes again. Missing and damaged files are named and left out.
         `restore_step` has to bring back the episodes in progress.
         """
-        loaded = self._folder.read_newest(state["episodes"], self._capacity)
-        totals = state["total_episodes"], state["total_steps"]
-        known = frozenset(state["episodes"])
-        self._memory = _Memory(self._capacity, loaded, *totals, known)
+        self._memory = Memory(
+            self._capacity,
+            self._folder.read_newest(state["episodes"], self._capacity),
+            state["total_episodes"],
+            state["total_steps"],
+            state["episodes"],
+        )
         self._rng.bit_generator.state = state["random"]
         self._next = state["next"]
         self._ongoing = {
-            worker: _Ongoing(number) for worker, number in state["ongoing"]
+            worker: Ongoing(number, self._folder.identifier(number))
+            for worker, number in state["ongoing"]
         }
-        self._rows = [row and _Piece(row[0], None, *row[1:]) for row in state["rows"]]
+        self._rows = [row and Piece(*row) for row in state["rows"]]
 
     def _begin(self, worker: int) -> None:
-        self._ongoing[worker] = _Ongoing(self._next)
+        identifier = self._folder.identifier(self._next)
+        self._ongoing[worker] = Ongoing(self._next, identifier)
         self._next += 1
 
-    def _complete(self, ongoing: "_Ongoing") -> None:
-        if ongoing.steps < self._minlen:
+    def _complete(self, ongoing: Ongoing) -> None:
+        """Saves an episode, unless a killed run has saved it already."""
+        if ongoing.steps < self._law.minlen:
             print(f"Skipping short episode of length {ongoing.steps}.", flush=True)
             return
         episode = ongoing.episode()
-        packed = self._memory.fit(_pack(episode, "The new episode"))
-        identifier, is_there = self._meet_earlier(ongoing.number, packed)
-        if not is_there:
-            path = self._folder.save(episode, identifier)
-            packed = dataclasses.replace(packed, source=str(path))
-            self._memory.add(identifier, packed)
-
-    def _meet_earlier(self, number: int, packed: PackedEpisodes) -> tuple[str, bool]:
-        """Takes in what a killed run made of an episode of the same number.
-
-        Returns:
-            An identifier for the episode, and whether just this episode is there.
-        """
-        earlier = self._adopt(number)
-        is_there = any(x.fingerprint == packed.fingerprint for x in earlier)
-        return self._identifier(number, len(self._attempts(number))), is_there
+        packed = self._memory.fit(sources.pack(episode, "The new episode"))
+        earlier = self._adopt(ongoing.number)
+        if any(x.fingerprint == packed.fingerprint for x in earlier):
+            return
+        attempt = len(self._folder.attempts(ongoing.number))
+        identifier = self._folder.identifier(ongoing.number, attempt)
+        path = self._folder.save(episode, identifier)
+        packed = dataclasses.replace(packed, source=str(path))
+        self._memory.add(Stored(identifier, packed))
 
     def _adopt(self, number: int) -> list[PackedEpisodes]:
-        """Takes in what is on disk of an episode's number; returns all of it."""
+        """Adds the files of an episode's number to the memory; returns all of them."""
         found = []
-        for identifier in self._attempts(number):
+        for identifier in self._folder.attempts(number):
             if earlier := self._folder.read(identifier):
-                found.append(earlier)
+                found.append(earlier.packed)
                 if identifier not in self._memory.known:
-                    self._memory.add(identifier, earlier)
+                    self._memory.add(earlier)
         return found
 
-    def _attempts(self, number: int) -> list[str]:
-        """Identifiers of an episode's number that there are files of."""
-        attempts = (self._identifier(number, attempt) for attempt in itertools.count())
-        written = self._folder.written
-        return list(itertools.takewhile(lambda x: x in written, attempts))
-
-    def _identifier(self, number: int, attempt: int = 0) -> str:
-        key = [self._seed, "online", number, attempt][: 4 if attempt else 3]
-        return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
-
-    def _sources(self) -> list["_Source"]:
-        """The episodes to draw from."""
+    def _usable_episodes(self) -> list[Stored | Ongoing]:
         ongoing = self._ongoing.values() if self._use_ongoing else []
-        usable = [x for x in ongoing if x.steps >= self._minlen]
-        more = [_Source(self._identifier(x.number), x) for x in usable]
-        # Not joined if it need not be: there may be many.
-        sources = self._memory.episodes + more if more else self._memory.episodes
-        if not sources:
+        usable = [x for x in ongoing if x.steps >= self._law.minlen]
+        # Copies the list only if it has to: there may be many episodes.
+        complete = self._memory.episodes
+        episodes = complete + usable if usable else complete
+        if not episodes:
             raise DatasetError(
                 f"{self._folder.path} has no episode of at least minlen="
-                f"{self._minlen} steps. Collect some, or lower replay.minlen."
+                f"{self._law.minlen} steps. Collect some, or lower replay.minlen."
             )
-        return sources
-
-    def _draw(self, sources: Sequence["_Source"]) -> "_Piece":
-        identifier, episode = sources[self._rng.integers(len(sources))]
-        total = _length(episode)
-        length = min(total, self._maxlen or total)
-        # A random length, lest all chunks end at once where episodes are equally long.
-        length = max(length - int(self._rng.integers(self._minlen)), self._minlen)
-        spare = total - length
-        slack = 1 + (self._minlen if self._prioritize_ends else 0)
-        start = min(int(self._rng.integers(spare + slack)), spare)
-        return _Piece.cut(identifier, episode, start, start + length)
+        return episodes
 
     def _fill(
-        self, row: int, is_first: np.ndarray, draw: Callable[[], "_Piece"]
-    ) -> Iterator["_Part"]:
-        """Yields the parts that make up a row, and marks where pieces start."""
-        filled, piece = 0, self._in_progress(row)
-        while filled < len(is_first):
-            if not piece:
-                piece = draw()
-                is_first[filled] = True
-            part = piece.take(len(is_first) - filled)
-            filled += part.stop - part.start
-            piece = piece if piece.next < piece.stop else None
-            yield part
-        self._rows[row] = piece
+        self, row: int, length: int, episodes: list[Stored | Ongoing]
+    ) -> list[Piece]:
+        """Returns the piece that a row is in, and as many new ones as the row needs."""
+        pieces = [self._in_progress(row) or Piece("", 0, 0)]
+        filled = pieces[0].left
+        while filled < length:
+            number, start, size = self._law.draw(
+                len(episodes), lambda number: episodes[number].length, self._rng
+            )
+            pieces.append(episodes[number].cut(int(start), int(start + size)))
+            filled += pieces[-1].left
+        return pieces
 
-    def _in_progress(self, row: int) -> "_Piece | None":
-        """The piece that a row is in, with its episode; None if there is none."""
+    def _in_progress(self, row: int) -> Piece | None:
+        """Returns the piece that a row is in; None if the row needs a new one."""
         piece = self._rows[row]
-        return piece if not piece or piece.episode else self._restore(piece)
-
-    def _restore(self, piece: "_Piece") -> "_Piece | None":
-        """Finds the episode of a piece that comes from a state."""
-        episode = self._find(piece.identifier)
-        if episode and piece.stop <= _length(episode):
-            return _Piece.cut(piece.identifier, episode, piece.next, piece.stop)
+        if not piece or piece.packed is not None:
+            return piece
+        # The piece comes from a state. An episode that has left the memory meanwhile is
+        # still in the folder.
+        there = [*self._ongoing.values(), *self._memory.episodes]
+        found = next((x for x in there if x.identifier == piece.identifier), None)
+        episode = found or self._folder.read(piece.identifier)
+        if episode and piece.stop <= episode.length:
+            return episode.cut(piece.next, piece.stop)
         print(
-            f"A sequence of episode {piece.identifier} cannot be gone on with: another "
-            "one is drawn.",
+            f"A sequence of episode {piece.identifier} cannot be resumed: another one "
+            "is drawn.",
             flush=True,
         )
         return None
-
-    def _find(self, identifier: str) -> "PackedEpisodes | _Ongoing | None":
-        for ongoing in self._ongoing.values():
-            if self._identifier(ongoing.number) == identifier:
-                return ongoing
-        # An episode that left the memory meanwhile is still in the folder.
-        loaded = (
-            x.episode for x in self._memory.episodes if x.identifier == identifier
-        )
-        return next(loaded, None) or self._folder.read(identifier)
-
-
-@dataclasses.dataclass
-class _Ongoing:
-    """An episode in progress, and its number in the order of the run's resets."""
-
-    number: int
-    transitions: list[Transition] = dataclasses.field(default_factory=list)
-
-    @property
-    def steps(self) -> int:
-        return len(self.transitions) - 1
-
-    def episode(self, start: int = 0, stop: int | None = None) -> Episode:
-        """The transitions from a first to before a last one, as arrays."""
-        steps = self.transitions[start:stop]
-        return {k: store.convert([x[k] for x in steps]) for k in steps[0]}
-
-
-class _Source(NamedTuple):
-    """An episode to draw from, and what it is called in a state."""
-
-    identifier: str
-    episode: PackedEpisodes | _Ongoing
-
-
-class _Part(NamedTuple):
-    """Some steps of an episode that come one after the other in a row."""
-
-    episode: PackedEpisodes
-    start: int
-    stop: int
-
-
-@dataclasses.dataclass
-class _Piece:
-    """What a row is in: steps of an episode from `next` to before `stop`.
-
-    Attributes:
-        identifier: of the episode.
-        episode: None as long as only a state told of it.
-        next: the step that comes next.
-        stop: the step before which the piece ends.
-        base: the step that `episode` begins with, as of one in progress only the
-            piece is packed.
-    """
-
-    identifier: str
-    episode: PackedEpisodes | None
-    next: int
-    stop: int
-    base: int = 0
-
-    @classmethod
-    def cut(
-        cls, identifier: str, episode: PackedEpisodes | _Ongoing, start: int, stop: int
-    ) -> "_Piece":
-        if isinstance(episode, PackedEpisodes):
-            return cls(identifier, episode, start, stop)
-        packed = _pack(episode.episode(start, stop), "An episode in progress")
-        return cls(identifier, packed, start, stop, base=start)
-
-    def take(self, most: int) -> _Part:
-        start = self.next
-        self.next = min(start + most, self.stop)
-        return _Part(self.episode, start - self.base, self.next - self.base)
-
-    def state(self) -> list:
-        return [self.identifier, self.next, self.stop]
-
-
-class _Memory:
-    """Episodes in memory, oldest first, and the counts of all that there were.
-
-    Attributes:
-        episodes: those that are drawn from.
-        known: identifiers of those in the totals when it was made.
-    """
-
-    def __init__(
-        self,
-        capacity: float,
-        episodes: list[_Source],
-        total_episodes: int,
-        total_steps: int,
-        known: frozenset[str],
-    ):
-        self.episodes = episodes
-        self.known = known
-        self.total_episodes = total_episodes
-        self.total_steps = total_steps
-        self._capacity = capacity or np.inf
-        self._steps = sum(x.episode.steps for x in episodes)
-
-    @property
-    def stats(self) -> dict[str, int]:
-        return {
-            "total_steps": self.total_steps,
-            "total_episodes": self.total_episodes,
-            "loaded_steps": self._steps,
-            "loaded_episodes": len(self.episodes),
-        }
-
-    def fit(self, packed: PackedEpisodes) -> PackedEpisodes:
-        """Checks an episode against the newest; raises DatasetError."""
-        return _fit(packed, self.episodes[-1].episode) if self.episodes else packed
-
-    def add(self, identifier: str, packed: PackedEpisodes) -> None:
-        """Takes a new episode in; drops the oldest ones beyond the capacity."""
-        self.episodes.append(_Source(identifier, self.fit(packed)))
-        self.total_episodes += 1
-        self.total_steps += packed.steps
-        self._steps += packed.steps
-        while self._steps > self._capacity and len(self.episodes) > 1:
-            self._steps -= self.episodes.pop(0).episode.steps
-
-
-def _age(file: pathlib.Path) -> tuple[str, int, str]:
-    """By what files come in the order in which they were written.
-
-    Names tell the second only. By names alone, which episode a seed draws would depend
-    on when within a second random play began.
-    """
-    return file.name.partition("-")[0], file.stat().st_mtime_ns, file.name
-
-
-class _Folder:
-    """The files of a replay.
-
-    Attributes:
-        path: of the folder.
-        files: path and steps by identifier, in the order in which they were written;
-            without those that turned out to be damaged.
-        written: identifiers that are taken, by damaged files too.
-        damaged: names of the files that cannot be used, or identifiers of lost ones.
-    """
-
-    def __init__(self, path: pathlib.Path):
-        self.path = path
-        self.files: dict[str, tuple[pathlib.Path, int]] = {}
-        self.written: set[str] = set()
-        self.damaged: list[str] = []
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-            store.remove_leftovers(path)
-        for file in sorted(path.glob("*.npz"), key=_age):
-            self._list(file)
-
-    def _list(self, file: pathlib.Path) -> None:
-        parsed = store.parse_name(file)
-        if parsed:
-            self.files[parsed[0]] = file, parsed[1]
-            self.written.add(parsed[0])
-        else:
-            self._skip(file.name, f"{file} is not named TIMESTAMP-UUID-LENGTH.npz.")
-
-    def _skip(self, name: str, fault: str) -> None:
-        self.damaged.append(name)
-        count = len(self.damaged)
-        print(f"Warning: {fault} It is skipped ({count} so far).", flush=True)
-
-    def save(self, episode: Episode, identifier: str) -> pathlib.Path:
-        path = store.save_episode(self.path, episode, identifier)
-        self.files[identifier] = path, store.eplen(episode)
-        self.written.add(identifier)
-        return path
-
-    def read(self, identifier: str) -> PackedEpisodes | None:
-        """Reads an episode; None, and says so, if it is damaged or not there."""
-        if identifier not in self.files:
-            self._skip(identifier, f"{self.path} lacks episode {identifier}.")
-            return None
-        path, _ = self.files[identifier]
-        try:
-            return _pack(store.load_episode(path), str(path))
-        except EpisodeError as error:
-            del self.files[identifier]
-            self._skip(path.name, str(error))
-            return None
-
-    def read_newest(self, identifiers: Sequence[str], capacity: float) -> list[_Source]:
-        """Reads the last of some episodes, as many as a capacity of steps takes.
-
-        Raises:
-            DatasetError: an episode is of other shapes than the last; names both.
-        """
-        found: list[_Source] = []
-        left = capacity or np.inf
-        with _progress(len(identifiers)) as update:
-            for identifier in reversed(identifiers):
-                if found and self._steps(identifier) > left:
-                    break
-                if packed := self.read(identifier):
-                    packed = _fit(packed, found[0].episode) if found else packed
-                    found.append(_Source(identifier, packed))
-                    left -= packed.steps
-                update()
-        return found[::-1]
-
-    def _steps(self, identifier: str) -> int:
-        return self.files[identifier][1] if identifier in self.files else 0
-
-
-@contextlib.contextmanager
-def _progress(number: int) -> Iterator[Callable[[], None]]:
-    """Yields what is to be called after each file; shows a bar if they are many."""
-    if number <= BAR_FROM:
-        yield lambda: None
-        return
-    with progress.Progress(number, desc="read episodes", unit="file") as bar:
-        yield bar.update
-
-
-def _check_limits(capacity: float, minlen: int, maxlen: int) -> None:
-    if capacity < 0 or minlen < 1 or (maxlen and maxlen < minlen):
-        raise DatasetError(
-            "replay.capacity must not be negative, replay.minlen at least 1, and "
-            "replay.maxlen 0 or at least minlen. "
-            f"Received: capacity={capacity}, minlen={minlen}, maxlen={maxlen}."
-        )
-
-
-def _length(episode: PackedEpisodes | _Ongoing) -> int:
-    """Number of transitions, that of the reset included."""
-    if isinstance(episode, _Ongoing):
-        return len(episode.transitions)
-    return int(episode.offsets[-1])
-
-
-def _pack(episode: Episode, source: str) -> PackedEpisodes:
-    """Packs what is trained on of an episode; `log_` keys are for the file alone."""
-    kept = {k: v for k, v in episode.items() if not k.startswith("log_")}
-    flags = {k: kept[k].astype(bool) for k in store.FLAGS}
-    return PackedEpisodes.from_episode({**kept, **flags}, source)
-
-
-def _fit(packed: PackedEpisodes, other: PackedEpisodes) -> PackedEpisodes:
-    """Checks that two episodes are of the same shapes, and lets them share these.
-
-    Raises:
-        DatasetError: they differ; names both.
-    """
-    packing.check_same_kinds([packed, other])
-    # Beside a short episode's bits, a description of its own would weigh much.
-    same = packed.fields == other.fields
-    return dataclasses.replace(packed, fields=other.fields) if same else packed
-
-
-def _gather(parts: Sequence[_Part], shape: tuple[int, int]) -> Batch:
-    """Copies parts into a batch of a shape (rows, length), each key decoded once."""
-    episodes = packing.with_same_coding([part.episode for part in parts])
-    spans = [slice(part.start, part.stop) for part in parts]
-    pairs = list(zip([x.arrays for x in episodes], spans, strict=True))
-    return {
-        key: field.decode(_join(pairs, key).reshape(*shape, *field.stored[0]))
-        for key, field in episodes[0].fields.items()
-    }
-
-
-def _join(pairs: Sequence[tuple[Mapping[str, np.ndarray], slice]], key: str):
-    return np.concatenate([arrays[key][span] for arrays, span in pairs])

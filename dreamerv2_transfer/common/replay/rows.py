@@ -1,40 +1,129 @@
-"""The sampling law: pieces of episodes, joined into rows."""
+"""The sampling law: draws pieces of episodes and joins them into rows of a batch.
+
+Each piece is drawn as in the original's `replay.py` (Hafner et al. 2021), see `Law`.
+A row joins pieces one after the other, see `join`. The state of a row is the piece
+that it is in, so that the next batch continues there.
+
+Both datasets use this law. They keep their own random streams, which their checkpoints
+resume: `offline.py` draws pieces for all rows of a batch at once and drops those that
+turn out to be too many, `online.py` draws one piece at a time when a row needs it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common.replay.store import DatasetError
 
-class Pieces:
-    """Where pieces of episodes may be taken from, and how they are drawn.
+Integers = int | np.ndarray
 
-    As the original's replay: an episode is drawn uniformly, then a length, then a
-    start; `prioritize_ends` makes the end of an episode as likely as `minlen` starts.
+
+@dataclasses.dataclass(frozen=True)
+class Law:
+    """How pieces of episodes are drawn.
+
+    An episode of `total` transitions is drawn uniformly, then a length, then a start:
+
+        episode = U{0, ..., count - 1}
+        length  = max(min(total, maxlen) - U{0, ..., minlen - 1}, minlen)
+        start   = min(U{0, ..., total - length + ends}, total - length)
+
+    The length is random so that not all pieces end at the same time where episodes are
+    equally long. With `prioritize_ends`, ends = minlen: the last start of an episode is
+    minlen + 1 times as likely as any other. Otherwise ends = 0.
+
+    Args:
+        minlen: Fewest transitions of a piece; episodes of fewer must not be drawn from.
+        maxlen: Most transitions of a piece; 0 for no limit.
+        prioritize_ends: Whether to draw the end of an episode more often.
+
+    Raises:
+        DatasetError: A limit is out of range.
     """
 
-    def __init__(
+    minlen: int = 1
+    maxlen: int = 0
+    prioritize_ends: bool = False
+
+    def __post_init__(self):
+        if self.minlen < 1 or (self.maxlen and self.maxlen < self.minlen):
+            raise DatasetError(
+                "replay.minlen must be at least 1, and replay.maxlen 0 (no limit) or "
+                f"at least replay.minlen. Received: minlen={self.minlen}, "
+                f"maxlen={self.maxlen}."
+            )
+
+    def draw(
         self,
-        episodes: Sequence[tuple[np.ndarray, np.ndarray]],
-        minlen: int,
-        maxlen: int,
-        prioritize_ends: bool,
-    ):
-        """Takes first steps and lengths of the usable episodes of each game."""
+        count: Integers,
+        totals: Callable[[Integers], Integers],
+        rng: np.random.Generator,
+        shape: tuple[int, ...] | None = None,
+    ) -> tuple[Integers, Integers, Integers]:
+        """Draws pieces.
+
+        Args:
+            count: Number of episodes to draw from; broadcasts to `shape`.
+            totals: Called with numbers of episodes; returns their transitions.
+            rng: The generator to draw from.
+            shape: Shape of what is drawn; None for a single piece.
+
+        Returns:
+            Number of the episode, first transition and length of each piece.
+        """
+        episode = rng.integers(count, size=shape)
+        total = totals(episode)
+        length = np.minimum(total, self.maxlen or total)
+        length = np.maximum(length - rng.integers(self.minlen, size=shape), self.minlen)
+        last = total - length
+        ends = self.minlen if self.prioritize_ends else 0
+        start = np.minimum(rng.integers(last + 1 + ends, size=shape), last)
+        return episode, start, length
+
+
+def join(sizes: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joins pieces into rows, one after the other.
+
+    Args:
+        sizes: Steps of each piece, int [rows, pieces]; at least `length` in a row.
+            Column 0 is what is left of the piece in progress, which may be no step.
+        length: Steps of a row.
+
+    Returns:
+        Where in its row each piece starts, and how many of its steps the row takes,
+        both int [rows, pieces]; where a new piece starts, bool [rows, length].
+    """
+    start = np.cumsum(sizes, axis=1) - sizes
+    taken = np.clip(length - start, 0, sizes)
+    is_first = np.zeros((len(sizes), length), bool)
+    row, piece = np.nonzero(taken[:, 1:])
+    is_first[row, start[row, piece + 1]] = True
+    return start, taken, is_first
+
+
+class Pieces:
+    """Draws pieces of the episodes of several games.
+
+    Args:
+        episodes: For each game, first steps and transitions of its usable episodes.
+        law: How pieces are drawn.
+
+    Attributes:
+        mean: Least mean length of a game's pieces, about.
+    """
+
+    def __init__(self, episodes: Sequence[tuple[np.ndarray, np.ndarray]], law: Law):
         self._counts = np.array([len(starts) for starts, _ in episodes])
         self._bases = np.cumsum(self._counts) - self._counts
         self._starts = np.concatenate([starts for starts, _ in episodes])
         self._totals = np.concatenate([totals for _, totals in episodes])
-        self._minlen = minlen
-        self._maxlen = maxlen or np.iinfo(np.int64).max
-        self._slack = 1 + (minlen if prioritize_ends else 0)
-        self.mean = self._mean_lengths(episodes).min()
-
-    def _mean_lengths(self, episodes: Sequence[tuple]) -> np.ndarray:
-        means = [np.minimum(totals, self._maxlen).mean() for _, totals in episodes]
-        return np.maximum(np.array(means) - self._minlen / 2, self._minlen)
+        self._law = law
+        means = [np.minimum(x, law.maxlen or x).mean() for _, x in episodes]
+        self.mean = max(min(means) - law.minlen / 2, law.minlen)
 
     def draw(
         self, game: np.ndarray, number: int, rng: np.random.Generator
@@ -42,43 +131,42 @@ class Pieces:
         """Draws pieces of each row's game.
 
         Args:
-            game: int [rows], the game of each row.
-            number: how many pieces a row.
-            rng: the generator to draw from.
+            game: The game of each row, int [rows].
+            number: Pieces of a row.
+            rng: The generator to draw from.
 
         Returns:
             First steps and lengths, int64 [rows, number].
         """
-        shape = (len(game), number)
-        counts, bases = self._counts[game, None], self._bases[game, None]
-        episode = bases + rng.integers(counts, size=shape)
-        total = self._totals[episode]
-        length = np.minimum(total, self._maxlen)
-        # A random length, lest all chunks end at once where episodes are equally long.
-        length = np.maximum(
-            length - rng.integers(self._minlen, size=shape), self._minlen
+        base = self._bases[game, None]
+        episode, start, length = self._law.draw(
+            self._counts[game, None],
+            lambda episode: self._totals[base + episode],
+            rng,
+            shape=(len(game), number),
         )
-        spare = total - length
-        start = np.minimum(rng.integers(spare + self._slack), spare)
-        return self._starts[episode] + start, length
+        return self._starts[base + episode] + start, length
 
 
 class Rows:
-    """An endless stream of rows that pieces are joined into.
+    """An endless stream of batches, each row of one game.
 
-    The state of a row is the piece that it is in: its game, the next step, and how
-    many steps are left.
+    Args:
+        pieces: What rows are joined from.
+        weights: How often each game is drawn.
+        batch: Rows of a batch.
+        length: Steps of a row.
+        rng: The generator to draw from.
     """
 
     def __init__(
         self,
         pieces: Pieces,
-        weights: np.ndarray,
+        weights: Sequence[float],
         batch: int,
         length: int,
         rng: np.random.Generator,
     ):
-        """Takes the pieces of several games and the weight of each game."""
         self._pieces = pieces
         self._cumulative = np.cumsum(weights) / np.sum(weights)
         self._cumulative /= self._cumulative[-1]  # So that the last is exactly one.
@@ -96,26 +184,23 @@ class Rows:
             The game of each row, int [batch]; the step of that game's episodes at each
             position, int64 [batch, length]; where a piece starts, bool [batch, length].
         """
-        game = self._draw_games()
-        begin, size = self._fill(game)
-        end = np.cumsum(size, axis=1)
-        first = end - size
-        piece, is_first = self._lay_out(first)
-        index = np.take_along_axis(begin - first, piece, 1) + np.arange(self._length)
+        chance = self._rng.random(len(self._game))
+        game = np.searchsorted(self._cumulative, chance, side="right")
+        begin, size = self._draw(game)
+        start, taken, is_first = join(size, self._length)
+        shift = np.repeat((begin - start).ravel(), taken.ravel())
+        index = shift.reshape(is_first.shape) + np.arange(self._length)
         self._game = game
         self._next = index[:, -1] + 1
-        self._left = np.take_along_axis(end, piece[:, -1:], 1)[:, 0] - self._length
+        self._left = np.where(taken > 0, size - taken, 0).sum(1)
         return game, index, is_first
 
-    def _draw_games(self) -> np.ndarray:
-        chance = self._rng.random(len(self._game))
-        return np.searchsorted(self._cumulative, chance, side="right")
+    def _draw(self, game: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draws enough pieces to fill each row.
 
-    def _fill(self, game: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First steps and sizes of enough pieces for each row: [batch, pieces].
-
-        Column zero is what is left of the piece in progress. The pieces that turn out
-        to be too many are dropped: all are drawn independently.
+        Returns:
+            First steps and sizes, int64 [batch, pieces]. Column 0 is what is left of
+            the piece in progress: no step where the row changes its game.
         """
         left = np.where(game == self._game, self._left, 0)
         begins, sizes = [self._next[:, None]], [left[:, None]]
@@ -127,18 +212,8 @@ class Rows:
             filled = filled + size.sum(1)
         return np.concatenate(begins, 1), np.concatenate(sizes, 1)
 
-    def _lay_out(self, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Number of the piece at each position, and where a new one starts."""
-        rows = np.arange(len(first))[:, None]
-        piece = np.zeros((len(first), self._length + 1), np.int64)
-        # The extra column takes the pieces that start beyond the row.
-        column = np.minimum(first[:, 1:], self._length)
-        piece[rows, column] = np.arange(1, first.shape[1])
-        piece = piece[:, :-1]
-        return np.maximum.accumulate(piece, axis=1), piece > 0
-
     def state(self) -> dict[str, Any]:
-        """What is needed to go on exactly here; JSON-able."""
+        """Returns what the stream needs to continue exactly here; JSON-able."""
         return {
             "rng": self._rng.bit_generator.state,
             "game": self._game.tolist(),
@@ -147,7 +222,7 @@ class Rows:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken."""
+        """Continues where `state` was taken."""
         self._rng.bit_generator.state = state["rng"]
         self._game = np.array(state["game"])
         self._next = np.array(state["next"], np.int64)

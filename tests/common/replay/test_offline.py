@@ -1,45 +1,19 @@
 import json
-import threading
-import time
 
 import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import config
-from dreamerv2_transfer.common.replay import offline, packed, rows, store
-from dreamerv2_transfer.common.replay import prefetch as prefetch_lib
+from dreamerv2_transfer.common.replay import offline, packed, store
 from tests import fakes
+from tests.replays import dataset as make
+from tests.replays import on_disk, pack, same, spans, two_games
 
 MIB = 2**20
 
 
-def pack(lengths, first=0, **kwargs):
-    """Episodes of so many steps, numbered from `first`; see `fakes.episode`."""
-    numbered = enumerate(lengths, first)
-    episodes = [fakes.episode(steps, number, **kwargs) for number, steps in numbered]
-    return packed.PackedEpisodes.join(
-        [packed.PackedEpisodes.from_episode(x, f"{x['reward'][0]}") for x in episodes],
-        "some folder",
-    )
-
-
-def two_games():
-    return {"short": pack([3, 5, 9] * 10), "long": pack([60] * 10, first=40)}
-
-
-def make(tasks=None, **kwargs):
-    options = dict(batch=6, length=16, minlen=1, maxlen=0, holdout=0, seed=0)
-    return offline.OfflineDataset(tasks or two_games(), **{**options, **kwargs})
-
-
 def numbers(batch):
     return np.unique(batch["reward"] // 1000).astype(int)
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(
-        np.array_equal(one[key], other[key]) for key in one
-    )
 
 
 def test_batch_shapes_and_types():
@@ -129,37 +103,6 @@ def test_pieces_are_whole_episodes_with_minlen_one():
     assert (batch["reward"][batch["is_first"]] % 1000 == 0).all()
 
 
-def pieces(total, count=20_000, **options):
-    """Starts and lengths of pieces of an episode of `total` steps."""
-    starts, totals = np.array([0]), np.array([total + 1])
-    source = rows.Pieces([(starts, totals)], **options)
-    rng = np.random.default_rng(0)
-    begin, size = source.draw(np.zeros(count, int), 1, rng)
-    return begin[:, 0], size[:, 0]
-
-
-def test_piece_lengths_are_the_originals():
-    # 50 - randint(10), but never under 10.
-    _, size = pieces(99, minlen=10, maxlen=50, prioritize_ends=False)
-    assert np.array_equal(np.unique(size), np.arange(41, 51))
-    _, size = pieces(14, minlen=10, maxlen=50, prioritize_ends=False)
-    assert np.array_equal(np.unique(size), [10, 11, 12, 13, 14, 15])
-    assert np.mean(size == 10) == pytest.approx(0.5, abs=0.02)
-
-
-@pytest.mark.parametrize(
-    ("prioritize_ends", "share"), [(False, 1 / 51), (True, 11 / 61)]
-)
-def test_ends_are_as_likely_as_the_original_has_them(prioritize_ends, share):
-    begin, size = pieces(
-        99, minlen=10, maxlen=50, prioritize_ends=prioritize_ends, count=100_000
-    )
-    full = size == 50
-    assert np.mean(begin[full] == 50) == pytest.approx(share, abs=0.006)
-    assert np.array_equal(np.unique(begin[full]), np.arange(51))
-    assert (begin + size <= 100).all()
-
-
 def test_episodes_are_drawn_uniformly_whatever_their_length():
     dataset = make({"mixed": pack([2, 2, 2, 40])}, length=100, batch=50)
     batch = dataset.next()
@@ -172,6 +115,68 @@ def test_same_seed_same_batches():
     drawn = [(one.next(), other.next(), third.next()) for _ in range(5)]
     assert all(same(a, b) for a, b, _ in drawn)
     assert not any(same(a, c) for a, _, c in drawn)
+
+
+# Recorded from commit 00f3381: two batches, the state after them, and the next batch.
+# "43014+8" are 8 steps of episode 43, from step 14 on.
+RECORDED = [
+    ["19000+6 7000+6", "1002+4 28002+4 10001+4", "48050+8 49016+4"],
+    ["43014+8 41016+4", "10005+1 25002+4 2002+7", "2003+7 5000+5"],
+    ["41020+5 44022+7", "47054+7 49011+5", "40002+10 47042+2"],
+]
+RECORDED_STATE = {
+    "dataset": {
+        "tasks": ["short", "long"],
+        "short": "30 episodes, 170 steps, e1b16cc025e410854ba525958f2e80ab",
+        "long": "10 episodes, 600 steps, 8fea0b2a132823763b836cfbcd811fb3",
+        "batch": 3,
+        "length": 12,
+        "minlen": 4,
+        "maxlen": 10,
+        "prioritize_ends": True,
+        "weights": [1.0, 2.0],
+        "holdout": 0,
+    },
+    "rows": {
+        "rng": {
+            "bit_generator": "PCG64",
+            "state": {
+                "state": 281638006158572881254357368501689174465,
+                "inc": 222003063171874261427395693950637096479,
+            },
+            "has_uint32": 0,
+            "uinteger": 2824594737,
+        },
+        "game": [1, 0, 0],
+        "next": [508, 91, 9],
+        "left": [5, 1, 5],
+    },
+}
+
+
+def as_recorded(**kwargs):
+    options = dict(minlen=4, maxlen=10, prioritize_ends=True, weights=[1, 2])
+    return make(batch=3, length=12, seed=3, **{**options, **kwargs})
+
+
+def test_a_seed_draws_the_recorded_batches():
+    dataset = as_recorded()
+    assert [spans(dataset.next()) for _ in range(3)] == RECORDED
+
+
+def test_a_recorded_state_is_resumed():
+    dataset = as_recorded()
+    dataset.load_state(RECORDED_STATE)
+    assert dataset.state() == RECORDED_STATE
+    assert spans(dataset.next()) == RECORDED[2]
+
+
+def test_evaluation_has_the_recorded_batches():
+    dataset = as_recorded(minlen=1, maxlen=0, prioritize_ends=False, holdout=3)
+    assert [spans(x) for x in dataset.eval_batches("long", 2)] == [
+        ["47000+12", "44000+12", "47000+12"],
+        ["47012+12", "44012+12", "47012+12"],
+    ]
 
 
 def test_stream_goes_on_from_its_state():
@@ -320,55 +325,6 @@ def test_batches_may_be_changed_by_their_owner():
     assert same(make(tasks).next(), make().next())
 
 
-def test_prefetch_returns_the_same_batches():
-    expected, dataset = make(), make()
-    with prefetch_lib.Prefetch(dataset, depth=3) as prefetch:
-        assert all(same(expected.next(), prefetch.next()) for _ in range(20))
-
-
-def test_prefetch_state_is_that_of_the_batch_consumed():
-    with prefetch_lib.Prefetch(make(), depth=4) as prefetch:
-        states = [prefetch.state()]
-        for _ in range(5):
-            time.sleep(0.02)  # For the thread to run ahead.
-            prefetch.next()
-            states.append(prefetch.state())
-        following = prefetch.next()
-    reference = make()
-    for state in states:
-        assert reference.state() == state
-        batch = reference.next()
-    assert same(batch, following)
-
-
-def test_errors_while_preparing_reach_the_consumer(monkeypatch):
-    dataset = make()
-    good, calls = dataset.next, []
-
-    def fail_at_third():
-        calls.append(None)
-        if len(calls) == 3:
-            raise OSError("the disk is gone")
-        return good()
-
-    monkeypatch.setattr(dataset, "next", fail_at_third)
-    prefetch = prefetch_lib.Prefetch(dataset, depth=1)
-    prefetch.next()
-    prefetch.next()
-    with pytest.raises(OSError, match="the disk is gone"):
-        prefetch.next()
-
-
-def test_closing_ends_the_thread():
-    before = threading.active_count()
-    prefetch = prefetch_lib.Prefetch(make(), depth=1)
-    prefetch.next()
-    prefetch.close()
-    assert threading.active_count() == before
-    with pytest.raises(RuntimeError, match="closed"):
-        prefetch.next()
-
-
 def test_short_episodes_are_evaluated_on_all_the_same():
     tasks = {"game": pack([4] * 10 + [30] * 10)}
     dataset = make(tasks, minlen=10, holdout=2)
@@ -377,20 +333,6 @@ def test_short_episodes_are_evaluated_on_all_the_same():
 
 
 FRAMES = {"image_shape": (64, 64, 1), "dtype": np.uint8}
-
-
-def on_disk(root, memory, **kwargs):
-    """Two games' episodes in files, opened with or without a memory cap."""
-    for task, lengths in {"short": [3, 5, 9] * 4, "long": [60] * 5}.items():
-        folder = root / task
-        if folder.exists():
-            continue
-        folder.mkdir(parents=True)
-        for number, steps in enumerate(lengths, 40 * (task == "long")):
-            store.save_episode(folder, fakes.episode(steps, number, **kwargs))
-    return packed.open_dataset(
-        root, ["short", "long"], root / f"{memory}", None, memory
-    )
 
 
 @pytest.mark.parametrize("kwargs", [{}, FRAMES])
@@ -414,19 +356,6 @@ def test_stream_goes_on_under_another_memory_cap(tmp_path):
     resumed = make(on_disk(tmp_path, MIB))
     resumed.load_state(json.loads(json.dumps(dataset.state())))
     assert all(same(dataset.next(), resumed.next()) for _ in range(5))
-
-
-def test_prefetch_and_evaluation_read_a_capped_dataset_together(tmp_path):
-    dataset, reference = (
-        make(on_disk(tmp_path, MIB), holdout=3),
-        make(on_disk(tmp_path, 0), holdout=3),
-    )
-    expected = reference.eval_batches("long", 4)
-    with prefetch_lib.Prefetch(dataset, depth=2) as prefetch:
-        for _ in range(20):
-            assert same(prefetch.next(), reference.next())
-            found = dataset.eval_batches("long", 4)
-            assert all(same(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_actions_that_are_one_hot_by_chance_are_kept_under_a_cap(tmp_path):

@@ -1,34 +1,13 @@
 import json
-import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import driver, envs, replay
-from dreamerv2_transfer.common.files.atomic import OutputError
-from dreamerv2_transfer.common.replay import online, store
-from tests import fakes
-
-
-def add(target, episode, worker=0, stop=None, start=0):
-    """Adds the steps of an episode, all of them or a part."""
-    for time in range(len(episode["action"]))[start:stop]:
-        target.add_step({k: v[time] for k, v in episode.items()}, worker)
-
-
-def fill(target, lengths, first=0):
-    """Adds episodes of so many steps; see `fakes.episode`."""
-    for number, steps in enumerate(lengths, first):
-        add(target, fakes.episode(steps, number))
-
-
-def save(folder, lengths):
-    """Writes a folder of numbered episodes, as one of an older run is."""
-    folder.mkdir(exist_ok=True)
-    for number, steps in enumerate(lengths):
-        path = store.save_episode(folder, fakes.episode(steps, number), f"{number:032}")
-        path.rename(folder / f"20240101T{number:06}-{number:032}-{steps}.npz")
+from dreamerv2_transfer.common.replay import store
+from tests import fakes, replays
+from tests.replays import add, contents, fill, save, spans
 
 
 def numbers(target, batches=20):
@@ -38,12 +17,7 @@ def numbers(target, batches=20):
 
 
 def counts(target):
-    names = ("total_steps", "total_episodes", "loaded_steps", "loaded_episodes")
-    return tuple(target.stats[name] for name in names)
-
-
-def contents(folder):
-    return {x.name: x.read_bytes() for x in pathlib.Path(folder).iterdir()}
+    return replays.counts(target.stats)
 
 
 def resume(folder, copy, state, **options):
@@ -176,17 +150,16 @@ def test_without_an_episode_there_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"capacity": -1}, {"minlen": 0}, {"minlen": 5, "maxlen": 4}]
+    ("options", "named"),
+    [
+        ({"capacity": -1}, "capacity=-1"),
+        ({"minlen": 0}, "minlen=0"),
+        ({"minlen": 5, "maxlen": 4}, "minlen=5, maxlen=4"),
+    ],
 )
-def test_impossible_limits_are_refused(tmp_path, options):
-    with pytest.raises(store.DatasetError, match="Received: capacity="):
+def test_impossible_limits_are_refused(tmp_path, options, named):
+    with pytest.raises(store.DatasetError, match=f"Received: {named}"):
         replay.Replay(tmp_path, **options)
-
-
-def test_a_path_that_is_no_folder_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="file"):
-        replay.Replay(tmp_path / "file")
 
 
 def test_unfinished_episodes_are_drawn_from_only_if_ongoing(tmp_path):
@@ -220,16 +193,6 @@ def test_a_step_without_a_reset_is_refused(tmp_path):
         add(replay.Replay(tmp_path), fakes.episode(4), worker=3, start=1)
 
 
-def test_capacity_drops_the_oldest_from_memory_alone(tmp_path):
-    target = replay.Replay(tmp_path, capacity=20)
-    fill(target, [8, 8, 8, 8])
-    assert counts(target) == (32, 4, 16, 2)
-    assert numbers(target) == [2, 3]
-    assert len(list(tmp_path.iterdir())) == 4
-    fill(target, [50], first=4)
-    assert counts(target) == (82, 5, 50, 1)
-
-
 def test_a_row_finishes_the_episode_that_was_dropped(tmp_path):
     target = replay.Replay(tmp_path, capacity=60)
     fill(target, [50])
@@ -246,42 +209,11 @@ def test_an_old_folder_is_used_as_it_stands(tmp_path):
     assert numbers(target) == [0, 1, 2]
 
 
-def test_files_beyond_the_capacity_are_not_read(tmp_path, capsys):
-    save(tmp_path, [8, 8, 8, 8])
-    oldest, second, *_ = sorted(tmp_path.iterdir())
-    for path in (oldest, second):
-        path.write_bytes(b"damaged")
-    target = replay.Replay(tmp_path, capacity=20)
-    assert counts(target) == (32, 4, 16, 2)
-    assert numbers(target) == [2, 3]
-    assert target.damaged == ()
-
-
 def test_short_files_are_counted_but_not_used(tmp_path):
     save(tmp_path, [8, 3, 9])
     target = replay.Replay(tmp_path, minlen=4)
     assert counts(target) == (20, 3, 17, 2)
     assert numbers(target) == [0, 2]
-
-
-def test_damaged_files_are_named_and_skipped(tmp_path, capsys):
-    save(tmp_path, [8, 3, 9])
-    damaged = sorted(tmp_path.iterdir())[1]
-    damaged.write_bytes(damaged.read_bytes()[:-30])
-    (tmp_path / "copy of something.npz").touch()
-    target = replay.Replay(tmp_path)
-    assert counts(target) == (17, 2, 17, 2)
-    assert target.damaged == ("copy of something.npz", damaged.name)
-    printed = capsys.readouterr().out
-    assert str(damaged) in printed
-    assert "(2 so far)" in printed
-    assert damaged.exists()
-
-
-def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
-    (tmp_path / ".20240101T000000-a-5.npz.77.tmp").touch()
-    replay.Replay(tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_episodes_of_other_shapes_are_refused(tmp_path):
@@ -300,28 +232,6 @@ def test_a_new_episode_of_other_shapes_is_refused_and_not_saved(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_log_keys_are_saved_but_not_drawn(tmp_path):
-    target = replay.Replay(tmp_path)
-    add(target, {**fakes.episode(5), "log_score": np.arange(6)})
-    assert "log_score" not in target.batch(2, 4)
-    with np.load(next(tmp_path.iterdir())) as file:
-        assert file["log_score"].tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_continuous_actions_that_look_discrete_stay_what_they_are(tmp_path):
-    target = replay.Replay(tmp_path)
-    one, other = fakes.episode(5, 0), fakes.episode(5, 1)
-    other["action"] = np.linspace(-1, 1, 36, dtype=np.float32).reshape(6, 6)
-    add(target, one)
-    assert np.array_equal(target.batch(1, 6)["action"][0], one["action"])
-    add(target, other)
-    batch = target.batch(20, 6)
-    drawn = (batch["reward"][:, 0] // 1000).astype(int)
-    assert set(drawn) == {0, 1}
-    for number, action in zip(drawn, batch["action"], strict=True):
-        assert np.array_equal(action, [one, other][number]["action"])
-
-
 def test_the_seed_decides_what_is_drawn(tmp_path):
     save(tmp_path, [30, 40, 50])
     made = [replay.Replay(tmp_path, seed=seed, maxlen=8) for seed in (0, 0, 1)]
@@ -330,18 +240,67 @@ def test_the_seed_decides_what_is_drawn(tmp_path):
     assert not np.array_equal(batches[0], batches[2])
 
 
-def test_the_clock_does_not_decide_what_is_drawn(tmp_path):
-    batches = []
-    # All in one second; and the first two in an earlier one.
-    for folder, seconds in (("a", "000"), ("b", "001")):
-        for number, second in enumerate(seconds):
-            episode, name = fakes.episode(40, number), f"{9 - number:032}"
-            (tmp_path / folder).mkdir(exist_ok=True)
-            path = store.save_episode(tmp_path / folder, episode, name)
-            path.rename(path.with_name(f"20240101T00000{second}-{name}-40.npz"))
-        target = replay.Replay(tmp_path / folder, maxlen=8)
-        batches.append(target.batch(8, 16)["reward"])
-    assert np.array_equal(*batches)
+# Recorded from commit 00f3381: two batches, the state after them, and the next batch.
+# "3033+6" are 6 steps of episode 3, from step 33 on.
+RECORDED = [
+    ["4002+10 1000+2", "4000+8 11+4", "3009+9 20+3"],
+    ["1002+4 11+8", "15+5 1002+4 2001+3", "23+5 2000+7"],
+    ["19+2 3030+7 1001+3", "2004+6 3033+6", "2007+3 1000+4 24+5"],
+]
+RECORDED_STATE = {
+    "random": {
+        "bit_generator": "PCG64",
+        "state": {
+            "state": 73898375494991111454392436701687788072,
+            "inc": 222003063171874261427395693950637096479,
+        },
+        "has_uint32": 0,
+        "uinteger": 3168989166,
+    },
+    "next": 5,
+    "total_episodes": 4,
+    "total_steps": 84,
+    "episodes": [
+        "0000287be8258a7cd0d3f0a5b99092c0",
+        "34e4270471c9f52e6b3ea5e60634af15",
+        "f58e5ecfeafd0ede3f0def31b6844205",
+        "5c78ee546b30774102f42f1600e82587",
+    ],
+    "rows": [
+        ["0000287be8258a7cd0d3f0a5b99092c0", 19, 21],
+        ["f58e5ecfeafd0ede3f0def31b6844205", 4, 10],
+        ["f58e5ecfeafd0ede3f0def31b6844205", 7, 10],
+    ],
+    "ongoing": [[1, 4]],
+}
+
+
+def as_recorded(folder):
+    """An empty replay with the recorded options, and the episode in progress."""
+    options = dict(minlen=4, maxlen=10, prioritize_ends=True, ongoing=True, seed=3)
+    time = {k: v[:18] for k, v in fakes.episode(25, 4).items()}
+    steps = [{k: v[i] for k, v in time.items()} for i in range(18)]
+    return replay.Replay(folder, **options), steps
+
+
+def test_a_seed_draws_the_recorded_batches(tmp_path):
+    target, steps = as_recorded(tmp_path)
+    fill(target, [30, 5, 9, 40])
+    for step in steps:
+        target.add_step(step, worker=1)
+    assert [spans(target.batch(3, 12)) for _ in range(2)] == RECORDED[:2]
+    assert target.state() == RECORDED_STATE
+    assert spans(target.batch(3, 12)) == RECORDED[2]
+
+
+def test_a_recorded_state_is_resumed(tmp_path):
+    fill(as_recorded(tmp_path)[0], [30, 5, 9, 40])
+    target, steps = as_recorded(tmp_path)
+    target.load_state(RECORDED_STATE)
+    for step in steps:
+        target.restore_step(step, worker=1)
+    assert target.state() == RECORDED_STATE
+    assert spans(target.batch(3, 12)) == RECORDED[2]
 
 
 OPTIONS = [
@@ -484,16 +443,7 @@ def test_a_row_in_a_dropped_episode_begins_anew(tmp_path, capsys):
     batch = resumed.batch(4, 10)
     assert batch["is_first"][:, 0].all()
     assert (batch["reward"] // 1000 == 1).all()
-    assert "cannot be gone on with" in capsys.readouterr().out
-
-
-def test_a_bar_is_shown_where_files_are_many(tmp_path, capsys, monkeypatch):
-    save(tmp_path, [3, 4, 5])
-    replay.Replay(tmp_path).batch(1, 1)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(online, "BAR_FROM", 2)
-    replay.Replay(tmp_path).batch(1, 1)
-    assert "3/3" in capsys.readouterr().err
+    assert "cannot be resumed: another one is drawn" in capsys.readouterr().out
 
 
 def play(target, workers, seed=0):

@@ -1,0 +1,144 @@
+"""The files of a replay: a folder of episodes that a run fills."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from dreamerv2_transfer.common import progress
+from dreamerv2_transfer.common.files.atomic import writing
+from dreamerv2_transfer.common.replay import sources, store
+from dreamerv2_transfer.common.replay.sources import Stored
+from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
+
+BAR_FROM = 500  # Files; reading fewer takes too little time for a progress bar.
+
+
+class Folder:
+    """A run's episode files.
+
+    Args:
+        path: The folder; created if it is missing.
+        seed: Seed of the identifiers of new episodes.
+
+    Attributes:
+        path: The folder.
+        files: Path and steps by identifier, in the order in which they were written;
+            without those that turned out to be damaged.
+        written: Identifiers in use, including those of damaged files.
+        damaged: Names of the files that cannot be used, and identifiers of lost ones.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
+
+    def __init__(self, path: pathlib.Path, seed: int):
+        self.path = path
+        self.files: dict[str, tuple[pathlib.Path, int]] = {}
+        self.written: set[str] = set()
+        self.damaged: list[str] = []
+        self._seed = seed
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            store.remove_leftovers(path)
+        for file in sorted(path.glob("*.npz"), key=_age):
+            if parsed := store.parse_name(file):
+                self.files[parsed[0]] = file, parsed[1]
+                self.written.add(parsed[0])
+            else:
+                fault = f"{file} is not named TIMESTAMP-UUID-LENGTH.npz."
+                self._skip(file.name, fault)
+
+    def _skip(self, name: str, fault: str) -> None:
+        self.damaged.append(name)
+        count = len(self.damaged)
+        print(f"Warning: {fault} It is skipped ({count} so far).", flush=True)
+
+    def identifier(self, number: int, attempt: int = 0) -> str:
+        """Returns the identifier of an episode.
+
+        Args:
+            number: Its position in the order of the run's resets.
+            attempt: How often it came out differently before, in a killed run.
+        """
+        key = [self._seed, "online", number, attempt][: 4 if attempt else 3]
+        return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
+
+    def attempts(self, number: int) -> list[str]:
+        """Returns the identifiers of an episode's number that have files."""
+        attempts = (self.identifier(number, attempt) for attempt in itertools.count())
+        return list(itertools.takewhile(self.written.__contains__, attempts))
+
+    def save(self, episode: Episode, identifier: str) -> pathlib.Path:
+        """Writes a new episode.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        path = store.save_episode(self.path, episode, identifier)
+        self.files[identifier] = path, store.eplen(episode)
+        self.written.add(identifier)
+        return path
+
+    def read(self, identifier: str) -> Stored | None:
+        """Reads an episode; prints a warning and returns None if it is damaged or lost.
+
+        The file of a damaged episode is left as it is.
+        """
+        if identifier not in self.files:
+            self._skip(identifier, f"{self.path} lacks episode {identifier}.")
+            return None
+        path, _ = self.files[identifier]
+        try:
+            packed = sources.pack(store.load_episode(path), str(path))
+        except EpisodeError as error:
+            del self.files[identifier]
+            self._skip(path.name, str(error))
+            return None
+        return Stored(identifier, packed)
+
+    def read_newest(self, identifiers: Sequence[str], capacity: float) -> list[Stored]:
+        """Reads the last of some episodes, as many as fit into a capacity.
+
+        Args:
+            identifiers: The episodes, oldest first.
+            capacity: Most steps, 0 for no limit; the newest episode is always read.
+
+        Raises:
+            DatasetError: An episode has other shapes than the newest; names both.
+        """
+        found: list[Stored] = []
+        left = capacity or np.inf
+        number, bar = len(identifiers), None
+        with contextlib.ExitStack() as stack:
+            if number > BAR_FROM:
+                bar = progress.Progress(number, desc="read episodes", unit="file")
+                stack.enter_context(bar)
+            for identifier in reversed(identifiers):
+                _, steps = self.files.get(identifier, (None, 0))
+                if found and steps > left:
+                    break
+                if episode := self.read(identifier):
+                    if found:
+                        packed = sources.fit(episode.packed, found[0].packed)
+                        episode = episode._replace(packed=packed)
+                    found.append(episode)
+                    left -= episode.packed.steps
+                if bar:
+                    bar.update()
+        return found[::-1]
+
+
+def _age(file: pathlib.Path) -> tuple[str, int, str]:
+    """Sorts files in the order in which they were written.
+
+    Names have a resolution of a second. By names alone, the episodes that a seed draws
+    would depend on when within a second random play began.
+    """
+    return file.name.partition("-")[0], file.stat().st_mtime_ns, file.name

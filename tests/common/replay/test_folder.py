@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.common.files.atomic import OutputError
+from dreamerv2_transfer.common.replay import folder, store
+from tests import fakes
+from tests.replays import save
+
+
+def steps(episodes):
+    return [x.packed.steps for x in episodes]
+
+
+def test_a_path_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file"):
+        folder.Folder(tmp_path / "file", 0)
+
+
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
+    (tmp_path / ".20240101T000000-a-5.npz.77.tmp").touch()
+    folder.Folder(tmp_path, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_files_are_named_and_skipped(tmp_path, capsys):
+    save(tmp_path, [8, 3, 9])
+    damaged = sorted(tmp_path.iterdir())[1]
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    (tmp_path / "copy of something.npz").touch()
+    opened = folder.Folder(tmp_path, 0)
+    assert len(opened.files) == 3
+    assert steps(opened.read_newest([*opened.files], 0)) == [8, 9]
+    assert opened.damaged == ["copy of something.npz", damaged.name]
+    assert [steps for _, steps in opened.files.values()] == [8, 9]
+    assert len(opened.written) == 3
+    printed = capsys.readouterr().out
+    assert str(damaged) in printed
+    assert "(2 so far)" in printed
+    assert damaged.exists()
+
+
+def test_lost_episodes_are_named(tmp_path, capsys):
+    assert folder.Folder(tmp_path, 0).read("abc") is None
+    assert f"Warning: {tmp_path} lacks episode abc. It is" in capsys.readouterr().out
+
+
+def test_files_beyond_the_capacity_are_not_read(tmp_path):
+    save(tmp_path, [8, 8, 8, 8])
+    for path in sorted(tmp_path.iterdir())[:2]:
+        path.write_bytes(b"damaged")
+    opened = folder.Folder(tmp_path, 0)
+    newest = opened.read_newest([*opened.files], 20)
+    assert [x.packed.episode(0)["reward"][0] for x in newest] == [2000, 3000]
+    assert opened.damaged == []
+
+
+def test_the_newest_episode_is_read_whatever_the_capacity(tmp_path):
+    save(tmp_path, [8, 90])
+    opened = folder.Folder(tmp_path, 0)
+    assert steps(opened.read_newest([*opened.files], 20)) == [90]
+
+
+def test_a_bar_is_shown_where_files_are_many(tmp_path, capsys, monkeypatch):
+    save(tmp_path, [3, 4, 5])
+    opened = folder.Folder(tmp_path, 0)
+    opened.read_newest([*opened.files], 0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(folder, "BAR_FROM", 2)
+    opened.read_newest([*opened.files], 0)
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_the_clock_does_not_decide_the_order(tmp_path):
+    # All in one second; and the first two in an earlier one.
+    for name, seconds in (("a", "000"), ("b", "001")):
+        written = []
+        for number, second in enumerate(seconds):
+            episode, identifier = fakes.episode(40, number), f"{9 - number:032}"
+            (tmp_path / name).mkdir(exist_ok=True)
+            path = store.save_episode(tmp_path / name, episode, identifier)
+            path.rename(path.with_name(f"20240101T00000{second}-{identifier}-40.npz"))
+            written.append(identifier)
+        assert [*folder.Folder(tmp_path / name, 0).files] == written
+
+
+def test_identifiers_depend_on_seed_number_and_attempt(tmp_path):
+    opened, other = folder.Folder(tmp_path, 3), folder.Folder(tmp_path, 4)
+    # As commit 00f3381 named the files.
+    assert opened.identifier(0) == "0000287be8258a7cd0d3f0a5b99092c0"
+    assert opened.identifier(3) == "5c78ee546b30774102f42f1600e82587"
+    made = [opened.identifier(0), opened.identifier(0, 1), other.identifier(0)]
+    assert len({*made}) == 3
+
+
+def test_attempts_are_those_that_have_files(tmp_path):
+    opened = folder.Folder(tmp_path, 0)
+    assert opened.attempts(7) == []
+    made = [opened.identifier(7), opened.identifier(7, 1)]
+    for identifier in made:
+        opened.save(fakes.episode(3), identifier)
+    assert opened.attempts(7) == folder.Folder(tmp_path, 0).attempts(7) == made
+    assert opened.attempts(8) == []
+
+
+def test_log_keys_are_saved_but_not_read(tmp_path):
+    opened = folder.Folder(tmp_path, 0)
+    path = opened.save({**fakes.episode(5), "log_score": np.arange(6)}, "abc")
+    assert "log_score" not in opened.read("abc").packed.fields
+    with np.load(path) as file:
+        assert file["log_score"].tolist() == [0, 1, 2, 3, 4, 5]

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.common.replay import rows
+from dreamerv2_transfer.common.replay.store import DatasetError
+
+
+@pytest.mark.parametrize(
+    "limits", [{"minlen": 0}, {"minlen": 5, "maxlen": 4}, {"minlen": -1, "maxlen": 3}]
+)
+def test_impossible_limits_are_refused(limits):
+    named = f"minlen={limits['minlen']}, maxlen={limits.get('maxlen', 0)}"
+    with pytest.raises(DatasetError, match=named):
+        rows.Law(**limits)
+
+
+def pieces(total, count=20_000, **options):
+    """Starts and lengths of pieces of an episode of `total` steps."""
+    starts, totals = np.array([0]), np.array([total + 1])
+    source = rows.Pieces([(starts, totals)], rows.Law(**options))
+    rng = np.random.default_rng(0)
+    begin, size = source.draw(np.zeros(count, int), 1, rng)
+    return begin[:, 0], size[:, 0]
+
+
+def test_piece_lengths_are_the_originals():
+    # 50 - randint(10), but never under 10.
+    _, size = pieces(99, minlen=10, maxlen=50, prioritize_ends=False)
+    assert np.array_equal(np.unique(size), np.arange(41, 51))
+    _, size = pieces(14, minlen=10, maxlen=50, prioritize_ends=False)
+    assert np.array_equal(np.unique(size), [10, 11, 12, 13, 14, 15])
+    assert np.mean(size == 10) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("prioritize_ends", "share"), [(False, 1 / 51), (True, 11 / 61)]
+)
+def test_ends_are_as_likely_as_the_original_has_them(prioritize_ends, share):
+    begin, size = pieces(
+        99, minlen=10, maxlen=50, prioritize_ends=prioritize_ends, count=100_000
+    )
+    full = size == 50
+    assert np.mean(begin[full] == 50) == pytest.approx(share, abs=0.006)
+    assert np.array_equal(np.unique(begin[full]), np.arange(51))
+    assert (begin + size <= 100).all()
+
+
+@pytest.mark.parametrize("shape", [None, (4000,)])
+def test_single_pieces_and_arrays_of_them_follow_one_law(shape):
+    """An episode of 3 transitions, and one of 6, in pieces of 2 or 3."""
+    law, totals = rows.Law(minlen=2, maxlen=3), np.array([3, 6])
+    rng = np.random.default_rng(0)
+    times = 1 if shape else 4000
+    draws = [law.draw(2, totals.__getitem__, rng, shape) for _ in range(times)]
+    episode, start, length = (np.ravel(x) for x in zip(*draws, strict=True))
+    assert len(episode) == 4000
+    for values, lowest, shares in [
+        (episode, 0, [1 / 2, 1 / 2]),
+        (length, 2, [1 / 2, 1 / 2]),
+        (start[(episode == 0) & (length == 2)], 0, [1 / 2, 1 / 2]),
+        (start[(episode == 1) & (length == 3)], 0, [1 / 4] * 4),
+        (start[(episode == 1) & (length == 2)], 0, [1 / 5] * 5),
+    ]:
+        counts = np.bincount(values - lowest)
+        assert np.allclose(counts / len(values), shares, atol=0.06)
+    assert (start[(episode == 0) & (length == 3)] == 0).all()
+
+
+def test_pieces_are_joined_until_rows_are_full():
+    # The first row begins in a piece of which 3 steps are left, the second in none.
+    sizes = np.array([[3, 4, 9], [0, 5, 8]])
+    start, taken, is_first = rows.join(sizes, 10)
+    assert start.tolist() == [[0, 3, 7], [0, 0, 5]]
+    assert taken.tolist() == [[3, 4, 3], [0, 5, 5]]
+    assert [np.flatnonzero(x).tolist() for x in is_first] == [[3, 7], [0, 5]]
+
+
+def test_pieces_beyond_a_row_are_not_taken():
+    start, taken, is_first = rows.join(np.array([[12, 5], [10, 5]]), 10)
+    assert start.tolist() == [[0, 12], [0, 10]]
+    assert taken.tolist() == [[10, 0], [10, 0]]
+    assert not is_first.any()
+
+
+def stream(seed=0, weights=(1, 1), length=8):
+    """Rows of two games: one episode of 5 steps, and two of 20."""
+    episodes = [
+        (np.array([0]), np.array([5])),
+        (np.array([0, 20]), np.array([20, 20])),
+    ]
+    pieces = rows.Pieces(episodes, rows.Law(minlen=2, maxlen=6))
+    return rows.Rows(pieces, weights, 4, length, np.random.default_rng(seed))
+
+
+def test_a_row_continues_in_its_piece_unless_its_game_changes():
+    made = stream()
+    before, index, _ = made.next()
+    for _ in range(50):
+        left = np.array(made.state()["left"])
+        game, following, is_first = made.next()
+        goes_on = (game == before) & (left > 0)
+        assert np.array_equal(~is_first[:, 0], goes_on)
+        assert (following[goes_on, 0] == index[goes_on, -1] + 1).all()
+        before, index = game, following
+
+
+def test_rows_continue_from_their_state():
+    made = stream(seed=3)
+    made.next()
+    state, expected = made.state(), made.next()
+    resumed = stream(seed=4)
+    resumed.load_state(state)
+    for one, other in zip(expected, resumed.next(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_game_without_weight_is_not_drawn():
+    made = stream(weights=(0, 1))
+    assert {*np.concatenate([made.next()[0] for _ in range(20)])} == {1}
