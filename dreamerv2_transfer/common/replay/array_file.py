@@ -1,5 +1,7 @@
 """Arrays on disk that are read row by row and never kept in memory."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import weakref
@@ -11,24 +13,27 @@ from dreamerv2_transfer.common.replay.store import DatasetError
 
 
 class ArrayFile:
-    """An array on disk, of which what is asked for is read, and nothing is kept.
+    """An array on disk: reads only the rows that are asked for, and keeps none.
 
-    Not a map into memory: how many pages of a map are resident is the kernel's choice
-    (it maps the neighbours of a page that is touched), what is read is ours. What was
-    read lately stays in the kernel's own file cache, while nobody needs that memory.
+    Not a map into memory: the kernel decides how many pages of a map are resident (it
+    maps the neighbours of a page that is touched), while we decide what is read. Rows
+    that were read lately stay in the kernel's own file cache until that memory is
+    needed.
+
+    Args:
+        path: A `.npy` file.
+        writable: Whether rows may be written.
 
     Attributes:
-        shape: [rows, ...].
-        dtype: of the values.
+        shape: Shape of the array, [rows, ...].
+        dtype: Type of the values.
+
+    Raises:
+        OSError, ValueError: The file is missing, is no array or is incomplete.
     """
 
     def __init__(self, path: str | os.PathLike, writable: bool = False):
-        """Opens a `.npy` file.
-
-        Raises:
-            OSError, ValueError: the file is missing, or no array or not all of it.
-        """
-        # Mapping it reads the header and compares the size, but touches no value.
+        # Mapping reads the header and compares the size, but touches no value.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if not array.flags.c_contiguous or not array.size:
             raise ValueError(f"{path} holds no rows")
@@ -36,7 +41,7 @@ class ArrayFile:
         self._path, self._begin = path, array.offset
         self._file = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
-        if hasattr(os, "posix_fadvise"):  # Pieces are short: reading ahead is in vain.
+        if hasattr(os, "posix_fadvise"):  # Pieces are short: do not read ahead.
             os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
 
     def __len__(self) -> int:
@@ -59,14 +64,15 @@ class ArrayFile:
         return out
 
     def take(self, index: np.ndarray, axis: int = 0) -> np.ndarray:
-        """Reads rows, as `numpy.take` along the first axis; runs of them at once.
+        """Reads rows like `numpy.take` along the first axis.
 
         Args:
-            index: int, any shape; successive numbers along its last axis are fast.
-            axis: 0.
+            index: Numbers of rows, int of any shape; runs of successive numbers are
+                read at once.
+            axis: Must be 0.
 
         Returns:
-            An array of the caller's own, of shape [*index.shape, ...].
+            An array of shape [*index.shape, ...], which the caller may change.
         """
         flat = np.ravel(index)
         out = np.empty((len(flat), *self.shape[1:]), self.dtype)
@@ -76,7 +82,7 @@ class ArrayFile:
         return out.reshape(*np.shape(index), *self.shape[1:])
 
     def write(self, row: int, values: np.ndarray) -> None:
-        """Overwrites successive rows, from `row` on."""
+        """Overwrites successive rows, beginning with `row`."""
         view, place = self._locate(np.ascontiguousarray(values, self.dtype), row)
         while len(view):
             count = os.pwrite(self._file, view, place)
@@ -89,12 +95,12 @@ class ArrayFile:
             if not count:
                 raise DatasetError(
                     f"{self._path} became shorter while it was in use. "
-                    "Start again, and it is made anew."
+                    "Start again to build it anew."
                 )
             view, place = view[count:], place + count
 
     def _locate(self, values: np.ndarray, row: int) -> tuple[memoryview, int]:
-        """The bytes of some rows, and where in the file they belong."""
+        """Returns the bytes of some rows, and their place in the file."""
         if not 0 <= row <= len(self) - len(values):
             raise IndexError(f"{self._path} has {len(self)} rows. Received: {row=}")
         view = memoryview(values.reshape(-1).view(np.uint8))
@@ -103,7 +109,12 @@ class ArrayFile:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """An array on disk whose rows are decoded when they are read."""
+    """An array on disk whose rows are decoded when they are read.
+
+    Attributes:
+        stored: The array.
+        decode: Called with the rows that were read.
+    """
 
     stored: ArrayFile
     decode: Callable[[np.ndarray], np.ndarray]
@@ -112,5 +123,5 @@ class Decoded:
         return self.decode(self.stored[rows])
 
     def take(self, index: np.ndarray, axis: int = 0) -> np.ndarray:
-        """As `ArrayFile.take`, decoded."""
+        """Reads rows as `ArrayFile.take`, and decodes them."""
         return self.decode(self.stored.take(index, axis))

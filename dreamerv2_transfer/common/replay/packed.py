@@ -1,8 +1,10 @@
-"""All episodes of a task in one piece of memory, in an order that is theirs alone.
+"""Opens a task's episodes as contiguous arrays, ordered by content.
 
-A packed index beside the episodes, or in a cache, is opened in place of the files.
-Under a memory cap it is made and read piece by piece; what comes out is the same.
+A packed index beside the episodes, or in a cache, is opened instead of the files. Under
+a memory cap the index is built and read piece by piece, with the same result.
 """
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -31,7 +33,7 @@ from dreamerv2_transfer.common.replay.packed_episodes import (
     kinds,
     with_same_coding,
 )
-from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
+from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 
 __all__ = [
     "DatasetError",
@@ -49,8 +51,9 @@ __all__ = [
 INDEX = ".packed"
 FORMAT = 1
 FILES_A_CHUNK = 64
-PARALLEL_FROM = 2000  # Files; below, starting processes takes longer than reading.
-PROCESS_BYTES = 2**29  # Of a memory cap: an interpreter, and episodes to read.
+PARALLEL_FROM = 2000  # Files; for fewer, starting processes takes longer than reading.
+PROCESS_BYTES = 2**29  # What a process takes: an interpreter, and episodes to read.
+NAMED = 3  # Damaged files that the warning names; the others are counted.
 
 
 def open_dataset(
@@ -63,15 +66,16 @@ def open_dataset(
     """Opens the folders of some tasks in a folder of task folders.
 
     Args:
-        directory: the dataset; it is only read.
-        tasks: which of its task folders to open.
-        cache: folder for the packed indices that had to be built, if any.
-        expected: shape and dtype by key that the episodes must have, if known.
-        memory: bytes that opening may take, see `open_task`; 0 for no cap.
+        directory: The dataset; it is only read.
+        tasks: The task folders to open.
+        cache: Folder for packed indices that have to be built; None for no such folder.
+        expected: Shape and dtype by key that the episodes must have, if known; other
+            keys may have any.
+        memory: Bytes that opening may take, see `open_task`; 0 for no cap.
 
     Raises:
-        DatasetError: the folder or a task folder is missing, empty, without a
-            readable episode, or of other shapes than another or than expected; or
+        DatasetError: The dataset or a task folder is missing, empty or without a
+            readable episode, or has other shapes than another one or than expected; or
             as `open_task`.
     """
     directory = pathlib.Path(directory).expanduser()
@@ -82,9 +86,7 @@ def open_dataset(
         opened[task] = open_task(directory / task, task_cache, memory)
     check_same_kinds(opened.values())
     for packed in opened.values() if expected else ():
-        # Keys beyond the expected ones do no harm.
-        wanted = {**kinds(packed), **expected}
-        check_kinds(packed, wanted, "what the model expects")
+        check_kinds(packed, {**kinds(packed), **expected}, "what the model expects")
     return opened
 
 
@@ -99,7 +101,7 @@ def _check_folders(directory: pathlib.Path, tasks: Sequence[str]) -> None:
             continue
         hint = ""
         if next(directory.glob("*.npz"), None):
-            hint = f" Its own episodes belong into a folder {task} inside it."
+            hint = f" Move its own episodes into a folder {task} inside it."
         there = ", ".join(x for x in found if not x.startswith(".")) or "none"
         raise DatasetError(
             f"{directory} has no task folder {task}. Task folders there: {there}.{hint}"
@@ -113,24 +115,24 @@ def open_task(
 ) -> PackedEpisodes:
     """Opens a folder of episodes, through a packed index where one matches.
 
-    An index matches if it was built from files of the same names, sizes and times of
-    modification. Where none does, the episodes are read, and an index is written to
-    `cache`. Damaged files are named, skipped and counted in `damaged`.
+    An index matches if it was built from files with the same names, sizes and times of
+    modification. Without one, the episodes are read, and an index is written to
+    `cache`. Damaged files are named, skipped and listed in `damaged`.
 
-    Under a cap the arrays stay on disk, and each reading of them reads from there. An
-    index is then built by reading every episode twice, a few of them at a time: first
-    for their order, then to put them in their places.
+    Under a cap the arrays stay on disk and are read from there each time. An index is
+    then built by reading every episode twice, a few of them at a time: first to order
+    them, then to write them to their places.
 
     Args:
-        directory: folder of `.npz` files; it is only read.
-        cache: folder for an index, next to the one beside the episodes. If it cannot
-            be written to, the episodes are opened all the same, but not under a cap.
-        memory: bytes that opening may take; 0 for no cap.
+        directory: Folder of `.npz` files; it is only read.
+        cache: Folder for an index, besides the one beside the episodes. If it cannot be
+            written to, the episodes are opened all the same, but not under a cap.
+        memory: Bytes that opening may take; 0 for no cap.
 
     Raises:
-        DatasetError: the folder is missing, empty or has no readable episode, or
-            its episodes differ in shape; under a cap also: no index matches and none
-            can be written, or an episode does not fit into the memory.
+        DatasetError: The folder is missing, empty or without a readable episode, or its
+            episodes differ in shape; under a cap also: no index matches and none can be
+            written, or an episode does not fit into the memory.
     """
     directory = pathlib.Path(directory).expanduser()
     paths, name = _list_files(directory)
@@ -143,7 +145,14 @@ def open_task(
         packed = _read_files(paths, str(directory))
         if cached:
             _try_to_write_index(cached, packed)
-    _report_damaged(packed)
+    if packed.damaged:
+        number = len(packed.damaged)
+        more = f", and {number - NAMED} more" if number > NAMED else ""
+        print(
+            f"Warning: {packed.source}: skipped {number} damaged episodes, read "
+            f"{len(packed)}. Damaged: {', '.join(packed.damaged[:NAMED])}{more}",
+            flush=True,
+        )
     return packed
 
 
@@ -154,10 +163,14 @@ def write_index(
 ) -> PackedEpisodes:
     """Opens a folder of episodes and leaves a packed index beside them.
 
-    Args and errors are those of `open_task`, and
+    Args:
+        directory: Folder of `.npz` files.
+        memory: Bytes that this may take, see `open_task`; 0 for no cap.
+        written: Episodes that the caller has just written; if the folder holds no
+            others, no file is read again.
 
-        written: the episodes that the caller wrote; where these are all that there
-            are, no file is read again.
+    Raises:
+        DatasetError: As `open_task`.
     """
     directory = pathlib.Path(directory)
     paths, name = _list_files(directory.expanduser())
@@ -169,7 +182,7 @@ def write_index(
 
 
 def _list_files(directory: pathlib.Path) -> tuple[list[str], str]:
-    """Paths of all episodes and a name for this state of the folder."""
+    """Returns the paths of all episodes and a name for this state of the folder."""
     if not directory.is_dir():
         raise DatasetError(f"{directory} is no folder. Collect episodes there first.")
     entries = [x for x in os.scandir(directory) if x.name.endswith(".npz")]
@@ -183,24 +196,10 @@ def _list_files(directory: pathlib.Path) -> tuple[list[str], str]:
     return [entry.path for entry in entries], digest.hexdigest()
 
 
-def _report_damaged(packed: PackedEpisodes) -> None:
-    if packed.damaged:
-        print(
-            f"Warning: {packed.source}: skipped {len(packed.damaged)} damaged "
-            f"episodes, read {len(packed)}. Damaged: {_shorten(packed.damaged)}",
-            flush=True,
-        )
-
-
-def _shorten(names: Sequence[str], most: int = 3) -> str:
-    more = f", and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def _read_files(paths: list[str], source: str, memory: int = 0) -> PackedEpisodes:
-    """Reads and packs episodes; under a cap, only what they are, without arrays."""
+    """Reads and packs episodes; under a cap only their tables, without the arrays."""
     processes = count_processes(paths, memory)
-    # Half of it, since an episode may be there twice, unpacked and packed.
+    # Half of the memory: an episode may be there twice, unpacked and packed.
     limit = math.ceil(memory / processes / 2)
     read = functools.partial(_read_chunk, limit=limit)
     parts, damaged = [], []
@@ -217,7 +216,12 @@ def _read_files(paths: list[str], source: str, memory: int = 0) -> PackedEpisode
 
 
 def count_processes(paths: Sequence[str], memory: int = 0) -> int:
-    """As many as there are cores, if there are many files, and as fit under a cap."""
+    """Returns how many processes should read some files.
+
+    Args:
+        paths: The files; one process reads few of them, otherwise one per core.
+        memory: Bytes that all processes may take; 0 for no cap.
+    """
     if len(paths) < PARALLEL_FROM:
         return 1
     most = min(os.cpu_count() or 1, math.ceil(len(paths) / FILES_A_CHUNK), 16)
@@ -227,53 +231,62 @@ def count_processes(paths: Sequence[str], memory: int = 0) -> int:
 def each_chunk(
     function: Callable[[list[str]], Any], paths: list[str], title: str, processes: int
 ) -> Iterator:
-    """Maps over chunks of the files in order, with a progress bar if it takes long."""
+    """Calls a function with chunks of files; shows a progress bar if it takes long.
+
+    Args:
+        function: Called with the paths of a chunk; can be pickled.
+        paths: The files.
+        title: What the progress bar says.
+        processes: How many chunks are processed at a time; 1 uses this process.
+
+    Yields:
+        What the function returns, in the order of the files.
+    """
     starts = range(0, len(paths), FILES_A_CHUNK)
     chunks = [paths[i : i + FILES_A_CHUNK] for i in starts]
     interval = 0.1 if sys.stderr.isatty() else 10  # Seconds; few lines in a log.
-    with tqdm.tqdm(total=len(paths), desc=title, delay=5, mininterval=interval) as bar:
-        for result in _map(function, chunks, processes):
+    with contextlib.ExitStack() as stack:
+        bar = tqdm.tqdm(total=len(paths), desc=title, delay=5, mininterval=interval)
+        stack.enter_context(bar)
+        results = map(function, chunks)
+        if processes > 1:
+            # Spawned: a fork of a process with threads (TensorFlow's) may hang.
+            pool = multiprocessing.get_context("spawn").Pool(processes)
+            results = stack.enter_context(pool).imap(function, chunks)
+        for result in results:
             yield result
             bar.update(FILES_A_CHUNK)
-
-
-def _map(function: Callable, chunks: list, processes: int) -> Iterator:
-    if processes < 2:
-        yield from map(function, chunks)
-        return
-    # Spawned, since a fork of a process with threads (TensorFlow's) may hang.
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(function, chunks)
 
 
 def _read_chunk(
     paths: list[str], limit: int = 0
 ) -> tuple[PackedEpisodes | None, list[tuple[str, str]]]:
-    """Reads some episodes; also (name, fault) of each that is damaged.
+    """Reads some episodes.
 
-    With a limit to an episode's bytes their arrays are left out.
+    Args:
+        paths: Their files.
+        limit: Most bytes of an unpacked episode. With a limit, the arrays are left out.
+
+    Returns:
+        The intact episodes, and (name, fault) of each damaged file.
     """
     parts, damaged = [], []
     for path in paths:
         try:
-            parts.append(_read_file(path, limit))
+            if limit:
+                _check_size(path, limit)
+            packed = PackedEpisodes.from_episode(store.load_episode(path), path)
+            parts.append(packed.without_arrays() if limit else packed)
         except EpisodeError as error:
             damaged.append((os.path.basename(path), str(error)))
     joined = PackedEpisodes.join(parts, parts[0].source) if parts else None
     return joined, damaged
 
 
-def _read_file(path: str, limit: int) -> PackedEpisodes:
-    if limit:
-        _check_size(path, limit)
-    packed = PackedEpisodes.from_episode(store.load_episode(path), path)
-    return packed.without_arrays() if limit else packed
-
-
 def _check_size(path: str, limit: int) -> None:
-    """Raises DatasetError if an episode takes more bytes, by the archive's own word."""
+    """Raises DatasetError if the archive says that an episode takes more bytes."""
     size = 0
-    # Who reads it says what is damaged.
+    # A damaged file is reported when it is read.
     with contextlib.suppress(Exception), zipfile.ZipFile(path) as file:
         size = sum(member.file_size for member in file.infolist())
     if size > limit:
@@ -297,7 +310,16 @@ def _stream_files(
         with packed_index.creating(folder) as temporary:
             packed = _read_files(paths, source, memory)
             packed_index.allocate(temporary, packed)
-            _fill_arrays(paths, temporary, packed, memory)
+            damaged, filled = set(packed.damaged), np.zeros(len(packed), bool)
+            intact = [x for x in paths if os.path.basename(x) not in damaged]
+            fill = functools.partial(_fill_chunk, temporary, source)
+            processes = count_processes(paths, memory)
+            for numbers in each_chunk(fill, intact, f"pack {source}", processes):
+                filled[numbers] = True
+            if not filled.all():
+                raise DatasetError(
+                    f"Episodes in {source} changed while they were read. Start again."
+                )
     except OSError as error:
         raise DatasetError(
             f"Under a memory cap {source} is read from a packed index, but none can be "
@@ -307,38 +329,20 @@ def _stream_files(
     return packed_index.open_whole(folder, source, ArrayFile)
 
 
-def _fill_arrays(
-    paths: list[str], folder: pathlib.Path, packed: PackedEpisodes, memory: int
-) -> None:
-    """Reads the intact episodes again, and writes each to its place."""
-    damaged, filled = set(packed.damaged), np.zeros(len(packed), bool)
-    intact = [path for path in paths if os.path.basename(path) not in damaged]
-    fill = functools.partial(_fill_chunk, folder, packed.source)
-    title = f"pack {packed.source}"
-    processes = count_processes(paths, memory)
-    for numbers in each_chunk(fill, intact, title, processes):
-        filled[numbers] = True
-    if not filled.all():
-        raise DatasetError(
-            f"Episodes in {packed.source} changed while they were read. Start again."
-        )
-
-
 def _fill_chunk(folder: pathlib.Path, source: str, paths: list[str]) -> list[int]:
-    """Writes some episodes to their places. Returns their numbers."""
+    """Writes each episode to all places for its content; returns their numbers."""
     arrays = functools.partial(ArrayFile, writable=True)
     packed = packed_index.load(folder, source, arrays)
-    return [i for path in paths for i in _fill(packed, store.load_episode(path))]
-
-
-def _fill(packed: PackedEpisodes, episode: Episode) -> list[int]:
-    """Writes an episode to each place where one of its content belongs."""
-    numbers = packed.find(content_digest(episode))
-    for key, field in packed.fields.items() if numbers else ():
-        stored = field.encode(episode[key])
-        for number in numbers:
-            packed.arrays[key].write(packed.offsets[number], stored)
-    return numbers
+    filled = []
+    for path in paths:
+        episode = store.load_episode(path)
+        numbers = packed.find(content_digest(episode))
+        for key, field in packed.fields.items() if numbers else ():
+            stored = field.encode(episode[key])
+            for number in numbers:
+                packed.arrays[key].write(packed.offsets[number], stored)
+        filled += numbers
+    return filled
 
 
 def _try_to_write_index(folder: pathlib.Path, packed: PackedEpisodes) -> None:

@@ -1,8 +1,10 @@
-"""Episodes of one task, packed one after the other.
+"""Episodes of one task in contiguous arrays, stored compactly.
 
 Boolean images are stored as bits (a MinAtar step's 10x10x10 planes are 125 bytes)
 and one-hot actions as an index, so that 10 million MinAtar steps take 1.2 GiB.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import hashlib
@@ -17,12 +19,12 @@ from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One key of a transition: what it is, and how it is stored.
+    """One key of a transition: its shape and type, and how it is stored.
 
     Attributes:
-        shape: of a single step, unpacked.
-        dtype: unpacked, for example `bool` or `float32`.
-        coding: `plain`; `bits`, eight booleans a byte; or `onehot`, the index as one
+        shape: Shape of a single step, unpacked.
+        dtype: Type of the unpacked values, for example `bool` or `float32`.
+        coding: `plain`; `bits`, eight booleans per byte; or `onehot`, the index as one
             byte, where an index equal to the size stands for a row of zeros (the
             action of an episode's first transition).
     """
@@ -32,23 +34,27 @@ class Field:
     coding: str = "plain"
 
     @classmethod
-    def of(cls, key: str, values: np.ndarray) -> "Field":
-        """Chooses the coding of values of shape [time, ...]; it loses nothing."""
+    def of(cls, key: str, values: np.ndarray) -> Field:
+        """Chooses a lossless coding for values of shape [time, ...]."""
         coding = "plain"
         if values.dtype == bool and values.ndim > 1:
             coding = "bits"
-        elif key == "action" and _is_onehot(values):
-            coding = "onehot"
+        elif (
+            key == "action" and values.dtype.kind == "f" and 2 <= values.shape[1] <= 255
+        ):
+            ones, zeros = (values == 1).sum(1), (values == 0).sum(1)
+            if ((ones <= 1) & (ones + zeros == values.shape[1])).all():
+                coding = "onehot"
         return cls(values.shape[1:], values.dtype.name, coding)
 
     @property
     def kind(self) -> tuple[tuple[int, ...], str]:
-        """What it is, whatever the coding."""
+        """Shape and type of an unpacked step, whatever the coding."""
         return self.shape, self.dtype
 
     @property
     def stored(self) -> tuple[tuple[int, ...], str]:
-        """Shape and dtype of a step as stored."""
+        """Shape and type of a step as stored."""
         if self.coding == "bits":
             return (math.ceil(math.prod(self.shape) / 8),), "uint8"
         return ((), "uint8") if self.coding == "onehot" else self.kind
@@ -63,42 +69,33 @@ class Field:
         return values
 
     def decode(self, stored: np.ndarray) -> np.ndarray:
-        """Unpacks any number of leading axes into an array of the caller's own."""
+        """Unpacks values with any leading axes; the caller may change the result."""
         if self.coding == "bits":
-            return self._decode_bits(stored)
+            leading = stored.shape[:-1]
+            # numpy unpacks flat arrays fastest.
+            bits = np.unpackbits(stored.ravel()).view(bool).reshape(*leading, -1)
+            return bits[..., : math.prod(self.shape)].reshape(leading + self.shape)
         if self.coding == "onehot":
             rows = np.eye(self.shape[0] + 1, self.shape[0], dtype=self.dtype)
             return rows.take(stored, axis=0)
         return stored
 
-    def _decode_bits(self, stored: np.ndarray) -> np.ndarray:
-        leading = stored.shape[:-1]
-        # Flat, for that is how numpy unpacks fastest.
-        bits = np.unpackbits(stored.ravel()).view(bool).reshape(*leading, -1)
-        return bits[..., : math.prod(self.shape)].reshape(leading + self.shape)
-
-
-def _is_onehot(values: np.ndarray) -> bool:
-    if values.dtype.kind != "f" or not 2 <= values.shape[1] <= 255:
-        return False
-    ones, zeros = (values == 1).sum(1), (values == 0).sum(1)
-    return bool(((ones <= 1) & (ones + zeros == values.shape[1])).all())
-
 
 @dataclasses.dataclass(frozen=True)
 class PackedEpisodes:
-    """Episodes of one task, concatenated, in the order of their content digests.
+    """Episodes of one task, concatenated in the order of their content digests.
 
-    The order is the same for the same episodes, whatever their files are called and
+    The order is the same for the same episodes, whatever the names of their files and
     whenever they were written.
 
     Attributes:
-        source: what an error message calls them: a file or a folder.
-        fields: the keys, without `is_first`, which is true where an episode starts.
-        arrays: by key, as stored: [steps, ...]. In memory, mapped into it, or on disk.
-        offsets: int64 [episodes + 1], where each episode starts and the last ends.
-        digests: uint8 [episodes, 16], of each episode's keys and arrays.
-        damaged: what was skipped: file names.
+        source: What error messages call them: a file or a folder.
+        fields: The keys without `is_first`, which is true where an episode starts.
+        arrays: Stored values by key, [steps, ...]: in memory, mapped into it or on
+            disk.
+        offsets: Where each episode starts and the last ends, int64 [episodes + 1].
+        digests: Digests of each episode's keys and arrays, uint8 [episodes, 16].
+        damaged: Names of the files that were skipped.
     """
 
     source: str
@@ -109,7 +106,7 @@ class PackedEpisodes:
     damaged: tuple[str, ...] = ()
 
     @classmethod
-    def from_episode(cls, episode: Episode, source: str) -> "PackedEpisodes":
+    def from_episode(cls, episode: Episode, source: str) -> PackedEpisodes:
         """Packs one episode, as `store.load_episode` returns it."""
         digest = np.frombuffer(content_digest(episode), np.uint8)[None]
         kept = {k: v for k, v in sorted(episode.items()) if k != "is_first"}
@@ -119,11 +116,11 @@ class PackedEpisodes:
         return cls(source, fields, arrays, offsets, digest)
 
     @classmethod
-    def join(cls, parts: Sequence["PackedEpisodes"], source: str) -> "PackedEpisodes":
-        """Puts the episodes of all parts into one, in content order.
+    def join(cls, parts: Sequence[PackedEpisodes], source: str) -> PackedEpisodes:
+        """Joins the episodes of all parts in content order.
 
         Raises:
-            DatasetError: the parts' keys, shapes or dtypes differ; names both.
+            DatasetError: The parts' keys, shapes or types differ; names both.
         """
         check_same_kinds(parts)
         parts = with_same_coding(parts)
@@ -134,8 +131,14 @@ class PackedEpisodes:
         order = np.lexsort(digests.T[::-1])
         slices = [slice(starts[i], starts[i] + lengths[i]) for i in order]
         pieces = list(zip(owner[order].tolist(), slices, strict=True))
-        arrays = {key: _collate(parts, key, pieces) for key in parts[0].arrays}
         offsets = np.concatenate([[0], np.cumsum(lengths[order])])
+        arrays = {}
+        for key, array in parts[0].arrays.items():
+            out = np.empty((offsets[-1], *array.shape[1:]), array.dtype)
+            sources = [part.arrays[key] for part in parts]
+            for start, (owner, steps) in zip(offsets, pieces, strict=False):
+                out[start : start + steps.stop - steps.start] = sources[owner][steps]
+            arrays[key] = out
         damaged = tuple(name for part in parts for name in part.damaged)
         fields = parts[0].fields
         return cls(source, fields, arrays, offsets, digests[order], damaged)
@@ -145,7 +148,7 @@ class PackedEpisodes:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 [episodes], transitions of each: its steps and the reset."""
+        """Transitions of each episode, its steps and the reset: int64 [episodes]."""
         return np.diff(self.offsets)
 
     @property
@@ -160,24 +163,24 @@ class PackedEpisodes:
 
     @property
     def fingerprint(self) -> str:
-        """A name for exactly these episodes."""
+        """A digest of all episodes."""
         return hashlib.blake2b(self.digests.tobytes(), digest_size=16).hexdigest()
 
     def find(self, digest: bytes) -> list[int]:
-        """Numbers of the episodes of a digest: one, or more of equal content."""
+        """Returns the numbers of the episodes that have a digest."""
         digests = self.digests.view("S16")[:, 0]
         first, stop = (np.searchsorted(digests, digest, x) for x in ("left", "right"))
         return list(range(first, stop))
 
     def episode(self, number: int) -> Episode:
-        """Unpacks one episode: [time, ...] by key, `is_first` included."""
+        """Unpacks one episode: arrays [time, ...] by key, including `is_first`."""
         steps = slice(self.offsets[number], self.offsets[number + 1])
         episode = {k: f.decode(self.arrays[k][steps]) for k, f in self.fields.items()}
         is_first = np.arange(steps.stop - steps.start) == 0
         return episode | {"is_first": is_first}
 
-    def with_plain(self, key: str) -> "PackedEpisodes":
-        """The same episodes with one key stored as it is."""
+    def with_plain(self, key: str) -> PackedEpisodes:
+        """Returns the same episodes with one key stored as it is."""
         field = self.fields[key]
         fields = {**self.fields, key: dataclasses.replace(field, coding="plain")}
         arrays = dict(self.arrays)
@@ -187,13 +190,13 @@ class PackedEpisodes:
             arrays[key] = field.decode(arrays[key])
         return dataclasses.replace(self, fields=fields, arrays=arrays)
 
-    def without_arrays(self) -> "PackedEpisodes":
-        """What the episodes are, without what is in them."""
+    def without_arrays(self) -> PackedEpisodes:
+        """Returns the tables of the episodes without their content."""
         return dataclasses.replace(self, arrays={})
 
 
 def content_digest(episode: Episode) -> bytes:
-    """16 bytes that tell an episode: over its keys, types, shapes and values."""
+    """Returns a digest of an episode's keys, types, shapes and values, 16 bytes."""
     digest = hashlib.blake2b(digest_size=16)
     for key, value in sorted(episode.items()):
         digest.update(f"{key} {value.dtype.str} {value.shape};".encode())
@@ -201,26 +204,11 @@ def content_digest(episode: Episode) -> bytes:
     return digest.digest()
 
 
-def _collate(
-    parts: Sequence[PackedEpisodes], key: str, pieces: list[tuple[int, slice]]
-) -> np.ndarray:
-    """Copies pieces (part, steps) of one key one after the other."""
-    arrays = [part.arrays[key] for part in parts]
-    total = sum(len(array) for array in arrays)
-    out = np.empty((total, *arrays[0].shape[1:]), arrays[0].dtype)
-    start = 0
-    for owner, steps in pieces:
-        stop = start + steps.stop - steps.start
-        out[start:stop] = arrays[owner][steps]
-        start = stop
-    return out
-
-
 def check_same_kinds(parts: Iterable[PackedEpisodes]) -> None:
-    """Checks that all parts have the same keys, shapes and dtypes.
+    """Checks that all parts have the same keys, shapes and types.
 
     Raises:
-        DatasetError: names the two sources and what each holds.
+        DatasetError: They differ; names the two sources and what each holds.
     """
     first, *others = parts
     for other in others:
@@ -228,7 +216,7 @@ def check_same_kinds(parts: Iterable[PackedEpisodes]) -> None:
 
 
 def kinds(packed: PackedEpisodes) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and dtype of a single step by key."""
+    """Returns shape and type of a single step by key."""
     return {key: field.kind for key, field in packed.fields.items()}
 
 
@@ -237,27 +225,29 @@ def check_kinds(
     expected: Mapping[str, tuple[tuple[int, ...], str]],
     expected_by: str,
 ) -> None:
-    """Checks the keys that are in either against shapes and dtypes.
+    """Checks that episodes have exactly the expected keys, shapes and types.
+
+    Args:
+        packed: The episodes.
+        expected: Shape and type of a step by key.
+        expected_by: What the error message calls the source of the expectation.
 
     Raises:
-        DatasetError: names the key and both shapes.
+        DatasetError: They differ; names the key and both shapes.
     """
     found = kinds(packed)
     for key in sorted({*found, *expected}):
-        if found.get(key) != expected.get(key):
+        both = found.get(key), expected.get(key)
+        if both[0] != both[1]:
+            here, there = (f"{x[1]} {tuple(x[0])}" if x else "missing" for x in both)
             raise DatasetError(
-                f"{packed.source} does not fit {expected_by}: "
-                f"{key} is {_describe(found.get(key))} in the former, "
-                f"{_describe(expected.get(key))} in the latter."
+                f"{packed.source} does not fit {expected_by}: {key} is {here} in the "
+                f"former, {there} in the latter."
             )
 
 
-def _describe(kind: tuple[tuple[int, ...], str] | None) -> str:
-    return f"{kind[1]} {tuple(kind[0])}" if kind else "missing"
-
-
 def with_same_coding(parts: Sequence[PackedEpisodes]) -> Sequence[PackedEpisodes]:
-    """Stores plainly what is one-hot in some parts only (by chance, in short ones)."""
+    """Stores actions plainly if only some parts have one-hot ones, by chance."""
     if len({part.fields["action"].coding for part in parts}) == 1:
         return parts
     return [part.with_plain("action") for part in parts]

@@ -1,8 +1,10 @@
 """The packed index: a folder that holds the packed episodes of a task.
 
-The arrays are one `.npy` each, in content order, beside `offsets.npy`, `digests.npy`
-and the `index.json` that says what they are.
+Each array is a `.npy` file in content order, beside `offsets.npy`, `digests.npy` and
+`index.json`, which describes the arrays.
 """
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -20,20 +22,20 @@ import numpy as np
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import Field, PackedEpisodes
 
-BLOCK = 2**20  # Rows that are checked at once.
-# What damaged bytes raise in json and numpy.
+BLOCK = 2**20  # Rows that are checked at a time.
+# Errors that damaged bytes raise in json and numpy.
 FAULTS = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 
 def find(
     folders: Iterable[pathlib.Path], source: str, on_disk: bool
 ) -> PackedEpisodes | None:
-    """Opens the first index that is there and whole, if any.
+    """Opens the first index that exists and is intact; None if there is none.
 
     Args:
-        folders: where there may be one, in this order.
-        source: what error messages call the episodes.
-        on_disk: keep the arrays there, and do not map them into memory.
+        folders: Where to look, in this order.
+        source: What error messages call the episodes.
+        on_disk: Whether to leave the arrays on disk rather than map them into memory.
     """
     array = ArrayFile if on_disk else map_array
     for folder in folders:
@@ -51,20 +53,37 @@ def find(
 def open_whole(
     folder: pathlib.Path, source: str, array: Callable[[pathlib.Path], Any]
 ) -> PackedEpisodes:
-    """Loads an index and checks it.
+    """Loads an index and checks that its parts fit each other.
+
+    Args:
+        folder: The index.
+        source: What error messages call the episodes.
+        array: Opens the file of an array.
 
     Raises:
-        FAULTS: it is damaged.
+        FAULTS: The index is damaged.
     """
     packed = load(folder, source, array)
-    _check_index(packed)
+    offsets, total = packed.offsets, packed.offsets[-1]
+    if offsets[0] != 0 or (np.diff(offsets) < 1).any():
+        raise ValueError("offsets")
+    if packed.digests.shape != (len(packed), 16):
+        raise ValueError("digests")
+    for key, field in packed.fields.items():
+        shape, dtype = field.stored
+        values = packed.arrays[key]
+        if values.shape != (total, *shape) or values.dtype != dtype:
+            raise ValueError(key)
+        starts = range(0, total, BLOCK) if field.coding == "onehot" else ()
+        if any(values[i : i + BLOCK].max() > field.shape[0] for i in starts):
+            raise ValueError(key)
     return packed
 
 
 def load(
     folder: pathlib.Path, source: str, array: Callable[[pathlib.Path], Any]
 ) -> PackedEpisodes:
-    """Loads the tables of an index; `array` opens the file of an array."""
+    """Loads an index without checking it; see `open_whole`."""
     header = json.loads((folder / "index.json").read_text())
     fields = {
         k: Field(tuple(v["shape"]), v["dtype"], v["coding"])
@@ -78,16 +97,16 @@ def load(
 
 
 def map_array(path: str | os.PathLike) -> np.ndarray:
-    """Maps an array into memory, to be read only."""
-    # As a plain array: indexing a memmap object is several times slower.
+    """Maps an array into memory, read-only."""
+    # A plain array: indexing a memmap object is several times slower.
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 
 
 def save(folder: pathlib.Path, packed: PackedEpisodes) -> None:
-    """Writes an index, whole or not at all.
+    """Writes an index completely or not at all.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     with creating(folder) as temporary:
         _write_tables(temporary, packed)
@@ -97,16 +116,16 @@ def save(folder: pathlib.Path, packed: PackedEpisodes) -> None:
 
 @contextlib.contextmanager
 def creating(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a temporary folder that takes the place of `folder` when the block ends.
+    """Yields a temporary folder that replaces `folder` when the block ends.
 
-    Removes other indices beside it, which are of other states of the dataset. If the
-    block raises, `folder` stays as it was.
+    Removes the other indices beside it: they belong to other states of the dataset. If
+    the block raises, `folder` stays as it was.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: The folder cannot be created.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # First, for the space that they take.
+    # Before the new index is written, since they take space.
     for other in folder.parent.iterdir():
         if other != folder and re.fullmatch(r"[0-9a-f]{32}(\.\d+\.tmp)?", other.name):
             shutil.rmtree(other, ignore_errors=True)
@@ -114,7 +133,7 @@ def creating(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     temporary.mkdir()
     try:
         yield temporary
-        shutil.rmtree(folder, ignore_errors=True)  # Only if it is damaged.
+        shutil.rmtree(folder, ignore_errors=True)  # It exists only if damaged.
         os.replace(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -122,7 +141,7 @@ def creating(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def allocate(folder: pathlib.Path, packed: PackedEpisodes) -> None:
-    """Writes the tables, and arrays of zeros, which take no space until they change."""
+    """Writes the tables, and arrays of zeros, which take no space until written to."""
     _write_tables(folder, packed)
     for key, field in packed.fields.items():
         shape, dtype = field.stored
@@ -139,26 +158,5 @@ def _write_tables(folder: pathlib.Path, packed: PackedEpisodes) -> None:
 
 
 def array_path(folder: pathlib.Path, key: str) -> pathlib.Path:
-    """The file of an array, whatever characters its key has."""
+    """Returns the file of an array, whatever characters its key has."""
     return folder / f"key-{urllib.parse.quote(key, safe='')}.npy"
-
-
-def _check_index(packed: PackedEpisodes) -> None:
-    """Raises ValueError if parts of an index do not fit each other."""
-    offsets, total = packed.offsets, packed.offsets[-1]
-    if offsets[0] != 0 or (np.diff(offsets) < 1).any():
-        raise ValueError("offsets")
-    if packed.digests.shape != (len(packed), 16):
-        raise ValueError("digests")
-    for key, field in packed.fields.items():
-        shape, dtype = field.stored
-        array = packed.arrays[key]
-        if array.shape != (total, *shape) or array.dtype != dtype:
-            raise ValueError(key)
-        if field.coding == "onehot" and _maximum(array) > field.shape[0]:
-            raise ValueError(key)
-
-
-def _maximum(array: np.ndarray | ArrayFile) -> int:
-    starts = range(0, len(array), BLOCK)
-    return max(array[start : start + BLOCK].max() for start in starts)

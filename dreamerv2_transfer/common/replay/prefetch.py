@@ -11,19 +11,35 @@ from dreamerv2_transfer.common.replay.offline import Batch, OfflineDataset
 
 
 class Prefetch:
-    """Prepares batches in a thread, ahead of the one who trains on them."""
+    """Prepares batches in a thread, ahead of their use; a context manager.
+
+    Args:
+        dataset: Where the batches come from; the thread alone may call its `next`.
+        depth: Most batches that wait to be used.
+    """
 
     def __init__(self, dataset: OfflineDataset, depth: int = 2):
-        """Starts the thread; `depth` batches at most wait for their turn."""
         self._dataset = dataset
         self._state = dataset.state()
         self._queue: queue.Queue = queue.Queue(maxsize=max(1, depth))
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread = threading.Thread(target=self._prepare, daemon=True)
         self._thread.start()
 
+    def _prepare(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                batch = self._dataset.next()
+                self._queue.put((batch, self._dataset.state(), None))
+        except BaseException as error:
+            self._queue.put((None, None, error))
+
     def next(self) -> Batch:
-        """Returns the next batch; raises what went wrong while preparing it."""
+        """Returns the next batch.
+
+        Raises:
+            Exception: What the dataset raised while it prepared the batch.
+        """
         if self._stopped.is_set():
             raise RuntimeError("This prefetcher is closed.")
         batch, state, error = self._queue.get()
@@ -34,27 +50,17 @@ class Prefetch:
         return batch
 
     def state(self) -> dict[str, Any]:
-        """The dataset's state as of the last batch that `next` returned."""
+        """Returns the dataset's state after the last batch that `next` returned."""
         return self._state
 
     def close(self) -> None:
-        """Ends the thread; batches that nobody took are dropped."""
+        """Ends the thread and drops the batches that were not used."""
         self._stopped.set()
         while self._thread.is_alive():
-            self._drop()
+            # The thread may wait for a place in the queue.
+            with contextlib.suppress(queue.Empty):
+                self._queue.get_nowait()
             self._thread.join(0.01)
-
-    def _drop(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._queue.get_nowait()
-
-    def _work(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                batch = self._dataset.next()
-                self._queue.put((batch, self._dataset.state(), None))
-        except BaseException as error:
-            self._queue.put((None, None, error))
 
     def __enter__(self) -> Prefetch:
         return self

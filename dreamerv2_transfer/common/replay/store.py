@@ -1,4 +1,6 @@
-"""Episodes on disk: one compressed `.npz` an episode, in the original's format."""
+"""Episodes on disk: one compressed `.npz` per episode, in the original's format."""
+
+from __future__ import annotations
 
 import datetime
 import io
@@ -20,11 +22,11 @@ Episode = dict[str, np.ndarray]
 FLAGS = ("is_first", "is_last", "is_terminal")
 REQUIRED = ("action", "reward", *FLAGS)
 MANIFEST = "manifest.json"
-LOGGED = "log_"  # Keys that are for logging alone begin so.
+LOGGED = "log_"  # Prefix of the keys that are only for logging.
 
 
 class DatasetError(UserError):
-    """A dataset folder that cannot be used as it is."""
+    """A dataset that cannot be used as it is."""
 
 
 class EpisodeError(DatasetError):
@@ -34,56 +36,56 @@ class EpisodeError(DatasetError):
 def save_episode(
     directory: str | os.PathLike, episode: Mapping[str, Any], identifier: str = ""
 ) -> pathlib.Path:
-    """Writes an episode to `TIMESTAMP-UUID-LENGTH.npz`; all of it or nothing.
+    """Writes an episode to `TIMESTAMP-UUID-LENGTH.npz`, completely or not at all.
 
     Args:
-        directory: folder of the task; it exists.
-        episode: arrays or lists by key, each with time as its first axis: `action`,
+        directory: Folder of the task; it must exist.
+        episode: Arrays or lists by key, each with time as its first axis: `action`,
             `reward`, `is_first`, `is_last`, `is_terminal` and the observations. The
-            first transition is the one of the reset.
-        identifier: the UUID part of the file name, without dashes; random if empty.
+            first transition is that of the reset.
+        identifier: The UUID part of the file name, without dashes; random if empty.
 
     Returns:
         The path of the file.
 
     Raises:
-        atomic.OutputError: the file cannot be written; no part of it is left behind.
+        atomic.OutputError: The file cannot be written; no part of it is left behind.
     """
     timestamp = datetime.datetime.now().strftime("%Y%m%dT%H%M%S")
     identifier = identifier or uuid.uuid4().hex
     path = pathlib.Path(directory) / f"{timestamp}-{identifier}-{eplen(episode)}.npz"
     encoded = encode(episode)
-    # Not synchronized one by one, which would halve the speed of collecting short
-    # episodes: a file that a power failure damages is named and skipped.
+    # Not synchronized one by one, since that would halve the speed of collecting short
+    # episodes; a file that a power failure damages is named and skipped.
     with atomic.atomic_write(path, sync=False) as file:
         file.write(encoded)
     return path
 
 
 def encode(episode: Mapping[str, Any]) -> bytes:
-    """The content of the file that `save_episode` writes."""
+    """Returns the content of the file that `save_episode` writes."""
     file = io.BytesIO()
     np.savez_compressed(file, **{k: convert(v) for k, v in episode.items()})
     return file.getvalue()
 
 
 def load_episode(path: str | os.PathLike) -> Episode:
-    """Reads an episode, without running code from the file.
+    """Reads an episode without running code from the file.
 
-    The keys that start with `log_` are for logging alone and are left out.
+    Keys that start with `log_` are left out: they are only for logging.
 
     Returns:
         Arrays by key, each with time as its first axis; flags as booleans.
 
     Raises:
-        EpisodeError: names the file and what is wrong with it: truncated, no
-            archive, a missing key, unequal lengths, numbers that are not finite.
+        EpisodeError: The file is truncated or no archive, lacks a key, or has arrays of
+            unequal lengths or numbers that are not finite; names file and fault.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             names = [k for k in file.files if not k.startswith(LOGGED)]
             episode = {k: convert(file[k]) for k in names}
-    except Exception as error:  # Damaged bytes raise nearly anything in zip and npy.
+    except Exception as error:  # Damaged bytes raise nearly any error in zip and npy.
         raise EpisodeError(f"{path} cannot be read: {error!r}") from error
     if wrong := fault(episode):
         raise EpisodeError(f"{path} is no episode: {wrong}.")
@@ -91,13 +93,13 @@ def load_episode(path: str | os.PathLike) -> Episode:
 
 
 def as_loaded(episode: Mapping[str, Any]) -> Episode:
-    """An episode that was saved as `load_episode` would return it."""
+    """Returns an episode as `load_episode` would return it after saving."""
     kept = {k: convert(v) for k, v in episode.items() if not k.startswith(LOGGED)}
     return kept | {k: kept[k].astype(bool) for k in FLAGS}
 
 
 def fault(episode: Episode) -> str:
-    """Says in words what makes these arrays no episode; empty if nothing does."""
+    """Says in words why these arrays are no episode; empty if they are one."""
     if missing := [k for k in REQUIRED if k not in episode]:
         return f"it lacks {', '.join(missing)}; it has {', '.join(sorted(episode))}"
     if len(episode) == len(REQUIRED):
@@ -107,10 +109,6 @@ def fault(episode: Episode) -> str:
     lengths = {k: len(v) if v.ndim else None for k, v in episode.items()}
     if None in lengths.values() or len(set(lengths.values())) > 1:
         return f"its keys are of unequal lengths {lengths}"
-    return _fault_of_values(episode)
-
-
-def _fault_of_values(episode: Episode) -> str:
     if not len(episode["action"]):
         return "it has no transition"
     if episode["action"].ndim != 2:
@@ -125,7 +123,7 @@ def _fault_of_values(episode: Episode) -> str:
 
 
 def convert(value: Any) -> np.ndarray:
-    """Makes an array of the stored precision: float32, int32, or as it is."""
+    """Returns an array in the stored precision: float32, int32, or as it is."""
     value = np.asarray(value)
     if value.dtype.kind == "f":
         return value.astype(np.float32, copy=False)
@@ -135,34 +133,34 @@ def convert(value: Any) -> np.ndarray:
 
 
 def eplen(episode: Mapping[str, Any]) -> int:
-    """Number of environment steps: the transition of the reset is none."""
+    """Returns the number of environment steps: transitions without the reset."""
     return len(episode["action"]) - 1
 
 
 def episode_return(episode: Mapping[str, Any]) -> float:
-    """Sum of the rewards, not discounted."""
+    """Returns the undiscounted sum of the rewards."""
     return float(episode["reward"].sum(dtype=np.float64))
 
 
 def parse_name(path: str | os.PathLike) -> tuple[str, int] | None:
-    """Identifier and steps that a file name tells, None if it is no such name."""
+    """Returns the identifier and steps in a file name; None if it is another name."""
     name = os.path.basename(path)
     match = re.fullmatch(r"[^-]+-([^-]+)-(\d+)\.npz", name)
     return (match[1], int(match[2])) if match else None
 
 
 def count_episodes(directory: str | os.PathLike) -> tuple[int, int]:
-    """Counts a folder's episodes and their steps by their file names."""
+    """Counts a folder's episodes and steps by the names of the files."""
     parsed = [parse_name(path) for path in pathlib.Path(directory).glob("*.npz")]
     steps = [name[1] for name in parsed if name]
     return len(steps), sum(steps)
 
 
 def read_manifest(directory: str | os.PathLike) -> dict[str, Any] | None:
-    """Reads what a task folder tells about itself, None if it tells nothing.
+    """Reads a task folder's `manifest.json`; None if there is none.
 
     Raises:
-        DatasetError: the file is there but damaged.
+        DatasetError: The file is damaged.
     """
     path = pathlib.Path(directory) / MANIFEST
     try:
@@ -177,14 +175,14 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any] | None:
 
 
 def listed_policies(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What acted, in the order that `log_policy` counts in.
+    """Returns a manifest's policies in the order in which `log_policy` numbers them.
 
-    Older manifests have a mapping by name, and their episodes no `log_policy`.
+    Older manifests hold a mapping by name, and their episodes no `log_policy`.
     """
-    told = manifest.get("policies", [])
-    if isinstance(told, Mapping):
-        return [{"name": name, **more} for name, more in told.items()]
-    return list(told)
+    listed = manifest.get("policies", [])
+    if isinstance(listed, Mapping):
+        return [{"name": name, **more} for name, more in listed.items()]
+    return list(listed)
 
 
 def write_manifest(directory: str | os.PathLike, manifest: Mapping[str, Any]) -> None:

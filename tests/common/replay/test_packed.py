@@ -8,6 +8,7 @@ import pytest
 
 from dreamerv2_transfer.common.replay import array_file, packed, store
 from tests import fakes
+from tests.replays import same
 
 MIB = 2**20
 
@@ -25,13 +26,6 @@ def contents(opened):
     return [opened.episode(i) for i in range(len(opened))]
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(
-        v.dtype == other[k].dtype and np.array_equal(v, other[k])
-        for k, v in one.items()
-    )
-
-
 def test_episodes_come_out_as_they_went_in(tmp_path):
     fill(tmp_path, some())
     opened = packed.open_task(tmp_path)
@@ -39,41 +33,6 @@ def test_episodes_come_out_as_they_went_in(tmp_path):
     for episode in contents(opened):
         number = int(episode["reward"][0]) // 1000
         assert same(episode, fakes.episode(3 + number, number))
-
-
-def test_a_minatar_step_takes_132_bytes(tmp_path):
-    fill(tmp_path, [fakes.episode(99)])
-    opened = packed.open_task(tmp_path)
-    assert opened.arrays["image"].shape == (100, 125)
-    assert opened.nbytes == 100 * (125 + 1 + 4 + 2)
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [
-        {"image_shape": (64, 64, 1), "dtype": np.uint8},
-        {"image_shape": (3, 7), "dtype": bool},
-        {"image_shape": (10,), "dtype": np.float32},
-    ],
-)
-def test_other_observations_keep_shape_and_type(tmp_path, kwargs):
-    fill(tmp_path, some(**kwargs))
-    opened = packed.open_task(tmp_path)
-    field = opened.fields["image"]
-    assert field.kind == (kwargs["image_shape"], np.dtype(kwargs["dtype"]).name)
-    for episode in contents(opened):
-        number = int(episode["reward"][0]) // 1000
-        assert same(episode, fakes.episode(3 + number, number, **kwargs))
-
-
-def test_continuous_actions_are_kept_although_some_look_one_hot(tmp_path):
-    episodes = some(3, actions=2)
-    episodes[1]["action"] = np.full((5, 2), 0.25, np.float32)
-    fill(tmp_path, episodes)
-    opened = packed.open_task(tmp_path)
-    for episode in contents(opened):
-        number = int(episode["reward"][0]) // 1000
-        assert np.array_equal(episode["action"], episodes[number]["action"])
 
 
 def test_order_depends_on_content_alone(tmp_path):
@@ -357,30 +316,6 @@ def test_damaged_index_is_rebuilt_under_a_cap(tmp_path, capsys):
             assert (folder / name).read_bytes() == content
 
 
-@pytest.mark.parametrize("memory", [0, MIB])
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("key-action", lambda x: x + 7),  # No such action.
-        ("key-reward", lambda x: x[1:]),
-        ("key-image", lambda x: x[:, :-1]),
-        ("offsets", lambda x: x[::-1]),
-        ("digests", lambda x: x[1:]),
-    ],
-)
-def test_index_whose_parts_do_not_fit_is_rebuilt(
-    tmp_path, capsys, memory, name, change
-):
-    fill(tmp_path, some())
-    fingerprint = packed.write_index(tmp_path).fingerprint
-    (path,) = (tmp_path / ".packed").glob(f"*/{name}.npy")
-    values = np.load(path)
-    np.save(path, change(values))
-    assert packed.write_index(tmp_path, memory).fingerprint == fingerprint
-    assert "is damaged" in capsys.readouterr().out
-    assert np.array_equal(np.load(path), values)
-
-
 def test_a_cap_needs_a_folder_for_the_index(tmp_path):
     fill(tmp_path / "data", some())
     (tmp_path / "file").write_text("")
@@ -402,14 +337,6 @@ def test_a_full_disk_leaves_no_part_of_an_index(tmp_path, monkeypatch):
             packed.open_task(tmp_path / "data", tmp_path / "cache", memory=MIB)
     assert list((tmp_path / "cache").iterdir()) == []
     assert len(packed.open_task(tmp_path / "data", tmp_path / "cache", memory=MIB)) == 5
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    fill(tmp_path / "data", some())
-    leftover = tmp_path / "cache" / f"{'0' * 32}.1.tmp"
-    leftover.mkdir(parents=True)
-    packed.open_task(tmp_path / "data", tmp_path / "cache", memory=MIB)
-    assert not leftover.exists()
 
 
 @pytest.mark.parametrize("memory", [1, MIB])

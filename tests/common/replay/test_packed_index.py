@@ -1,0 +1,96 @@
+import errno
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.common.replay import packed_index
+from dreamerv2_transfer.common.replay.array_file import ArrayFile
+from tests.replays import pack, same
+
+EPISODES = pack([3, 4, 5, 6])
+OPENERS = [packed_index.map_array, ArrayFile]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_saved_index_holds_the_same_episodes(tmp_path, on_disk):
+    packed_index.save(tmp_path / "index", EPISODES)
+    found = packed_index.find([tmp_path / "x", tmp_path / "index"], "some", on_disk)
+    assert found.fingerprint == EPISODES.fingerprint
+    assert found.source == "some"
+    assert isinstance(found.arrays["image"], ArrayFile if on_disk else np.ndarray)
+    assert all(same(found.episode(i), EPISODES.episode(i)) for i in range(4))
+
+
+def test_without_an_index_none_is_found(tmp_path):
+    assert packed_index.find([tmp_path / "index"], "some", False) is None
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize(
+    "name", ["index.json", "offsets.npy", "digests.npy", "key-image.npy"]
+)
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_truncated_index_is_named_and_not_used(
+    tmp_path, capsys, on_disk, name, share
+):
+    packed_index.save(tmp_path / "index", EPISODES)
+    content = (tmp_path / "index" / name).read_bytes()
+    (tmp_path / "index" / name).write_bytes(content[: int(share * len(content))])
+    assert packed_index.find([tmp_path / "index"], "some", on_disk) is None
+    printed = capsys.readouterr().out
+    assert f"the packed index {tmp_path / 'index'} is damaged" in printed
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize(
+    ("name", "change", "named"),
+    [
+        ("key-action", lambda x: x + 7, "action"),  # No such action.
+        ("key-reward", lambda x: x[1:], "reward"),
+        ("key-reward", lambda x: x.astype(np.float64), "reward"),
+        ("key-image", lambda x: x[:, :-1], "image"),
+        ("offsets", lambda x: x[::-1], "offsets"),
+        ("digests", lambda x: x[1:], "digests"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_damage(
+    tmp_path, opener, name, change, named
+):
+    packed_index.save(tmp_path / "index", EPISODES)
+    path = tmp_path / "index" / f"{name}.npy"
+    np.save(path, change(np.load(path)))
+    with pytest.raises(ValueError, match=f"^{named}$"):
+        packed_index.open_whole(tmp_path / "index", "some", opener)
+
+
+def test_only_the_latest_index_stays(tmp_path):
+    leftover = tmp_path / f"{'0' * 32}.1.tmp"
+    other, unrelated = tmp_path / ("1" * 32), tmp_path / "notes"
+    for folder in (leftover, other, unrelated):
+        folder.mkdir()
+    packed_index.save(tmp_path / ("2" * 32), EPISODES)
+    assert {x.name for x in tmp_path.iterdir()} == {"2" * 32, "notes"}
+
+
+def test_a_failed_write_leaves_the_former_index(tmp_path):
+    packed_index.save(tmp_path / "index", EPISODES)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError), packed_index.creating(tmp_path / "index") as temporary:
+        (temporary / "half").touch()
+        raise full
+    assert [x.name for x in tmp_path.iterdir()] == ["index"]
+    assert packed_index.find([tmp_path / "index"], "some", False)
+
+
+def test_arrays_are_allocated_before_they_are_written(tmp_path):
+    packed_index.allocate(tmp_path, EPISODES.without_arrays())
+    opened = packed_index.load(tmp_path, "some", packed_index.map_array)
+    for key, values in EPISODES.arrays.items():
+        assert opened.arrays[key].shape == values.shape
+        assert opened.arrays[key].dtype == values.dtype
+        assert not opened.arrays[key].any()
+
+
+def test_any_key_has_a_file(tmp_path):
+    path = packed_index.array_path(tmp_path, "a/../b c")
+    assert path == tmp_path / "key-a%2F..%2Fb%20c.npy"
