@@ -245,7 +245,7 @@ class OfflineDataset:
             if before.get(key) != now.get(key):
                 raise DatasetError(
                     f"The dataset changed, so its batches cannot be resumed: {key} was "
-                    f"{before.get(key)}, now it is {now.get(key)}. Restore it, or start "
+                    f"{before.get(key)}, now it is {now.get(key)}. Restore it or start "
                     "a new run in another --logdir."
                 )
         self._rows.load_state(state["rows"])
