@@ -172,10 +172,11 @@ def _group(
         names |= {
             x: x.removeprefix(prefix) for x in run.metrics if x.startswith(prefix)
         }
-        found = {name: view.curve(run, name) for name in names}
-        for name in filter(found.get, names):
-            groups[names[name]][arms.arm_of(run)].append((run, found[name]))
-        if not any(found.values()):
+        # By game, as a run on a single game logs the same values under both names.
+        curves = {task: view.curve(run, name) for name, task in names.items()}
+        for task in filter(curves.get, curves):
+            groups[task][arms.arm_of(run)].append((run, curves[task]))
+        if not any(curves.values()):
             notes.append(run.lacking(view.xaxis if run.series(metric) else metric))
     return groups, notes
 

@@ -56,6 +56,15 @@ def test_metrics_by_game_are_panels_of_these_games():
     assert made[1].arms["pretrain"].lines[0][1].tolist() == [4]
 
 
+def test_a_run_on_one_game_counts_once():
+    config = PRETRAIN.update(tasks=["minatar_asterix"])
+    metrics = {"model_error": [3, 4], "model_error__minatar_asterix": [3, 4]}
+    made, _ = panels.make([make_run(config=config, **metrics)])
+    assert panels.describe(made) == [
+        "minatar_asterix, pretrain, 1 run (seed 0): model_error to step 2"
+    ]
+
+
 def test_tasks_and_methods_are_expressions_and_methods_an_order():
     frozen = arm_config("finetune", **{"init.path": "x"})
     found = [make_run(config=frozen, loss=[2]), make_run(loss=[1])]
