@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dreamerv2_transfer.common import config
@@ -91,7 +91,17 @@ class Comparison:
     def numbers(self) -> dict[str, Any]:
         """Returns runs, curves, gains and claims as values for JSON."""
         return {
-            "runs": [_summary(run) for run in self._found],
+            "runs": [
+                {
+                    "name": run.name,
+                    "folder": str(run.folder),
+                    "task": arms.task_of(run),
+                    "arm": arms.arm_of(run),
+                    "seed": arms.seed_of(run),
+                    "notes": run.notes,
+                }
+                for run in self._found
+            ],
             "curves": [
                 {"metric": panel.metric, "task": panel.task, "arm": name, **_lists(arm)}
                 for panel in self._panels
@@ -112,29 +122,12 @@ class Comparison:
             file.write(json.dumps(self.numbers(), allow_nan=False).encode() + b"\n")
 
 
-def _summary(run: Run) -> dict[str, Any]:
-    return {
-        "name": run.name,
-        "folder": str(run.folder),
-        "task": arms.task_of(run),
-        "arm": arms.arm_of(run),
-        "seed": arms.seed_of(run),
-        "notes": run.notes,
-    }
-
-
 def _lists(arm: Arm) -> dict[str, Any]:
-    """The curve of an arm as lists; null where a single run leaves no interval."""
+    """Returns the curve of an arm as lists; None where one run has no interval."""
     names = [run.name for run in arm.runs]
     if arm.band is None:
         lines = [[steps.tolist(), values.tolist()] for steps, values in arm.lines]
         return {"runs": names, "lines": lines}
-    columns = dataclasses.asdict(arm.band)
-    return {
-        "runs": names,
-        **{key: _nulled(column.tolist()) for key, column in columns.items()},
-    }
-
-
-def _nulled(values: Iterable[float]) -> list[float | None]:
-    return [None if value != value else value for value in values]
+    columns = {key: x.tolist() for key, x in dataclasses.asdict(arm.band).items()}
+    lists = {k: [None if x != x else x for x in v] for k, v in columns.items()}
+    return {"runs": names, **lists}
