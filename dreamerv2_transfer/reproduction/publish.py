@@ -1,35 +1,38 @@
-"""What a study leaves for others: small files, and none that a run goes on from."""
+"""Copies what a study leaves for others: small files, but nothing to resume from."""
 
 from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
-from dreamerv2_transfer.reproduction import runner
+from dreamerv2_transfer.plotting import metrics_file
+from dreamerv2_transfer.reproduction.ledger import Ledger
 
-EVERY = 5  # Lines of metrics of which one is kept; evaluations all are.
-DIGITS = 5  # Significant ones of a metric.
+EVERY = 5  # One of this many lines of metrics is kept; evaluations all are.
+DIGITS = 5  # Significant digits of a metric.
 BESIDE = ("config.yaml", "evaluation.json", "ported.json")
 FOLDERS = ("figures", "analysis", "report")
 TEXTS = (".yaml", ".json", ".html")
-NAME = "STUDY"  # Stands for the study's folder, which is this machine's.
+NAME = "STUDY"  # Replaces the path of the study's folder, which is this machine's.
+TIMES = "stages.json"  # What published results call it.
 
 
 class PublishError(UserError):
-    """A study that cannot be published, or not there."""
+    """A study that cannot be published, or not to that folder."""
 
 
 def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
-    """Copies runs thinned, figures, analysis and report, and what each stage took.
+    """Copies thinned runs, figures, analysis and report, and what each job took.
 
-    In all texts, `STUDY` stands for the study's folder.
+    In all texts, `STUDY` replaces the path of the study's folder.
 
     Args:
-        study: Folder of runs, with `metrics.jsonl` and more each.
-        out: Gets a folder a run.
+        study: Folder of runs, each with `metrics.jsonl`.
+        out: Gets a folder per run, and `stages.json`.
 
     Returns:
         The folders of the runs.
@@ -44,70 +47,48 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     runs = sorted(path.parent for path in study.rglob("metrics.jsonl"))
     if not runs:
         raise PublishError(f"There is no run to publish. Received: {study}")
-    for run in runs:
-        target = out / run.relative_to(study)
-        lines = "".join(thinned((run / "metrics.jsonl").read_text().splitlines()))
-        _write(target / "metrics.jsonl", lines)
-        for name in BESIDE:
-            if (run / name).exists():
-                _copy(run / name, target / name, study)
+    files = [run / name for run in runs for name in BESIDE]
     for name in FOLDERS:
-        for folder in study.rglob(name):
-            for file in filter(pathlib.Path.is_file, sorted(folder.rglob("*"))):
-                _copy(file, out / file.relative_to(study), study)
-    _write(out / "stages.json", json.dumps(_stages(study), indent=1) + "\n")
+        files += [file for folder in study.rglob(name) for file in folder.rglob("*")]
+    for file in filter(pathlib.Path.is_file, files):
+        content = file.read_bytes()
+        if file.suffix in TEXTS:
+            content = file.read_text().replace(str(study), NAME).encode()
+        _write(out / file.relative_to(study), content)
+    for run in runs:
+        lines = thinned((run / "metrics.jsonl").read_text().splitlines())
+        _write(out / run.relative_to(study) / "metrics.jsonl", "".join(lines).encode())
+    took = {name: _rounded(entry) for name, entry in Ledger(study).finished().items()}
+    _write(out / TIMES, f"{json.dumps(took, indent=1)}\n".encode())
     return [out / run.relative_to(study) for run in runs]
 
 
-def _copy(file: pathlib.Path, target: pathlib.Path, study: pathlib.Path) -> None:
-    if file.suffix in TEXTS:
-        _write(target, file.read_text().replace(str(study), NAME))
-    else:
-        with atomic.atomic_write(target) as copy:
-            copy.write(file.read_bytes())
-
-
-def _stages(study: pathlib.Path) -> dict[str, dict]:
-    """What the stages that are done took: units of work, and seconds."""
-    done = runner.read(study / runner.STATE)
-    wanted = ("units", "unit", "seconds")
-    return {
-        name: {k: _short(held[k]) for k in wanted}
-        for name, held in done.items()
-        if runner.has_ended(held)
-    }
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    with atomic.atomic_write(path) as file:
-        file.write(text.encode())
-
-
-def thinned(lines: list[str]) -> Iterator[str]:
-    """Each `EVERY`-th line of a run's updates and the last, and all evaluations.
+def thinned(lines: Iterable[str]) -> Iterator[str]:
+    """Yields each `EVERY`-th line of a run's updates, the last one, all evaluations.
 
     Args:
-        lines: Of a `metrics.jsonl`; damaged ones are left out.
+        lines: The lines of a `metrics.jsonl`; damaged ones are left out.
     """
-    rows = [row for row in map(_row, lines) if row]
+    rows = list(filter(None, map(metrics_file.parse, lines)))
     updates = [row for row in rows if not _is_evaluation(row)]
     kept = {id(row) for row in (*updates[::EVERY], *updates[-1:])}
     for row in rows:
         if _is_evaluation(row) or id(row) in kept:
-            yield json.dumps({k: _short(v) for k, v in row.items()}) + "\n"
+            yield f"{json.dumps(_rounded(row))}\n"
 
 
-def _row(line: str) -> dict:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return {}
-    return row if isinstance(row, dict) and "step" in row else {}
-
-
-def _is_evaluation(row: dict) -> bool:
+def _is_evaluation(row: dict[str, Any]) -> bool:
     return any(name.startswith("eval_") for name in row)
 
 
-def _short(value):
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row with its floats cut to `DIGITS`."""
+    return {
+        key: float(f"{x:.{DIGITS}g}") if isinstance(x, float) else x
+        for key, x in row.items()
+    }
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+    with atomic.atomic_write(path) as file:
+        file.write(content)

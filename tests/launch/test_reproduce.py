@@ -1,5 +1,7 @@
 """The study as a process of its own."""
 
+import runpy
+
 import pytest
 
 from tests import runs
@@ -11,11 +13,11 @@ def test_the_plan_alone_runs_nothing(tmp_path):
     done = runs.run("launch/reproduce.py", *args, "--leave-out", "asterix")
     assert done.returncode == 0, done.stderr
     assert "asterix/asterix_finetune_2" in done.stdout
-    assert f"stages in {logdir}:" in done.stdout and "hours" in done.stdout
+    assert f"jobs in {logdir}:" in done.stdout and "hours" in done.stdout
     assert not logdir.exists()
 
 
-def test_stages_run_and_are_done(tmp_path):
+def test_jobs_run_and_are_done(tmp_path):
     args = [
         "minatar",
         "--scale",
@@ -33,13 +35,36 @@ def test_stages_run_and_are_done(tmp_path):
     assert again.returncode == 0 and "Started" not in again.stdout
 
 
+def parse(*args):
+    return runpy.run_path(runs.ROOT / "launch" / "reproduce.py")["parse"]([*args])
+
+
+def test_a_study_needs_no_options():
+    suite, options = parse("minatar")
+    assert (suite, options.scale, options.beyond) == ("minatar", "paper", False)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--beyond"], (True, False, "")),
+        (["--beyond", "--dry-run", "--leave-out", "a-b"], (True, True, "a-b")),
+        (["--dry-run", "False", "--beyond=True"], (True, False, "")),
+        (["--leave-out=a-b", "--dry_run", "True"], (False, True, "a-b")),
+    ],
+)
+def test_some_flags_stand_for_themselves_and_hyphens_for_underscores(args, expected):
+    _, options = parse("atari", *args)
+    assert (options.beyond, options.dry_run, options.leave_out) == expected
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         ([], "Name the study first: minatar or atari."),
         (["minatar", "--scale", "huge"], "--scale is one of paper, small, debug."),
         (["minatar", "--leave-out", "pong"], "--leave_out is all or one of seaquest"),
-        (["minatar", "--only", "x1"], "--only finds no stage. Received: x1"),
+        (["minatar", "--only", "x1"], "--only finds no job. Received: x1"),
         (["minatar", "--seeds", "0"], "seeds must be at least 1"),
     ],
 )

@@ -1,3 +1,5 @@
+"""The paper's study as jobs."""
+
 import importlib.util
 import pathlib
 
@@ -5,8 +7,8 @@ import pytest
 
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import cli, flags
-from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.reproduction import plan
+from dreamerv2_transfer.reproduction.study import Study, new_games
 from tests.runs import ROOT
 
 HOME = pathlib.Path("/study")
@@ -14,12 +16,11 @@ HOME = pathlib.Path("/study")
 
 def make_study(*blocks, seeds=1, leave_out="", beyond=False):
     config = blocks_lib.load_config(blocks)
-    new = plan.new_games(config, leave_out)
-    return plan.Study(blocks, config, HOME, seeds, new, beyond)
+    return Study(blocks, config, HOME, seeds, new_games(config, leave_out), beyond)
 
 
 def names(*args, **kwargs) -> list[str]:
-    return [stage.name for stage in plan.make(make_study(*args, **kwargs))]
+    return [job.name for job in plan.make(make_study(*args, **kwargs))]
 
 
 def test_the_papers_study_at_small_scale():
@@ -68,20 +69,21 @@ def test_at_paper_scale_all_learned_games_have_a_fixed_world_model():
 
 def test_a_model_is_not_trained_on_the_game_that_is_left_out():
     for game in ("asterix", "space_invaders"):
-        stages = plan.make(make_study("minatar", "small", leave_out=game))
-        (model,) = (s for s in stages if s.name == f"{game}/pretrain_0")
+        made = plan.make(make_study("minatar", "small", leave_out=game))
+        (model,) = (job for job in made if job.name == f"{game}/pretrain_0")
         start = model.args.index("--tasks") + 1
         learned = model.args[start : start + 4]
         assert len({*learned, f"minatar_{game}"}) == 5
 
 
 def test_arms_start_from_the_model_of_their_seed():
-    stages = {s.name: s for s in plan.make(make_study("minatar", "small", seeds=2))}
-    arm = stages["space_invaders/space_invaders_finetune_1"]
+    study = make_study("minatar", "small", seeds=2)
+    made = {job.name: job for job in plan.make(study)}
+    arm = made["space_invaders/space_invaders_finetune_1"]
     assert arm.needs == ("space_invaders/pretrain_1",)
     place = arm.args[arm.args.index("--init") + 1]
-    assert place == str(stages[arm.needs[0]].logdir)
-    scratch = stages["space_invaders/space_invaders_scratch_1"]
+    assert place == str(made[arm.needs[0]].logdir)
+    scratch = made["space_invaders/space_invaders_scratch_1"]
     assert "--init" not in scratch.args and scratch.needs == ("collect",)
 
 
@@ -89,57 +91,25 @@ def test_every_game_can_be_the_new_one():
     made = names("minatar", "debug", leave_out="all")
     reports = [name for name in made if name.endswith("/report")]
     assert len(reports) == 5 and len(set(made)) == len(made)
-    with pytest.raises(ConfigError, match="Received: pong"):
-        make_study("minatar", leave_out="pong")
 
 
-def test_beyond_the_paper_are_single_sublayers_and_other_lengths():
-    more = {*names("minatar", "small", beyond=True)} - {*names("minatar", "small")}
-    game = "space_invaders_beyond/minatar_space_invaders"
-    assert {x for x in more if not x.endswith("/evaluate")} == {
-        *(f"{game}/frozen_{layer}/0" for layer in plan.SUBLAYERS),
-        *(f"space_invaders_beyond/pretrain_{steps}/0" for steps in (2500, 40000)),
-        *(f"{game}/pretrained_{steps}/0" for steps in (2500, 40000)),
-        "space_invaders/figure_single_freezes",
-        "space_invaders/figure_pretraining",
-    }
-
-
-def test_the_best_sublayer_gets_all_seeds():
-    config = blocks_lib.load_config(["minatar", "small"])
-    new = plan.new_games(config, "")
-    study = plan.Study(("minatar",), config, HOME, 3, new, True, ("obs_out",))
-    made = {s.name: s for s in plan.make(study)}
-    game = "space_invaders_beyond/minatar_space_invaders"
-    arm = made[f"{game}/frozen_obs_out/2"]
-    assert arm.needs == ("space_invaders/pretrain_2",)
-    assert arm.args[-2:] == ("--init", "/study/space_invaders/pretrain_2")
-    assert arm.args[arm.args.index("--freeze.rssm.obs_out") + 1] == "True"
-    assert f"{game}/frozen_img_in/2" not in made
-    with pytest.raises(ConfigError, match="Received: obs_in"):
-        plan.sublayers(["", "obs_in"])
-
-
-def test_stages_come_after_those_that_they_need():
+def test_jobs_come_after_those_that_they_need():
     done = set()
-    for stage in plan.make(
-        make_study("minatar", seeds=2, leave_out="all", beyond=True)
-    ):
-        assert done.issuperset(stage.needs)
-        done.add(stage.name)
+    for job in plan.make(make_study("minatar", seeds=2, leave_out="all", beyond=True)):
+        assert done.issuperset(job.needs)
+        done.add(job.name)
 
 
 @pytest.mark.parametrize("blocks", [("minatar", "small"), ("minatar",), ("atari",)])
 def test_every_command_can_be_read(blocks):
-    stages = plan.make(make_study(*blocks, beyond=True))
-    for stage in stages:
-        if stage.script in ("train", "train_dqn", "collect"):
-            given, rest = cli.split_configs(stage.args)
+    for job in plan.make(make_study(*blocks, beyond=True)):
+        if job.script in ("train", "train_dqn", "collect"):
+            given, rest = cli.split_configs(job.args)
             config = blocks_lib.load_config(given, rest)
             assert config.stage in ("dqn", "collect", "pretrain", "finetune", "scratch")
         else:
-            options = script(stage.script).OPTIONS
-            assert flags.Flags(options).parse(stage.args) is not None
+            options = script(job.script).OPTIONS
+            assert flags.Flags(options).parse(job.args) is not None
 
 
 def script(name: str):

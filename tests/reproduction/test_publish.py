@@ -1,3 +1,5 @@
+"""What a study leaves for others."""
+
 import json
 
 import pytest
@@ -15,7 +17,7 @@ def test_evaluations_stay_and_other_lines_are_thinned():
     assert kept[2] == {"step": 5, "loss": 1.6667}
 
 
-def test_runs_are_published_without_what_they_go_on_from(tmp_path):
+def test_runs_are_published_without_what_they_resume_from(tmp_path):
     run = tmp_path / "study" / "asterix" / "scratch_0"
     for folder in ("checkpoints", "train_episodes", "analysis"):
         (run / folder).mkdir(parents=True)
@@ -48,7 +50,7 @@ def test_a_study_without_runs_and_a_folder_in_the_study_are_named(tmp_path):
         publish.publish(tmp_path, tmp_path / "out")
 
 
-def test_what_each_stage_took_is_published(tmp_path):
+def test_what_each_job_took_is_published(tmp_path):
     held = {"command": ["x", str(tmp_path)], "seconds": 12.34567, "units": 3}
     done = {"asterix/scratch_0": {**held, "unit": "update"}}
     done["asterix/scratch_1"] = {"under_way": ["x"], "seconds": 2.0}

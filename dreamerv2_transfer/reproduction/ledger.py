@@ -1,0 +1,91 @@
+"""Which jobs of a study are done, and how long they took."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.reproduction.jobs import Job
+
+FILE = "reproduce.json"
+
+
+class Ledger:
+    """Remembers in a file what was done.
+
+    A missing or damaged file counts as empty: the jobs then run again, and find
+    themselves done.
+
+    Args:
+        logdir: The study's folder; it has the file `reproduce.json`.
+    """
+
+    def __init__(self, logdir: pathlib.Path):
+        self._path = logdir / FILE
+        try:
+            self._entries: dict[str, dict[str, Any]] = dict(
+                json.loads(self._path.read_text())
+            )
+        except (OSError, ValueError, TypeError):
+            self._entries = {}
+
+    def is_done(self, job: Job) -> bool:
+        """Whether this very command has ended, after the same other jobs.
+
+        One command may draw a figure of two seeds, and later another of three.
+        """
+        entry = self._entries.get(job.name, {})
+        same = entry.get("needs", list(job.needs)) == list(job.needs)
+        return same and entry.get("command") == _command(job)
+
+    def finish(self, job: Job, seconds: float) -> None:
+        """Notes that a job is done, `seconds` after its last start."""
+        self._write(
+            job,
+            {
+                "command": _command(job),
+                "needs": list(job.needs),
+                "seconds": self._spent(job) + seconds,
+                "units": job.units,
+                "unit": job.unit,
+            },
+        )
+
+    def stop(self, job: Job, seconds: float) -> None:
+        """Notes that a job was stopped, `seconds` after its last start."""
+        seconds += self._spent(job)
+        self._write(job, {"under_way": _command(job), "seconds": seconds})
+
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """Returns `units`, `unit` and `seconds` of the jobs that are done, by name."""
+        keys = ("units", "unit", "seconds")
+        return {
+            name: {key: entry[key] for key in keys}
+            for name, entry in self._entries.items()
+            if "units" in entry
+        }
+
+    def costs(self) -> dict[str, float]:
+        """Returns the seconds that a unit of work took, by unit."""
+        totals: dict[str, tuple[float, float]] = {}
+        for entry in self.finished().values():
+            seconds, units = totals.get(entry["unit"], (0.0, 0.0))
+            totals[entry["unit"]] = seconds + entry["seconds"], units + entry["units"]
+        return {unit: s / units for unit, (s, units) in totals.items() if units}
+
+    def _spent(self, job: Job) -> float:
+        """The seconds until a job was stopped; those of killed processes are lost."""
+        entry = self._entries.get(job.name, {})
+        return entry["seconds"] if entry.get("under_way") == _command(job) else 0.0
+
+    def _write(self, job: Job, entry: dict[str, Any]) -> None:
+        self._entries[job.name] = entry
+        with atomic.atomic_write(self._path) as file:
+            file.write(json.dumps(self._entries, indent=1).encode())
+
+
+def _command(job: Job) -> list[str]:
+    """What identifies a command, wherever the code lies."""
+    return [job.script, *job.args]

@@ -1,0 +1,112 @@
+"""What a study of "Adapting to the Unfamiliar" runs, and where."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from dreamerv2_transfer.common.config import Config, ConfigError
+
+# Sublayers of the RSSM that can be frozen one by one.
+SUBLAYERS = ("img_in", "cell", "img_out", "img_dist", "obs_out", "obs_dist")
+SMOOTHED = 0.05  # Share of the updates over which figures take a running mean.
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A study to run.
+
+    Attributes:
+        blocks: Blocks of `configs.yaml`, such as `minatar small`.
+        config: The resolved configuration; its section `reproduce` holds the numbers.
+        logdir: The study's folder, for everything.
+        seeds: Seeds of each arm.
+        new: The games that are left out of pre-training, one at a time.
+        beyond: Whether to also run what goes beyond the paper: single frozen
+            sublayers, and other lengths of pre-training.
+        best: The sublayers whose arms get all seeds.
+    """
+
+    blocks: tuple[str, ...]
+    config: Config
+    logdir: pathlib.Path
+    seeds: int
+    new: tuple[str, ...]
+    beyond: bool = False
+    best: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> Config:
+        """The section `reproduce` of the configuration."""
+        return self.config.reproduce
+
+    @property
+    def dataset(self) -> pathlib.Path:
+        """The folder of the episodes of all games."""
+        return self.logdir / "dataset"
+
+    @property
+    def players(self) -> pathlib.Path:
+        """The folder of the DQN players of all games."""
+        return self.logdir / "dqn"
+
+    @property
+    def smoothing(self) -> tuple[str, str]:
+        """The flag of figures for the window of a running mean, in updates."""
+        return "--smooth", str(int(self.numbers.train * SMOOTHED))
+
+    def folder(self, new: str) -> pathlib.Path:
+        """Returns the folder of the runs for which this game is new."""
+        return self.logdir / short(new)
+
+    def beyond_folder(self, new: str) -> pathlib.Path:
+        """Returns the folder of those that go beyond the paper."""
+        return self.logdir / f"{short(new)}_beyond"
+
+    def learned(self, new: str) -> list[str]:
+        """Returns the games of pre-training."""
+        return [game for game in self.numbers.games if game != new]
+
+
+def short(game: str) -> str:
+    """Returns a game's name without its suite, such as `space_invaders`."""
+    return game.partition("_")[2]
+
+
+def new_games(config: Config, leave_out: str) -> tuple[str, ...]:
+    """Returns the games to leave out.
+
+    Args:
+        config: The resolved configuration.
+        leave_out: A game, maybe without its suite; `all`; or '' for the paper's.
+
+    Raises:
+        ConfigError: It is not a game of the study.
+    """
+    games = config.reproduce.games
+    if leave_out == "all":
+        return games
+    name = leave_out or config.reproduce.new
+    for game in games:
+        if name in (game, short(game)):
+            return (game,)
+    raise ConfigError(
+        f"--leave_out is all or one of {', '.join(map(short, games))}. "
+        f"Received: {leave_out}"
+    )
+
+
+def sublayers(best: Sequence[str]) -> tuple[str, ...]:
+    """Returns the named sublayers, without ''.
+
+    Raises:
+        ConfigError: The RSSM has no such sublayer.
+    """
+    named = tuple(layer for layer in best if layer)
+    for layer in named:
+        if layer not in SUBLAYERS:
+            raise ConfigError(
+                f"--best names sublayers: {', '.join(SUBLAYERS)}. Received: {layer}"
+            )
+    return named
