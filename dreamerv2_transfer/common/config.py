@@ -37,7 +37,8 @@ class Config(dict):
     as tuples) of one of these.
 
     Args:
-        *args, **kwargs: As for `dict`: a mapping, nested or with dotted keys.
+        *args: A mapping, nested or with dotted keys, as for `dict`.
+        **kwargs: Further keys and values.
 
     Raises:
         ConfigError: A key is a pattern, or a value is null or of another type.
@@ -96,7 +97,8 @@ class Config(dict):
         become floats, and strings (of a command line) are read as numbers or bools.
 
         Args:
-            *args, **kwargs: As for `dict`: a mapping, nested or with dotted keys.
+            *args: A mapping, nested or with dotted keys, as for `dict`.
+            **kwargs: Further keys and values.
 
         Raises:
             ConfigError: A key is unknown or a value has the wrong type.
