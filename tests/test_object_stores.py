@@ -122,7 +122,7 @@ def test_weights_by_url_are_those_of_the_run_or_file(tmp_path):
     url = folder.as_uri()
     of_run = weights.find_weights(url)
     of_file = weights.find_weights(f"{url}/{weights.WORLD_MODEL}")
-    assert of_run == of_file and of_run.is_relative_to(remote.stage(url))
+    assert of_run == of_file and of_run.is_relative_to(remote.local_folder(url))
     assert weights.read_weights(of_run)["rssm/kernel"].tolist() == [0, 1, 2]
     beside = {path.name for path in of_run.parent.iterdir()}
     assert beside == {"config.yaml", weights.WORLD_MODEL, weights.ACTOR_CRITIC}

@@ -1,4 +1,6 @@
-"""Write files that are whole or absent, whatever happens while they are written."""
+"""Writes files that are either whole or absent, even if the process is killed."""
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -9,7 +11,7 @@ from typing import BinaryIO
 
 from dreamerv2_transfer.common.errors import UserError
 
-URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # Of which a path leaves one slash.
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # A `pathlib.Path` keeps only one slash.
 
 
 class OutputError(UserError):
@@ -21,12 +23,12 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     """Turns the operating system's errors into one that names the file.
 
     Raises:
-        OutputError: Where the block raised an `OSError`, or the path is a URL.
+        OutputError: The block raised an `OSError`, or the path is a URL.
     """
     if URL.match(os.fspath(path)):
         raise OutputError(
-            f"Cannot write {path}: among outputs a logdir and a dataset alone may be "
-            "URLs. Name a local path."
+            f"Cannot write {path}: only a logdir and a dataset can be written to a "
+            "URL. Name a local path."
         )
     try:
         yield
@@ -39,17 +41,17 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, sync: bool = True) -> Iterator[BinaryIO]:
-    """Opens a temporary file that takes the place of `path` when the block ends.
+    """Opens a temporary file that replaces `path` when the block ends.
 
-    Missing parent folders are made. If the block raises, `path` stays as it was.
+    Missing parent folders are created. If the block raises, `path` stays as it was.
 
     Args:
         path: The file to write.
-        sync: Wait until the disk has it, so that a power failure cannot damage it; a
-            kill cannot in either case.
+        sync: Whether to wait until the file is on the disk, so that even a power
+            failure cannot damage it.
 
     Raises:
-        OutputError: If the file cannot be written.
+        OutputError: The file cannot be written.
     """
     path = pathlib.Path(path).expanduser()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,10 +1,12 @@
-"""The user's cache folder: what can be made again, or is kept elsewhere too."""
+"""The user's cache folder, whose files can be computed or fetched again."""
+
+from __future__ import annotations
 
 import os
 import pathlib
 
 
 def folder() -> pathlib.Path:
-    """`$XDG_CACHE_HOME/dreamerv2_transfer`, or `~/.cache/dreamerv2_transfer`."""
+    """Returns `$XDG_CACHE_HOME/dreamerv2_transfer`, by default below `~/.cache`."""
     caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return caches.expanduser() / "dreamerv2_transfer"

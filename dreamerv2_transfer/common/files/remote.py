@@ -2,7 +2,7 @@
 
     s3://bucket/logdir/run  <- fsspec ->  ~/.cache/dreamerv2_transfer/remote/.../run
 
-All code works in the local folder, see `stage`.
+All code works in the local folder, a `mirror.Mirror` of the URL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from dreamerv2_transfer.common import progress
-from dreamerv2_transfer.common.files.mirror import RemoteError, Stage, WriterError
+from dreamerv2_transfer.common.files.mirror import Mirror, RemoteError, WriterError
 
 __all__ = [
     "Folder",
@@ -24,50 +24,50 @@ __all__ = [
     "fetched",
     "followed",
     "is_remote",
+    "local_folder",
     "opened",
-    "stage",
 ]
 
-# Of a run, what another one starts from or plays with, and what says how to.
+# Files of a run that another run starts from or plays with.
 WEIGHTS = ("*.weights.h5", "config.yaml")
 CHECKPOINTS = ("checkpoints/*", "config.yaml")
 
 
 def is_remote(path: str | os.PathLike) -> bool:
-    """Whether a path is a URL, `PROTOCOL://...`."""
+    """Returns whether a path is a URL, `PROTOCOL://...`."""
     return bool(re.match(r"[a-z][a-z0-9+.-]+://", os.fspath(path)))
 
 
-def stage(url: str) -> pathlib.Path:
-    """The local folder of a URL; what is in it may be old."""
-    return Stage(url).path
+def local_folder(url: str) -> pathlib.Path:
+    """Returns the local folder of a URL, whose files may be out of date."""
+    return Mirror(url).path
 
 
 def fetched(path: str | os.PathLike, *patterns: str) -> pathlib.Path:
-    """The local folder or file of a path that is to be read.
+    """Returns a local folder or file to read; fetches it if the path is a URL.
 
-    Of a URL, the files are copied that are new or changed since the last time. What is
-    written into the folder stays there; it is not uploaded.
+    Only files that are new or changed since the last time are copied. Files that are
+    written into the folder stay there; they are not uploaded.
 
     Args:
         path: A path, or a URL of a folder or of a file.
-        patterns: Of a folder's files the ones that matter, such as `*.weights.h5`; all
-            by default. `*` stands for slashes too.
+        patterns: Names of the files in a folder that are needed, such as
+            `*.weights.h5`; all by default. `*` matches slashes too.
 
     Raises:
         RemoteError: There is nothing at the URL, or it cannot be reached.
     """
     if not is_remote(path):
         return pathlib.Path(path).expanduser()
-    source = Stage(os.fspath(path))
+    source = Mirror(os.fspath(path))
     listing = source.listing()
     if not listing:
         raise RemoteError(
-            f"There is nothing at {path}. See to its name, and whether it was uploaded."
+            f"There is nothing at {path}. Check its name, and whether it was uploaded."
         )
     if "" in listing:
         folder, _, name = source.url.rpartition("/")
-        source = Stage(folder)
+        source = Mirror(folder)
         _refresh(source, source.listing(name), lambda x: x == name)
         return source.path / name
     _refresh(source, listing, lambda x: _matches(x, patterns))
@@ -75,28 +75,31 @@ def fetched(path: str | os.PathLike, *patterns: str) -> pathlib.Path:
 
 
 def followed(path: str | os.PathLike, reader: str) -> pathlib.Path:
-    """The folder of a run that another process writes, as it was saved last.
+    """Returns the folder of a run that another process writes, as it last saved it.
 
     Args:
-        path: A path, or a URL, at which there may be nothing yet.
-        reader: A name; each has a copy of its own of what is at the URL.
+        path: A path, or a URL, where there may be nothing yet.
+        reader: Name of this reader, which gets its own local copy of the URL.
 
     Raises:
         RemoteError: The URL cannot be reached.
     """
     if not is_remote(path):
         return pathlib.Path(path).expanduser()
-    source = Stage(os.fspath(path), f"-{reader}")
+    source = Mirror(os.fspath(path), f"-{reader}")
     _refresh(source, source.listing(), lambda x: _matches(x, CHECKPOINTS))
     return source.path
 
 
-def _refresh(source: Stage, listing, wanted: Callable[[str], bool]) -> None:
+def _refresh(source: Mirror, listing, wanted: Callable[[str], bool]) -> None:
     with source.copying(), contextlib.ExitStack() as stack:
         try:
             stack.enter_context(source.writing())
         except WriterError:
-            print(f"{source.url} is being written from here: reading {source.path}.")
+            print(
+                f"Another process of this machine writes to {source.url}: reading its "
+                f"local folder {source.path}."
+            )
             return
         source.refresh(listing, wanted)
 
@@ -109,50 +112,54 @@ class Folder:
     """A folder that this process writes.
 
     Attributes:
-        path: Where it is on this machine.
+        path: Its place on this machine.
     """
 
     def __init__(self, path: pathlib.Path):
         self.path = path
 
     def push(self) -> None:
-        """Brings what was written to where it belongs, if that is elsewhere."""
+        """Uploads new files if the folder is remote."""
 
 
-class Mirror(Folder):
-    """The stage of a URL, which this process writes."""
+class RemoteFolder(Folder):
+    """The local folder of a URL that this process writes.
 
-    def __init__(self, source: Stage):
-        super().__init__(source.path)
-        self._stage = source
+    Args:
+        mirror: The mirror of the URL.
+    """
+
+    def __init__(self, mirror: Mirror):
+        super().__init__(mirror.path)
+        self._mirror = mirror
 
     def push(self) -> None:
-        """Uploads what is new. Where that fails it is said, and left to the next time.
+        """Uploads new files. If that fails, prints the error; the next push retries.
 
         Raises:
             WriterError: Another process writes to the store.
         """
         try:
-            self._stage.push()
+            self._mirror.push()
         except WriterError:
             raise
         except RemoteError as error:
-            progress.write(f"Not uploaded yet, and tried again the next time: {error}")
+            progress.write(f"Not uploaded yet; the next upload tries again: {error}")
 
     def finish(self) -> None:
-        """Uploads what is new.
+        """Uploads new files.
 
         Raises:
-            RemoteError: That failed.
+            RemoteError: The upload failed.
         """
         try:
-            self._stage.push()
+            self._mirror.push()
         except WriterError:
             raise
         except RemoteError as error:
             raise RemoteError(
-                f"{error} Nothing is lost: all is in {self.path}, from where the same "
-                "command goes on and uploads."
+                f"{error} Nothing is lost: all files are in {self.path}. Run the same "
+                "command to resume and to upload them."
             ) from error
 
 
@@ -160,16 +167,16 @@ class Mirror(Folder):
 def opened(
     path: str | os.PathLike, check: Callable[[pathlib.Path], None] = lambda path: None
 ) -> Iterator[Folder]:
-    """Opens a folder to be written, here or, by a URL, on a store.
+    """Opens a folder for writing, on this machine or, by a URL, on a store.
 
-    Of a URL, the stage first becomes what the store has, unless this stage was the last
-    to write there: then it is at least as new, for an upload may have been killed. In
-    the end, however that comes, what is new is uploaded.
+    The local folder of a URL is first updated to what the store has, unless this
+    machine was the last to write there: its folder is then at least as new, as an
+    upload may have been killed. New files are uploaded at the end, also after an error.
 
     Args:
         path: A path, or a URL.
-        check: Looks at the local folder before the store is told that this process
-            writes there; what it raises leaves the store as it is.
+        check: Inspects the local folder before this process claims the store. If it
+            raises an error, the store stays as it is.
 
     Raises:
         WriterError: Another process writes there.
@@ -180,21 +187,21 @@ def opened(
         check(folder)
         yield Folder(folder)
         return
-    source = Stage(os.fspath(path))
+    source = Mirror(os.fspath(path))
     with source.writing():
         with source.copying():
             listing = source.listing()
             source.check_not_emptied(listing)
             source.refresh(listing, exact=True)
-        print(f"{source.url} is worked on in {source.path}.", flush=True)
+        print(f"The local folder of {source.url} is {source.path}.", flush=True)
         check(source.path)
         source.claim()
-        mirror = Mirror(source)
+        remote = RemoteFolder(source)
         try:
-            yield mirror
+            yield remote
         except WriterError:
             raise
         except BaseException:
-            mirror.push()
+            remote.push()
             raise
-        mirror.finish()
+        remote.finish()
