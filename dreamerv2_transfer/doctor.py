@@ -1,14 +1,14 @@
-"""What this machine can run, on one screen. `python -m dreamerv2_transfer.doctor`
+"""Reports what this machine can run. `python -m dreamerv2_transfer.doctor`
 
-Each line is a finding, with what to do about it. The exit status is 1 where training
-cannot run, else 0, without a GPU too. `--logdir LOGDIR` looks at that folder. `--quick
-True` leaves TensorFlow out: a check beside a run must not take the memory of its GPU.
+Each line of the one-screen report is a finding, followed by what to do about it. The
+exit status is 1 if training cannot run, else 0; a GPU is not required. `--logdir
+LOGDIR` checks that folder. `--quick True` leaves TensorFlow out, so that a check beside
+a run does not take memory of its GPU.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import functools
 import importlib.util
 import os
@@ -24,27 +24,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 
-# Nothing else of the package: a package that is missing must become a finding.
+# The rest of the package is imported later: a missing dependency must be a finding.
 from dreamerv2_transfer.common.errors import describe
 
 OPTIONS = {
-    "logdir": "logdir",  # Of the runs to come.
-    "quick": False,  # Without TensorFlow, and without the suites that are extras.
+    "logdir": "logdir",  # The folder of future runs.
+    "quick": False,  # Leave out TensorFlow and the suites that are extras.
 }
 OK, NOTE, TROUBLE = "ok", "note", "TROUBLE"
-FAILED = 1  # Exit status where training cannot run.
+FAILED = 1  # Exit status if training cannot run.
 GIB = 2**30
-MEMORY = 2.0  # GiB. A run of the block minatar takes up to 1.7 on a CPU.
-DISK = 1.0  # GiB. 800,000 steps of MinAtar take 0.1, checkpoints and videos the rest.
-WIDTH = 100  # Columns at most.
+MEMORY = 2.0  # GiB. A run of the block minatar needs up to 1.7 on a CPU.
+DISK = 1.0  # GiB. 800,000 steps of MinAtar need 0.1, checkpoints and videos the rest.
+WIDTH = 100  # Most columns of the report.
 PATIENCE = 10.0  # Seconds for nvidia-smi, which may hang on a broken driver.
-SLOW = "Each start compiles anew, which takes seconds."
+SLOW = "Each start compiles again, which takes seconds."
 MEMINFO = pathlib.Path("/proc/meminfo")
-LIMITS = tuple(  # Of a container's memory, by version 2 and 1 of Linux' control groups.
-    pathlib.Path("/sys/fs/cgroup", x)
-    for x in ("memory.max", "memory/memory.limit_in_bytes")
+LIMITS = (  # A container's memory, in versions 2 and 1 of Linux's control groups.
+    pathlib.Path("/sys/fs/cgroup/memory.max"),
+    pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-EXTRAS = {  # Module by extra of setup.cfg.
+EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "crafter": "crafter",
     "dmc": "dm_control",
     "gcs": "gcsfs",
@@ -64,9 +64,9 @@ class Finding:
     Attributes:
         status: `ok`, `note` (training runs, but something is worth knowing), or
             `TROUBLE` (it cannot run).
-        topic: what was looked at.
-        found: what is there.
-        todo: what to do about it; "" is nothing.
+        topic: What was checked.
+        found: What was found.
+        todo: What to do about it; empty if there is nothing to do.
     """
 
     status: str
@@ -75,39 +75,36 @@ class Finding:
     todo: str = ""
 
     def text(self, width: int) -> str:
-        """The finding in lines of at most `width` columns."""
+        """Returns the finding in lines of at most `width` columns."""
         lead = f"{self.status:7}  {self.topic:11}  "
-        rows = [(lead, self.found), (f"{'->':>{len(lead) - 1}} ", self.todo)]
-        wrapped = [_wrap(text, first, width) for first, text in rows if text]
-        return "\n".join(wrapped)
-
-
-def _wrap(text: str, first: str, width: int) -> str:
-    return textwrap.fill(
-        text,
-        width,
-        initial_indent=first,
-        subsequent_indent=" " * len(first),
-        break_on_hyphens=False,
-    )
+        wrap = functools.partial(
+            textwrap.fill,
+            width=width,
+            subsequent_indent=" " * len(lead),
+            break_on_hyphens=False,
+        )
+        lines = [wrap(self.found, initial_indent=lead)]
+        if self.todo:
+            lines.append(wrap(self.todo, initial_indent=f"{'->':>{len(lead) - 1}} "))
+        return "\n".join(lines)
 
 
 # The machine.
 
 
 def check_python() -> Finding:
-    """The interpreter and the cores that this process may use."""
-    linux = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count()
+    """Finds the interpreter and the cores that this process may use."""
+    is_linux = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if is_linux else os.cpu_count()
     found = f"{platform.python_version()} on {platform.system()}, {cores} cores"
     return Finding(OK, "Python", found)
 
 
 def check_packages(required: Iterable[str] | None = None) -> Finding:
-    """Whether what is installed is what the package asks for.
+    """Compares the installed packages with the required ones.
 
     Args:
-        required: requirements such as `numpy >= 2.0, < 3`; by default the package's.
+        required: Requirements such as `numpy >= 2.0, < 3`; by default the package's.
     """
     if required is None:
         required = _required()
@@ -121,9 +118,9 @@ def check_packages(required: Iterable[str] | None = None) -> Finding:
     if missing:
         return Finding(TROUBLE, "Packages", f"Missing: {', '.join(missing)}", REINSTALL)
     if other:
-        found = f"Not the versions that were tested: {', '.join(other)}"
+        found = f"Not among the tested versions: {', '.join(other)}"
         return Finding(NOTE, "Packages", found, REINSTALL)
-    return Finding(OK, "Packages", ", ".join(shown) or "All are there")
+    return Finding(OK, "Packages", ", ".join(shown) or "All are installed")
 
 
 def _required() -> list[str]:
@@ -135,20 +132,20 @@ def _required() -> list[str]:
 
 
 def _installed(requirement: str) -> tuple[str, str, bool]:
-    """Name, installed version ("" is none) and whether the version fits."""
+    """Returns a package's name, its version (empty if missing), and whether it fits."""
     name = re.match(r"[\w.-]+", requirement)[0]
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return name, "", False
-    from packaging.requirements import Requirement  # Keras brings it.
+    from packaging.requirements import Requirement  # A dependency of Keras.
 
     fits = Requirement(requirement).specifier.contains(version, prereleases=True)
     return name, version, fits
 
 
 def check_configs() -> Finding:
-    """Whether the file of configuration blocks is found."""
+    """Finds the file of configuration blocks."""
     from dreamerv2_transfer.common import blocks
 
     return Finding(OK, "Configs", str(blocks.find_configs()))
@@ -157,61 +154,61 @@ def check_configs() -> Finding:
 def check_memory(
     meminfo: pathlib.Path = MEMINFO, limits: Sequence[pathlib.Path] = LIMITS
 ) -> Finding:
-    """The memory that a run can take, within a container's limit."""
+    """Finds the memory that a run can take, within a container's limit."""
     if not meminfo.exists():  # As on macOS.
         return Finding(OK, "Memory", "Unknown on this system")
-    free, total = (_meminfo(meminfo, x) for x in ("MemAvailable", "MemTotal"))
-    limit = min([total, *_numbers(limits)])
+    kilobytes = dict(re.findall(r"^(\w+):\s+(\d+) kB", meminfo.read_text(), re.M))
+    free, total = (1024 * int(kilobytes[x]) for x in ("MemAvailable", "MemTotal"))
+    texts = [path.read_text().strip() for path in limits if path.exists()]
+    limit = min([total, *(int(x) for x in texts if x.isdigit())])  # Or `max`.
     found = f"{min(free, limit) / GIB:.1f} of {limit / GIB:.1f} GiB are free"
     if min(free, limit) >= MEMORY * GIB:
         return Finding(OK, "Memory", found)
     todo = (
-        f"A run of the block minatar takes up to {MEMORY:g} GiB. Close other programs, "
-        "raise the container's limit, or take the block small."
+        f"A run of the block minatar needs up to {MEMORY:g} GiB. Close other programs, "
+        "raise the container's limit, or use the block small."
     )
     return Finding(NOTE, "Memory", found, todo)
 
 
-def _meminfo(path: pathlib.Path, key: str) -> int:
-    return 1024 * int(re.search(rf"^{key}:\s+(\d+) kB", path.read_text(), re.M)[1])
-
-
-def _numbers(paths: Sequence[pathlib.Path]) -> list[int]:
-    texts = [path.read_text().strip() for path in paths if path.exists()]
-    return [int(text) for text in texts if text.isdigit()]  # Or `max`.
-
-
 def check_disk(logdir: pathlib.Path) -> Finding:
-    """The free space where the logdir is, or would be."""
+    """Finds the free space where the logdir is, or would be."""
     free = shutil.disk_usage(_nearest(logdir)).free / GIB
     found = f"{free:.1f} GiB are free for {logdir}"
     if free >= DISK:
         return Finding(OK, "Disk", found)
     todo = (
-        f"A MinAtar run takes up to {DISK:g} GiB. Free some, or choose another --logdir"
+        f"A MinAtar run needs up to {DISK:g} GiB. Free some space, or choose another "
+        "--logdir."
     )
-    return Finding(NOTE, "Disk", found, f"{todo}.")
+    return Finding(NOTE, "Disk", found, todo)
 
 
 def check_logdir(logdir: pathlib.Path) -> Finding:
-    """Whether a run could write to its folder and lock it. Leaves nothing there."""
+    """Checks that a run could write to its folder and lock it. Leaves nothing there."""
+    from dreamerv2_transfer.common.files import atomic, locks
+
     try:
         folder = _nearest(logdir)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor_") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        found = f"{logdir} cannot be written: {error.strerror}"
+        with (
+            tempfile.TemporaryDirectory(dir=folder, prefix=".doctor_") as temporary,
+            locks.locked(pathlib.Path(temporary)),
+        ):
+            pass
+    except (OSError, atomic.OutputError) as error:
+        cause = error.__cause__ or error  # The cause of an OutputError is an OSError.
+        found = f"{logdir} cannot be written: {cause.strerror}"
         todo = (
-            f"Give user {os.getuid()} the right to write there, on a file system that "
-            "has locks, or choose another --logdir."
+            "Give yourself the right to write there, on a file system that has locks, "
+            "or choose another --logdir."
         )
         return Finding(TROUBLE, "Logdir", found, todo)
-    state = "can be written" if folder == logdir else "can be made"
+    state = "can be written" if folder == logdir else "can be created"
     return Finding(OK, "Logdir", f"{logdir} {state}")
 
 
 def _nearest(path: pathlib.Path) -> pathlib.Path:
-    """The path, or the nearest folder above it that exists."""
+    """Returns the path, or the nearest folder above it that exists."""
     return next(x for x in (path, *path.parents) if x.exists())
 
 
@@ -219,7 +216,7 @@ def _nearest(path: pathlib.Path) -> pathlib.Path:
 
 
 def check_minatar() -> Finding:
-    """Whether every game of MinAtar can be played."""
+    """Plays every game of MinAtar."""
     from dreamerv2_transfer.common import envs
 
     for game in envs.MINATAR_GAMES:
@@ -228,7 +225,7 @@ def check_minatar() -> Finding:
 
 
 def check_atari() -> Finding:
-    """Whether ALE has its ROMs and plays one of them."""
+    """Checks that ALE has its ROMs, and plays one of them."""
     from dreamerv2_transfer.common.envs import atari
 
     roms = len(atari.games())
@@ -239,7 +236,7 @@ def check_atari() -> Finding:
 
 
 def check_suite(extra: str, task: str) -> Finding:
-    """Whether an optional suite, which is installed, can be played."""
+    """Plays a task of an optional suite that is installed."""
     from dreamerv2_transfer.common.errors import EnvError
 
     try:
@@ -258,22 +255,22 @@ def _play(task: str) -> None:
 
 
 def check_extras(has: Callable[[str], bool]) -> Finding:
-    """What is optional, and how to have what is not there.
+    """Lists the extras that are installed, or those that are not.
 
     Args:
-        has: whether a module can be imported.
+        has: Tells whether a module can be imported.
     """
     there = [extra for extra, module in EXTRAS.items() if has(module)]
     absent = [extra for extra in EXTRAS if extra not in there]
     if not absent:
         return Finding(OK, "Extras", ", ".join(there))
-    found = f"Not installed, and not needed: {', '.join(absent)}"
-    todo = f"Where you want one: pip install '.[{absent[0]}]'"
+    found = f"Optional, not installed: {', '.join(absent)}"
+    todo = f"To install one: pip install '.[{absent[0]}]'"
     return Finding(NOTE, "Extras", found, todo)
 
 
 def has_module(name: str) -> bool:
-    """Whether a top-level module is installed; does not import it."""
+    """Returns whether a top-level module is installed, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
@@ -281,7 +278,7 @@ def has_module(name: str) -> bool:
 
 
 def nvidia_smi() -> list[str]:
-    """Each GPU that the driver knows: its name and its memory; [] without a driver."""
+    """Returns name, memory and driver of each GPU; nothing without a driver."""
     query = "--query-gpu=name,memory.free,memory.total,driver_version"
     command = ["nvidia-smi", query, "--format=csv,noheader"]
     try:
@@ -296,42 +293,42 @@ def nvidia_smi() -> list[str]:
 
 
 def check_driver(driver: Sequence[str]) -> Finding:
-    """The GPUs, as the driver alone tells them."""
+    """Finds the GPUs that the driver reports, without TensorFlow."""
     if not driver:
         return _no_gpu()
-    return Finding(OK, "GPU", f"The driver has {len(driver)}: {'; '.join(driver)}")
+    return Finding(OK, "GPU", f"The driver reports {len(driver)}: {'; '.join(driver)}")
 
 
 def check_gpus(seen: int, driver: Sequence[str]) -> Finding:
-    """The GPUs that TensorFlow would train on.
+    """Finds the GPUs that TensorFlow would train on.
 
     Args:
-        seen: how many TensorFlow has.
-        driver: those that the driver knows.
+        seen: Number of GPUs that TensorFlow sees.
+        driver: The GPUs that the driver reports.
     """
     if seen:
         names = f": {'; '.join(driver)}" if driver else ""
-        return Finding(OK, "GPU", f"TensorFlow has {seen}{names}")
+        return Finding(OK, "GPU", f"TensorFlow sees {seen}{names}")
     if not driver:
         return _no_gpu()
     todo = (
-        "Install CUDA's libraries: pip install '.[gpu]'. Where they are there, the "
+        "Install CUDA's libraries: pip install '.[gpu]'. If they are installed, the "
         "driver may be too old for them; TF_CPP_MIN_LOG_LEVEL=0 shows the reason."
     )
-    found = f"TensorFlow sees none, but the driver has {'; '.join(driver)}"
+    found = f"TensorFlow sees none, but the driver reports {'; '.join(driver)}"
     return Finding(NOTE, "GPU", found, todo)
 
 
 def _no_gpu() -> Finding:
     todo = (
-        "Sizes for two cores: `--configs minatar small pretrain`. If there is a GPU: "
+        "Sizes for two cores: --configs minatar small pretrain. If there is a GPU, "
         "install its driver and pip install '.[gpu]'; in Docker, run with --gpus all."
     )
     return Finding(NOTE, "GPU", "None; training runs on the CPU", todo)
 
 
 def check_precision(gpu: bool) -> Finding:
-    """What `precision: auto` takes on this machine, and why."""
+    """Finds what `precision: auto` means on this machine, and why."""
     from dreamerv2_transfer.common import machine
 
     return Finding(OK, "Precision", machine.choose_precision("auto", gpu)[1])
@@ -340,41 +337,41 @@ def check_precision(gpu: bool) -> Finding:
 def check_xla(
     cache: pathlib.Path | None, compile_and_run: Callable[[], None]
 ) -> Finding:
-    """Whether XLA compiles, and keeps what it has compiled.
+    """Checks that XLA compiles, and that it caches what it has compiled.
 
     Args:
-        cache: where it keeps that; None where it cannot.
-        compile_and_run: raises where XLA does not work.
+        cache: Folder of the cache; None if there is none.
+        compile_and_run: Raises an exception if XLA does not work.
     """
     begin = time.perf_counter()
     try:
         compile_and_run()
-    except Exception as error:  # Of whatever kind: TensorFlow's are many.
+    except Exception as error:  # TensorFlow has many kinds.
         todo = "Training runs without it, at a fraction of the speed: --jit False"
         return Finding(NOTE, "XLA", f"It fails: {describe(error):.200}", todo)
     found = f"It compiles, a small product in {time.perf_counter() - begin:.1f} s"
     if cache is None:
         todo = f"{SLOW} Set XDG_CACHE_HOME to a folder that can be written."
-        return Finding(NOTE, "XLA", f"{found}, but keeps nothing", todo)
-    return Finding(OK, "XLA", f"{found}, and keeps it in {cache}")
+        return Finding(NOTE, "XLA", f"{found}, but has no cache", todo)
+    return Finding(OK, "XLA", f"{found}; the cache is {cache}")
 
 
 def compile_product() -> None:
-    """Multiplies two small matrices by XLA, on the GPU if there is one."""
+    """Multiplies two small matrices with XLA, on the GPU if there is one."""
     import tensorflow as tf
 
     multiply = tf.function(lambda x: tf.matmul(x, x), jit_compile=True)
     result = float(multiply(tf.ones([8, 8]))[0, 0])
     if result != 8:
-        raise ArithmeticError(f"Eight times one times one is 8. Received: {result}")
+        raise ArithmeticError(f"The product must be 8. Received: {result}")
 
 
 def start_tensorflow() -> tuple[int, pathlib.Path | None]:
-    """Returns the number of GPUs, and where XLA keeps what it compiles, if anywhere."""
+    """Starts TensorFlow; returns the number of GPUs and the folder of XLA's cache."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from dreamerv2_transfer.common import machine
 
-    machine.keep_compiled()  # Names a folder, unless one is named already.
+    machine.keep_compiled()  # Sets the folder, unless TF_XLA_FLAGS has one.
     flags = os.environ.get("TF_XLA_FLAGS", "")
     cache = re.search(r"persistent_cache_directory=(\S+)", flags)
     import tensorflow as tf
@@ -389,7 +386,7 @@ def start_tensorflow() -> tuple[int, pathlib.Path | None]:
 
 
 def examine(topic: str, check: Callable[[], Finding]) -> Finding:
-    """What a check finds; if it fails, that is the finding."""
+    """Returns what a check finds; if the check fails, that is the finding."""
     try:
         return check()
     except Exception as error:  # A broken package may raise anything.
@@ -397,7 +394,7 @@ def examine(topic: str, check: Callable[[], Finding]) -> Finding:
 
 
 def basics(logdir: pathlib.Path) -> Iterator[Finding]:
-    """What can be told without TensorFlow, in about a second."""
+    """Yields what can be found without TensorFlow, in about a second."""
     yield examine("Configs", check_configs)
     yield examine("Memory", check_memory)
     yield examine("Disk", functools.partial(check_disk, logdir))
@@ -407,7 +404,7 @@ def basics(logdir: pathlib.Path) -> Iterator[Finding]:
 
 
 def extras() -> Iterator[Finding]:
-    """What is optional."""
+    """Yields findings about what is optional."""
     for extra, task in {"dmc": "dmc_walker_walk", "crafter": "crafter_reward"}.items():
         if has_module(EXTRAS[extra]):
             yield examine(extra, functools.partial(check_suite, extra, task))
@@ -415,7 +412,7 @@ def extras() -> Iterator[Finding]:
 
 
 def tensorflow() -> Iterator[Finding]:
-    """What TensorFlow makes of the machine."""
+    """Yields what TensorFlow finds on this machine."""
     try:
         seen, cache = start_tensorflow()
     except Exception as error:
@@ -427,7 +424,7 @@ def tensorflow() -> Iterator[Finding]:
 
 
 def show(findings: Iterable[Finding]) -> list[str]:
-    """Prints findings as they come; returns their statuses."""
+    """Prints each finding as soon as it is there; returns their statuses."""
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
     statuses = []
     for finding in findings:
@@ -437,7 +434,7 @@ def show(findings: Iterable[Finding]) -> list[str]:
 
 
 def conclude(statuses: Sequence[str]) -> int:
-    """Prints what it comes to and returns the exit status."""
+    """Prints whether training can run, and returns the exit status."""
     if TROUBLE in statuses:
         print("Training cannot run: see TROUBLE above.")
         return FAILED
@@ -451,8 +448,8 @@ def main(argv: list[str]) -> int:
     from dreamerv2_transfer.common.files import remote
 
     options = flags.Flags(OPTIONS).parse(argv)
-    logdir = options.logdir  # Of a URL, where it is worked on.
-    logdir = remote.stage(logdir) if remote.is_remote(logdir) else pathlib.Path(logdir)
+    is_url = remote.is_remote(options.logdir)
+    logdir = (remote.local_folder if is_url else pathlib.Path)(options.logdir)
     logdir = logdir.expanduser().absolute()
     statuses = show([check_python(), examine("Packages", check_packages)])
     statuses += show(basics(logdir))
@@ -465,7 +462,7 @@ def main(argv: list[str]) -> int:
 
 
 def start() -> int:
-    """Runs `main`, unless a package is missing without which it cannot begin."""
+    """Runs `main`, or only reports the packages if one is missing."""
     packages = examine("Packages", check_packages)
     if packages.status == TROUBLE:
         return conclude(show([check_python(), packages]))

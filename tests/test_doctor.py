@@ -82,7 +82,8 @@ def test_a_mistyped_flag_is_one_line(tmp_path):
 def test_looking_leaves_nothing_behind(tmp_path):
     there = doctor.check_logdir(tmp_path)
     new = doctor.check_logdir(tmp_path / "a" / "b")
-    assert there.found.endswith("can be written") and new.found.endswith("can be made")
+    assert there.found.endswith("can be written")
+    assert new.found.endswith("can be created")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,7 +139,7 @@ def test_a_driver_whose_gpu_tensorflow_does_not_see_is_a_note():
 
 
 def test_gpus_and_their_absence_are_told():
-    assert doctor.check_gpus(2, ["A", "B"]).found == "TensorFlow has 2: A; B"
+    assert doctor.check_gpus(2, ["A", "B"]).found == "TensorFlow sees 2: A; B"
     assert "training runs on the CPU" in doctor.check_gpus(0, []).found
     assert doctor.check_precision(True).found == "mixed_float16 (auto: a GPU)"
 

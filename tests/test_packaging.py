@@ -1,3 +1,4 @@
+import ast
 import json
 import os
 import re
@@ -183,3 +184,28 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel, tmp_path):
     accepted = [v for v in ("0.10.2", "0.11.2", "0.12.0") if v in ale.specifier]
     assert accepted == ["0.11.2"]
     assert "Danijar Hafner" in next(tmp_path.rglob("LICENSE")).read_text()
+
+
+POSIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+POSIX_NAMES = r"os\.(fork|\w*[gs]ete?[ug]id|sched_\w+|register_at_fork|O_DIRECTORY)"
+POSIX_NAMES += r"|signal\.(SIG(KILL|ALRM|HUP|USR\d|CHLD)|alarm|setitimer|pthread_\w+)"
+
+
+def at_import(node):
+    """What a module runs when it is imported: not the bodies of its functions."""
+    yield node
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from at_import(child)
+
+
+def test_every_module_can_be_imported_on_windows():
+    for path in (CHECKOUT / "dreamerv2_transfer").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        imports = [x for x in ast.walk(tree) if isinstance(x, ast.Import)]
+        names = {alias.name.split(".")[0] for x in imports for alias in x.names}
+        names |= {x.module for x in ast.walk(tree) if isinstance(x, ast.ImportFrom)}
+        assert not names & POSIX, path
+        used = [x for x in at_import(tree) if isinstance(x, ast.Attribute)]
+        found = [x for x in map(ast.unparse, used) if re.fullmatch(POSIX_NAMES, x)]
+        assert not found, path

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import pathlib
 from collections.abc import Iterator
+
+import filelock
 
 from dreamerv2_transfer.common.files import atomic
 
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path, error: Exception | None = None) -> Iterator[None]:
-    """Holds a folder's lock, which ends with the process whatever becomes of it.
+    """Holds the lock of a folder, which is created if it is missing.
+
+    The operating system frees the lock when the process ends, even if it is killed. A
+    lock file that is left behind blocks nothing.
 
     Args:
-        folder: It exists.
-        error: What to raise where another process holds it; None waits for that one.
+        folder: The folder.
+        error: Raised if another process holds the lock; None waits for that process.
+
+    Raises:
+        OutputError: The folder cannot be written, or its file system has no locks.
+        Exception: `error`, if another process holds the lock.
     """
+    # The library's own kind of lock, a file that must be removed, could be left behind.
+    lock = filelock.FileLock(folder / ".lock", fallback_to_soft=False)
     with atomic.writing(folder):
-        file = open(folder / ".lock", "w")  # noqa: SIM115
-    with file:
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if error else 0))
-        except BlockingIOError:
+            lock.acquire(timeout=0 if error else -1)
+        except filelock.Timeout:
             raise error from None
+    try:
         yield
+    finally:
+        lock.release()
