@@ -17,6 +17,10 @@ def work(amount, report, stopped):
     return os.getpid()
 
 
+def threads(report, stopped):
+    return {name: os.environ.get(name) for name in workers.ONE_THREAD}
+
+
 def wait(path, report, stopped):
     path.touch()
     while not stopped():
@@ -50,6 +54,13 @@ def test_jobs_report_and_return(processes):
     assert (os.getpid() in results.values()) == (processes == 1)
 
 
+def test_numpy_has_one_thread_in_each_process(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    _, results = run({"a": threads, "b": threads}, 2)
+    assert {*results["a"].values()} == {*results["b"].values()} == {"1"}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
 def test_first_failure_stops_the_others(tmp_path):
     jobs = {"a": functools.partial(wait, tmp_path / "begun"), "b": fail}
     with pytest.raises(ValueError, match="the reason"):
@@ -59,7 +70,7 @@ def test_first_failure_stops_the_others(tmp_path):
 @pytest.mark.parametrize("killed", ["a", "b"])
 def test_killed_process_is_told(tmp_path, killed):
     jobs = {x: functools.partial(wait, tmp_path / x) for x in "ab"}
-    with pytest.raises(workers.WorkerError, match="the same command goes on"):
+    with pytest.raises(workers.WorkerError, match="the same command continues"):
         run({**jobs, killed: die}, 2)
 
 
@@ -78,8 +89,8 @@ def test_no_job_begins_after_a_stop():
 
 ORPHANS = """
 import functools, sys, pathlib
-from tests.common import test_workers
-from dreamerv2_transfer.common import workers
+from dreamerv2_transfer.data import workers
+from tests.data import test_workers
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1])
     jobs = {x: functools.partial(test_workers.tell, folder / x) for x in "ab"}
