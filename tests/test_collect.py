@@ -115,14 +115,14 @@ def test_more_steps_keep_what_is_there(tmp_path):
 def test_written_episodes_are_not_played_again(tmp_path, monkeypatch):
     run(tmp_path, GAMES[:1], steps=100)
     written = names(tmp_path)
-    start, played = policies.Player.start, []
+    start, played = policies.MixedPolicy.start, []
 
     def record(player, worker):
         if len(player.steps) == 3:  # Not the short play of the estimate.
             played.append((worker, player._episodes[worker]))
         return start(player, worker)
 
-    monkeypatch.setattr(policies.Player, "start", record)
+    monkeypatch.setattr(policies.MixedPolicy, "start", record)
     run(tmp_path, GAMES[:1], steps=300)
     assert len(names(tmp_path)) > len(written)
     assert len(written) == sum(min(n for w, n in played if w == i) for i in range(3))
@@ -419,7 +419,7 @@ def test_stop_saves_what_is_whole_and_goes_on(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(driver.Driver, "__call__", interrupted)
     assert not run(tmp_path, steps=2000)
-    assert "the same command goes on" in capsys.readouterr().out
+    assert "the same command continues" in capsys.readouterr().out
     stopped_at = len(names(tmp_path))
     monkeypatch.undo()
     assert run(tmp_path, steps=2000)
@@ -436,7 +436,7 @@ def test_budget_is_looked_at_before_anything_is_played(tmp_path):
 
 def test_dataset_that_grows_beyond_its_budget_stops(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "INTERVAL", 0.0)
-    monkeypatch.setattr(disk, "_bytes_a_step", lambda *args: 0.0)
+    monkeypatch.setattr(disk, "bytes_per_step", lambda *args: 0.0)
     with pytest.raises(packed.DatasetError, match="raise collect.disk") as error:
         run(tmp_path, steps=10_000, disk=20 * 4096 / 2**30)
     assert str(tmp_path) in str(error.value)

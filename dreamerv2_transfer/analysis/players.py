@@ -85,5 +85,5 @@ def _taking_turns(
     key = (seed, *task.encode(), *b"analyze")
     schedule = policies.Schedule(tuple(shares), interval, key)
     start = [(0, 0)] * env.num_envs
-    player = policies.Player(env, schedule, acting, start, epsilon)
-    return player.policy, player.start
+    policy = policies.MixedPolicy(env, schedule, acting, start, epsilon)
+    return policy, policy.start

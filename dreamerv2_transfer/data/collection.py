@@ -1,10 +1,12 @@
-"""The episodes in a task's folder: what they are a function of, and how far they go.
+"""The episodes in a task's folder, each a function of the recipe that collects them.
 
-What happens in one environment is a stream of episodes. An episode is a function of
-the recipe, the task, its stream, its number there and the steps before it; a stream
-ends with the episode that completes its share of the steps. So a collection that was
-killed goes on, and ends with the episodes that it would have had without the kill.
+What happens in one environment is a stream of episodes. An episode is a function of the
+recipe, the task, its stream, its number in the stream and the steps before it. A stream
+ends with the episode that completes its share of the steps. Therefore a killed
+collection that is resumed ends with the episodes that it would have had otherwise.
 """
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -29,10 +31,10 @@ from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import policies
 from dreamerv2_transfer.data.policies import DQN, RANDOM, Policy
 
-STEPS_A_TURN = 64  # Of each environment, between two looks at the clock.
+STEPS_A_TURN = 64  # Steps of each environment between two looks at the clock.
 MANIFEST_INTERVAL = 30.0  # Seconds.
-PACKED_BYTES = 2**28  # Of new episodes; beyond, they are read again to be packed.
-SCREEN_SIZE = 84  # Pixels; what the published Atari agents look at.
+PACKED_BYTES = 2**28  # New episodes that are kept in memory until they are packed.
+SCREEN_SIZE = 84  # Pixels of the screens that the published Atari players see.
 PACKAGES = ("dreamerv2_transfer", "gymnasium", "minatar", "ale-py", "numpy")
 
 MakeVectorEnv = Callable[..., VectorEnv]
@@ -42,16 +44,16 @@ Stopped = Callable[[], bool]
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What the episodes of a task are a function of.
+    """Everything that a task's episodes depend on.
 
     Attributes:
-        seed: of everything.
-        envs: streams of episodes, which are stepped together.
-        settings: of the environments, such as `sticky`.
-        policies: what acts.
-        interval: steps of a stream from one draw of who acts to the next.
-        epsilon: probability of a random action while an agent acts.
-        checkpoints: the folder that the agents' files are in.
+        seed: Seed of all draws.
+        envs: Streams of episodes, which are stepped together.
+        settings: Settings of the environments, such as `sticky`.
+        policies: The policies that act.
+        interval: Steps of a stream between two draws of the policy that acts.
+        epsilon: Probability of a random action while a player acts.
+        checkpoints: The folder of the players' files.
     """
 
     seed: int = 0
@@ -62,32 +64,28 @@ class Recipe:
     epsilon: float = 0.0
     checkpoints: str = ""
 
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any]) -> Recipe:
+        """Returns the recipe in a manifest; the default one if it holds none."""
+        identity = dict(manifest.get("recipe", {}))
+        if "policies" in identity:
+            identity["policies"] = tuple(
+                Policy(name, share, name.removeprefix(DQN) if digest else "", digest)
+                for name, share, digest in identity["policies"]
+            )
+        return cls(**identity)
+
     def identity(self) -> dict[str, Any]:
-        """What a manifest tells of it, as JSON has it."""
-        told = dataclasses.asdict(self)
-        del told["checkpoints"]
-        told["policies"] = [[x.name, x.share, x.digest] for x in self.policies]
-        return json.loads(json.dumps(told))
-
-
-def told_recipe(manifest: Mapping[str, Any]) -> Recipe:
-    """The recipe that a manifest tells of."""
-    told = dict(manifest["recipe"])
-    entries = [
-        Policy(name, share, name.removeprefix(DQN) if digest else "", digest)
-        for name, share, digest in told["policies"]
-    ]
-    return Recipe(**{**told, "policies": tuple(entries)})
+        """Returns what a manifest holds of the recipe, as read from JSON."""
+        identity = dataclasses.asdict(self)
+        del identity["checkpoints"]
+        identity["policies"] = [[x.name, x.share, x.digest] for x in self.policies]
+        return json.loads(json.dumps(identity))
 
 
 def refresh(folder: pathlib.Path, task: str) -> str:
-    """Looks after the manifest of a folder that has its steps.
-
-    Returns:
-        How much there is, in words.
-    """
-    manifest = store.read_manifest(folder) or {}
-    recipe = told_recipe(manifest) if "recipe" in manifest else Recipe()
+    """Corrects the manifest of a folder that has all its steps; returns its summary."""
+    recipe = Recipe.from_manifest(store.read_manifest(folder) or {})
     collection = Collection(folder, task, recipe)
     collection.refresh_manifest()
     return collection.summary()
@@ -95,7 +93,7 @@ def refresh(folder: pathlib.Path, task: str) -> str:
 
 @dataclasses.dataclass
 class Stream:
-    """What is on disk of an environment's episodes, from the first on without a gap."""
+    """What is on disk of an environment's episodes, up to the first gap."""
 
     episodes: int = 0
     steps: int = 0
@@ -104,23 +102,31 @@ class Stream:
 class Collection:
     """The episodes in a task's folder, and those of a recipe among them.
 
+    Args:
+        folder: The folder; it must exist.
+        task: What is played.
+        recipe: How it is played.
+        packs: Whether to keep new episodes in `packed`, if the folder has none yet.
+
     Attributes:
-        streams: the recipe's own.
-        others: steps of episodes that came from elsewhere.
-        packed: the episodes that were written since, if asked for.
+        streams: The recipe's own episodes.
+        others: Steps of episodes that came from elsewhere.
+        packed: The new episodes, unless they take too much memory.
+
+    Raises:
+        DatasetError: The folder holds episodes of another recipe.
     """
 
     def __init__(
         self, folder: pathlib.Path, task: str, recipe: Recipe, packs: bool = False
     ):
-        """Takes stock of what the folder, which exists, holds."""
         self.packed: list[PackedEpisodes] = []
         self._packed_bytes = 0
         with writing(folder):
             store.remove_leftovers(folder)
         self._folder, self._task, self._recipe = folder, task, recipe
         self._identity = recipe.identity()
-        self._foreign = self._read_manifest()
+        self._foreign = self._foreign_policies()
         self._schedule = policies.Schedule(
             tuple(x.share for x in recipe.policies),
             recipe.interval,
@@ -138,6 +144,31 @@ class Collection:
         )
         self._manifest_due = 0.0
 
+    def _foreign_policies(self) -> list[dict[str, Any]]:
+        """Returns the manifest's policies of episodes that came from elsewhere.
+
+        Raises:
+            DatasetError: Another recipe filled the folder.
+        """
+        manifest = store.read_manifest(self._folder) or {}
+        listed = store.listed_policies(manifest)
+        if "recipe" not in manifest:
+            return listed
+        for key, there in manifest["recipe"].items():
+            received = self._identity.get(key)
+            if there != received:
+                if isinstance(there, list) and isinstance(received, list):
+                    # Of two lists of policies, only those that differ.
+                    there, received = (
+                        [x for x in one if x not in other]
+                        for one, other in [(there, received), (received, there)]
+                    )
+                raise DatasetError(
+                    f"{self._folder} holds episodes of {key}={there}. Received: "
+                    f"{key}={received}. Name another folder, or use these."
+                )
+        return listed[: len(listed) - len(self._recipe.policies)]
+
     def _advance(self, number: int) -> Stream:
         """Counts what is on disk of a stream, up to its first gap."""
         stream = self.streams[number]
@@ -146,13 +177,16 @@ class Collection:
             stream.steps += self._written[name]
         return stream
 
+    def _identifier(self, stream: int, number: int) -> str:
+        return self._ours + _digest([self._ours, stream, number])[:20]
+
     @property
     def steps(self) -> int:
         """Environment steps of all episodes in the folder."""
         return self.others + sum(x.steps for x in self.streams)
 
     def summary(self) -> str:
-        """How much there is, in words."""
+        """Returns the number of episodes and steps in words."""
         return (
             f"Collected {self._task}: {len(self._written)} episodes, {self.steps} "
             f"steps in {self._folder}."
@@ -165,29 +199,33 @@ class Collection:
         report: Report = lambda done, total: None,
         stopped: Stopped = lambda: False,
     ) -> None:
-        """Plays until the folder has so many steps, or until `stopped`."""
+        """Plays until the folder has a number of steps, or until `stopped`.
+
+        Args:
+            steps: Environment steps; the last episodes may exceed them.
+            make_vector_env: Called as `make_vector_env(task, envs, **settings)`.
+            report: Called as `report(done, total)` now and then, with steps.
+            stopped: Tells whether to stop.
+        """
         if self.steps >= steps:
             self.refresh_manifest()
             return
-        # Of each stream, so that the result depends on no other.
+        # The same for each stream, so that the result does not depend on the others.
         quota = math.ceil((steps - self.others) / len(self.streams))
-        options = dict(self._recipe.settings)
-        if self._has_agents and self._task.startswith("atari_"):
-            options["screen"] = SCREEN_SIZE
+        settings = dict(self._recipe.settings)
+        has_players = any(x.file for x in self._recipe.policies)
+        if has_players and self._task.startswith("atari_"):
+            settings["screen"] = SCREEN_SIZE
         with contextlib.closing(
-            make_vector_env(self._task, len(self.streams), **options)
+            make_vector_env(self._task, len(self.streams), **settings)
         ) as env:
             self._play(env, quota, report, stopped)
 
-    @property
-    def _has_agents(self) -> bool:
-        return any(x.file for x in self._recipe.policies)
-
     def _play(self, env: VectorEnv, quota: int, report, stopped) -> None:
-        player = policies.Player(
+        policy = policies.MixedPolicy(
             env,
             self._schedule,
-            self._make_actors(env),
+            self._make_players(env),
             [(x.episodes, x.steps) for x in self.streams],
             self._recipe.epsilon,
         )
@@ -195,27 +233,27 @@ class Collection:
 
         def on_episode(episode: Episode, worker: int) -> None:
             if self.streams[worker].steps < quota:
-                acted = player.acted(worker)
-                acted[1:] += len(self._foreign)  # Behind them in the manifest.
+                acted = policy.acted(worker)
+                acted[1:] += len(self._foreign)  # Listed before ours in the manifest.
                 self._save({**episode, "log_policy": acted}, worker)
-                # Beyond what was there already behind a gap.
-                player.seek(worker, *dataclasses.astuple(self._advance(worker)))
+                # Skips what was there already behind a gap.
+                policy.seek(worker, *dataclasses.astuple(self._advance(worker)))
 
-        drive = driver.Driver(env, player.start, unkept=(atari.SCREEN,))
+        drive = driver.Driver(env, policy.start, unkept=(atari.SCREEN,))
         drive.on_episode(on_episode)
         total = self.others + quota * len(self.streams)
         report(self.steps, total)
         while any(x.steps < quota for x in self.streams) and not stopped():
-            drive(player.policy, steps=STEPS_A_TURN * env.num_envs)
-            # What is in the making counts too, for long episodes end together.
-            played = sum(min(x, quota) for x in player.steps)
+            drive(policy, steps=STEPS_A_TURN * env.num_envs)
+            # Counts episodes in progress too, since long ones end at the same time.
+            played = sum(min(x, quota) for x in policy.steps)
             report(self.others + played, total)
             if time.monotonic() > self._manifest_due:
                 self._write_manifest(env)
         self._write_manifest(env)
 
-    def _make_actors(self, env: VectorEnv) -> list[policies.Actor | None]:
-        if not self._has_agents:
+    def _make_players(self, env: VectorEnv) -> list[policies.Player | None]:
+        if not any(x.file for x in self._recipe.policies):
             return [None] * len(self._recipe.policies)
         from dreamerv2_transfer.dqn import actors
 
@@ -226,53 +264,36 @@ class Collection:
             for x in self._recipe.policies
         ]
 
-    def _save(self, episode: Episode, number: int) -> None:
-        identifier = self._identifier(number, self.streams[number].episodes)
+    def _save(self, episode: Episode, stream: int) -> None:
+        identifier = self._identifier(stream, self.streams[stream].episodes)
         path = store.save_episode(self._folder, episode, identifier)
         self._written[identifier] = store.eplen(episode)
-        if self._packs:
-            self._pack(episode, str(path))
-
-    def _pack(self, episode: Episode, source: str) -> None:
-        """Keeps an episode in memory, as long as all of them take little there."""
-        packed = PackedEpisodes.from_episode(store.as_loaded(episode), source)
+        if not self._packs:
+            return
+        packed = PackedEpisodes.from_episode(store.as_loaded(episode), str(path))
         self._packed_bytes += packed.nbytes
         self.packed.append(packed)
         if self._packed_bytes > PACKED_BYTES:
             self._packs = False
             self.packed.clear()
 
-    def _identifier(self, stream: int, number: int) -> str:
-        return self._ours + _digest([self._ours, stream, number])[:20]
-
-    def _read_manifest(self) -> list[dict[str, Any]]:
-        """The policies of episodes that came from elsewhere.
-
-        Raises:
-            DatasetError: another recipe filled the folder.
-        """
-        manifest = store.read_manifest(self._folder) or {}
-        told = store.listed_policies(manifest)
-        if "recipe" not in manifest:
-            return told
-        for key, there in manifest["recipe"].items():
-            received = self._identity.get(key)
-            if there != received:
-                there, received = _without_common(there, received)
-                raise DatasetError(
-                    f"{self._folder} holds episodes of {key}={there}. Received: "
-                    f"{key}={received}. Name another folder, or use these."
-                )
-        return told[: len(told) - len(self._recipe.policies)]
-
     def _write_manifest(self, env: VectorEnv) -> None:
+        keys = {**envs.obs_space(env), **envs.act_space(env)}
+        versions = {}
+        for package in PACKAGES:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                versions[package] = importlib.metadata.version(package)
         manifest = {
             "task": self._task,
-            "spaces": describe_spaces(_kept_spaces(env)),
+            "spaces": {
+                key: _describe(space)
+                for key, space in keys.items()
+                if key != atari.SCREEN
+            },
             "settings": self._identity["settings"],
             "recipe": self._identity,
             **self._counts(),
-            "versions": _versions(),
+            "versions": versions,
         }
         store.write_manifest(self._folder, manifest)
         self._manifest_due = time.monotonic() + MANIFEST_INTERVAL
@@ -285,6 +306,7 @@ class Collection:
             store.write_manifest(self._folder, {**manifest, **counts})
 
     def _counts(self) -> dict[str, Any]:
+        """Returns the manifest's counts of policies, episodes and steps."""
         counts = [
             self._schedule.counts(i, stream.steps)
             for i, stream in enumerate(self.streams)
@@ -300,36 +322,12 @@ class Collection:
         }
 
 
-def _without_common(one: Any, other: Any) -> tuple[Any, Any]:
-    """Two values without what lists of policies have in common."""
-    if not isinstance(one, list) or not isinstance(other, list):
-        return one, other
-    return [x for x in one if x not in other], [x for x in other if x not in one]
-
-
 def _digest(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
 
 
-def _kept_spaces(env: VectorEnv) -> dict[str, spaces.Space]:
-    keys = {**envs.obs_space(env), **envs.act_space(env)}
-    return {key: space for key, space in keys.items() if key != atari.SCREEN}
-
-
-def describe_spaces(keys: Mapping[str, spaces.Space]) -> dict[str, dict[str, Any]]:
-    """Says in JSON what each key holds: shape and dtype, and `n` where discrete."""
-    return {key: _describe_space(space) for key, space in keys.items()}
-
-
-def _describe_space(space: spaces.Space) -> dict[str, Any]:
+def _describe(space: spaces.Space) -> dict[str, Any]:
+    """Returns shape and dtype of a key in JSON, and `n` if it is discrete."""
     if isinstance(space, spaces.Discrete):
         return {"shape": [int(space.n)], "dtype": "float32", "n": int(space.n)}
     return {"shape": list(space.shape), "dtype": space.dtype.name}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found

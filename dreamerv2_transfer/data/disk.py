@@ -1,4 +1,6 @@
-"""What a dataset takes on disk, and whether it may."""
+"""Estimates and limits a dataset's disk usage."""
+
+from __future__ import annotations
 
 import contextlib
 import math
@@ -14,12 +16,12 @@ from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data.collection import MakeVectorEnv, Stopped
-from dreamerv2_transfer.data.policies import Player, Schedule
+from dreamerv2_transfer.data.policies import MixedPolicy, Schedule
 
 GIB = 2**30
-BLOCK = 4096  # Bytes that the smallest file takes.
-SAMPLE_STEPS = 500  # That are played to know what a step takes.
-INTERVAL = 30.0  # Seconds from one look at the disk to the next.
+BLOCK = 4096  # Bytes that the smallest file takes on disk.
+SAMPLE_STEPS = 500  # Steps that are played to estimate the size of a step.
+INTERVAL = 30.0  # Seconds between two looks at the disk.
 
 
 def check(
@@ -29,17 +31,17 @@ def check(
     disk: float,
     make_vector_env: MakeVectorEnv,
 ) -> None:
-    """Says what a dataset's missing steps will take on disk.
+    """Prints what a dataset's missing steps will take on disk, about.
 
     Args:
-        directory: the dataset; made if it is missing.
-        missing: steps by task.
-        settings: of the environments, by task.
-        disk: GiB that the dataset may take; 0 is what the disk has.
-        make_vector_env: called as `make_vector_env(task, 1, **settings)`.
+        directory: The dataset; created if it is missing.
+        missing: Missing steps by task.
+        settings: Settings of the environments by task.
+        disk: Most GiB of the dataset; 0 for no limit but the free space.
+        make_vector_env: Called as `make_vector_env(task, 1, **settings)`.
 
     Raises:
-        DatasetError: it would take more than it may, or than there is.
+        DatasetError: The steps would take more than the limit or the free space.
     """
     missing = {task: steps for task, steps in missing.items() if steps}
     if not missing:
@@ -47,7 +49,7 @@ def check(
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     needed = sum(
-        steps * _bytes_a_step(task, settings[task], make_vector_env)
+        steps * bytes_per_step(task, settings[task], make_vector_env)
         for task, steps in missing.items()
     )
     free = shutil.disk_usage(directory).free
@@ -59,40 +61,41 @@ def check(
     allowed = min(free, disk * GIB - used(directory)) if disk else free
     if needed > allowed:
         raise DatasetError(
-            f"{directory} would take about {needed / GIB:.2g} GiB more, and may take "
-            f"{max(allowed, 0) / GIB:.2g} GiB. Free some space, collect fewer steps "
-            f"(collect.steps), or raise collect.disk. Received: collect.disk={disk}"
+            f"{directory} would take about {needed / GIB:.2g} GiB more, but may take "
+            f"only {max(allowed, 0) / GIB:.2g} GiB. Free some space, collect fewer "
+            "steps (collect.steps), or raise collect.disk. "
+            f"Received: collect.disk={disk}"
         )
 
 
 def used(folder: pathlib.Path, pattern: str = "**/*") -> int:
-    """Bytes that a folder's files take on disk, in whole blocks."""
+    """Returns the bytes that a folder's files take on disk, in whole blocks."""
     total = 0
     for path in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):  # Written and renamed meanwhile.
+        with contextlib.suppress(FileNotFoundError):  # Renamed in the meantime.
             total += _in_blocks(path.stat().st_size)
     return total
 
 
-def _bytes_a_step(
+def bytes_per_step(
     task: str, settings: Mapping[str, Any], make_vector_env: MakeVectorEnv
 ) -> float:
-    """What a step takes, by a short random play."""
+    """Estimates the bytes of a step, file and packed index, by a short random play."""
     limit = settings.get("time_limit") or SAMPLE_STEPS
     short = {**settings, "time_limit": min(limit, SAMPLE_STEPS)}
-    sizes: list[int] = []
+    size = 0
+
+    def add(episode: Episode, worker: int) -> None:
+        nonlocal size
+        packed = PackedEpisodes.from_episode(store.as_loaded(episode), "")
+        size += _in_blocks(len(store.encode(episode))) + packed.nbytes
+
     with contextlib.closing(make_vector_env(task, 1, **short)) as env:
-        player = Player(env, Schedule((1.0,), 1, (0,)), [None], [(0, 0)])
-        drive = Driver(env, player.start)
-        drive.on_episode(lambda episode, worker: sizes.append(_size(episode)))
-        drive(player.policy, steps=SAMPLE_STEPS, episodes=1)
-        return sum(sizes) / player.steps[0]
-
-
-def _size(episode: Episode) -> int:
-    """Bytes of an episode's file, and of its part of the packed index."""
-    packed = PackedEpisodes.from_episode(store.as_loaded(episode), "")
-    return _in_blocks(len(store.encode(episode))) + packed.nbytes
+        policy = MixedPolicy(env, Schedule((1.0,), 1, (0,)), [None], [(0, 0)])
+        drive = Driver(env, policy.start)
+        drive.on_episode(add)
+        drive(policy, steps=SAMPLE_STEPS, episodes=1)
+        return size / policy.steps[0]
 
 
 def _in_blocks(size: int) -> int:
@@ -100,27 +103,32 @@ def _in_blocks(size: int) -> int:
 
 
 class Limit:
-    """Asks to stop where a person does, or where a dataset takes too much disk."""
+    """Tells to stop when a person asks to, or when a dataset takes too much disk.
+
+    Args:
+        directory: The dataset.
+        disk: Most GiB of the dataset; 0 for no limit.
+        stopped: Tells whether a person asked to stop.
+    """
 
     def __init__(self, directory: pathlib.Path, disk: float, stopped: Stopped):
-        """Takes the dataset, its GiB (0 is no limit), and what asks for a person."""
         self._directory, self._disk, self._stopped = directory, disk, stopped
         self._due = time.monotonic() + INTERVAL
         self._exceeded = False
 
     def __call__(self) -> bool:
-        """Whether to stop."""
-        # Looking takes time that grows with the number of files.
+        """Returns whether to stop."""
+        # Measuring takes time that grows with the number of files.
         if self._disk and time.monotonic() > self._due:
             self._exceeded |= used(self._directory) > self._disk * GIB
             self._due = time.monotonic() + INTERVAL
         return self._exceeded or self._stopped()
 
     def check(self) -> None:
-        """Raises DatasetError where the dataset takes too much."""
+        """Raises DatasetError if the dataset takes too much disk."""
         if self._exceeded:
             raise DatasetError(
                 f"{self._directory} takes more than collect.disk={self._disk} GiB. "
-                "What is there is intact; raise collect.disk and the same command "
-                "goes on."
+                "Its episodes are intact; raise collect.disk, and the same command "
+                "continues."
             )

@@ -1,8 +1,10 @@
-"""Who plays while episodes are collected: random play and agents, taking turns."""
+"""The policies that collect episodes: random play and DQN players, taking turns."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,27 +14,32 @@ from gymnasium.vector import VectorEnv
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.envs.atari import SCREEN
 
-STACK = 4  # Screens that an agent looks at; those before an episode are black.
-DQN = "dqn/"  # How the name of an agent begins.
-NOBODY = -1  # Chose the action of an episode's first transition, which has none.
+STACK = 4  # Screens that a player sees; those before an episode are black.
+DQN = "dqn/"  # Prefix of the names of DQN players.
+NOBODY = -1  # Number of the policy of an episode's first transition, which has none.
 
 
-class Actor(Protocol):
-    """An agent that acts in the environments of a task."""
+class Player(Protocol):
+    """Acts in the environments of a task; for example `dqn.actors.Player`."""
 
     def __call__(self, images: np.ndarray, screens: np.ndarray | None) -> np.ndarray:
-        """Chooses actions, int [B], given images [B, ...] and screens [B, 4, H, W]."""
+        """Chooses actions, int [B].
+
+        Args:
+            images: Observations, [B, ...].
+            screens: The last four Atari screens, [B, 4, H, W]; None for other suites.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """What may act, and how often.
+    """A policy in a recipe.
 
     Attributes:
-        name: `random`, or `dqn/` and where the agent's file is in its folder.
-        share: of the steps; those of all policies sum up to one.
-        file: of the agent; empty for random play.
-        digest: of that file's content.
+        name: `random`, or `dqn/` and the path of the player's file within its folder.
+        share: Share of the steps; those of all policies sum up to one.
+        file: File of the player; empty for random play.
+        digest: Digest of that file's content.
     """
 
     name: str
@@ -51,13 +58,13 @@ class Schedule:
         step      0 ... interval-1 | interval ... 2*interval-1 | ...
         policy    draw(stream, 0)  | draw(stream, 1)           | ...
 
-    A stream is all that happens in one environment, over the ends of episodes. A draw
-    depends on the key, the stream and the turn alone, so any step can be asked for.
+    A stream is everything that happens in one environment, across episodes. A draw
+    depends only on the key, the stream and the turn, so that any step can be looked up.
 
     Attributes:
-        shares: probability of each policy.
-        interval: steps of a turn.
-        key: of everything that is drawn.
+        shares: Probability of each policy.
+        interval: Steps of a turn.
+        key: Seed of all draws.
     """
 
     shares: tuple[float, ...]
@@ -65,19 +72,19 @@ class Schedule:
     key: tuple[int, ...]
 
     def at(self, stream: int, step: int) -> int:
-        """The number of the policy that acts."""
+        """Returns the number of the policy that acts at a step."""
         return self.turn(stream, step // self.interval)
 
     @functools.cache  # noqa: B019  A schedule lives as long as its process.
     def turn(self, stream: int, turn: int) -> int:
-        """The number of the policy of a turn."""
+        """Returns the number of the policy that acts in a turn."""
         if len(self.shares) == 1:
             return 0
         rng = np.random.default_rng([turn, stream, *self.key, *b"turn"])
         return int(rng.choice(len(self.shares), p=self.shares))
 
     def counts(self, stream: int, steps: int) -> np.ndarray:
-        """How many of a stream's first steps each policy makes, int [policies]."""
+        """Counts each policy's part of a stream's first steps, int [policies]."""
         counts = np.zeros(len(self.shares), np.int64)
         for start in range(0, steps, self.interval):
             policy = self.turn(stream, start // self.interval)
@@ -85,38 +92,41 @@ class Schedule:
         return counts
 
 
-class Player:
-    """Plays streams of numbered episodes, as a policy for `driver.Driver`.
+class MixedPolicy:
+    """Plays streams of numbered episodes; a policy for `driver.Driver`.
 
-    An episode depends on the key, its stream, its number there and the steps before
-    it in the stream, as these decide whose turn it is.
+    An episode depends on the key, its stream, its number in the stream and the steps
+    before it, which decide whose turn it is.
+
+    Args:
+        env: One environment per stream.
+        schedule: Which policy acts when.
+        players: The policies that the schedule numbers; None is random play.
+        positions: Episodes and steps that each stream already has.
+        epsilon: Probability of replacing a player's action by a random one.
 
     Attributes:
-        steps: of each stream so far.
+        steps: Steps of each stream so far.
     """
 
     def __init__(
         self,
         env: VectorEnv,
         schedule: Schedule,
-        actors: Sequence[Actor | None],
+        players: Sequence[Player | None],
         positions: Sequence[tuple[int, int]],
         epsilon: float = 0.0,
     ):
-        """Takes the environments and where their streams go on.
-
-        Args:
-            env: an environment a stream.
-            schedule: who acts when.
-            actors: those that the schedule tells of; None is random play.
-            positions: for each stream, how many episodes and steps it already has.
-            epsilon: probability that an actor's action is replaced by a random one.
-        """
         self._space = env.single_action_space
         self._size = envs.act_size(self._space)
-        self._low, self._high = _bounds(self._space)
+        if not isinstance(self._space, spaces.Discrete):
+            # Without bounds, actions are drawn from the same range as the agent's.
+            low, high = self._space.low, self._space.high
+            bounded = np.isfinite(low) & np.isfinite(high)
+            self._low = np.where(bounded, low, -1)
+            self._high = np.where(bounded, high, 1)
         self._schedule = schedule
-        self._actors = actors
+        self._players = players
         self._epsilon = epsilon
         self._episodes = [episodes for episodes, _ in positions]
         self.steps = [steps for _, steps in positions]
@@ -134,49 +144,46 @@ class Player:
         return int(sequence.generate_state(1)[0])
 
     def seek(self, worker: int, episodes: int, steps: int) -> None:
-        """Lets a stream go on after so many episodes and steps."""
+        """Sets how many episodes and steps a stream already has."""
         self._episodes[worker], self.steps[worker] = episodes, steps
 
     def acted(self, worker: int) -> np.ndarray:
-        """Who chose the action of each transition of a stream's last episode."""
+        """Returns which policies chose the actions of a stream's last episode.
+
+        Returns:
+            Number of the policy for each transition, int32 [time]; `NOBODY` first.
+        """
         return np.array(self._acted[worker], np.int32)
 
-    def policy(self, obs: dict, state: Any) -> tuple[dict[str, np.ndarray], Any]:
+    def __call__(self, obs: dict, state: Any) -> tuple[dict[str, np.ndarray], Any]:
         """Chooses an action for each environment, [envs, size]."""
-        self._stack(obs)
-        turns = [self._schedule.at(i, step) for i, step in enumerate(self.steps)]
-        actions = np.array([self._draw(rng) for rng in self._rngs])
-        for policy in {x for x in turns if self._actors[x]}:
-            self._act(policy, np.flatnonzero(np.equal(turns, policy)), obs, actions)
-        for worker, policy in enumerate(turns):
+        if SCREEN in obs:
+            self._stack(obs[SCREEN], obs["is_first"])
+        actions = np.array([self._random_action(rng) for rng in self._rngs])
+        onehot = np.eye(self._size, dtype=np.float32)
+        for worker, rng in enumerate(self._rngs):
+            policy = self._schedule.at(worker, self.steps[worker])
+            player = self._players[policy]
+            if player is not None and rng.random() >= self._epsilon:
+                # One at a time: the last digits of a product depend on the batch size,
+                # but an episode must not depend on the other streams.
+                one = slice(worker, worker + 1)
+                screens = None if self._screens is None else self._screens[one]
+                actions[one] = onehot[player(obs["image"][one], screens)]
             self._acted[worker].append(policy)
             self.steps[worker] += 1
         return {"action": actions}, state
 
-    def _act(
-        self, policy: int, rows: np.ndarray, obs: dict, actions: np.ndarray
-    ) -> None:
-        """Replaces the random actions of the rows in which an actor has its turn."""
-        onehot = np.eye(self._size, dtype=np.float32)
-        for row in rows[[self._rngs[row].random() >= self._epsilon for row in rows]]:
-            # One by one: the last digits of a product depend on the size of the batch,
-            # and an episode may not depend on the other streams.
-            one = slice(row, row + 1)
-            screens = None if self._screens is None else self._screens[one]
-            actions[one] = onehot[self._actors[policy](obs["image"][one], screens)]
-
-    def _stack(self, obs: dict) -> None:
-        if SCREEN not in obs:
-            return
-        screens = obs[SCREEN]
+    def _stack(self, screens: np.ndarray, is_first: np.ndarray) -> None:
+        """Adds new screens [envs, H, W] to the last ones."""
         if self._screens is None:
             shape = (len(screens), STACK, *screens.shape[1:])
             self._screens = np.zeros(shape, screens.dtype)
-        self._screens[obs["is_first"]] = 0
+        self._screens[is_first] = 0
         self._screens[:, :-1] = self._screens[:, 1:].copy()
         self._screens[:, -1] = screens
 
-    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+    def _random_action(self, rng: np.random.Generator) -> np.ndarray:
         if not isinstance(self._space, spaces.Discrete):
             return rng.uniform(self._low, self._high).astype(np.float32)
         action = np.zeros(self._size, np.float32)
@@ -184,28 +191,20 @@ class Player:
         return action
 
 
-def _bounds(space: spaces.Space) -> tuple[Any, Any]:
-    """Between what actions are drawn: -1 and 1, as the agent's, where no bounds are."""
-    if isinstance(space, spaces.Discrete):
-        return None, None
-    bounded = np.isfinite(space.low) & np.isfinite(space.high)
-    return np.where(bounded, space.low, -1), np.where(bounded, space.high, 1)
-
-
-def shares(weights: dict[str, float], agents: Sequence[Any]) -> list[float]:
-    """The share of random play, then of each agent.
+def shares(weights: Mapping[str, float], players: Sequence[Any]) -> list[float]:
+    """Returns the share of random play, then that of each player.
 
     Args:
-        weights: of `random` and of `dqn`, which all agents share; without agents
-            random play has all.
+        weights: Weights of `random` and of `dqn`; the players divide the latter.
+        players: The players; without any, random play has all steps.
 
     Raises:
-        ValueError: a weight is negative, or all are zero.
+        ValueError: A weight is negative, or all are zero.
     """
     random, dqn = float(weights["random"]), float(weights["dqn"])
     if min(random, dqn) < 0 or random + dqn <= 0:
         raise ValueError(f"Received: {weights}. Weights are positive, or zero.")
-    if not agents:
+    if not players:
         return [1.0]
     total = random + dqn
-    return [random / total] + [dqn / total / len(agents)] * len(agents)
+    return [random / total] + [dqn / total / len(players)] * len(players)

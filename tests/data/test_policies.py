@@ -4,14 +4,14 @@ from gymnasium import spaces
 
 from dreamerv2_transfer.common import driver, envs
 from dreamerv2_transfer.data import policies
-from dreamerv2_transfer.data.policies import Player, Schedule
+from dreamerv2_transfer.data.policies import MixedPolicy, Schedule
 from tests import fakes
 
 
 def player(space, schedule=None, actors=(None,), number=1, **kwargs):
     vector = envs.make_vector_env(lambda: envs.Dummy(space), number)
     schedule = schedule or Schedule((1.0,), 10, (5,))
-    made = Player(vector, schedule, actors, [(0, 0)] * number, **kwargs)
+    made = MixedPolicy(vector, schedule, actors, [(0, 0)] * number, **kwargs)
     for worker in range(number):
         made.start(worker)
     return made
@@ -74,7 +74,7 @@ def test_actions_without_bounds_are_drawn_as_the_agents():
     high = np.array([np.inf, np.inf, 1, 4], np.float32)
     # What has bounds on both sides arrives rescaled to -1 and 1.
     play = player(spaces.Box(low, high, dtype=np.float32))
-    actions = np.concatenate([play.policy({}, None)[0]["action"] for _ in range(500)])
+    actions = np.concatenate([play({}, None)[0]["action"] for _ in range(500)])
     assert actions.shape == (500, 4)
     assert (np.abs(actions) <= 1).all()
     assert np.abs(actions.mean(0)).max() < 0.1
@@ -102,7 +102,7 @@ def test_actors_act_in_the_rows_whose_turn_it_is():
     for step in range(20):
         turns = [schedule.at(worker, step) for worker in range(3)]
         seen.clear()
-        outputs, _ = play.policy({"image": images}, None)
+        outputs, _ = play({"image": images}, None)
         rows = np.flatnonzero(turns)
         assert np.array_equal(outputs["action"][rows].argmax(1), [4] * len(rows))
         assert [image.tolist() for image in seen] == [[[row]] for row in rows]
@@ -121,7 +121,7 @@ def test_screens_are_stacked_since_the_episodes_start():
     for number, is_first in [(1, True), (2, False), (3, True), (4, False), (5, False)]:
         screen = np.full((1, 84, 84), number, np.uint8)
         obs = {"image": np.zeros((1, 1)), "log_screen": screen}
-        play.policy(obs | {"is_first": np.array([is_first])}, None)
+        play(obs | {"is_first": np.array([is_first])}, None)
     assert seen == [
         [[0, 0, 0, 1]],
         [[0, 0, 1, 2]],
@@ -136,7 +136,7 @@ def test_stream_goes_on_where_it_is_told():
     play = player(spaces.Discrete(6), schedule, (None, None))
     play.seek(0, 7, 100)
     seed = play.start(0)
-    play.policy({}, None)
+    play({}, None)
     assert play.acted(0).tolist() == [-1, schedule.at(0, 100)]
     other = player(spaces.Discrete(6), schedule, (None, None))
     for _ in range(6):
