@@ -158,7 +158,7 @@ def collect(
     if any(_missing(directory, recipes, steps).values()):
         limit.check()
     if stopped():
-        print("Stopped; the same command continues.", flush=True)
+        print("Stopped; run the same command to resume.", flush=True)
     return not stopped()
 
 
@@ -237,7 +237,7 @@ def _collecting(folder: pathlib.Path) -> Iterator[None]:
         written, _ = store.count_episodes(folder)
         raise DatasetError(
             f"Collecting into {folder} stopped: {error} The {written} episodes there "
-            "are intact; the same command continues from them."
+            "are intact; run the same command to resume."
         ) from error
 
 

@@ -419,7 +419,7 @@ def test_stop_saves_what_is_whole_and_goes_on(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(driver.Driver, "__call__", interrupted)
     assert not run(tmp_path, steps=2000)
-    assert "the same command continues" in capsys.readouterr().out
+    assert "run the same command to resume" in capsys.readouterr().out
     stopped_at = len(names(tmp_path))
     monkeypatch.undo()
     assert run(tmp_path, steps=2000)

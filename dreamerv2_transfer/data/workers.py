@@ -94,7 +94,7 @@ def run(
     except loky.BrokenProcessPool as error:
         raise WorkerError(
             "A process ended without a message, often because the memory was full. The "
-            "files on disk are intact; the same command continues."
+            "files on disk are intact; run the same command to resume."
         ) from error
     finally:
         stop.set()

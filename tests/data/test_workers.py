@@ -70,7 +70,7 @@ def test_first_failure_stops_the_others(tmp_path):
 @pytest.mark.parametrize("killed", ["a", "b"])
 def test_killed_process_is_told(tmp_path, killed):
     jobs = {x: functools.partial(wait, tmp_path / x) for x in "ab"}
-    with pytest.raises(workers.WorkerError, match="the same command continues"):
+    with pytest.raises(workers.WorkerError, match="run the same command to resume"):
         run({**jobs, killed: die}, 2)
 
 
