@@ -7,6 +7,7 @@ from dreamerv2_transfer import agent
 from dreamerv2_transfer.common import choices, other
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.distributed import replicas
+from dreamerv2_transfer.common.logger import logger
 from dreamerv2_transfer.common.nets import images
 
 
@@ -14,6 +15,7 @@ def test_each_dispatch_table_has_its_choices():
     assert {*agent.REWARD_TRANSFORMS} == {*choices.REWARD_TRANSFORMS}
     assert {*images.IMAGE_DISTS} == {*choices.IMAGE_DISTS}
     assert {*other.SCHEDULES} == {*choices.SCHEDULES}
+    assert {*logger.OUTPUTS} == {*choices.OUTPUTS}
 
 
 def test_each_strategy_is_another_one_of_tensorflow(monkeypatch):

@@ -30,7 +30,7 @@ def games() -> tuple[str, ...]:
 
 
 class Atari(gymnasium.Wrapper):
-    """An Atari game: one grey or RGB image, resized, the maximum of two frames.
+    """An Atari game: one gray or RGB image, resized, the maximum of two frames.
 
     An action is repeated for some frames, each of which repeats the action of the frame
     before with probability 0.25. Up to 30 no-ops come first, and a lost life does not

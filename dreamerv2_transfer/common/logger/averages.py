@@ -1,4 +1,4 @@
-"""Averages of metrics between two log lines, which a checkpoint can hold."""
+"""Averages of metrics between two log lines; a checkpoint can save them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Averages:
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def result(self) -> dict[str, float]:
-        """The means so far; starts anew."""
+        """Returns the means and starts again from nothing."""
         means = {name: self._sums[name] / self._weights[name] for name in self._sums}
         self._sums, self._weights = {}, {}
         return means
 
     def state(self) -> dict:
-        """What a checkpoint keeps, as JSON, which holds floats exactly."""
+        """Returns the state for a checkpoint, as JSON, which keeps floats exactly."""
         return {"sums": self._sums, "weights": self._weights}
 
     def load_state(self, state: dict) -> None:
-        """Goes on from what `state` returned."""
+        """Restores what `state` returned."""
         self._sums, self._weights = dict(state["sums"]), dict(state["weights"])

@@ -1,9 +1,11 @@
-"""Collect metrics, images and videos and write them to the outputs of a run.
+"""Collects metrics, images and videos and writes them to the outputs of a run.
 
 A summary is a tuple (step, name, value). The rank of the value says what it is: a
-scalar (), a grey image (H, W), an image (H, W, C) or a video (T, H, W, C), where C is
+scalar (), a gray image (H, W), an image (H, W, C) or a video (T, H, W, C), where C is
 1 or 3 and values are uint8, or floats from 0 to 1.
 """
+
+from __future__ import annotations
 
 import json
 import math
@@ -23,30 +25,28 @@ from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.logger import trackers, video
 from dreamerv2_transfer.common.logger.trackers import Summary
 
-# What a person watches in a terminal; the files hold everything.
+# Metrics shown on a terminal; the files have all of them.
 TERMINAL_KEYS = (
     r"^(eval_)?(model_loss|model_error|image_loss|kl_loss)$"
     r"|^(train_return|eval_return_mean|fps)$"
 )
-
-
-OUTPUTS = ("terminal", "jsonl", "tensorboard")  # The original's.
+ORIGINAL = ("terminal", "jsonl", "tensorboard")  # The original's outputs.
 
 
 class LoggerError(UserError):
-    """Outputs that a run cannot do with."""
+    """A list of outputs that lacks what a run needs."""
 
 
 def check(names: Sequence[str]) -> None:
-    """Checks the outputs that a run is to have, before anything is done for it.
+    """Checks the outputs of a run before it starts.
 
     Raises:
         LoggerError: `jsonl` is missing.
-        TrackerError: The package of one is not installed.
+        TrackerError: The package of an output is not installed.
     """
     if "jsonl" not in names:
         raise LoggerError(
-            "The outputs include jsonl, from which curves are drawn. Received: "
+            "The outputs must include jsonl, from which curves are drawn. Received: "
             f"--outputs {' '.join(names)}"
         )
     trackers.check(names)
@@ -56,28 +56,22 @@ def make_logger(
     logdir: str | os.PathLike,
     step,
     multiplier: int = 1,
-    names: Sequence[str] = OUTPUTS,
-) -> "Logger":
-    """A logger with the outputs of a run.
+    names: Sequence[str] = ORIGINAL,
+) -> Logger:
+    """Makes a logger with the outputs of a run.
 
     Args:
         logdir: The run's folder.
         step: As for `Logger`.
         multiplier: As for `Logger`.
-        names: Some of `terminal`, `jsonl`, `tensorboard`, `wandb` and `mlflow`.
+        names: Names of outputs, some of `choices.OUTPUTS`.
     """
-    makers = {
-        "terminal": lambda logdir: TerminalOutput(TERMINAL_KEYS),
-        "jsonl": JSONLOutput,
-        "tensorboard": TensorBoardOutput,
-        **trackers.OUTPUTS,
-    }
-    outputs = [makers[name](logdir) for name in dict.fromkeys(names)]
+    outputs = [OUTPUTS[name](logdir) for name in dict.fromkeys(names)]
     return Logger(step, outputs, multiplier)
 
 
 class Logger:
-    """Gathers metrics under the step at which they were added.
+    """Collects metrics with the step at which they were added.
 
     Args:
         step: Step counter; read at each `add`.
@@ -102,7 +96,7 @@ class Logger:
         """Adds named values; `prefix` and an underscore go before each name.
 
         Raises:
-            ValueError: If a value is not a number, an image or a video.
+            ValueError: A value is not a number, an image or a video.
         """
         step = self._current_step()
         for name, value in dict(mapping).items():
@@ -122,13 +116,17 @@ class Logger:
         self.add({name: value})
 
     def write(self, fps: bool = False) -> None:
-        """Hands everything added since the last call to the outputs.
+        """Passes everything added since the last call to the outputs.
 
         Args:
             fps: Also write `fps`, the steps per second since the last such call.
         """
         if fps:
-            self.scalar("fps", self._compute_fps())
+            step, now = self._current_step(), time.monotonic()
+            is_known = self._last_step is not None and now != self._last_time
+            rate = (step - self._last_step) / (now - self._last_time) if is_known else 0
+            self.scalar("fps", float(rate))
+            self._last_step, self._last_time = step, now
         if not self._metrics:
             return
         for output in self._outputs:
@@ -136,7 +134,7 @@ class Logger:
         self._metrics = []
 
     def rewind(self, step: int) -> None:
-        """Takes back what the outputs wrote after `step`, where they can."""
+        """Removes what the outputs wrote after `step`, if they can."""
         for output in self._outputs:
             if hasattr(output, "rewind"):
                 output.rewind(step)
@@ -144,20 +142,12 @@ class Logger:
     def _current_step(self) -> int:
         return int(self._step) * self._multiplier
 
-    def _compute_fps(self) -> float:
-        step, now = self._current_step(), time.monotonic()
-        last_step, last_time = self._last_step, self._last_time
-        self._last_step, self._last_time = step, now
-        if last_step is None or now == last_time:
-            return 0.0
-        return (step - last_step) / (now - last_time)
-
 
 class TerminalOutput:
-    """Prints the scalars as one line that leaves a progress bar intact.
+    """Prints the scalars as one line, without breaking a progress bar.
 
     Args:
-        keys: Regular expression; only names in which it is found are printed.
+        keys: Regular expression; only names that contain it are printed.
     """
 
     def __init__(self, keys: str | None = None):
@@ -178,12 +168,12 @@ class TerminalOutput:
 class JSONLOutput:
     """Appends the scalars as a line of JSON to `metrics.jsonl`.
 
-    JSON has no NaN and no infinity: they are written as null. Each line reaches the
+    JSON has no NaN and no infinity; they are written as null. Each line reaches the
     operating system in one piece, so a killed process leaves at most its last line
     unfinished.
 
     Args:
-        logdir: Folder of the file; it is made when the first line is written.
+        logdir: Folder of the file; the first line creates it.
     """
 
     def __init__(self, logdir: str | os.PathLike):
@@ -193,7 +183,7 @@ class JSONLOutput:
         """Appends a line.
 
         Raises:
-            OutputError: If the file cannot be written.
+            OutputError: The file cannot be written.
         """
         step, scalars = _scalars(summaries)
         values = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
@@ -201,17 +191,20 @@ class JSONLOutput:
         with atomic.writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "ab+") as file:
-                start = b"" if _ends_in_newline(file) else b"\n"
-                file.write(start + line.encode())
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    # A killed process may have left its last line unfinished.
+                    line = line if file.read(1) == b"\n" else f"\n{line}"
+                file.write(line.encode())
 
     def rewind(self, step: int) -> int:
         """Cuts the file back to the lines up to and including `step`.
 
         Returns:
-            Number of damaged lines that were dropped too.
+            Number of damaged lines that were removed too.
 
         Raises:
-            OutputError: If the file cannot be written.
+            OutputError: The file cannot be written.
         """
         if not self.path.exists():
             return 0
@@ -231,7 +224,7 @@ class TensorBoardOutput:
     Scalars are named `scalars/NAME`. TensorFlow is imported at the first write.
 
     Args:
-        logdir: Folder, or an address that TensorFlow can write to, such as `gs://`.
+        logdir: A folder, or a URL that TensorFlow can write to, such as `gs://...`.
         fps: Frames per second of the videos.
     """
 
@@ -245,7 +238,7 @@ class TensorBoardOutput:
         """Writes and flushes the summaries.
 
         Raises:
-            OutputError: If the event file cannot be written.
+            OutputError: The event file cannot be written.
         """
         import tensorflow as tf
 
@@ -273,8 +266,17 @@ class TensorBoardOutput:
             _write_image(step, name, value, video.encode_png(value))
 
 
+# Each is made from the run's folder; the keys are `choices.OUTPUTS`.
+OUTPUTS = {
+    "terminal": lambda logdir: TerminalOutput(TERMINAL_KEYS),
+    "jsonl": JSONLOutput,
+    "tensorboard": TensorBoardOutput,
+    **trackers.OUTPUTS,
+}
+
+
 def format_number(value: float) -> str:
-    """Two decimals for ordinary sizes, else two digits and an exponent."""
+    """Returns up to two decimals, or two digits and an exponent if that is too long."""
     if value == 0:
         return "0"
     if not math.isfinite(value):
@@ -289,10 +291,10 @@ def _to_array(name: str, value) -> np.ndarray:
     value = np.array(value)
     if value.ndim not in (0, 2, 3, 4):
         raise ValueError(
-            f"A scalar (), an image (H, W) or (H, W, C) or a video (T, H, W, C) was "
-            f"expected for '{name}'. Received: shape={value.shape}"
+            f"'{name}' must be a scalar (), an image (H, W) or (H, W, C), or a video "
+            f"(T, H, W, C). Received: shape={value.shape}"
         )
-    # bfloat16 is none of NumPy's own types, and no image library knows it.
+    # bfloat16 is not one of NumPy's own types, and image libraries do not know it.
     return value if value.dtype.kind in "buif" else value.astype(np.float32)
 
 
@@ -301,16 +303,8 @@ def _scalars(summaries: list[Summary]) -> tuple[int, dict[str, float]]:
     return step, {name: float(v) for _, name, v in summaries if v.ndim == 0}
 
 
-def _ends_in_newline(file) -> bool:
-    """Whether a new line can begin at the end of the file."""
-    if not file.seek(0, os.SEEK_END):
-        return True
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
-
-
 def _line_step(line: bytes) -> int | None:
-    """The step of a line, or None if the line is damaged."""
+    """Returns the step of a line, or None if the line is damaged."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError):
@@ -318,7 +312,7 @@ def _line_step(line: bytes) -> int | None:
 
 
 def _write_image(step: int, name: str, pixels: np.ndarray, encoded: bytes) -> None:
-    """Writes an encoded image: TensorBoard shows a GIF as an animation."""
+    """Writes an encoded image; TensorBoard plays a GIF."""
     import tensorflow as tf
 
     height, width, channels = pixels.shape[-3:]

@@ -1,7 +1,7 @@
-"""Hands the metrics of a run to Weights & Biases or to MLflow, where they are wanted.
+"""Logs the metrics of a run to Weights & Biases or MLflow.
 
-Both are optional: `pip install '.[wandb]'`, `pip install '.[mlflow]'`. Where they write
-to is for their own environment variables to say: `WANDB_PROJECT`, `WANDB_MODE`,
+Both are optional: `pip install '.[wandb]'`, `pip install '.[mlflow]'`. Their own
+environment variables say where they write: `WANDB_PROJECT`, `WANDB_MODE`,
 `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME` and so on. The names are those of
 `metrics.jsonl`.
 """
@@ -33,21 +33,21 @@ from dreamerv2_transfer.common.logger import video
 Summary = tuple[int, str, np.ndarray]  # Step, name, value; see `logger`.
 
 PROJECT = "dreamerv2_transfer"
-MLFLOW_BATCH = 1000  # Metrics a request; the most that its servers take.
-MLFLOW_TEXT = 250  # Characters of a parameter; all its servers take so many.
-MLFLOW_PARAMS = 100  # Parameters a request; the most that its servers take.
+MLFLOW_BATCH = 1000  # Metrics a request, the limit of its servers.
+MLFLOW_TEXT = 250  # Characters of a parameter, which all its servers accept.
+MLFLOW_PARAMS = 100  # Parameters a request, the limit of its servers.
 FPS = 20  # Frames a second of a video, as in TensorBoard.
 
 
 class TrackerError(UserError):
-    """A tracker that is not installed or takes no run."""
+    """A tracker that is not installed or does not accept the run."""
 
 
 def check(names: Sequence[str]) -> None:
-    """Checks that the packages of the trackers among some outputs are installed.
+    """Checks that the packages of the trackers among the outputs are installed.
 
     Raises:
-        TrackerError: One is missing; the message says how to install it.
+        TrackerError: A package is missing; the message says how to install it.
     """
     for name in OUTPUTS:
         if name in names and importlib.util.find_spec(name) is None:
@@ -57,9 +57,9 @@ def check(names: Sequence[str]) -> None:
 class WandbOutput:
     """Logs scalars, images and videos as a run of Weights & Biases.
 
-    A run that is resumed goes on in the same one, whose id is LOGDIR/wandb_run_id.txt.
-    Weights & Biases takes no step twice: what a resumed run repeats after its last
-    checkpoint stays as it was logged first.
+    A resumed run continues the same one, whose id is in LOGDIR/wandb_run_id.txt.
+    Weights & Biases accepts each step once: the steps that a resumed run repeats after
+    its last checkpoint stay as they were first logged.
 
     Args:
         logdir: The run's folder; its name is the run's name.
@@ -78,10 +78,10 @@ class WandbOutput:
                 dir=str(logdir),
                 config=_settings(logdir),
             )
-        except Exception as error:  # Its errors have no common class of their own.
+        except Exception as error:  # Its errors have no common base class.
             raise TrackerError(
-                f"Weights & Biases takes no run: {describe(error)} Log in by `wandb "
-                "login`, or set WANDB_MODE=offline and `wandb sync` later."
+                f"Weights & Biases did not accept the run: {describe(error)} Log in "
+                "with `wandb login`, or set WANDB_MODE=offline and `wandb sync` later."
             ) from error
 
     def __call__(self, summaries: list[Summary]) -> None:
@@ -102,9 +102,9 @@ class WandbOutput:
 class MLflowOutput:
     """Logs scalars as metrics, and images and videos as files, of an MLflow run.
 
-    A run that is resumed goes on in the same one, whose id is LOGDIR/mlflow_run_id.txt.
-    MLflow keeps every value: what a resumed run repeats after its last checkpoint is
-    there twice. The run is finished when the process ends.
+    A resumed run continues the same one, whose id is in LOGDIR/mlflow_run_id.txt.
+    MLflow keeps every value: the steps that a resumed run repeats after its last
+    checkpoint are there twice. The run is finished when the process ends.
 
     Args:
         logdir: The run's folder; its name is the run's name.
@@ -122,9 +122,9 @@ class MLflowOutput:
             self._client.update_run(self._run, status="RUNNING")
         except mlflow.exceptions.MlflowException as error:
             raise TrackerError(
-                f"MLflow takes no run: {describe(error)} Check MLFLOW_TRACKING_URI, "
-                f"which is {mlflow.get_tracking_uri()}; if the run is to begin anew "
-                f"there, delete {logdir / 'mlflow_run_id.txt'}."
+                f"MLflow did not accept the run: {describe(error)} Check "
+                f"MLFLOW_TRACKING_URI, which is {mlflow.get_tracking_uri()}. To start "
+                f"a new run there, delete {logdir / 'mlflow_run_id.txt'}."
             ) from error
         self._failure = mlflow.exceptions.MlflowException
         atexit.register(self.close)
@@ -132,8 +132,8 @@ class MLflowOutput:
     def __call__(self, summaries: list[Summary]) -> None:
         """Logs each summary at its step.
 
-        A server that does not answer is named and stops nothing, for `metrics.jsonl`
-        has the metrics.
+        If the server does not answer, this prints the error and the run continues:
+        `metrics.jsonl` has the metrics.
         """
         now = int(1000 * time.time())
         metrics = [
@@ -149,17 +149,17 @@ class MLflowOutput:
                 if value.ndim:
                     self._upload(step, name, value)
         except self._failure as error:
-            progress.write(f"MLflow did not take all metrics: {describe(error)}")
+            progress.write(f"MLflow did not accept all metrics: {describe(error)}")
 
     def close(self) -> None:
-        """Says that the run is finished."""
+        """Marks the run as finished."""
         try:
             self._client.set_terminated(self._run)
         except self._failure as error:
             progress.write(f"MLflow did not finish the run: {describe(error)}")
 
     def _create(self, mlflow: ModuleType, logdir: pathlib.Path) -> str:
-        """Makes a run, with the configuration as its parameters."""
+        """Creates a run, with the configuration as its parameters."""
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         found = self._client.get_experiment_by_name(name)
         experiment = (
@@ -196,13 +196,13 @@ def _import(name: str) -> ModuleType:
 
 def _install(name: str) -> str:
     return (
-        f"Received: outputs with {name}, which is not installed. Install it by "
+        f"Received: outputs with {name}, which is not installed. Install it with "
         f"pip install '.[{name}]', or leave it out of --outputs."
     )
 
 
 def _remembered(path: pathlib.Path, make: Callable[[], str]) -> str:
-    """What a file holds; where there is none, what `make` makes, for the next time."""
+    """Returns the text in a file; if it is missing, that of `make`, which is saved."""
     if path.exists():
         return path.read_text().strip()
     made = make()
@@ -212,13 +212,13 @@ def _remembered(path: pathlib.Path, make: Callable[[], str]) -> str:
 
 
 def _settings(logdir: pathlib.Path) -> dict[str, Any]:
-    """The run's configuration by dotted key; empty where none was saved."""
+    """Returns the run's configuration by dotted key; empty if none was saved."""
     path = logdir / "config.yaml"
     return config_lib.Config.load(path).flat if path.exists() else {}
 
 
 def _encode(value: np.ndarray) -> tuple[str, bytes]:
-    """An image as PNG, or a video as GIF."""
+    """Encodes an image as PNG, or a video as GIF."""
     if value.ndim == 4:
         return "gif", video.encode_gif(value, FPS)
     return "png", video.encode_png(value.reshape(*value.shape[:2], -1))

@@ -1,7 +1,9 @@
-"""Turn observations into pictures and videos that a person can look at.
+"""Turns observations into pictures and videos.
 
-Frames are uint8 RGB arrays of shape (T, H, W, 3), and T is time.
+Frames are uint8 RGB arrays of shape (T, H, W, 3), where T is time.
 """
+
+from __future__ import annotations
 
 import functools
 import io
@@ -12,10 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dreamerv2_transfer.common.files import atomic
 
-PALETTE_COLORS = 10  # planes of a padded MinAtar observation
-PANEL = 160  # pixels; the size that a small image is enlarged to by default
-BORDER = 4  # pixels
-CAPTION = 20  # pixels
+PALETTE_COLORS = 10  # Planes of a padded MinAtar observation.
+PANEL = 160  # Pixels; the size to which a small image is enlarged by default.
+BORDER = 4  # Pixels.
+CAPTION = 20  # Pixels.
 SEPARATOR = (90, 90, 90)
 OBSERVED = (70, 200, 90)
 DREAMED = (240, 70, 60)
@@ -27,20 +29,20 @@ TEXT = (230, 230, 230)
 def planes_to_rgb(
     planes: np.ndarray, scale: int = 16, colors: int = PALETTE_COLORS
 ) -> np.ndarray:
-    """Draws MinAtar planes in the colours of MinAtar's own display.
+    """Draws MinAtar planes in the colors of MinAtar's own display.
 
-    Each plane is laid over those of lower number, as opaque as its value. So planes
-    of 0 and 1 give exactly MinAtar's picture (the active plane of highest number
+    Each plane covers those with lower numbers, and is as opaque as its value. So planes
+    of 0 and 1 give exactly MinAtar's picture (the active plane with the highest number
     wins), and an uncertain prediction looks dim.
 
     Args:
-        planes: Booleans, or probabilities from 0 to 1, of shape (..., H, W, C).
-            Values outside are clipped.
+        planes: Booleans, or probabilities from 0 to 1, of shape (..., H, W, C). Other
+            values are clipped.
         scale: Pixels per cell.
-        colors: Size of the palette. The default is that of the padded planes, one
-            palette for all games. MinAtar itself gives each game a palette of as many
-            colours as it has planes (4, 6, 7 or 10), where the first planes, the
-            player's, are brighter. Planes beyond the palette must be empty padding
+        colors: Size of the palette. The default, the number of padded planes, is one
+            palette for all games. MinAtar itself gives each game a palette with as many
+            colors as the game has planes (4, 6, 7 or 10), in which the first planes,
+            the player's, are brighter. Planes beyond the palette must be empty padding
             and are not drawn.
 
     Returns:
@@ -55,7 +57,7 @@ def planes_to_rgb(
 
 
 def upscale(images: np.ndarray, scale: int) -> np.ndarray:
-    """Repeats each pixel: (..., H, W, C) to (..., H * scale, W * scale, C)."""
+    """Repeats each pixel: (..., H, W, C) becomes (..., H * scale, W * scale, C)."""
     return images.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
 
@@ -63,7 +65,7 @@ def gray_to_rgb(images: np.ndarray) -> np.ndarray:
     """Turns uint8, boolean or 0..1 images (..., H, W, 1 or 3) into uint8 RGB.
 
     Raises:
-        ValueError: If the images have neither 1 nor 3 channels.
+        ValueError: The images have neither 1 nor 3 channels.
     """
     images = np.asarray(images)
     if images.ndim < 3 or images.shape[-1] not in (1, 3):
@@ -79,7 +81,7 @@ def grid(videos: np.ndarray, gap: int = 2) -> np.ndarray:
 
     Args:
         videos: uint8 RGB of shape (B, T, H, W, 3).
-        gap: Width in pixels of the grey line between two videos.
+        gap: Width in pixels of the gray line between two videos.
 
     Returns:
         uint8 RGB of shape (T, H, B * W + (B - 1) * gap, 3).
@@ -92,7 +94,7 @@ def grid(videos: np.ndarray, gap: int = 2) -> np.ndarray:
 
 
 def strip(frames: np.ndarray, every: int) -> np.ndarray:
-    """Puts each `every`-th frame into one picture, time from left to right.
+    """Puts each `every`-th frame into one picture, with time from left to right.
 
     Args:
         frames: uint8 RGB of shape (T, H, W, 3).
@@ -116,10 +118,10 @@ def open_loop(
     The rows are the truth, the model and its error; the columns are the sequences.
     The model's border is green while it observes the frames and red when it dreams.
     The error shows the largest difference over the channels: red where the model
-    lacks something, cyan where it invents something, black where it is right.
+    misses something, cyan where it invents something, black where it is right.
 
     Args:
-        truth: Sequences of shape (B, T, H, W, C): grey or RGB images (C is 1 or 3;
+        truth: Sequences of shape (B, T, H, W, C): gray or RGB images (C is 1 or 3;
             values from 0 to 1, or uint8), else MinAtar planes.
         model: Predictions of the same shape.
         context: Number of frames that the model observes before it dreams.
@@ -131,19 +133,20 @@ def open_loop(
         uint8 RGB of shape (T, H', W', 3).
 
     Raises:
-        ValueError: If the shapes are not equal or not (B, T, H, W, C).
+        ValueError: The shapes are not equal or not (B, T, H, W, C).
     """
     truth, model = _unit(truth), _unit(model)
     if truth.shape != model.shape or truth.ndim != 5:
         raise ValueError(
-            "Truth and model must have one shape (B, T, H, W, C). "
+            "Truth and model must have the same shape (B, T, H, W, C). "
             f"Received: truth.shape={truth.shape}, model.shape={model.shape}"
         )
     scale = scale or max(1, PANEL // truth.shape[2])
     dreamed = np.arange(truth.shape[1]) >= context
+    border = np.where(dreamed[:, None, None, None], DREAMED, OBSERVED)
     rows = [
         _row(_render(truth, scale, colors), SEPARATOR),
-        _row(_render(model, scale, colors), _where(dreamed, DREAMED, OBSERVED)),
+        _row(_render(model, scale, colors), border),
         _row(upscale(_error(truth, model), scale), SEPARATOR),
     ]
     return np.stack(
@@ -158,9 +161,9 @@ def episode(images: np.ndarray, scale: int, planes: int | None) -> np.ndarray:
     """Draws what an agent saw.
 
     Args:
-        images: (T, H, W, C) of an episode: MinAtar planes, grey or RGB images.
+        images: An episode's MinAtar planes, or gray or RGB images, (T, H, W, C).
         scale: Pixels per cell of MinAtar planes.
-        planes: How many planes are no padding; None if they are no planes.
+        planes: Number of planes that are not padding; None if they are not planes.
 
     Returns:
         uint8 RGB of shape (T, H', W', 3).
@@ -179,8 +182,14 @@ def encode_gif(frames: np.ndarray, fps: float) -> bytes:
         frames: uint8 or 0..1 images of shape (T, H, W, 1 or 3).
         fps: Frames per second, up to 50. GIF counts in hundredths of a second.
     """
-    images = [_to_palette(frame) for frame in gray_to_rgb(frames)]
-    duration = max(2, round(100 / fps)) * 10  # milliseconds
+    # The default method, median cut, dulls colors of few pixels, and a MinAtar object
+    # is one cell. Dithering would speckle flat areas.
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    images = [
+        Image.fromarray(frame).quantize(method=method, dither=dither)
+        for frame in gray_to_rgb(frames)
+    ]
+    duration = max(2, round(100 / fps)) * 10  # Milliseconds.
     durations = [max(1000, duration), *[duration] * (len(images) - 1)]
     buffer = io.BytesIO()
     images[0].save(
@@ -205,7 +214,7 @@ def save_gif(path: str | os.PathLike, frames: np.ndarray, fps: float) -> None:
     """Writes an animation, see `encode_gif`; the file is whole or absent.
 
     Raises:
-        OutputError: If the file cannot be written.
+        OutputError: The file cannot be written.
     """
     encoded = encode_gif(frames, fps)
     with atomic.atomic_write(path) as file:
@@ -216,7 +225,7 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes a picture, see `encode_png`; the file is whole or absent.
 
     Raises:
-        OutputError: If the file cannot be written.
+        OutputError: The file cannot be written.
     """
     encoded = encode_png(image)
     with atomic.atomic_write(path) as file:
@@ -225,21 +234,21 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
 
 @functools.cache
 def _palette(colors: int) -> np.ndarray:
-    """Seaborn's "cubehelix" palette, as MinAtar uses it: uint8 of shape (colors, 3)."""
+    """Returns Seaborn's "cubehelix" palette, as in MinAtar: uint8 (colors, 3)."""
     import matplotlib
 
-    # Seaborn takes evenly spaced colours and leaves out both ends, black and white.
+    # Seaborn takes evenly spaced colors and leaves out both ends, black and white.
     positions = np.linspace(0, 1, colors + 2)[1:-1]
     return matplotlib.colormaps["cubehelix"](positions, bytes=True)[:, :3]
 
 
 def _clip(values: np.ndarray) -> np.ndarray:
-    """Any values as float32 from 0 to 1; NaN becomes 0."""
+    """Returns any values as float32 from 0 to 1; NaN becomes 0."""
     return np.clip(np.nan_to_num(np.asarray(values, np.float32)), 0, 1)
 
 
 def _unit(images: np.ndarray) -> np.ndarray:
-    """Images or planes as float32 from 0 to 1; uint8 images count to 255."""
+    """Returns images or planes as float32 from 0 to 1; uint8 images reach 255."""
     images = np.asarray(images)
     if images.dtype == np.uint8 and images.shape[-1] in (1, 3):
         return images.astype(np.float32) / 255
@@ -250,14 +259,6 @@ def _to_uint8(images: np.ndarray) -> np.ndarray:
     if images.dtype == np.uint8:
         return images
     return np.rint(_clip(images) * 255).astype(np.uint8)
-
-
-def _to_palette(frame: np.ndarray) -> Image.Image:
-    # The default, median cut, dulls colours that few pixels have: a MinAtar object is
-    # one cell. Dithering would speckle flat areas.
-    return Image.fromarray(frame).quantize(
-        method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    )
 
 
 def _render(videos: np.ndarray, scale: int, colors: int) -> np.ndarray:
@@ -273,12 +274,8 @@ def _error(truth: np.ndarray, model: np.ndarray) -> np.ndarray:
     return _to_uint8(np.stack([missed, invented, invented], -1))
 
 
-def _where(condition: np.ndarray, true: tuple, false: tuple) -> np.ndarray:
-    return np.where(condition[:, None, None, None], true, false)
-
-
 def _row(videos: np.ndarray, color: tuple | np.ndarray) -> np.ndarray:
-    """Borders of one colour, or of one each frame (T, 1, 1, 3), around the videos."""
+    """Draws borders in one color, or in one per frame (T, 1, 1, 3), around videos."""
     batch, time, height, width, _ = videos.shape
     framed = np.empty(
         (batch, time, height + 2 * BORDER, width + 2 * BORDER, 3), np.uint8
@@ -300,7 +297,7 @@ def _caption_frame(step: int, dreamed: bool, rows: tuple) -> np.ndarray:
 
 
 def caption(image: np.ndarray, words: list[tuple[str, tuple]]) -> np.ndarray:
-    """Writes coloured words on a black bar above the image."""
+    """Writes colored words on a black bar above the image."""
     bar = Image.new("RGB", (image.shape[1], CAPTION))
     draw, x = ImageDraw.Draw(bar), BORDER
     font = _font()

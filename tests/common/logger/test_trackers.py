@@ -209,7 +209,7 @@ def test_an_mlflow_server_that_fails_later_stops_nothing(tmp_path, mlflow, capsy
     mlflow.fails = True
     log.scalar("loss", 3)
     log.write()
-    assert "MLflow did not take all metrics: MlflowError: no connection" in (
+    assert "MLflow did not accept all metrics: MlflowError: no connection" in (
         capsys.readouterr().out
     )
     assert '"loss": 3.0' in (tmp_path / "metrics.jsonl").read_text()
