@@ -161,9 +161,15 @@ class Checked(gymnasium.Wrapper):
             value: What the environment returned.
             key: Dotted keys of the dictionaries around it.
         """
-        if isinstance(space, spaces.Dict):
-            return self._observe_dict(space, value, key)
         name = f"observation {key!r}" if key else "observation"
+        if isinstance(space, spaces.Dict):
+            if not isinstance(value, Mapping) or value.keys() != space.spaces.keys():
+                is_dict = isinstance(value, Mapping)
+                received = list(value) if is_dict else type(value).__name__
+                keys = f"keys of {name}" if key else "keys of the observation"
+                raise self._wrong(keys, list(space.spaces), received)
+            parts = space.spaces.items()
+            return {k: self._observe(p, value[k], _dotted(key, k)) for k, p in parts}
         if isinstance(space, spaces.Tuple):
             if not isinstance(value, tuple) or len(value) != len(space.spaces):
                 raise self._wrong(name, space, repr(value))
@@ -174,14 +180,6 @@ class Checked(gymnasium.Wrapper):
         if not isinstance(space, spaces.Box) and not space.contains(value):
             raise self._wrong(name, space, repr(value))
         return value
-
-    def _observe_dict(self, space: spaces.Dict, value: Any, key: str) -> dict:
-        if not isinstance(value, Mapping) or value.keys() != space.spaces.keys():
-            keys = list(value) if isinstance(value, Mapping) else type(value).__name__
-            name = f"keys of observation {key!r}" if key else "keys of the observation"
-            raise self._wrong(name, list(space.spaces), keys)
-        parts = space.spaces.items()
-        return {k: self._observe(part, value[k], _dotted(key, k)) for k, part in parts}
 
     def _array(self, space: spaces.Space, value: Any, name: str) -> np.ndarray:
         try:

@@ -309,23 +309,20 @@ class Mirror:
 
     def _put(self, names: Sequence[str], here: Mapping[str, Local]) -> None:
         for chunk in _chunks(names, f"Uploading {self.path.name}"):
+            files = [str(self.path / name) for name in chunk]
+            places = [self._there(name) for name in chunk]
             with reaching(self.url):
-                self._put_whole(chunk)
+                if not isinstance(self._fs, LocalFileSystem):
+                    self._fs.put(files, places)
+                else:
+                    # Stores have a whole file or none, but a disk may have half of one.
+                    halves = ["{}/.{}.tmp".format(*x.rsplit("/", 1)) for x in places]
+                    self._fs.put(files, halves)
+                    for half, place in zip(halves, places, strict=True):
+                        self._fs.mv(half, place)
             # As before the upload: a file that grew since then is uploaded again.
             self._seen |= {name: Seen("", here[name]) for name in chunk}
             self._write_note()
-
-    def _put_whole(self, names: Sequence[str]) -> None:
-        files = [str(self.path / name) for name in names]
-        places = [self._there(name) for name in names]
-        if not isinstance(self._fs, LocalFileSystem):
-            self._fs.put(files, places)
-            return
-        # An object store has a whole file or none, but a disk may have a part of it.
-        parts = ["{}/.{}.tmp".format(*place.rsplit("/", 1)) for place in places]
-        self._fs.put(files, parts)
-        for part, place in zip(parts, places, strict=True):
-            self._fs.mv(part, place)
 
     # Names and notes.
 

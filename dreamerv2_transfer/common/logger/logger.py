@@ -245,25 +245,21 @@ class TensorBoardOutput:
         try:
             self._writer = self._writer or tf.summary.create_file_writer(self._logdir)
             with self._writer.as_default():
-                for summary in summaries:
-                    self._write(*summary)
+                for step, name, value in summaries:
+                    if value.ndim == 0:
+                        tf.summary.scalar(f"scalars/{name}", float(value), step)
+                    elif value.ndim == 4:
+                        gif = video.encode_gif(value, self._fps)
+                        _write_image(step, name, value, gif)
+                    else:
+                        value = value.reshape(*value.shape[:2], -1)
+                        _write_image(step, name, value, video.encode_png(value))
             self._writer.flush()
         except tf.errors.OpError as error:
             raise atomic.OutputError(
                 f"Cannot write TensorBoard events to {self._logdir}: {error.message} "
                 "Free some space, or choose another folder that you may write to."
             ) from error
-
-    def _write(self, step: int, name: str, value: np.ndarray) -> None:
-        import tensorflow as tf
-
-        if value.ndim == 0:
-            tf.summary.scalar(f"scalars/{name}", float(value), step)
-        elif value.ndim == 4:
-            _write_image(step, name, value, video.encode_gif(value, self._fps))
-        else:
-            value = value.reshape(*value.shape[:2], -1)
-            _write_image(step, name, value, video.encode_png(value))
 
 
 # Each is made from the run's folder; the keys are `choices.OUTPUTS`.

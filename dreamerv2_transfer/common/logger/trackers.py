@@ -130,7 +130,7 @@ class MLflowOutput:
         atexit.register(self.close)
 
     def __call__(self, summaries: list[Summary]) -> None:
-        """Logs each summary at its step.
+        """Logs each summary at its step; images and videos as NAME/STEP.png or .gif.
 
         If the server does not answer, this prints the error and the run continues:
         `metrics.jsonl` has the metrics.
@@ -146,8 +146,13 @@ class MLflowOutput:
                 batch = metrics[start : start + MLFLOW_BATCH]
                 self._client.log_batch(self._run, metrics=batch)
             for step, name, value in summaries:
-                if value.ndim:
-                    self._upload(step, name, value)
+                if value.ndim == 0:
+                    continue
+                ending, encoded = _encode(value)
+                with tempfile.TemporaryDirectory() as folder:
+                    path = pathlib.Path(folder, f"{step}.{ending}")
+                    path.write_bytes(encoded)
+                    self._client.log_artifact(self._run, str(path), name)
         except self._failure as error:
             progress.write(f"MLflow did not accept all metrics: {describe(error)}")
 
@@ -174,14 +179,6 @@ class MLflowOutput:
             batch = params[start : start + MLFLOW_PARAMS]
             self._client.log_batch(run, params=batch)
         return run
-
-    def _upload(self, step: int, name: str, value: np.ndarray) -> None:
-        """Saves an image or a video as NAME/STEP.png or .gif of the run."""
-        ending, encoded = _encode(value)
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder, f"{step}.{ending}")
-            path.write_bytes(encoded)
-            self._client.log_artifact(self._run, str(path), name)
 
 
 OUTPUTS = {"wandb": WandbOutput, "mlflow": MLflowOutput}
