@@ -173,8 +173,8 @@ def make(name: str, **options: Any) -> gymnasium.Env:
     return Atari(spelled(name), **options)
 
 
-def options(config: Any) -> dict[str, Any]:
-    """Returns the options of `Atari` that a configuration holds."""
+def settings(config: Any) -> dict[str, Any]:
+    """Returns the options of `Atari` that a configuration sets."""
     return dict(
         action_repeat=config.action_repeat,
         size=tuple(config.render_size),

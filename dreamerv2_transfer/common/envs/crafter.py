@@ -94,6 +94,6 @@ def make(name: str, **options: Any) -> gymnasium.Env:
     return Crafter(REWARDS[name], **options)
 
 
-def options(config: Any) -> dict[str, Any]:
-    """Returns the options of `Crafter` that a configuration holds."""
+def settings(config: Any) -> dict[str, Any]:
+    """Returns the options of `Crafter` that a configuration sets."""
     return dict(size=tuple(config.render_size))

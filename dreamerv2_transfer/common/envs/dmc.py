@@ -192,8 +192,8 @@ def make(name: str, **options: Any) -> gymnasium.Env:
     return Checked(env, f"dmc_{name}")
 
 
-def options(config: Any) -> dict[str, Any]:
-    """Returns the options of `DMC` that a configuration holds."""
+def settings(config: Any) -> dict[str, Any]:
+    """Returns the options of `DMC` that a configuration sets."""
     return dict(
         action_repeat=config.action_repeat,
         size=tuple(config.render_size),

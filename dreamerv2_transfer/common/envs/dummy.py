@@ -71,6 +71,6 @@ def make(name: str) -> gymnasium.Env:
     return Dummy(ACTIONS[name])
 
 
-def options(config: Any) -> dict[str, Any]:
-    """Returns no options: there are none."""
+def settings(config: Any) -> dict[str, Any]:
+    """Returns no options, as there are none."""
     return {}

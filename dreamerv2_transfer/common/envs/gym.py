@@ -11,11 +11,11 @@ from dreamerv2_transfer.common.envs.wrappers import Checked, Make, adapt
 from dreamerv2_transfer.common.errors import EnvError, describe
 
 
-def wrap(make: Make, task: str = "") -> gymnasium.Env:
+def wrap(maker: Make, task: str = "") -> gymnasium.Env:
     """Makes an environment in our form, which is checked at each step.
 
     Args:
-        make: Makes any `gymnasium.Env`.
+        maker: Makes any `gymnasium.Env`.
         task: Name of the task for error messages; by default the function's name.
 
     Raises:
@@ -23,11 +23,11 @@ def wrap(make: Make, task: str = "") -> gymnasium.Env:
         gymnasium.error.UnregisteredEnv: Gymnasium does not know the task's id.
     """
     try:
-        env = make()
+        env = maker()
     except Exception as error:
         if task and isinstance(error, gymnasium.error.UnregisteredEnv):
             raise
-        name = task or getattr(make, "__name__", repr(make))
+        name = task or getattr(maker, "__name__", repr(maker))
         raise EnvError(f"{name} could not be made: {describe(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise EnvError(f"Received: {type(env)}. It must be a gymnasium.Env.")
@@ -45,10 +45,10 @@ def tasks() -> tuple[str, ...]:
 def make(name: str) -> gymnasium.Env:
     """Makes an environment by its id; for the errors see `wrap`."""
     # `Checked` does more than Gymnasium's checker, which only warns.
-    made = functools.partial(gymnasium.make, name, disable_env_checker=True)
-    return wrap(made, f"gym_{name}")
+    maker = functools.partial(gymnasium.make, name, disable_env_checker=True)
+    return wrap(maker, f"gym_{name}")
 
 
-def options(config: Any) -> dict[str, Any]:
-    """Returns no options: the id stands for all of them."""
+def settings(config: Any) -> dict[str, Any]:
+    """Returns no options, as the id says everything."""
     return {}

@@ -83,6 +83,6 @@ def make(name: str, **options: Any) -> gymnasium.Env:
     return MinAtar(name, **options)
 
 
-def options(config: Any) -> dict[str, Any]:
-    """Returns the options of `MinAtar` that a configuration holds."""
+def settings(config: Any) -> dict[str, Any]:
+    """Returns the options of `MinAtar` that a configuration sets."""
     return dict(sticky=config.minatar_sticky, ramping=config.minatar_ramping)

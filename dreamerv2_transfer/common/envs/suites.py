@@ -24,7 +24,7 @@ from dreamerv2_transfer.common.envs.wrappers import Make, Restarting
 from dreamerv2_transfer.common.errors import EnvError
 
 # A suite is a module with three functions: `tasks()` names its tasks, `make(name,
-# **options)` makes one, and `options(config)` reads the options of a configuration.
+# **settings)` makes one, and `settings(config)` reads its settings in a configuration.
 SUITES = {
     "minatar": minatar,
     "atari": atari,
@@ -41,7 +41,7 @@ def make_env(
     *,
     time_limit: int = 0,
     restart: bool = False,
-    **options: Any,
+    **settings: Any,
 ) -> gymnasium.Env:
     """Makes an environment whose observations are a dictionary.
 
@@ -51,18 +51,18 @@ def make_env(
             makes an environment.
         time_limit: Steps after which an episode is truncated; 0 for no limit.
         restart: Whether a fresh environment replaces one that fails, see `Restarting`.
-        **options: Options of the suite: see `MinAtar`, `atari.Atari`, `dmc.DMC` and
+        **settings: Settings of the suite: see `MinAtar`, `atari.Atari`, `dmc.DMC` and
             `crafter.Crafter`.
 
     Raises:
         EnvError: There is no such suite or no such task in it (the message suggests
             similar ones), it could not be made, or its spaces cannot be used.
     """
-    make = functools.partial(_make, task, time_limit=time_limit, **options)
+    make = functools.partial(_make, task, time_limit=time_limit, **settings)
     return Restarting(make) if restart else make()
 
 
-def _make(task: str | Make, *, time_limit: int, **options: Any) -> gymnasium.Env:
+def _make(task: str | Make, *, time_limit: int, **settings: Any) -> gymnasium.Env:
     if callable(task):
         made = gym.wrap(task)
     else:
@@ -71,7 +71,7 @@ def _make(task: str | Make, *, time_limit: int, **options: Any) -> gymnasium.Env
         if suite not in SUITES or suite != "gym" and name not in SUITES[suite].tasks():
             raise EnvError(_unknown(task))
         try:
-            made = SUITES[suite].make(name, **options)
+            made = SUITES[suite].make(name, **settings)
         except gymnasium.error.UnregisteredEnv as error:
             raise EnvError(_unknown(task)) from error
     return gymnasium.wrappers.TimeLimit(made, time_limit) if time_limit else made
@@ -93,7 +93,7 @@ def _unknown(task: str) -> str:
 
 
 def make_vector_env(
-    task: str | Make, num: int, parallel: str = "none", **options: Any
+    task: str | Make, num: int, parallel: str = "none", **settings: Any
 ) -> VectorEnv:
     """Creates a vector environment with `num` copies.
 
@@ -105,12 +105,12 @@ def make_vector_env(
         num: Number of copies.
         parallel: `none` steps one copy after the other. `process` steps each in a
             process of its own, which is faster if a step takes more than about 0.2 ms.
-        **options: As for `make_env`.
+        **settings: As for `make_env`.
 
     Raises:
         EnvError: As for `make_env`, or `parallel` has another value.
     """
-    make = functools.partial(make_env, task, **options)
+    make = functools.partial(make_env, task, **settings)
     if parallel == "none":
         return SyncVectorEnv([make] * num, autoreset_mode=AutoresetMode.DISABLED)
     if parallel == "process":
@@ -127,7 +127,7 @@ def make_vector_env(
 def options(config, task: str | Make) -> dict[str, Any]:
     """Returns the options of `make_env` that a configuration holds for a task."""
     suite = "" if callable(task) else task.partition("_")[0]
-    of_suite = SUITES[suite].options(config) if suite in SUITES else {}
+    of_suite = SUITES[suite].settings(config) if suite in SUITES else {}
     return {"time_limit": config.time_limit, **of_suite}
 
 
@@ -182,20 +182,20 @@ def act_size(space: spaces.Space) -> int:
     return int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0]
 
 
-def kinds(task: str, **options: Any) -> dict[str, tuple[tuple[int, ...], str]] | None:
+def kinds(task: str, **settings: Any) -> dict[str, tuple[tuple[int, ...], str]] | None:
     """Returns the shape and dtype of a task's observations and actions by key.
 
     `log_` keys are left out, as nothing is trained on them.
 
     Args:
         task: As for `make_env`.
-        **options: As for `make_env`.
+        **settings: As for `make_env`.
 
     Returns:
         None if there is no such task, or if it cannot be made on this machine.
     """
     try:
-        made = make_env(task, **options)
+        made = make_env(task, **settings)
     except EnvError:
         return None
     with contextlib.closing(made) as env:

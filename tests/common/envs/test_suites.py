@@ -108,7 +108,7 @@ def test_options_of_a_run_hold_those_of_the_episodes():
 def test_every_suite_names_makes_and_configures_its_tasks():
     assert [*suites.SUITES] == ["minatar", "atari", "dmc", "crafter", "dummy", "gym"]
     for suite in suites.SUITES.values():
-        assert all(map(callable, (suite.tasks, suite.make, suite.options)))
+        assert all(map(callable, (suite.tasks, suite.make, suite.settings)))
     for task in ("minatar_freeway", "atari_pong", "dummy_discrete", "gym_CartPole-v1"):
         suite, _, name = task.partition("_")
         assert name in suites.SUITES[suite].tasks()
