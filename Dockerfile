@@ -1,13 +1,16 @@
-# Training on a GPU. CUDA's libraries come as wheels with TensorFlow, the driver comes
-# from the host. `docker/check.sh` tries all of this without an engine.
+# Trains on a GPU. CUDA's libraries come as wheels with TensorFlow, the driver comes from
+# the host. `docker/check.sh` tests all of this without an engine.
+#
+# Licences: this project is MIT. The image also contains MinAtar (GPL-3.0) and ale-py
+# (GPL-2.0); whoever distributes an image has to observe both.
 FROM python:3.11-slim-bookworm
 
-# Further extras, and the Debian packages that they want: of dmc EXTRAS=",dmc" and
-# LIBRARIES="libegl1 libgl1 libgl1-mesa-dri libopengl0", for MUJOCO_GL=egl.
+# Further extras, and the Debian packages that they need. For dmc: EXTRAS=",dmc" and
+# LIBRARIES="libegl1 libgl1 libgl1-mesa-dri libopengl0", with MUJOCO_GL=egl.
 ARG EXTRAS=""
 ARG LIBRARIES=""
 
-# XLA keeps what it compiles in the cache; in the volume the next container has it too.
+# XLA's cache is in the volume, so that the next container finds it.
 ENV MPLCONFIGDIR=/tmp/matplotlib \
     NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility \
     NVIDIA_VISIBLE_DEVICES=all \
@@ -29,8 +32,8 @@ RUN useradd --create-home --uid 1000 dreamer && \
 
 WORKDIR /app
 
-# The dependencies are a layer that only setup.cfg changes: the files that the build of
-# the package reads besides are empty yet.
+# The dependencies are a layer that only setup.cfg changes: the other files that the
+# package's build reads are still empty.
 COPY pyproject.toml setup.cfg ./
 COPY dreamerv2_transfer/__init__.py dreamerv2_transfer/
 RUN touch configs.yaml LICENSE README.md && \
@@ -44,7 +47,7 @@ RUN pip install --no-deps --force-reinstall . && \
 USER 1000
 VOLUME /logdir
 
-# Without TensorFlow, which would take memory of the GPU beside the training.
+# Quick, because TensorFlow would take GPU memory from the training.
 HEALTHCHECK --interval=5m --timeout=1m --start-period=2m \
   CMD ["python", "-m", "dreamerv2_transfer.doctor", "--quick", "True"]
 
