@@ -1,7 +1,9 @@
-"""CartPole: two discrete actions, four numbers to see, an end when the pole falls.
+"""Trains on CartPole: two discrete actions, four numbers, an end when the pole falls.
 
 python examples/cartpole.py [--logdir FOLDER] [--steps UPDATES] [--key value ...]
 """
+
+from __future__ import annotations
 
 import sys
 
@@ -11,11 +13,11 @@ import numpy as np
 from dreamerv2_transfer import api
 from dreamerv2_transfer.common import cli, flags
 
-# The settings for vectors, at a size for two CPU cores.
+# Settings for vectors, at a size for two CPU cores.
 config = api.defaults.update(api.configs["dmc_proprio"]).update(
     {
         "logdir": "logdir/cartpole",
-        "steps": 5000,  # Updates, as the intervals.
+        "steps": 5000,  # Updates, like all intervals.
         "log_every": 50,
         "eval_every": 1000,
         "checkpoint_every": 500,
@@ -24,11 +26,11 @@ config = api.defaults.update(api.configs["dmc_proprio"]).update(
         "action_repeat": 1,
         "prefill": 1000,  # Random steps before the first update.
         "pretrain": 1,  # Updates before the agent acts.
-        "train_every": 8,  # Steps of the environments for an update.
-        # The pole falls within some 20 steps at first, so sequences join episodes.
+        "train_every": 8,  # Environment steps per update.
+        # At first the pole falls within about 20 steps, so sequences join episodes.
         "replay": {"minlen": 1, "maxlen": 16, "prioritize_ends": True},
         "dataset": {"batch": 32, "length": 16},
-        # Every reward is 1, so what counts is to foresee the end.
+        # Every reward is 1, so the task is to foresee the end.
         "pred_discount": True,
         "grad_heads": ["decoder", "reward", "discount"],
         "loss_scales": {"discount": 5.0, "kl": 0.1},
@@ -49,9 +51,10 @@ config = api.defaults.update(api.configs["dmc_proprio"]).update(
 
 
 def make_env() -> gymnasium.Env:
-    """CartPole with its angle, which stays below 0.21, at the size of the rest.
+    """Makes CartPole with its angle scaled to the size of the other numbers.
 
-    Vectors are predicted with a squared error, so what is small counts for little.
+    The angle stays below 0.21. Vectors are predicted with a squared error, so small
+    numbers would count for little.
     """
     env = gymnasium.make("CartPole-v1")
     scale = np.array([1, 1, 10, 1], np.float32)

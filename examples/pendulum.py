@@ -1,7 +1,9 @@
-"""Pendulum: one continuous action, three numbers to see, episodes of 200 steps.
+"""Trains on Pendulum: one continuous action, three numbers, episodes of 200 steps.
 
 python examples/pendulum.py [--logdir FOLDER] [--steps UPDATES] [--key value ...]
 """
+
+from __future__ import annotations
 
 import sys
 
@@ -10,12 +12,12 @@ import gymnasium
 from dreamerv2_transfer import api
 from dreamerv2_transfer.common import cli, flags
 
-# The settings for vectors, at a size for two CPU cores. Episodes end by time alone, so
+# Settings for vectors, at a size for two CPU cores. Episodes end only by time, so
 # there is no discount to predict, and the actor learns through the model's gradients.
 config = api.defaults.update(api.configs["dmc_proprio"]).update(
     {
         "logdir": "logdir/pendulum",
-        "steps": 5000,  # Updates, as the intervals.
+        "steps": 5000,  # Updates, like all intervals.
         "log_every": 50,
         "eval_every": 1000,
         "checkpoint_every": 500,
@@ -24,7 +26,7 @@ config = api.defaults.update(api.configs["dmc_proprio"]).update(
         "action_repeat": 1,
         "prefill": 2000,  # Random steps before the first update.
         "pretrain": 1,  # Updates before the agent acts.
-        "train_every": 8,  # Steps of the environments for an update.
+        "train_every": 8,  # Environment steps per update.
         "replay": {"minlen": 16, "maxlen": 16},
         "dataset": {"batch": 32, "length": 16},
         "rssm": {"hidden": 64, "deter": 64, "stoch": 8, "discrete": 8},
