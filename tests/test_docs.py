@@ -10,8 +10,15 @@ from dreamerv2_transfer.common import config as config_lib
 from tests import runs
 
 DOCS = runs.ROOT / "docs"
-PAGES = [runs.ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+README = runs.ROOT / "README.md"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+FOLDERS = ("bench", "examples", "logdir_templates", "results")
+OTHERS = sorted(x for folder in FOLDERS for x in (runs.ROOT / folder).rglob("*.md"))
+ALL = sorted({*PAGES, *runs.ROOT.glob("*.md"), *OTHERS})
 FILES = r"(?:bench|docs|docker|examples|launch|tests|results|logdir_templates)/[\w./-]+"
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")  # Of images too.
+PARTS = "common|transfer|porting|plotting|analysis|reproduction|dqn|data"
 SCRIPT = r"python ((?:bench|docs|examples|launch)/\w+\.py)([^\n`]*)"
 
 
@@ -49,11 +56,60 @@ def test_a_row_has_default_comment_and_blocks(reference):
     assert "| `opt.eps` | `1` |  |  |" in page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def named(page):
+    return str(page.relative_to(runs.ROOT))
+
+
+def slugs(text: str) -> set[str]:
+    """Returns what GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", x.lower()).replace(" ", "-") for x in headings}
+
+
+@pytest.mark.parametrize("page", ALL, ids=named)
 def test_a_page_links_to_what_exists(page):
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
+    for target in LINK.findall(FENCED.sub("", page.read_text())):
+        if "://" in target:
+            continue
+        path, _, heading = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), target
+        assert not heading or heading in slugs(there.read_text()), target
+
+
+@pytest.mark.parametrize("page", ALL, ids=named)
+def test_lines_are_at_most_100_characters_wide(page):
+    """Tables may be wider, and what has no place for a break."""
+    lines = page.read_text().splitlines()
+    wide = [x for x in lines if len(x) > 100 and len(x.split()) > 1]
+    assert [x for x in wide if not x.startswith("|")] == []
+
+
+def test_the_readme_is_short_and_has_the_two_commands_word_for_word():
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 160
+    assert "pip install . && python launch/train.py --configs minatar pretrain" in lines
+    assert "pip install '.[test]' && pytest" in lines
+
+
+def test_the_readme_names_the_paper_the_original_and_the_licences():
+    text = README.read_text()
+    for words in (
+        "Adapting to the Unfamiliar",
+        "https://arxiv.org/abs/2010.02193",
+        "https://github.com/danijar/dreamerv2",
+        "https://github.com/JonaSchulz/pydreamer",
+        "MinAtar is GPL-3.0",
+    ):
+        assert words in text, words
+    assert re.search(r"ale-py is\s+GPL-2.0", text)
+    assert "GPL-3.0" in (runs.ROOT / "Dockerfile").read_text()
+    assert "GPL-2.0" in (runs.ROOT / "Dockerfile").read_text()
+
+
+def test_the_index_lists_every_page():
+    listed = set(LINK.findall((DOCS / "README.md").read_text()))
+    assert {x.name for x in DOCS.glob("*.md")} - {"README.md"} <= listed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -62,12 +118,13 @@ def test_the_scripts_that_a_page_runs_exist(page):
         assert (runs.ROOT / script).exists(), script
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_and_modules_that_a_page_names_exist(page):
-    text = page.read_text()
+    # The original's own files stand in the first column of a table.
+    text = re.sub(r"^\| `(common|dreamerv2)/.*?\|", "", page.read_text(), flags=re.M)
     for name in re.findall(rf"`({FILES})`", text):
         assert (runs.ROOT / name).exists(), name
-    for name in re.findall(r"`((?:common|transfer|analysis|dqn|data)/\w+\.py)`", text):
+    for name in re.findall(rf"`((?:{PARTS})/(?:\w+/)*(?:\w+\.py)?)`", text):
         assert (runs.ROOT / "dreamerv2_transfer" / name).exists(), name
 
 
