@@ -1,9 +1,10 @@
-"""Carries out the Dockerfile without an engine, in a folder made by debootstrap.
+"""Builds the Dockerfile without a container engine, in a folder made by debootstrap.
 
-`python docker/build.py [FOLDER] [ARG=VALUE ...]` as root. Debian's own Python stands
-in for the base image, of the same Debian and the same minor version. What .dockerignore
-keeps is copied, each RUN runs in a chroot, then the health check and a small training
-run as the image's user. What it cannot try: GPUs, volumes, and the base image itself.
+`python docker/build.py [FOLDER] [ARG=VALUE ...]` as root. Debian's own Python, of the
+same Debian release and minor version, replaces the base image. The files that
+.dockerignore keeps are copied, and each RUN runs in a chroot. Then the health check and
+a small training run as the image's user. GPUs, volumes and the base image itself are
+not tested.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from docker.utils import exclude_paths
 from dockerfile_parse import DockerfileParser
 
 CONTEXT = pathlib.Path(__file__).resolve().parents[1]
-BASE = "python3,python3-venv,ca-certificates"  # Debian packages of the stand-in.
-# A proxy or a mirror that this machine's pip goes through.
+BASE = "python3,python3-venv,ca-certificates"  # Debian packages of the base image.
+# Settings for a proxy or a mirror that pip uses on this machine.
 HOST_FILES = ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
 HOST_VARIABLES = r"(?i)(https?|no)_proxy|PIP_(CERT|INDEX_URL|DEFAULT_TIMEOUT)"
-# Mounts end with the namespace, whatever happens.
+# The mounts end with the namespace, even after an error.
 MOUNT = 'mount --rbind /proc "$0/proc" && mount --rbind /dev "$0/dev" && exec "$@"'
 JOB = (
     "--configs minatar debug pretrain --steps 4 --collect.steps 100 "
@@ -38,14 +39,14 @@ JOB = (
 
 @dataclasses.dataclass
 class Image:
-    """What the instructions so far have made.
+    """The image after the instructions so far.
 
     Attributes:
-        root: the folder of the file system.
-        env: variables of all commands.
-        args: variables of RUN and of substitutions only.
-        workdir: folder of commands, as they see it.
-        user: who runs commands.
+        root: The folder of the file system.
+        env: Variables of all commands.
+        args: Variables of RUN and of substitutions only.
+        workdir: Folder of commands, as a path within the file system.
+        user: The user that runs commands.
         commands: HEALTHCHECK and ENTRYPOINT, as lists of words.
     """
 
@@ -57,7 +58,7 @@ class Image:
     commands: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def run(self, command: Sequence[str]) -> None:
-        """Runs a command in the file system; raises where it fails."""
+        """Runs a command in the file system; raises an exception if it fails."""
         print(f"$ {shlex.join(command)}", flush=True)
         inside = 'cd "$0" && exec "$@"'
         chroot = ["chroot", f"--userspec={self.user}", str(self.root)]
@@ -70,7 +71,7 @@ class Image:
         subprocess.run([*outside, *chroot], env=env, check=True)
 
     def expand(self, text: str) -> str:
-        """Puts the values of variables into a text."""
+        """Replaces the variables in a text by their values."""
         known = {**self.args, **self.env}
         return re.sub(r"\$\{?(\w+)\}?", lambda match: known.get(match[1], ""), text)
 
@@ -117,7 +118,7 @@ def do_copy(image: Image, value: str) -> None:
 
 
 def kept() -> list[str]:
-    """The files that .dockerignore leaves."""
+    """Returns the files that .dockerignore does not exclude."""
     lines = (CONTEXT / ".dockerignore").read_text().splitlines()
     patterns = [x for x in lines if x and not x.startswith("#")]
     paths = sorted(exclude_paths(str(CONTEXT), patterns))
@@ -136,8 +137,8 @@ def do_entrypoint(image: Image, value: str) -> None:
     image.commands["ENTRYPOINT"] = json.loads(value)
 
 
-def nothing(image: Image, value: str) -> None:
-    """VOLUME and CMD ask nothing of a file system."""
+def do_nothing(image: Image, value: str) -> None:
+    """Skips VOLUME and CMD, which do not change the file system."""
 
 
 INSTRUCTIONS = {
@@ -150,13 +151,13 @@ INSTRUCTIONS = {
     "RUN": do_run,
     "HEALTHCHECK": do_healthcheck,
     "ENTRYPOINT": do_entrypoint,
-    "VOLUME": nothing,
-    "CMD": nothing,
+    "VOLUME": do_nothing,
+    "CMD": do_nothing,
 }
 
 
 def build(root: pathlib.Path, args: dict[str, str]) -> Image:
-    """Carries out the instructions, in their order."""
+    """Carries out the instructions in order."""
     path = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
     image = Image(root, {"PATH": path}, args)
     file = DockerfileParser(str(CONTEXT / "Dockerfile"), cache_content=True)
@@ -168,7 +169,7 @@ def build(root: pathlib.Path, args: dict[str, str]) -> Image:
 
 
 def check(image: Image) -> None:
-    """Runs what a container would run: not as root, with the libraries it needs."""
+    """Runs what a container would run, and not as root."""
     if image.user == "root":
         raise SystemExit("The image's user is root.")
     image.args = {}
@@ -187,7 +188,7 @@ def main(argv: list[str]) -> int:
         root.mkdir(parents=True, exist_ok=True)
         check(build(root, args))
         used = subprocess.run(["du", "-sh", str(root)], capture_output=True, text=True)
-        print(f"Carried out, and it runs: {used.stdout.split()[0]}.")
+        print(f"The image builds and runs; its size is {used.stdout.split()[0]}.")
     return 0
 
 

