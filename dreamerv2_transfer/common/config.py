@@ -316,7 +316,7 @@ def _check_suffix(path: Path) -> None:
 
 def _flatten(mapping: Mapping, prefix: str = "") -> dict[str, Any]:
     """Returns the values of a nested mapping by dotted key or by pattern."""
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in mapping.items():
         if not isinstance(key, str):
             raise ConfigError(f"A key has to be a string. Received: {key!r}")
@@ -328,7 +328,7 @@ def _flatten(mapping: Mapping, prefix: str = "") -> dict[str, Any]:
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in flat.items():
         *groups, leaf = key.split(Config.SEP)
         node = result

@@ -74,7 +74,8 @@ class Flags:
                 text = ",".join(map(str, value)) if type(value) is tuple else str(value)
                 rows.append((f"--{key}", text, f"({type_name(value)})"))
             print(table("Flags:", rows))
-        values, remaining = {}, []
+        values: dict[str, str | list[str]] = {}
+        remaining: list[str] = []
         for flag, texts, arguments in _entries(argv):
             try:
                 keys = self._config.match(flag[2:]) if flag.startswith("--") else []

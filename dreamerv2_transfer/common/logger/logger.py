@@ -88,9 +88,8 @@ class Logger:
         self._step = step
         self._outputs = outputs
         self._multiplier = multiplier
-        self._last_step = None
-        self._last_time = None
-        self._metrics = []
+        self._last: tuple[int, float] | None = None  # Step and time of the last rate.
+        self._metrics: list[Summary] = []
 
     def add(self, mapping: Mapping[str, Any], prefix: str | None = None) -> None:
         """Adds named values; `prefix` and an underscore go before each name.
@@ -123,10 +122,10 @@ class Logger:
         """
         if fps:
             step, now = self._current_step(), time.monotonic()
-            is_known = self._last_step is not None and now != self._last_time
-            rate = (step - self._last_step) / (now - self._last_time) if is_known else 0
-            self.scalar("fps", float(rate))
-            self._last_step, self._last_time = step, now
+            last_step, last_time = self._last or (step, now)
+            self._last = step, now
+            elapsed = now - last_time
+            self.scalar("fps", (step - last_step) / elapsed if elapsed else 0.0)
         if not self._metrics:
             return
         for output in self._outputs:
