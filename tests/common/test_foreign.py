@@ -1,6 +1,9 @@
 """Other libraries still have the private names that we use or replace."""
 
+import ast
 import importlib.util
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -110,3 +113,25 @@ def test_stores_that_walk_are_told_from_those_with_a_listing_of_their_own():
     assert foreign.lists_by_walking(Walking())
     assert not foreign.lists_by_walking(fsspec.filesystem("memory"))
     assert not foreign.lists_by_walking(Listing())
+
+
+def test_private_names_of_other_libraries_are_used_in_one_file():
+    root = pathlib.Path(foreign.__file__).parents[1]
+    trees = {path: ast.parse(path.read_text()) for path in root.rglob("*.py")}
+    nodes = [(path, x) for path, tree in trees.items() for x in ast.walk(tree)]
+    ours = {x.name for _, x in nodes if isinstance(x, ast.FunctionDef | ast.ClassDef)}
+    ours |= {x.id for _, x in nodes if isinstance(x, ast.Name)}
+    ours |= {
+        x.attr
+        for path, x in nodes
+        if isinstance(x, ast.Attribute) and isinstance(x.ctx, ast.Store)
+        if path != root / "common" / "foreign.py" and ast.unparse(x.value) == "self"
+    }
+    private = [
+        f"{path.relative_to(root)}:{x.lineno} {ast.unparse(x)}"
+        for path, x in nodes
+        if isinstance(x, ast.Attribute) and re.fullmatch("_[a-z].*", x.attr)
+        if x.attr not in ours and path != root / "common" / "foreign.py"
+    ]
+    public = (" os._exit", "._replace")  # Of the standard library, and documented.
+    assert [x for x in private if not x.endswith(public)] == []

@@ -191,7 +191,7 @@ class TruncNormalDist(tfd.TruncatedNormal):
         # and a replica does not have them.
         uniform = replicas.uniform([n, *self.batch_shape], seed, axis=1)
         # The quantiles of 0 and of 1 are infinite where the bounds are far.
-        return self._quantile(tf.clip_by_value(uniform, UNLIKELY, 1 - UNLIKELY))
+        return self.quantile(tf.clip_by_value(uniform, UNLIKELY, 1 - UNLIKELY))
 
 
 def tanh_normal(mean: tf.Tensor, std: tf.Tensor) -> tfd.Distribution:
