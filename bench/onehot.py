@@ -1,10 +1,10 @@
-"""Times products of one-hot latents with a kernel, and their gradients, by each way.
+"""Times products of one-hot latents with a kernel, and their gradients.
 
     python bench/onehot.py [--rows 24576 --latents 32 --classes 32 --units 400]
 
-The defaults are the first layer of a head on all imagined states of the block
+The default sizes are those of a head's first layer on all imagined states of the block
 `minatar`. `full` multiplies by the zeros too; `segment_sum` is TensorFlow's, on one
-core; `ours` is common/matmul.py.
+core; `ours` is common/ops/matmul.py.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ def main(argv: list[str]) -> int:
     index = tf.constant(rng.integers(options.classes, size=size), tf.int32)
     inputs = options.latents * options.classes
     kernel = tf.random.stateless_normal([inputs, options.units], [0, 0])
-    wanted = tf.random.stateless_normal([options.rows, options.units], [0, 1])
+    upstream = tf.random.stateless_normal([options.rows, options.units], [0, 1])
     stoch = tf.reshape(tf.one_hot(index, options.classes), [options.rows, inputs])
-    nothing = tf.zeros_like(wanted)
+    zeros = tf.zeros_like(upstream)
     ways = {
         "product, full": lambda: tf.linalg.matmul(stoch, kernel),
         "product, segment_sum": lambda: segment_sum(index, kernel, options.classes),
-        "product, ours": lambda: matmul.one_hot(None, index, kernel, nothing),
-        "gradient, full": lambda: tf.linalg.matmul(stoch, wanted, transpose_a=True),
-        "gradient, ours": lambda: gradient(index, kernel, wanted),
+        "product, ours": lambda: matmul.one_hot_dense(
+            index, kernel, zeros, tf.identity
+        ),
+        "gradient, full": lambda: tf.linalg.matmul(stoch, upstream, transpose_a=True),
+        "gradient, ours": lambda: gradient(index, kernel, upstream),
     }
     result = {name: timed(way, options.repeats) for name, way in ways.items()}
     print(json.dumps({f"{k}, ms": round(1000 * v, 1) for k, v in result.items()}))
@@ -55,15 +57,16 @@ def segment_sum(index: tf.Tensor, kernel: tf.Tensor, classes: int) -> tf.Tensor:
     return tf.sparse.segment_sum(kernel, flat, tf.repeat(tf.range(rows), latents))
 
 
-def gradient(index: tf.Tensor, kernel: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+def gradient(index: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     with tf.GradientTape() as tape:
         tape.watch(kernel)
-        product = matmul.known_one_hot(tf.zeros_like(wanted), None, index, kernel)
-    return tape.gradient(product, kernel, wanted)
+        value = tf.zeros_like(upstream)
+        product = matmul.attach_one_hot_gradient(value, index, kernel, stoch=None)
+    return tape.gradient(product, kernel, upstream)
 
 
 def timed(way, repeats: int) -> float:
-    """The median of the seconds, the first call left out, which traces."""
+    """Returns the median seconds of a call, without the first, which traces."""
     graph, times = tf.function(way, autograph=False), []
     for _ in range(repeats + 1):
         start = time.perf_counter()

@@ -27,9 +27,7 @@ def test_features_are_those_of_the_policy_step_by_step(monkeypatch):
     for time in range(len(played)):
         obs = {k: tf.constant(v[time][None]) for k, v in played.data.items()}
         embed = wm.encoder(wm.preprocess(obs))
-        state, _ = wm.rssm.obs_step(
-            state, obs["action"], embed, obs["is_first"], None, True
-        )
+        state, _ = wm.rssm.obs_step(state, obs["action"], embed, obs["is_first"])
         wanted = tf.convert_to_tensor(wm.rssm.get_feat(state))[0]
         np.testing.assert_allclose(found[time], wanted, atol=1e-5)
 

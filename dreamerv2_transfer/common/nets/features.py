@@ -1,4 +1,4 @@
-"""What the heads read of a state, in parts, so that no zeros are multiplied."""
+"""One-hot latents beside other inputs, so that no zeros are multiplied."""
 
 from __future__ import annotations
 
@@ -10,87 +10,95 @@ from dreamerv2_transfer.common.ops.activations import Activation
 
 
 class Features:
-    """`[stoch, deter]` of states whose latents are one-hot.
+    """`[stoch, rest]` where the latents `stoch` are one-hot: what dense layers read.
 
-    A dense layer multiplies them by `dense`. Wherever a tensor is asked for, they are
-    the tensor `(..., stoch + deter)`.
+    The rest is the recurrent state for the heads, and the action for `img_in`. A dense
+    layer takes features as it takes a tensor, and adds up rows of its kernel instead
+    of multiplying by zeros. Wherever TensorFlow expects a tensor, features convert to
+    `(..., stoch + rest)`.
 
     Args:
-        deter: `(..., deter)`, the recurrent state.
         index: `(..., latents)` int32, the class of each latent; -1 for all zeros.
         classes: Number of classes of a latent.
+        rest: `(..., rest)`, in the compute dtype.
         stoch: `(..., latents * classes)`, for straight-through gradients; None where
-            no gradient is wanted.
+            no gradient is needed.
     """
 
     def __init__(
         self,
-        deter: tf.Tensor,
         index: tf.Tensor,
         classes: int,
+        rest: tf.Tensor,
         stoch: tf.Tensor | None = None,
     ):
-        self._deter = deter
         self._index = index
         self._classes = classes
+        self._rest = rest
         self._stoch = stoch
 
     @property
     def stoch(self) -> tf.Tensor:
-        """The latents as one-hot vectors, joined."""
+        """The latents as one-hot vectors, joined: `(..., latents * classes)`."""
         if self._stoch is not None:
             return self._stoch
-        vectors = tf.one_hot(self._index, self._classes, dtype=self._deter.dtype)
-        size = self._index.shape[-1] * self._classes
-        return tf.reshape(vectors, [*tfutils.lead(self._index, 1), size])
+        vectors = tf.one_hot(self._index, self._classes, dtype=self.dtype)
+        return tf.reshape(vectors, [*tfutils.lead(self._index, 1), self._stoch_size])
 
     @property
     def tensor(self) -> tf.Tensor:
-        return tf.concat([self.stoch, self._deter], -1)
+        return tf.concat([self.stoch, self._rest], -1)
 
     @property
     def shape(self) -> tf.TensorShape:
-        size = self._index.shape[-1] * self._classes + self._deter.shape[-1]
-        return tf.TensorShape([*self._deter.shape[:-1], size])
+        size = self._stoch_size + self._rest.shape[-1]
+        return tf.TensorShape([*self._rest.shape[:-1], size])
 
     @property
     def dtype(self) -> tf.DType:
-        return self._deter.dtype
+        return self._rest.dtype
+
+    @property
+    def _stoch_size(self) -> int:
+        return self._index.shape[-1] * self._classes
 
     def __getitem__(self, key) -> Features:
-        """Of some of the states: a key of the leading dimensions."""
+        """Returns the features of some states: a key of the leading dimensions."""
         return self._map(lambda x: x[key])
 
     def flat(self) -> Features:
-        """With all leading dimensions joined."""
+        """Joins all leading dimensions."""
         return self._map(lambda x: tf.reshape(x, [-1, x.shape[-1]]))
-
-    def stop_gradient(self) -> Features:
-        return Features(tf.stop_gradient(self._deter), self._index, self._classes)
 
     def _map(self, fn) -> Features:
         stoch = None if self._stoch is None else fn(self._stoch)
-        return Features(fn(self._deter), fn(self._index), self._classes, stoch)
+        return Features(fn(self._index), self._classes, fn(self._rest), stoch)
+
+    def stop_gradient(self) -> Features:
+        return Features(self._index, self._classes, tf.stop_gradient(self._rest))
 
     def dense(self, kernel: tf.Tensor, bias: tf.Tensor, act: Activation) -> tf.Tensor:
-        """`act(tensor @ kernel + bias)` of flat features, without a gradient.
+        """Returns `act(tensor @ kernel + bias)` of flat features, without a gradient.
 
-        The bias is in their dtype; `known` gives the product its gradients.
+        The bias is in the features' dtype.
         """
-        rows, rest = self._split(kernel)
-        offset = tf.linalg.matmul(self._deter, tf.cast(rest, self.dtype)) + bias
-        return matmul.add_rows(self._index, rows, offset, activations.for_xla(act))
+        by_stoch, by_rest = self._split(kernel)
+        offset = tf.linalg.matmul(self._rest, tf.cast(by_rest, self.dtype)) + bias
+        act = activations.for_xla(act)
+        return matmul.one_hot_dense(self._index, by_stoch, offset, act)
 
-    def known(self, value: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """A `value` that is known to contain `tensor @ kernel`, with its gradients."""
-        rows, rest = self._split(kernel)
-        value = matmul.known_one_hot(value, self._stoch, self._index, rows)
-        return matmul.known(value, self._deter, rest)
+    def attach_gradient(self, value: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Returns `value` unchanged and attaches the gradients of `tensor @ kernel`."""
+        by_stoch, by_rest = self._split(kernel)
+        value = matmul.attach_one_hot_gradient(
+            value, self._index, by_stoch, self._stoch
+        )
+        return matmul.attach_gradient(value, self._rest, by_rest)
 
     def _split(self, kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        size = self._index.shape[-1] * self._classes
+        """Returns the kernel's rows for the latents and those for the rest."""
         # The gradient of slices would be sums of arrays as large as the kernel.
-        return tf.split(kernel, [size, kernel.shape[0] - size])
+        return tf.split(kernel, [self._stoch_size, -1])
 
 
 def _to_tensor(value: Features, dtype=None, name=None, as_ref=False):

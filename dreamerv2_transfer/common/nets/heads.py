@@ -14,23 +14,24 @@ from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.common.nets.features import Features
 from dreamerv2_transfer.common.nets.layers import (
     Dense,
-    _build_stack,
-    _choose,
-    _flat,
-    _norms,
+    build_stack,
+    flatten_lead,
+    make_norms,
     unflatten,
 )
 from dreamerv2_transfer.common.ops import activations
 
+DISTS = ("mse", "normal", "binary", "tanh_normal", "trunc_normal", "onehot")
 
-class _Head(keras.layers.Layer):
+
+class Head(keras.layers.Layer):
     """Reads features: a tensor, or `Features`, which Keras takes by name only."""
 
     def __call__(self, features: tf.Tensor | Features, *args, **kwargs):
         return super().__call__(*args, features=features, **kwargs)
 
 
-class MLP(_Head):
+class MLP(Head):
     """Dense layers and an output distribution: reward, discount, actor, critic.
 
     Args:
@@ -39,6 +40,7 @@ class MLP(_Head):
         units: Their size.
         act: Activation.
         norm: `none` or `layer`.
+        name: Name of the layer.
         out: Options of `DistLayer`: `dist`, `min_std`, `init_std`, `rng`.
     """
 
@@ -54,43 +56,46 @@ class MLP(_Head):
     ):
         super().__init__(name=name)
         act = activations.get_act(act)
-        # Without norms the layers can do it themselves, which is faster.
-        inside = norm == "none" and activations.tells_gradient(act)
+        # Without a norm before it, a dense layer applies the activation faster itself.
+        inside = norm == "none" and activations.can_attach_gradient(act)
         own, self._act = (act, tf.identity) if inside else (None, act)
         self.denses = [Dense(units, own, name=f"dense{i}") for i in range(layers)]
-        self.norms = _norms("norm", norm, layers)
+        self.norms = make_norms("norm", norm, layers)
         self.out = DistLayer(shape, name="out", **out)
 
     def build(self, feat_size: int) -> None:
-        self.out.build((None, _build_stack(self.denses, self.norms, feat_size)))
+        self.out.build((None, build_stack(self.denses, self.norms, feat_size)))
 
     def call(
         self,
         features: tf.Tensor | Features,
-        known: Sequence[tf.Tensor] | None = None,
+        cache: Sequence[tf.Tensor] | None = None,
     ):
-        """The distribution of the output, given features `(..., feat)`.
+        """Returns the distribution of the output, given features `(..., feat)`.
 
         Args:
             features: Tensor or `Features`.
-            known: What `record` returned for the same features, which is then not
-                computed again; the gradients are those of computing it.
+            cache: What `call_with_cache` returned for the same features. The dense
+                layers are not computed again, but have the gradients of a full call.
         """
-        return self._run(features, known)[0]
+        return self._forward(features, cache)[0]
 
-    def record(self, features: tf.Tensor | Features):
-        """As `call`, and the results of the dense layers, each `(..., units)`."""
-        return self._run(features, None)
+    def call_with_cache(self, features: tf.Tensor | Features):
+        """As `call`; also returns each dense layer's result `(..., units)`."""
+        return self._forward(features, cache=None)
 
-    def _run(self, features, known):
-        lead, x = tfutils.lead(features, 1), _flat(features)
-        results = [None] * len(self.denses) if known is None else map(_flat, known)
-        hidden = []
-        for layer, norm, result in zip(self.denses, self.norms, results, strict=True):
-            hidden.append(layer(x) if result is None else layer.known(result, x))
-            x = self._act(norm(hidden[-1]))
-        restore = lambda x: tf.reshape(x, [*lead, x.shape[-1]])  # noqa: E731
-        return self.out(restore(x)), [restore(x) for x in hidden]
+    def _forward(self, features, cache):
+        lead, x = tfutils.lead(features, 1), flatten_lead(features)
+        cached = [None] * len(self.denses)
+        if cache is not None:
+            cached = [flatten_lead(result) for result in cache]
+        results = []
+        for dense, norm, result in zip(self.denses, self.norms, cached, strict=True):
+            result = dense(x) if result is None else dense.attach_gradient(result, x)
+            results.append(result)
+            x = self._act(norm(result))
+        x, *results = (tf.reshape(y, [*lead, y.shape[-1]]) for y in (x, *results))
+        return self.out(x), results
 
 
 class DistLayer(keras.layers.Layer):
@@ -102,7 +107,8 @@ class DistLayer(keras.layers.Layer):
             `trunc_normal` or `onehot`.
         min_std: Smallest standard deviation, where it is not fixed.
         init_std: Added before the activation of the standard deviation.
-        rng: Source of the samples by which `tanh_normal` estimates its entropy.
+        rng: Source of the samples from which `tanh_normal` estimates its entropy.
+        name: Name of the layer.
     """
 
     def __init__(
@@ -115,8 +121,10 @@ class DistLayer(keras.layers.Layer):
         name: str = "out",
     ):
         super().__init__(name=name)
+        if dist not in DISTS:
+            raise ValueError(f"dist is one of {', '.join(DISTS)}. Received: {dist!r}")
         self._shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        self._make = _choose("dist", dist, _DISTS)
+        self._dist = dist
         self._min_std = min_std
         self._init_std = init_std
         self._rng = rng
@@ -133,51 +141,32 @@ class DistLayer(keras.layers.Layer):
             self.std.build(input_shape)
 
     def call(self, inputs: tf.Tensor):
-        return self._make(self, self._event(self.out, inputs), inputs)
+        out = self._event(self.out, inputs)
+        if self._dist == "mse":
+            dist = tfd.Normal(out, 1.0)
+        elif self._dist == "normal":
+            # The original takes the raw output, half of which is negative at first.
+            dist = tfd.Normal(out, self._std(inputs))
+        elif self._dist == "binary":
+            dist = tfd.Bernoulli(out, dtype=tf.float32)
+        elif self._dist == "tanh_normal":
+            dist = dists.tanh_normal(5 * tf.tanh(out / 5), self._std(inputs))
+            seed = tfutils.make_seeds(self._rng, 1)[0]
+            seed = tf.zeros([2], tf.int32) if seed is None else seed
+            return dists.SampleDist(tfd.Independent(dist, len(self._shape)), seed)
+        elif self._dist == "trunc_normal":
+            dist = dists.TruncNormalDist(tf.tanh(out), self._std(inputs), -1.0, 1.0)
+        else:
+            return dists.OneHotDist(out)
+        return tfd.Independent(dist, len(self._shape))
+
+    def _std(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns standard deviations above `min_std`."""
+        std = self._event(self.std, inputs) + self._init_std
+        if self._dist == "trunc_normal":
+            return 2 * tf.sigmoid(std / 2) + self._min_std
+        return tf.nn.softplus(std) + self._min_std
 
     def _event(self, layer: Dense, inputs: tf.Tensor) -> tf.Tensor:
-        """`(..., *shape)` in float32."""
+        """Returns a dense layer's output as `(..., *shape)` in float32."""
         return tf.cast(unflatten(layer(inputs), self._shape), tf.float32)
-
-    def _mse(self, out, inputs):
-        return tfd.Independent(tfd.Normal(out, 1.0), len(self._shape))
-
-    def _normal(self, out, inputs):
-        # The original takes the raw output, of which half is negative at first.
-        return tfd.Independent(
-            tfd.Normal(out, self._positive_std(inputs)), len(self._shape)
-        )
-
-    def _positive_std(self, inputs: tf.Tensor) -> tf.Tensor:
-        std = self._event(self.std, inputs)
-        return tf.nn.softplus(std + self._init_std) + self._min_std
-
-    def _binary(self, out, inputs):
-        return tfd.Independent(tfd.Bernoulli(out, dtype=tf.float32), len(self._shape))
-
-    def _tanh_normal(self, out, inputs):
-        dist = dists.tanh_normal(5 * tf.tanh(out / 5), self._positive_std(inputs))
-        seed = tfutils.make_seeds(self._rng, 1)[0]
-        if seed is None:
-            seed = tf.zeros([2], tf.int32)
-        return dists.SampleDist(tfd.Independent(dist, len(self._shape)), seed)
-
-    def _trunc_normal(self, out, inputs):
-        std = self._event(self.std, inputs)
-        std = 2 * tf.sigmoid((std + self._init_std) / 2) + self._min_std
-        return tfd.Independent(
-            dists.TruncNormalDist(tf.tanh(out), std, -1.0, 1.0), len(self._shape)
-        )
-
-    def _onehot(self, out, inputs):
-        return dists.OneHotDist(out)
-
-
-_DISTS = {
-    "mse": DistLayer._mse,
-    "normal": DistLayer._normal,
-    "binary": DistLayer._binary,
-    "tanh_normal": DistLayer._tanh_normal,
-    "trunc_normal": DistLayer._trunc_normal,
-    "onehot": DistLayer._onehot,
-}

@@ -1,4 +1,4 @@
-"""The encoder and the decoder."""
+"""The encoder and the decoder, of images and vectors."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer.common import machine
 from dreamerv2_transfer.common.nets.features import Features
-from dreamerv2_transfer.common.nets.heads import DistLayer, _Head
+from dreamerv2_transfer.common.nets.heads import DistLayer, Head
 from dreamerv2_transfer.common.nets.layers import (
     Conv2D,
     Conv2DTranspose,
     Dense,
-    _build_stack,
-    _choose,
-    _compute,
-    _norms,
-    _stack,
+    apply_stack,
     batch_apply,
+    build_stack,
+    cast,
+    choose,
     flatten_event,
+    make_norms,
 )
 from dreamerv2_transfer.common.ops import activations
 
@@ -39,8 +39,9 @@ class Encoder(keras.layers.Layer):
         norm: `none` or `layer`.
         cnn_depth: Channels of the first convolution; each next one has twice as many.
         cnn_kernels: Kernel sizes.
-        cnn_strides: Strides, one a kernel.
         mlp_layers: Sizes of the dense layers.
+        cnn_strides: Strides, one for each kernel.
+        name: Name of the layer.
     """
 
     def __init__(
@@ -71,10 +72,10 @@ class Encoder(keras.layers.Layer):
             )
             if self.cnn_keys
         ]
-        self.conv_norms = _norms("convnorm", norm, len(self.convs))
+        self.conv_norms = make_norms("convnorm", norm, len(self.convs))
         layers = mlp_layers if self.mlp_keys else ()
         self.denses = [Dense(units, name=f"dense{i}") for i, units in enumerate(layers)]
-        self.dense_norms = _norms("densenorm", norm, len(self.denses))
+        self.dense_norms = make_norms("densenorm", norm, len(self.denses))
 
     def build(self) -> None:
         if self.cnn_keys:
@@ -84,7 +85,7 @@ class Encoder(keras.layers.Layer):
             self.embed_size = 0
         if self.mlp_keys:
             width = sum(self._shapes[k][0] for k in self.mlp_keys)
-            self.embed_size += _build_stack(self.denses, self.dense_norms, width)
+            self.embed_size += build_stack(self.denses, self.dense_norms, width)
 
     def _build_convs(self) -> tuple[int, ...]:
         images = [self._shapes[k] for k in self.cnn_keys]
@@ -92,8 +93,8 @@ class Encoder(keras.layers.Layer):
         for conv, norm in zip(self.convs, self.conv_norms, strict=True):
             if min(shape[1:3]) < conv.kernel_size[0]:
                 raise ValueError(
-                    f"Images of {images[0]} are too small for {conv.name} with kernel "
-                    f"{conv.kernel_size[0]}, which gets {shape[1:]}. Change "
+                    f"Images of {images[0]} are too small for {conv.name}: its kernel "
+                    f"has size {conv.kernel_size[0]}, its input {shape[1:]}. Change "
                     "encoder.cnn_kernels and encoder.cnn_strides."
                 )
             conv.build(shape)
@@ -105,19 +106,21 @@ class Encoder(keras.layers.Layer):
         """Embeds observations `(..., *shape)` of each key into `(..., embed_size)`."""
         outputs = []
         if self.cnn_keys:
-            images = tf.concat([_compute(data[k]) for k in self.cnn_keys], -1)
+            images = tf.concat([cast(data[k]) for k in self.cnn_keys], -1)
             outputs.append(batch_apply(self._cnn, images, event_dims=3))
         if self.mlp_keys:
-            vectors = tf.concat([_compute(data[k]) for k in self.mlp_keys], -1)
-            outputs.append(_stack(self.denses, self.dense_norms, self._act, vectors))
+            vectors = tf.concat([cast(data[k]) for k in self.mlp_keys], -1)
+            outputs.append(
+                apply_stack(self.denses, self.dense_norms, self._act, vectors)
+            )
         return tf.concat(outputs, -1)
 
     def _cnn(self, x: tf.Tensor) -> tf.Tensor:
-        x = _stack(self.convs, self.conv_norms, self._act, x)
-        return _compute(flatten_event(x, 3))
+        x = apply_stack(self.convs, self.conv_norms, self._act, x)
+        return cast(flatten_event(x, 3))
 
 
-class Decoder(_Head):
+class Decoder(Head):
     """Predicts images by transposed convolutions and vectors by an MLP.
 
     Args:
@@ -129,9 +132,10 @@ class Decoder(_Head):
         cnn_depth: Channels of the last hidden convolution; each one before it has twice
             as many.
         cnn_kernels: Kernel sizes.
-        cnn_strides: Strides, one a kernel.
-        cnn_dist: Likelihood of images: `mse` (a Normal of unit variance) or `binary`.
         mlp_layers: Sizes of the dense layers.
+        cnn_strides: Strides, one for each kernel.
+        cnn_dist: Likelihood of images: `mse` (a Normal of unit variance) or `binary`.
+        name: Name of the layer.
     """
 
     def __init__(
@@ -156,7 +160,7 @@ class Decoder(_Head):
         _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
         self._act = activations.get_act(act)
         self.cnn_dist = cnn_dist
-        self._image_dist = _choose("cnn_dist", cnn_dist, IMAGE_DISTS)
+        self._image_dist = choose("cnn_dist", cnn_dist, IMAGE_DISTS)
         self._channels = [self._shapes[k][-1] for k in self.cnn_keys]
         if self.cnn_keys:
             self.convin = Dense(32 * cnn_depth, name="convin")
@@ -174,10 +178,10 @@ class Decoder(_Head):
             )
             if self.cnn_keys
         ]
-        self.conv_norms = _norms("convnorm", norm, max(0, len(self.convs) - 1))
+        self.conv_norms = make_norms("convnorm", norm, max(0, len(self.convs) - 1))
         layers = mlp_layers if self.mlp_keys else ()
         self.denses = [Dense(units, name=f"dense{i}") for i, units in enumerate(layers)]
-        self.dense_norms = _norms("densenorm", norm, len(self.denses))
+        self.dense_norms = make_norms("densenorm", norm, len(self.denses))
         self.outs = [
             DistLayer(self._shapes[k], name=f"dense_{k}") for k in self.mlp_keys
         ]
@@ -186,7 +190,7 @@ class Decoder(_Head):
         if self.cnn_keys:
             self._build_convs(feat_size)
         if self.mlp_keys:
-            width = _build_stack(self.denses, self.dense_norms, feat_size)
+            width = build_stack(self.denses, self.dense_norms, feat_size)
             for out in self.outs:
                 out.build((None, width))
 
@@ -203,35 +207,30 @@ class Decoder(_Head):
                 raise ValueError(
                     f"The decoder makes images of {tuple(shape[1:3])}, but {key!r} has "
                     f"{self._shapes[key]}. Change decoder.cnn_kernels and "
-                    "decoder.cnn_strides, or resize the images, as by "
+                    "decoder.cnn_strides, or resize the images, for example with "
                     f"gymnasium.wrappers.ResizeObservation(env, {tuple(shape[1:3])})."
                 )
 
     def call(self, features: tf.Tensor | Features) -> dict[str, object]:
-        """The distribution of each key, given features `(..., feat)`."""
+        """Returns the distribution of each key, given features `(..., feat)`."""
         outputs = {}
         if self.cnn_keys:
-            outputs.update(self._images(features))
+            images = batch_apply(self._cnn, features, event_dims=1)
+            parts = tf.split(tf.cast(images, tf.float32), self._channels, -1)
+            for key, part in zip(self.cnn_keys, parts, strict=True):
+                outputs[key] = self._image_dist(part)
         if self.mlp_keys:
             x = batch_apply(self._mlp, features, event_dims=1)
-            outs = zip(self.mlp_keys, self.outs, strict=True)
-            outputs.update({key: out(x) for key, out in outs})
+            for key, out in zip(self.mlp_keys, self.outs, strict=True):
+                outputs[key] = out(x)
         return outputs
 
-    def _images(self, features: tf.Tensor) -> dict[str, object]:
-        images = batch_apply(self._cnn, features, event_dims=1)
-        parts = tf.split(tf.cast(images, tf.float32), self._channels, -1)
-        return {
-            k: self._image_dist(part)
-            for k, part in zip(self.cnn_keys, parts, strict=True)
-        }
-
     def _mlp(self, x: tf.Tensor | Features) -> tf.Tensor:
-        return _stack(self.denses, self.dense_norms, self._act, x)
+        return apply_stack(self.denses, self.dense_norms, self._act, x)
 
     def _cnn(self, x: tf.Tensor | Features) -> tf.Tensor:
         x = self.convin(x)[:, None, None, :]
-        x = _stack(self.convs[:-1], self.conv_norms, self._act, x)
+        x = apply_stack(self.convs[:-1], self.conv_norms, self._act, x)
         return self.convs[-1](x)
 
 
@@ -242,7 +241,7 @@ IMAGE_DISTS = {
 
 
 def _matching(shapes: Mapping, pattern: str, dims: int) -> tuple[str, ...]:
-    """The keys of a pattern and number of dimensions; `log_` keys are no inputs."""
+    """Returns the keys that match in name and number of dimensions, without `log_`."""
     seen = {k: v for k, v in shapes.items() if not k.startswith("log_")}
     return tuple(k for k, v in seen.items() if re.match(pattern, k) and len(v) == dims)
 
@@ -258,6 +257,6 @@ def _check_inputs(name: str, shapes: Mapping, cnn_keys, mlp_keys) -> None:
 def _check_stack(kernels: Sequence[int], strides: Sequence[int]) -> None:
     if len(kernels) != len(strides):
         raise ValueError(
-            "cnn_kernels and cnn_strides need the same length. "
+            "cnn_kernels and cnn_strides must have the same length. "
             f"Received: {tuple(kernels)} and {tuple(strides)}"
         )

@@ -1,10 +1,10 @@
-"""Layers that the networks are built from."""
+"""The layers that the networks are built from."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -15,19 +15,24 @@ from dreamerv2_transfer.common.ops import activations, convolution, fuse, matmul
 
 
 class Dense(keras.layers.Dense):
-    """A dense layer that is one product, however many leading dimensions there are.
+    """A dense layer that computes one product, whatever the leading dimensions.
 
-    TensorFlow makes a batch of products of more than two dimensions, and the gradient
-    of the kernel a sum over that batch. Its gradients of biases are wrong in 16 bits,
-    see `matmul.known_bias`.
+    For inputs of more than two dimensions TensorFlow computes a batch of products, and
+    the gradient of the kernel as a sum over that batch. Its gradients of biases are
+    wrong in 16 bits, see `matmul.attach_bias_gradient`.
+
+    Args:
+        units: Size of the output.
+        activation: One that `activations.can_attach_gradient` accepts.
+        kwargs: Other arguments of `keras.layers.Dense`.
     """
 
     def __init__(self, units: int, activation=None, **kwargs):
         super().__init__(units, activation, **kwargs)
-        if not activations.tells_gradient(self.activation):
+        if not activations.can_attach_gradient(self.activation):
             raise ValueError(
-                "A dense layer has an activation whose result tells the gradient. "
-                f"Received: activation={activation!r}"
+                "Dense takes elu, relu, tanh or no activation, whose gradients follow "
+                f"from their results. Received: activation={activation!r}"
             )
 
     def __call__(self, inputs: tf.Tensor | Features) -> tf.Tensor:
@@ -42,20 +47,36 @@ class Dense(keras.layers.Dense):
             result = x.dense(kernel, bias, self.activation)
         else:
             result = self.activation(tf.linalg.matmul(x, kernel) + bias)
-        return self.known(tf.stop_gradient(result), x)
+        return self.attach_gradient(tf.stop_gradient(result), x)
 
-    def known(self, result: tf.Tensor, inputs: tf.Tensor | Features) -> tf.Tensor:
-        """The known result `(N, units)` of a call, with the gradients of the call."""
+    def attach_gradient(
+        self, result: tf.Tensor, inputs: tf.Tensor | Features
+    ) -> tf.Tensor:
+        """Returns `result` `(N, units)` unchanged, with the gradients of a call.
+
+        Args:
+            result: What a call with these inputs returned.
+            inputs: `(N, n)`.
+        """
         kernel, bias = self.kernel.value, self.bias.value
         if isinstance(inputs, Features):
-            product = inputs.known(result, kernel)
+            product = inputs.attach_gradient(result, kernel)
         else:
-            product = matmul.known(result, inputs, kernel)
-        return activations.known(matmul.known_bias(product, bias), self.activation)
+            product = matmul.attach_gradient(result, inputs, kernel)
+        product = matmul.attach_bias_gradient(product, bias)
+        return activations.attach_gradient(product, self.activation)
 
 
 class Conv2D(keras.layers.Conv2D):
-    """A convolution without padding, see `convolution`."""
+    """A convolution without padding, computed by `ops.convolution`.
+
+    Args:
+        filters: Number of output channels.
+        kernel: Size of the kernel in both directions.
+        stride: Stride in both directions.
+        name: Name of the layer.
+        dtype: Policy of its dtypes; the global one by default.
+    """
 
     def __init__(
         self, filters: int, kernel: int, stride: int, *, name=None, dtype=None
@@ -69,7 +90,15 @@ class Conv2D(keras.layers.Conv2D):
 
 
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """A transposed convolution without padding, see `convolution`."""
+    """A transposed convolution without padding, computed by `ops.convolution`.
+
+    Args:
+        filters: Number of output channels.
+        kernel: Size of the kernel in both directions.
+        stride: Stride in both directions.
+        name: Name of the layer.
+        dtype: Policy of its dtypes; the global one by default.
+    """
 
     def __init__(
         self, filters: int, kernel: int, stride: int, *, name=None, dtype=None
@@ -83,17 +112,19 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 class GRUCell(keras.layers.Layer):
-    """The GRU cell of DreamerV2: one product for all gates, layer norm before them.
+    """The GRU cell of DreamerV2: one product for all gates, then layer norm.
 
-        reset, cand, update = split(norm(layer([input, state])))
-        state = u * tanh(sigmoid(reset) * cand) + (1 - u) * state
-        with u = sigmoid(update + update_bias)
+        reset, cand, update = split(norm(layer([inputs, state])))
+        cand = tanh(sigmoid(reset) * cand)
+        update = sigmoid(update + update_bias)
+        state = update * cand + (1 - update) * state
 
     Args:
         size: Size of the state.
-        norm: Layer norm over the three gates together.
+        norm: Whether to apply layer norm, over the three gates together.
         act: Activation of the candidate.
-        update_bias: -1 makes the cell remember at first.
+        update_bias: -1 makes an untrained cell remember.
+        name: Name of the layer.
     """
 
     def __init__(
@@ -110,39 +141,41 @@ class GRUCell(keras.layers.Layer):
         self._update_bias = update_bias
         self.layer = Dense(3 * size, name="layer")
         self.norm = NormLayer("layer" if norm else "none", name="norm")
-        self._compiled = fuse.recomputed(self._gates_with)
+        self._recomputed = fuse.recomputed(self._gates_with)
 
     def build(self, input_shape: tuple) -> None:
         self.layer.build((None, input_shape[-1] + self._size))
         self.norm.build((None, 3 * self._size))
 
     def call(self, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-        """Inputs `(B, n)` and state `(B, size)` to the next state `(B, size)`."""
-        return self.gates(self.layer(tf.concat([inputs, state], -1)), state)
+        """Returns the next state `(B, size)`, given inputs `(B, n)` and the state."""
+        parts = self.layer(tf.concat([inputs, state], -1))
+        return self.compiled_gates(parts, state)
+
+    def compiled_gates(self, parts: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """As `gates`, compiled where that helps."""
+        # What is compiled takes the weights of the norm as arguments.
+        return self._recomputed(parts, state, *(v.value for v in self.norm.variables))
+
+    def _gates_with(self, parts, state, *weights) -> tf.Tensor:
+        with tfutils.with_values(self.norm.variables, weights):
+            return self.gates(parts, state)
 
     def gates(self, parts: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-        """All that comes after the product `(B, 3 * size)`, in float32."""
+        """Returns the next state, given the product `(B, 3 * size)`; in float32."""
         parts, old = tf.cast(parts, tf.float32), tf.cast(state, tf.float32)
         reset, cand, update = tf.split(self.norm(parts), 3, -1)
         cand = self._act(tf.sigmoid(reset) * cand)
         update = tf.sigmoid(update + self._update_bias)
         return tf.cast(update * cand + (1 - update) * old, state.dtype)
 
-    def compiled_gates(self, parts: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-        """As `gates`, where no larger part is compiled as one."""
-        return self._compiled(parts, state, *(v.value for v in self.norm.variables))
-
-    def _gates_with(self, parts, state, *weights) -> tf.Tensor:
-        """The gates, with the given weights in the place of the norm's."""
-        with tfutils.with_values(self.norm.variables, weights):
-            return self.gates(parts, state)
-
 
 class NormLayer(keras.layers.Layer):
-    """Layer norm in float32, or nothing. Keeps the dtype of its input.
+    """Layer norm computed in float32, or nothing. Keeps the dtype of its input.
 
     Args:
         kind: `none` or `layer`.
+        name: Name of the layer.
     """
 
     def __init__(self, kind: str, name: str):
@@ -170,14 +203,15 @@ class NormLayer(keras.layers.Layer):
 
 
 def _row_mean(x: tf.Tensor) -> tf.Tensor:
-    """The mean over the last dimension, which is kept with size 1."""
+    """Returns the mean over the last dimension, which is kept with size 1."""
     if tf.config.list_physical_devices("GPU"):  # Its products may be less precise.
         return tf.reduce_mean(x, -1, keepdims=True)
-    # As a product, since XLA's sums along rows have no vector instructions on a CPU.
+    # A product, because XLA's sums along rows use no vector instructions on a CPU.
     return tf.linalg.matmul(x, tf.fill([x.shape[-1], 1], 1.0 / x.shape[-1]))
 
 
 def stop_gradient(structure):
+    """Stops the gradients of a structure of tensors, or of `Features`."""
     if isinstance(structure, Features):
         return structure.stop_gradient()
     return tf.nest.map_structure(tf.stop_gradient, structure)
@@ -198,39 +232,41 @@ def unflatten(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     return tf.reshape(x, [*tfutils.lead(x, 1), *shape])
 
 
-def batch_apply(fn, x: tf.Tensor | Features, event_dims: int) -> tf.Tensor:
+def flatten_lead(x: tf.Tensor | Features) -> tf.Tensor | Features:
+    """Joins all leading dimensions: `(N, size)`, in the compute dtype."""
+    if isinstance(x, Features):
+        return x.flat()
+    return cast(tf.reshape(x, [-1, x.shape[-1]]))
+
+
+def batch_apply(fn: Callable, x: tf.Tensor | Features, event_dims: int) -> tf.Tensor:
     """Applies `fn` with all leading dimensions of `x` joined into one."""
     if len(x.shape) == event_dims + 1:  # A reshape would stop TensorFlow from fusing.
         return fn(x)
-    y = fn(_flat(x) if event_dims == 1 else tf.reshape(x, [-1, *x.shape[-event_dims:]]))
+    if event_dims == 1:
+        y = fn(flatten_lead(x))
+    else:
+        y = fn(tf.reshape(x, [-1, *x.shape[-event_dims:]]))
     return tf.reshape(y, [*tfutils.lead(x, event_dims), *y.shape[1:]])
 
 
-def _flat(x: tf.Tensor | Features) -> tf.Tensor | Features:
-    """`(N, size)` in the compute dtype, with all leading dimensions joined."""
-    return (
-        x.flat()
-        if isinstance(x, Features)
-        else _compute(tf.reshape(x, [-1, x.shape[-1]]))
-    )
-
-
-def _compute(x: tf.Tensor) -> tf.Tensor:
+def cast(x: tf.Tensor) -> tf.Tensor:
+    """Casts to the compute dtype, that of matrix products."""
     return tf.cast(x, tfutils.compute_dtype())
 
 
-def _norms(prefix: str, kind: str, count: int) -> list[NormLayer]:
+def mask(x: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
+    """Zeros the entries of `x` whose `keep` is 0; `keep` has the leading dimensions."""
+    extra = len(x.shape) - len(keep.shape)
+    return x * tf.cast(unflatten(keep[..., None], [1] * extra), x.dtype)
+
+
+def make_norms(prefix: str, kind: str, count: int) -> list[NormLayer]:
     return [NormLayer(kind, name=f"{prefix}{i}") for i in range(count)]
 
 
-def _stack(layers, norms, act, x: tf.Tensor) -> tf.Tensor:
-    for layer, norm in zip(layers, norms, strict=True):
-        x = act(norm(layer(x)))
-    return x
-
-
-def _build_stack(layers, norms, width: int) -> int:
-    """Builds dense layers one on the other; returns the width of the last."""
+def build_stack(layers: Sequence[Dense], norms: Sequence[NormLayer], width: int) -> int:
+    """Builds dense layers on top of each other; returns the width of the last."""
     for layer, norm in zip(layers, norms, strict=True):
         layer.build((None, width))
         width = layer.units
@@ -238,7 +274,20 @@ def _build_stack(layers, norms, width: int) -> int:
     return width
 
 
-def _choose(name: str, value: str, options: Mapping):
+def apply_stack(
+    layers: Sequence[keras.layers.Layer],
+    norms: Sequence[NormLayer],
+    act: Callable,
+    x: tf.Tensor | Features,
+) -> tf.Tensor:
+    """Applies each layer, its norm and the activation."""
+    for layer, norm in zip(layers, norms, strict=True):
+        x = act(norm(layer(x)))
+    return x
+
+
+def choose(name: str, value: str, options: Mapping):
+    """Returns the option that an argument `name` selects, or raises a ValueError."""
     if value not in options:
         raise ValueError(f"{name} is one of {sorted(options)}. Received: {value!r}")
     return options[value]

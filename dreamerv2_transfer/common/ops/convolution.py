@@ -1,13 +1,13 @@
-"""Convolutions without padding, each operation by the way that is fastest on a CPU.
+"""Convolutions without padding, each computed in the way that is fastest on a CPU.
 
-With images `x`, their convolution `y` and a kernel `w`, for each stride `s`
+With images `x`, their convolution `y`, a kernel `w` and a stride `s`
 
     convolve      y[i, j]         = sum over a, b   x[s i + a, s j + b] @ w[a, b]
     spread        x[s i + a, ...] = sum over i, a   y[i, j] @ w[a, b]^T
     correlate     w[a, b]         = sum over i, j   x[s i + a, s j + b]^T @ y[i, j]
 
-each of which is linear in both of its arguments, and gives the gradients of the others:
-`conv2d` is `convolve`, `conv2d_transpose` is `spread`.
+each of which is linear in both of its arguments and provides the gradients of the
+others: `conv2d` is `convolve`, `conv2d_transpose` is `spread`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-# Up to these many pixels an image, matrix products are faster. On a CPU TensorFlow's
+# Up to this many pixels an image, matrix products are faster: on a CPU, TensorFlow's
 # own operation takes a hundred times as long for one pixel, and four times for four.
 FEW_PIXELS = 4
 
 
 def conv2d(images: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """The convolution of images.
+    """Returns the convolution of images.
 
     Args:
         images: `(N, H, W, C)`.
@@ -37,9 +37,10 @@ def conv2d(images: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
 
     @tf.custom_gradient
     def call(images, kernel):
-        def gradient(wanted):
-            by_images = spread(wanted, kernel, stride, size)
-            return by_images, correlate(images, wanted, kernel.shape[0], stride)
+        def gradient(upstream):
+            grad_images = spread(upstream, kernel, stride, size)
+            grad_kernel = correlate(images, upstream, kernel.shape[0], stride)
+            return grad_images, grad_kernel
 
         return convolve(images, kernel, stride), gradient
 
@@ -47,7 +48,7 @@ def conv2d(images: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
 
 
 def conv2d_transpose(pixels: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """The transposed convolution: images of which `conv2d` is as large as `pixels`.
+    """Returns the transposed convolution: images whose `conv2d` has `pixels`' shape.
 
     Args:
         pixels: `(N, h, w, D)`.
@@ -61,9 +62,10 @@ def conv2d_transpose(pixels: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Te
 
     @tf.custom_gradient
     def call(pixels, kernel):
-        def gradient(wanted):
-            by_pixels = convolve(wanted, kernel, stride)
-            return by_pixels, correlate(wanted, pixels, kernel.shape[0], stride)
+        def gradient(upstream):
+            grad_pixels = convolve(upstream, kernel, stride)
+            grad_kernel = correlate(upstream, pixels, kernel.shape[0], stride)
+            return grad_pixels, grad_kernel
 
         return spread(pixels, kernel, stride, size), gradient
 
@@ -77,35 +79,11 @@ def convolve(images: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
 def spread(
     pixels: tf.Tensor, kernel: tf.Tensor, stride: int, size: tuple[int, int]
 ) -> tf.Tensor:
-    """Images `(N, *size, C)`, zero where no product reaches."""
-    if _few(pixels):
-        return _spread_products(pixels, kernel, stride, size)
-    shape = [tf.shape(pixels)[0], *size, kernel.shape[2]]
-    return tf.nn.conv2d_transpose(pixels, kernel, shape, stride, "VALID")
-
-
-def correlate(
-    images: tf.Tensor, pixels: tf.Tensor, taps: int, stride: int
-) -> tf.Tensor:
-    """A kernel `(taps, taps, C, D)`."""
-    shape = [taps, taps, images.shape[-1], pixels.shape[-1]]
-    if _few(pixels):
-        return _correlate_products(images, pixels, shape, stride)
-    return tf.raw_ops.Conv2DBackpropFilter(
-        input=images,
-        filter_sizes=shape,
-        out_backprop=pixels,
-        strides=[1, stride, stride, 1],
-        padding="VALID",
-    )
-
-
-def _few(pixels: tf.Tensor) -> bool:
-    return pixels.shape[1] * pixels.shape[2] <= FEW_PIXELS
-
-
-def _spread_products(pixels, kernel, stride: int, size: tuple[int, int]) -> tf.Tensor:
-    """A product for each pixel, added where it belongs."""
+    """Returns images `(N, *size, C)`, zero where no product reaches."""
+    if not _are_few(pixels):
+        shape = [tf.shape(pixels)[0], *size, kernel.shape[2]]
+        return tf.nn.conv2d_transpose(pixels, kernel, shape, stride, "VALID")
+    # A product for each pixel, added where it belongs.
     taps, _, channels, depth = kernel.shape
     columns = tf.reshape(kernel, [taps * taps * channels, depth])
     images = tf.zeros([], pixels.dtype)
@@ -118,9 +96,21 @@ def _spread_products(pixels, kernel, stride: int, size: tuple[int, int]) -> tf.T
     return images
 
 
-def _correlate_products(images, pixels, shape: list[int], stride: int) -> tf.Tensor:
-    """The sum of a product for each pixel."""
-    taps, _, channels, depth = shape
+def correlate(
+    images: tf.Tensor, pixels: tf.Tensor, taps: int, stride: int
+) -> tf.Tensor:
+    """Returns a kernel `(taps, taps, C, D)`."""
+    channels = images.shape[-1]
+    shape = [taps, taps, channels, pixels.shape[-1]]
+    if not _are_few(pixels):
+        return tf.raw_ops.Conv2DBackpropFilter(
+            input=images,
+            filter_sizes=shape,
+            out_backprop=pixels,
+            strides=[1, stride, stride, 1],
+            padding="VALID",
+        )
+    # The sum of a product for each pixel.
     products = []
     for at in _positions(pixels):
         rows, columns = (slice(stride * i, stride * i + taps) for i in at)
@@ -128,6 +118,10 @@ def _correlate_products(images, pixels, shape: list[int], stride: int) -> tf.Ten
         patch = tf.reshape(patch, [-1, taps * taps * channels])
         products.append(tf.linalg.matmul(patch, pixels[:, *at], transpose_a=True))
     return tf.reshape(tf.add_n(products), shape)
+
+
+def _are_few(pixels: tf.Tensor) -> bool:
+    return pixels.shape[1] * pixels.shape[2] <= FEW_PIXELS
 
 
 def _positions(pixels: tf.Tensor) -> Iterator[tuple[int, int]]:

@@ -1,8 +1,8 @@
-"""How many operations a training step needs, and how many the machine can do.
+"""Counts the operations of a training step, and measures the machine's peak.
 
-One formula counts: every dense and convolutional product is twice its multiply-adds
-forward, and its backward pass twice its forward pass. Nothing is counted twice that
-need not be computed twice.
+The operations of a dense or convolutional product are twice its multiply-adds, and its
+backward pass takes twice its forward pass. Each product is counted only as often as it
+must be computed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ BACKWARD = 2  # A backward pass multiplies by the weights and by the inputs.
 
 
 def world_model_step(config, shapes: Mapping[str, tuple], actions: int) -> float:
-    """Operations of one update of the world model."""
+    """Returns the operations of one update of the world model."""
     macs = sum(world_model_macs(config, shapes, actions).values())
     return 2 * macs * (1 + BACKWARD) * config.dataset.batch * config.dataset.length
 
 
 def behavior_step(config, actions: int) -> float:
-    """Operations of one update of actor and critic on imagined sequences.
+    """Returns the operations of one update of actor and critic in dreams.
 
-    Every state of the batch starts a dream. The horizon takes a step of the RSSM and
-    of the actor each; reward, discount and slow critic see one state more; the actor
-    learns from one state less, the critic from all but the last.
+    Every state of the batch starts a dream. Each step of the horizon runs the RSSM and
+    the actor once. Reward, discount and slow critic see one state more than the
+    horizon; the actor learns from one state less, the critic from all but the last.
     """
     rssm, feat = rssm_macs(config, 0, actions), feat_size(config)
     horizon = config.imag_horizon
@@ -47,7 +47,7 @@ def behavior_step(config, actions: int) -> float:
 def world_model_macs(
     config, shapes: Mapping[str, tuple], actions: int
 ) -> dict[str, int]:
-    """Multiply-adds of each component's forward pass on one step of a sequence."""
+    """Returns each component's multiply-adds, forward, on one step of a sequence."""
     encoder, embed = encoder_macs(config.encoder, shapes)
     rssm = rssm_macs(config, embed, actions)
     feat = feat_size(config)
@@ -68,7 +68,7 @@ def feat_size(config) -> int:
 
 
 def rssm_macs(config, embed: int, actions: int) -> dict[str, int]:
-    """Of a step without an observation, and of the posterior that one adds."""
+    """Returns the multiply-adds of `img_step` and of the posterior."""
     rssm = config.rssm
     stats = rssm.stoch * (int(rssm.discrete) or 2)
     dist = rssm.hidden * stats
@@ -80,7 +80,7 @@ def rssm_macs(config, embed: int, actions: int) -> dict[str, int]:
 
 
 def encoder_macs(options, shapes: Mapping[str, tuple]) -> tuple[int, int]:
-    """Of one observation, and the size of its embedding."""
+    """Returns the multiply-adds for one observation, and its embedding's size."""
     images, vectors = _inputs(options, shapes)
     macs, embed = 0, 0
     if images:
@@ -121,7 +121,7 @@ def mlp_macs(options, feat: int, out: int) -> int:
 
 
 def _inputs(options, shapes: Mapping[str, tuple]) -> tuple[list, list]:
-    """Shapes of the images and widths of the vectors that a pattern chooses."""
+    """Returns the shapes of the images and the widths of the vectors that match."""
     images = [
         s for k, s in shapes.items() if len(s) == 3 and re.match(options.cnn_keys, k)
     ]
@@ -136,12 +136,12 @@ def _dense(width: int, layers: Sequence[int]) -> int:
 
 
 def measure_peak(dtype: str, seconds: float = 1.0, size: int = 2048) -> float:
-    """Operations a second of square matrix products: the best of repeated runs.
+    """Returns the operations a second of square matrix products, at their best.
 
     Args:
         dtype: Of the matrices, `float32` or `bfloat16`.
         seconds: How long to measure.
-        size: Rows and columns; smaller on a machine that takes too long.
+        size: Rows and columns; choose fewer on a slow machine.
     """
     import tensorflow as tf
 

@@ -1,6 +1,7 @@
-"""Small operations that XLA compiles to one, within TensorFlow's graphs on a CPU.
+"""Compiles groups of small operations with XLA, within TensorFlow's graphs on a CPU.
 
-TensorFlow reads and writes memory for each of them, and starts each by itself.
+TensorFlow starts each operation on its own and passes results through memory; a group
+that XLA compiles is one operation.
 """
 
 from __future__ import annotations
@@ -12,18 +13,17 @@ import tensorflow as tf
 
 
 def on() -> bool:
-    """Whether it helps: in graphs on a CPU.
+    """Whether fusing helps: in graphs on a CPU.
 
-    Not on a GPU, where XLA compiles the whole step. Nor without graphs.
+    On a GPU, XLA compiles the whole step anyway; eagerly, there are no graphs.
     """
     return not (tf.executing_eagerly() or tf.config.list_physical_devices("GPU"))
 
 
 def fused(fn: Callable) -> Callable:
-    """Decorates a function of tensors that is compiled by XLA where it helps.
+    """Decorates a function of tensors: XLA compiles it wherever fusing helps.
 
-    It is for operations without a gradient, or whose gradient is given by other means,
-    such as `recomputed`.
+    The function must need no gradient or get it by other means, as by `recomputed`.
     """
     compiled = tf.function(fn, jit_compile=True, autograph=False)
 
@@ -35,24 +35,25 @@ def fused(fn: Callable) -> Callable:
 
 
 def recomputed(fn: Callable) -> Callable:
-    """As `fused`, for a function of tensors to one tensor that has a gradient.
+    """As `fused`, for a function from tensors to one tensor that needs its gradient.
 
-    Between both directions only the arguments are kept; what the function has in
-    between is computed again. TensorFlow's own gradient of a compiled function keeps
-    all of it, and within other compiled functions it does not compile.
+    Only the arguments are kept for the backward pass, which computes the function
+    again (gradient checkpointing). TensorFlow's own gradient of a compiled function
+    keeps all intermediate results, and does not compile within other compiled
+    functions.
     """
     forward = fused(fn)
 
     @fused
-    def backward(wanted, *args):
+    def backward(upstream, *args):
         with tf.GradientTape() as tape:
             tape.watch(args)
             result = fn(*args)
-        return tape.gradient(result, args, wanted)
+        return tape.gradient(result, args, upstream)
 
     @tf.custom_gradient
     def compiled(*args):
-        return forward(*args), lambda wanted: backward(wanted, *args)
+        return forward(*args), lambda upstream: backward(upstream, *args)
 
     @functools.wraps(fn)
     def call(*args):

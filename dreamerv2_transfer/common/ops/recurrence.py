@@ -1,25 +1,23 @@
-"""A loop over time that does only what is sequential, forward and backward.
+"""A recurrent network's loop over time, with its backward pass written by hand.
 
 In each step a recurrent network multiplies by kernels that are the same in all steps.
-Left to automatic differentiation, a kernel's gradient is a sum over the steps of many
-small products, each as large as the kernel, and a hundred small operations are started
-for a step. Here
+Automatic differentiation sums a kernel's gradient over the steps, each term as large as
+the kernel, and starts a hundred small operations a step. Here
 
-    forward     one compiled loop, which keeps what every product was given and made
-    backward    one compiled loop, which computes again all but the products
-    kernels     one product for all steps: what they were given, times what is wanted
+    forward     one compiled loop, which keeps the inputs and outputs of every product
+    backward    one compiled loop, which recomputes everything but the products
+    kernels     one product for all steps: inputs times the gradients of outputs
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from dreamerv2_transfer.common import tfutils
-
-Product = Callable[[tf.Tensor], tf.Tensor]
 
 
 def run(
@@ -30,14 +28,15 @@ def run(
     inputs,
     start,
 ):
-    """The states of a recurrent network at all steps.
+    """Returns the states of a recurrent network at all steps.
 
     Args:
-        step: `(previous state, inputs of the step, products)` to the next state, where
-            `products[name]` maps `(B, n)` to `x @ kernel + offset`, once a step.
+        step: Maps the previous state, the step's inputs and the products to the next
+            state. `products[name]` maps `x` `(B, n)` to `x @ kernel + offset`, and is
+            called once a step.
         kernels: `(n, m)` of each product.
-        offsets: `(T, B, m)` of each product: biases, shares of other inputs.
-        variables: Those that `step` reads otherwise, such as the weights of norms.
+        offsets: `(T, B, m)` of each product: biases and other inputs' shares.
+        variables: Those that `step` reads besides, such as the weights of norms.
         inputs: A structure of `(T, ...)`, which get no gradient.
         start: The state before the first step, a structure of `(B, ...)`.
 
@@ -45,34 +44,54 @@ def run(
         The structure of `start`, `(T, B, ...)`.
     """
     dtypes = tf.nest.map_structure(lambda x: x.dtype, start)
-    kernels, offsets, inputs, start = _loop_precision(
-        (dict(kernels), dict(offsets), inputs, start)
-    )
+    kernels, offsets = dict(kernels), dict(offsets)
+    if not tf.config.list_physical_devices("GPU"):
+        # XLA has no 16-bit operations on a CPU: it would convert all steps of an array
+        # to float32 and back to write one of them.
+        kernels, offsets, inputs, start = tf.nest.map_structure(
+            lambda x: tf.cast(x, tf.float32), (kernels, offsets, inputs, start)
+        )
     weights = [v.value for v in variables]
     learned = (kernels, offsets, weights, start)
     loop = _Loop(step, list(variables), inputs)
 
     @tf.custom_gradient
-    def states(*flat):
-        kernels, offsets, weights, start = tf.nest.pack_sequence_as(learned, flat)
-        states, seen, made = _compiled(loop.forward)(kernels, offsets, weights, start)
+    def unroll(*tensors):
+        kernels, offsets, weights, start = tf.nest.pack_sequence_as(learned, tensors)
+        states, product_inputs, product_outputs = _compiled(loop.forward)(
+            kernels, offsets, weights, start
+        )
 
-        def gradient(*wanted):
-            wanted = tf.nest.pack_sequence_as(start, wanted)
-            previous = tf.nest.map_structure(_delayed, start, states)
-            backward = _compiled(loop.backward)
-            by_offset, *others = backward(kernels, weights, previous, made, wanted)
-            by_kernel = _kernel_gradients(seen, by_offset)
-            return tf.nest.flatten((by_kernel, by_offset, *others))
+        def gradient(*upstream):
+            upstream = tf.nest.pack_sequence_as(start, upstream)
+            previous = tf.nest.map_structure(
+                lambda first, x: tf.concat([first[None], x[:-1]], 0), start, states
+            )
+            grad_offsets, grad_weights, grad_start = _compiled(loop.backward)(
+                kernels, weights, previous, product_outputs, upstream
+            )
+            grad_kernels = {
+                k: tf.linalg.matmul(_rows(x), _rows(grad_offsets[k]), transpose_a=True)
+                for k, x in product_inputs.items()
+            }
+            return tf.nest.flatten(
+                (grad_kernels, grad_offsets, grad_weights, grad_start)
+            )
 
         return tf.nest.flatten(states), gradient
 
-    flat = states(*tf.nest.flatten(learned))
+    flat = unroll(*tf.nest.flatten(learned))
     return tf.nest.map_structure(tf.cast, tf.nest.pack_sequence_as(start, flat), dtypes)
 
 
 class _Loop:
-    """Both directions, as functions of tensors alone."""
+    """Both directions, as functions of tensors alone.
+
+    Args:
+        step: As `run` takes it.
+        variables: As `run` takes them.
+        inputs: As `run` takes them.
+    """
 
     def __init__(self, step: Callable, variables: list[keras.Variable], inputs):
         self._step = step
@@ -80,61 +99,73 @@ class _Loop:
         self._inputs = inputs
 
     def forward(self, kernels, offsets, weights, start):
-        """The states, and what each product was given and made, all `(T, B, ...)`."""
+        """Returns the states, and the inputs and outputs of every product.
+
+        All are `(T, B, ...)`.
+        """
 
         def step(previous, now):
             inputs, offset = now
-            given, made = {}, {}
+            product_inputs, product_outputs = {}, {}
 
-            def product(name: str) -> Product:
-                def multiply(x):
-                    given[name] = x
-                    made[name] = tf.linalg.matmul(x, kernels[name]) + offset[name]
-                    return made[name]
+            def product(name: str, x: tf.Tensor) -> tf.Tensor:
+                output = tf.linalg.matmul(x, kernels[name]) + offset[name]
+                product_inputs[name], product_outputs[name] = x, output
+                return output
 
-                return multiply
-
-            state = self._call(
-                previous[0], inputs, {k: product(k) for k in kernels}, weights
-            )
-            return state, given, made
+            products = {k: functools.partial(product, k) for k in kernels}
+            state = self._call(previous[0], inputs, products, weights)
+            return state, product_inputs, product_outputs
 
         first = {k: v[0] for k, v in offsets.items()}
-        given = {
+        no_inputs = {
             k: tf.zeros([*first[k].shape[:-1], v.shape[0]], v.dtype)
             for k, v in kernels.items()
         }
         length = next(iter(offsets.values())).shape[0]
-        begin = (start, given, tf.nest.map_structure(tf.zeros_like, first))
+        begin = (start, no_inputs, tf.nest.map_structure(tf.zeros_like, first))
         return tfutils.scan(step, (self._inputs, offsets), begin, length)
 
-    def backward(self, kernels, weights, previous, made, wanted):
-        """What is wanted of the offsets, of the weights, and of the first state."""
+    def backward(self, kernels, weights, previous, product_outputs, upstream):
+        """Returns the gradients of the offsets, of the weights and of the first state.
+
+        Args:
+            kernels: Of each product.
+            weights: The values of the variables.
+            previous: The state before each step.
+            product_outputs: The result of each product in each step.
+            upstream: The gradient of the state after each step.
+        """
         transposed = {k: tf.transpose(v) for k, v in kernels.items()}
 
         def step(later, now):
-            inputs, state, made, wanted = now
+            inputs, state, outputs, upstream = now
             with tf.GradientTape() as tape:
-                offset = tf.nest.map_structure(tf.zeros_like, made)
+                offset = tf.nest.map_structure(tf.zeros_like, outputs)
                 tape.watch((state, offset, weights))
-                products = {k: _known(made[k], offset[k], transposed[k]) for k in made}
+                products = {
+                    k: _known_product(v, offset[k], transposed[k])
+                    for k, v in outputs.items()
+                }
                 after = self._call(state, inputs, products, weights)
             return tape.gradient(
                 after,
                 (state, offset, weights),
-                tf.nest.map_structure(tf.add, wanted, later[0]),
+                tf.nest.map_structure(tf.add, upstream, later[0]),
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
 
-        end = tf.nest.map_structure(lambda x: tf.zeros_like(x[0]), (previous, made))
-        elems = (self._inputs, previous, made, wanted)
+        end = tf.nest.map_structure(
+            lambda x: tf.zeros_like(x[0]), (previous, product_outputs)
+        )
         begin = (*end, tf.nest.map_structure(tf.zeros_like, weights))
+        elems = (self._inputs, previous, product_outputs, upstream)
         states, offsets, weights = tf.scan(step, elems, begin, reverse=True)
         first = tf.nest.map_structure(lambda x: x[0], states)
         return offsets, [tf.reduce_sum(w, 0) for w in weights], first
 
     def _call(self, state, inputs, products, weights):
-        """The step, with the given weights in the place of the variables."""
+        """Calls the step with `weights` in place of the variables' values."""
         with tfutils.with_values(self._variables, weights):
             after = self._step(state, inputs, products)
         return tf.nest.map_structure(
@@ -142,41 +173,30 @@ class _Loop:
         )
 
 
-def _known(made: tf.Tensor, offset: tf.Tensor, transposed: tf.Tensor) -> Product:
-    """A product whose result is known: only its gradient is computed."""
+def _known_product(
+    value: tf.Tensor, offset: tf.Tensor, transposed: tf.Tensor
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a product that yields a known value: only its gradient is computed.
+
+    Args:
+        value: `(B, m)`.
+        offset: `(B, m)`, gets the gradient of the value.
+        transposed: `(m, n)`, the transposed kernel.
+    """
 
     @tf.custom_gradient
-    def multiply(x, offset):
-        def gradient(wanted):
-            return tf.linalg.matmul(wanted, transposed), wanted
+    def product(x, offset):
+        def gradient(upstream):
+            return tf.linalg.matmul(upstream, transposed), upstream
 
-        return tf.identity(made), gradient
+        return tf.identity(value), gradient
 
-    return lambda x: multiply(x, offset)
-
-
-def _loop_precision(structure):
-    """Floating-point tensors in what a loop is fast in: on a CPU float32.
-
-    XLA has no 16-bit operations there: it would convert all steps of an array to
-    float32 and back to write one of them.
-    """
-    if tf.config.list_physical_devices("GPU"):
-        return structure
-    return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), structure)
+    return lambda x: product(x, offset)
 
 
-def _delayed(start: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
-    """The state before each step."""
-    return tf.concat([start[None], states[:-1]], 0)
-
-
-def _kernel_gradients(seen, wanted) -> dict[str, tf.Tensor]:
-    flat = lambda x: tf.reshape(x, [-1, x.shape[-1]])  # noqa: E731
-    return {
-        k: tf.linalg.matmul(flat(seen[k]), flat(wanted[k]), transpose_a=True)
-        for k in seen
-    }
+def _rows(x: tf.Tensor) -> tf.Tensor:
+    """Returns `(T, B, n)` as `(T * B, n)`."""
+    return tf.reshape(x, [-1, x.shape[-1]])
 
 
 def _compiled(fn: Callable) -> Callable:

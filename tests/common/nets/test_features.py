@@ -10,7 +10,7 @@ KERNEL = [[1.0, 10], [2, 20], [3, 30], [4, 40], [5, 50], [6, 60]]
 
 
 def test_features_are_a_tensor_where_one_is_asked_for():
-    features = Features(tf.constant([[0.5], [0.25]]), tf.constant(INDEX), classes=3)
+    features = Features(tf.constant(INDEX), 3, tf.constant([[0.5], [0.25]]))
     wanted = [[*STOCH[0], 0.5], [*STOCH[1], 0.25]]
     assert features.shape == (2, 7)
     np.testing.assert_array_equal(tf.concat([features], 0), wanted)
@@ -19,7 +19,7 @@ def test_features_are_a_tensor_where_one_is_asked_for():
 
 def test_features_multiply_a_kernel_as_their_tensor_does():
     kernel = tf.constant([*KERNEL, [100.0, 200]])
-    features = Features(tf.constant([[0.5], [0.25]]), tf.constant(INDEX), classes=3)
+    features = Features(tf.constant(INDEX), 3, tf.constant([[0.5], [0.25]]))
     product = features.dense(kernel, tf.constant([1.0, -62]), tf.nn.relu)
     np.testing.assert_array_equal(product, [[59, 118], [27, 0]])
     np.testing.assert_array_equal(features.tensor @ kernel, [[58, 180], [26, 60]])

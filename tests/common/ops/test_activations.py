@@ -20,26 +20,26 @@ def test_activations_by_name():
 
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("act", [tf.nn.elu, tf.nn.relu, tf.nn.tanh])
-def test_a_result_tells_the_gradient(act, graph):
+def test_the_gradient_follows_from_the_result(act, graph):
     def gradient(fn, x):
         with tf.GradientTape() as tape:
             tape.watch(x)
             loss = tf.reduce_sum(fn(x) * tf.range(1.0, 8.0))
         return tape.gradient(loss, x)
 
-    def known(x):
+    def attached(x):
         # Its value is act's, its gradient that of x.
         result = tf.stop_gradient(act(x))
-        return activations.known(result + (x - tf.stop_gradient(x)), act)
+        return activations.attach_gradient(result + (x - tf.stop_gradient(x)), act)
 
     run = tf.function(gradient) if graph else gradient
     x = tf.constant(X)
-    np.testing.assert_allclose(run(known, x), gradient(act, x), atol=1e-6)
+    np.testing.assert_allclose(run(attached, x), gradient(act, x), atol=1e-6)
 
 
-def test_gelu_does_not_tell_its_gradient():
-    assert not activations.tells_gradient(tf.nn.gelu)
-    assert activations.tells_gradient(tf.nn.elu)
+def test_the_gradient_of_gelu_does_not():
+    assert not activations.can_attach_gradient(tf.nn.gelu)
+    assert activations.can_attach_gradient(tf.nn.elu)
 
 
 def test_what_xla_computes_is_the_same_function():

@@ -15,7 +15,7 @@ def values(seed: int, *shape: int) -> tf.Tensor:
 
 
 def results(call, inputs: tf.Tensor, kernel: tf.Tensor) -> list[tf.Tensor]:
-    """What a call gives, and the gradients of a weighted sum of it."""
+    """The result of a call, and the gradients of a weighted sum of it."""
     with tf.GradientTape() as tape:
         tape.watch([inputs, kernel])
         result = call(inputs, kernel)
@@ -26,13 +26,16 @@ def results(call, inputs: tf.Tensor, kernel: tf.Tensor) -> list[tf.Tensor]:
 @pytest.mark.parametrize(("size", "taps", "stride"), CASES)
 def test_convolution_is_tensorflows(size, taps, stride):
     images, kernel = values(0, 5, size, size, 2), values(1, taps, taps, 2, 4)
-    ours = lambda x, w: convolution.conv2d(x, w, stride)  # noqa: E731
-    wanted = lambda x, w: tf.nn.conv2d(x, w, stride, "VALID")  # noqa: E731
-    both = zip(
-        results(ours, images, kernel), results(wanted, images, kernel), strict=True
-    )
-    for got, want in both:
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+    def ours(images, kernel):
+        return convolution.conv2d(images, kernel, stride)
+
+    def tensorflows(images, kernel):
+        return tf.nn.conv2d(images, kernel, stride, "VALID")
+
+    both = (results(call, images, kernel) for call in (ours, tensorflows))
+    for got, wanted in zip(*both, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 3])
@@ -40,15 +43,17 @@ def test_convolution_is_tensorflows(size, taps, stride):
 def test_transposed_convolution_is_tensorflows(pixels, taps, stride):
     inputs, kernel = values(0, 5, pixels, pixels, 4), values(1, taps, taps, 2, 4)
     size = (pixels - 1) * stride + taps
-    ours = lambda x, w: convolution.conv2d_transpose(x, w, stride)  # noqa: E731
-    wanted = lambda x, w: tf.nn.conv2d_transpose(  # noqa: E731
-        x, w, [5, size, size, 2], stride, "VALID"
-    )
-    both = zip(
-        results(ours, inputs, kernel), results(wanted, inputs, kernel), strict=True
-    )
-    for got, want in both:
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+    shape = [5, size, size, 2]
+
+    def ours(pixels, kernel):
+        return convolution.conv2d_transpose(pixels, kernel, stride)
+
+    def tensorflows(pixels, kernel):
+        return tf.nn.conv2d_transpose(pixels, kernel, shape, stride, "VALID")
+
+    both = (results(call, inputs, kernel) for call in (ours, tensorflows))
+    for got, wanted in zip(*both, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_one_pixel_spreads_the_kernel():

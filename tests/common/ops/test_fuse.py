@@ -28,7 +28,9 @@ def test_a_function_is_compiled_in_graphs_on_a_cpu_alone(monkeypatch):
 @pytest.mark.parametrize("how", [None, True])
 def test_a_recomputed_function_has_its_gradient_within_loops(how):
     """In a graph, and in one that XLA compiles as a whole."""
-    bent = lambda x, y: tf.concat(tf.split(x * y, 2, -1)[::-1], -1)  # noqa: E731
+
+    def bent(x, y):
+        return tf.concat(tf.split(x * y, 2, -1)[::-1], -1)
 
     def gradient(fn, x, y):
         with tf.GradientTape() as tape:

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -16,10 +18,14 @@ def gradients(own: bool, scale: keras.Variable) -> list[tf.Tensor]:
         state = x @ second + b
 
     Args:
-        own: Run it as a recurrence, or as a scan with automatic differentiation.
+        own: Whether to run it as a recurrence, not as a scan with automatic
+            differentiation.
     """
     rng = np.random.default_rng(0)
-    number = lambda *shape: tf.constant(rng.normal(size=shape), tf.float32)  # noqa: E731
+
+    def number(*shape):
+        return tf.constant(rng.normal(size=shape), tf.float32)
+
     kernels = {"first": number(3, 4), "second": number(4, 3)}
     offsets = {"first": number(LENGTH, BATCH, 4), "second": number(LENGTH, BATCH, 3)}
     keep = tf.constant([[1.0], [1], [0], [1], [1]])
@@ -31,8 +37,10 @@ def gradients(own: bool, scale: keras.Variable) -> list[tf.Tensor]:
 
     def scanned(prev, now):
         inputs, offset = now
-        product = lambda name: lambda x: x @ kernels[name] + offset[name]  # noqa: E731
-        return step(prev, inputs, {name: product(name) for name in kernels})
+        first, second = (
+            lambda x, name=name: x @ kernels[name] + offset[name] for name in kernels
+        )
+        return step(prev, inputs, {"first": first, "second": second})
 
     with tf.GradientTape() as tape:
         tape.watch((kernels, offsets, start))
@@ -49,7 +57,7 @@ def gradients(own: bool, scale: keras.Variable) -> list[tf.Tensor]:
 @pytest.mark.parametrize("graph", [False, True])
 def test_a_recurrence_has_the_gradients_of_a_scan(graph):
     scale = keras.Variable([0.5, 1, 2, 3])
-    run = lambda: gradients(True, scale)  # noqa: E731
+    run = functools.partial(gradients, True, scale)
     got = tf.function(run, autograph=False)() if graph else run()
     wanted = gradients(False, scale)
     assert len(got) == 8

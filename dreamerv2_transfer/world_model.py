@@ -1,0 +1,352 @@
+"""The world model: encoder, RSSM, and the heads that read its features.
+
+Hafner et al. 2021, "Mastering Atari with Discrete World Models", section 2.1. Names and
+order of the computations are those of the original code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+
+import gymnasium
+import keras
+import tensorflow as tf
+
+from dreamerv2_transfer.common import envs, nets, optimizer, tfutils
+from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.distributed import replicas
+from dreamerv2_transfer.common.nets import dists
+from dreamerv2_transfer.transfer.freeze import freeze
+
+Metrics = dict[str, tf.Tensor]
+LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+REWARD_TRANSFORMS = {"identity": tf.identity, "sign": tf.sign, "tanh": tf.tanh}
+
+
+class WorldModel:
+    """Encoder, RSSM and the heads that read its features.
+
+    Args:
+        config: The resolved configuration.
+        obs_space: The spaces of all observation keys.
+        act_space: `{"action": Discrete or Box}`.
+        rng: Source of the latents' noise, or None.
+    """
+
+    def __init__(
+        self,
+        config,
+        obs_space: dict[str, gymnasium.Space],
+        act_space: dict[str, gymnasium.Space],
+        rng: tf.random.Generator | None,
+    ):
+        self.config = config
+        self.rng = rng
+        self.shapes = {
+            k: tuple(v.shape) for k, v in obs_space.items() if not k.startswith("log_")
+        }
+        self.obs_space = obs_space
+        decoder = {**config.decoder, "cnn_dist": image_dist(config, obs_space)}
+        self.encoder = nets.Encoder(self.shapes, **config.encoder)
+        self.rssm = nets.EnsembleRSSM(**config.rssm)
+        self.heads = {
+            "decoder": nets.Decoder(self.shapes, **decoder),
+            "reward": nets.MLP((), **config.reward_head, name="reward"),
+        }
+        if config.pred_discount:
+            self.heads["discount"] = nets.MLP(
+                (), **config.discount_head, name="discount"
+            )
+        for name in config.grad_heads:
+            if name not in self.heads:
+                raise ValueError(
+                    f"grad_heads names a head that does not exist. Received: {name!r}; "
+                    f"heads are {sorted(self.heads)}"
+                )
+        self.encoder.build()
+        self.rssm.build(self.encoder.embed_size, envs.act_size(act_space["action"]))
+        for head in self.heads.values():
+            head.build(self.rssm.feat_size)
+        freeze(self.components, config.freeze)
+        self.model_opt = optimizer.Optimizer(
+            "model", self.trainable_variables, **config.model_opt
+        )
+
+    @property
+    def components(self) -> dict[str, keras.layers.Layer]:
+        """The parts that can be loaded, frozen and ported on their own, by name."""
+        return {"encoder": self.encoder, "rssm": self.rssm, **self.heads}
+
+    @property
+    def variables(self) -> list:
+        return [v for c in self.components.values() for v in c.variables]
+
+    @property
+    def trainable_variables(self) -> list:
+        return [v for c in self.components.values() for v in c.trainable_variables]
+
+    def train(self, data, state):
+        """Makes one update. If all weights are frozen, it only computes the loss.
+
+        Returns:
+            The states after the last step, the outputs of `loss`, and metrics.
+        """
+        if not self.trainable_variables:
+            return self.loss(data, state)[1:]
+        with tf.GradientTape() as tape:
+            model_loss, state, outputs, metrics = self.loss(data, state)
+        metrics.update(self.model_opt(tape, model_loss))
+        return state, outputs, metrics
+
+    def loss(self, data, state=None):
+        """Returns the loss of a batch (Hafner et al. 2021, equation 2).
+
+        Args:
+            data: A batch `(B, T, ...)` of each key.
+            state: The states before it, or None for zeros.
+
+        Returns:
+            The scalar loss, the states after the last step, a dict of intermediate
+            values (`embed`, `feat`, `post`, `prior`, `likes`, `kl`), and metrics.
+        """
+        data = self.preprocess(data)
+        embed = self.encoder(data)
+        seed = tfutils.make_seeds(self.rng, 1)[0]
+        post, prior = self.rssm.observe(
+            embed, data["action"], data["is_first"], state, seed
+        )
+        kl_loss, kl_value = self.rssm.kl_loss(post, prior, **self.config.kl)
+        feat = self.rssm.get_feat(self.rssm.indexed(post))
+        likes, losses = {}, {"kl": kl_loss}
+        for name, head in self.heads.items():
+            inp = feat if name in self.config.grad_heads else nets.stop_gradient(feat)
+            out = head(inp)
+            for key, dist in (out if isinstance(out, dict) else {name: out}).items():
+                like = dist.log_prob(tf.cast(data[key], tf.float32))
+                likes[key] = tf.cast(like, tf.float32)
+                losses[key] = -tf.reduce_mean(likes[key])
+        model_loss = self._total(losses)
+        outputs = dict(
+            embed=embed, feat=feat, post=post, prior=prior, likes=likes, kl=kl_value
+        )
+        metrics = {f"{name}_loss": value for name, value in losses.items()}
+        metrics["model_loss"] = model_loss
+        metrics["model_error"] = model_loss - self.constant
+        metrics["model_kl"] = tf.reduce_mean(kl_value)
+        metrics["prior_ent"] = tf.reduce_mean(self.rssm.get_dist(prior).entropy())
+        metrics["post_ent"] = tf.reduce_mean(self.rssm.get_dist(post).entropy())
+        last_state = {k: v[:, -1] for k, v in post.items()}
+        return model_loss, last_state, outputs, metrics
+
+    def _total(self, losses: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns the sum of the losses, each times its scale."""
+        return tf.add_n([self._scale(k) * v for k, v in losses.items()])
+
+    def _scale(self, name: str) -> float:
+        return self.config.loss_scales.get(name, 1.0)
+
+    @property
+    def constant(self) -> float:
+        """The share of the Normals' constants (0.919 a value) in the model loss."""
+        total = 0.0
+        if self.config.reward_head.dist in ("mse", "normal"):
+            total += self._scale("reward") * LOG_SQRT_2PI
+        decoder = self.heads["decoder"]
+        images = decoder.cnn_keys if decoder.cnn_dist == "mse" else ()
+        for key in (*images, *decoder.mlp_keys):
+            total += self._scale(key) * math.prod(self.shapes[key]) * LOG_SQRT_2PI
+        return total
+
+    def loss_by_task(self, outputs, task: tf.Tensor, tasks: int) -> Metrics:
+        """Returns the losses of each game's rows.
+
+        Args:
+            outputs: The intermediate values of `loss`.
+            task: `(B,)`, the index of each row's game.
+            tasks: Number of games.
+
+        Returns:
+            `(tasks,)` of each loss, 0 for a game without a row in the batch.
+        """
+        members = tf.one_hot(task, tasks, axis=0)
+        rows = replicas.total(tf.reduce_sum(members, 1, keepdims=True))
+        weight = tf.math.divide_no_nan(members, rows)
+
+        def by_task(x: tf.Tensor) -> tf.Tensor:
+            return replicas.total(tf.linalg.matvec(weight, tf.reduce_mean(x, 1)))
+
+        free, kl = self.config.kl.free, outputs["kl"]
+        if self.config.kl.free_avg:
+            losses = {"kl": tf.maximum(by_task(kl), free)}
+        else:
+            losses = {"kl": by_task(tf.maximum(kl, free))}
+        losses.update({k: by_task(-like) for k, like in outputs["likes"].items()})
+        metrics = {f"{name}_loss": value for name, value in losses.items()}
+        metrics["model_loss"] = self._total(losses)
+        metrics["model_error"] = metrics["model_loss"] - self.constant
+        return metrics
+
+    def imagine(
+        self,
+        actor: Callable,
+        start,
+        is_terminal: tf.Tensor | None,
+        horizon: int,
+        differentiable: bool = True,
+    ):
+        """Dreams `horizon` steps from every given state, with an actor's actions.
+
+        Args:
+            actor: Maps features to a distribution of actions.
+            start: States `(B, T, ...)`; each begins a dream.
+            is_terminal: `(B, T)`, whether the episode ended there; None if unknown.
+            horizon: Number of steps.
+            differentiable: Whether gradients flow through the states.
+
+        Returns:
+            Sequences `(horizon + 1, B * T, ...)`: the states, `feat`, `action` (that
+            led to each state; zeros for the first), `discount` and `weight`; and
+            `actor_cache`, see `MLP.call_with_cache`, for each state but the last.
+        """
+
+        def flatten(x: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(x, [-1, *x.shape[2:]])
+
+        def step(prev, now):
+            prev, _ = prev
+            act_seed, state_seed = tfutils.split_seed(now.get("seed"), 2)
+            feat = nets.stop_gradient(self.rssm.get_feat(prev))
+            dist, cache = _call_with_cache(actor, feat)
+            action = dists.sample(dist, act_seed)
+            noise = self.rssm.img_noise(state_seed, tfutils.lead(prev["deter"], 1))
+            state = self.rssm.img_step(prev, action, noise)
+            kept = {k: state[k] for k in prev if k != "action"}
+            return {**kept, "action": action}, cache
+
+        start = self.rssm.indexed({k: flatten(start[k]) for k in ("stoch", "deter")})
+        if "index" in start and not differentiable:
+            start.pop("stoch")
+        dist, cache = _call_with_cache(actor, self.rssm.get_feat(start))
+        start["action"] = tf.zeros_like(dist.mode())
+        no_cache = [tf.zeros_like(x) for x in cache]
+        seeds = tfutils.step_seeds(tfutils.make_seeds(self.rng, 1)[0], horizon)
+        dream, cache = tfutils.scan(step, seeds, (start, no_cache), horizon)
+        seq = {k: tf.concat([start[k][None], dream[k]], 0) for k in start}
+        seq["actor_cache"] = cache
+        seq["feat"] = self.rssm.get_feat(seq)
+        first = None if is_terminal is None else flatten(is_terminal)
+        seq["discount"] = self._discount(seq["feat"], first)
+        # A discount says whether the state after it is still valid, so the weight of a
+        # state is the product of the discounts before it.
+        seq["weight"] = tf.math.cumprod(seq["discount"], 0, exclusive=True)
+        return seq
+
+    def _discount(self, feat: tf.Tensor, is_terminal: tf.Tensor | None) -> tf.Tensor:
+        """Returns the predicted discount of each state; of the first, the true one."""
+        # States:      z0    z1    z2    z3
+        # Predicted:   d0   [d1]  [d2]  [d3]
+        # True:       [t0]
+        if "discount" not in self.heads:
+            return self.config.discount * tf.ones(tf.shape(feat)[:-1])
+        disc = self.heads["discount"](feat).mean()
+        if is_terminal is None:
+            return disc
+        first = (1.0 - tf.cast(is_terminal, disc.dtype)) * self.config.discount
+        return tf.concat([first[None], disc[1:]], 0)
+
+    def preprocess(self, obs):
+        """Converts observations to what the networks expect.
+
+        Bytes become -0.5..0.5, boolean planes 0 and 1, rewards are squashed as
+        configured, and `discount` is added.
+        """
+        dtype = tfutils.compute_dtype()
+        obs = {k: v for k, v in obs.items() if k in self.shapes or k == "action"}
+        for key, value in obs.items():
+            if value.dtype == tf.uint8:
+                obs[key] = tf.cast(value, dtype) / 255.0 - 0.5
+            elif value.dtype == tf.int32 or key in self.encoder.cnn_keys:
+                obs[key] = tf.cast(value, dtype)
+        if "reward" in obs:  # The policy does not observe it.
+            obs["reward"] = REWARD_TRANSFORMS[self.config.clip_rewards](obs["reward"])
+        if "is_terminal" in obs:
+            alive = 1.0 - tf.cast(obs["is_terminal"], tf.float32)
+            obs["discount"] = alive * self.config.discount
+        return obs
+
+    def video_pred(self, data, key: str, context: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Predicts a video open-loop: sees `context` frames, then dreams the rest.
+
+        Args:
+            data: A batch `(B, T, ...)`; the model starts from zeros.
+            key: An image key.
+            context: Number of frames that the model sees.
+
+        Returns:
+            The true and the predicted video, `(B, T, H, W, C)` in 0..1.
+        """
+        # Bytes enter the model as -0.5..0.5, boolean planes as they are.
+        offset = 0.5 if data[key].dtype == tf.uint8 else 0.0
+        data = self.preprocess(data)
+        post_seed, dream_seed = tfutils.make_seeds(self.rng, 2)
+        embed = self.encoder(data)
+        states, _ = self.rssm.observe(
+            embed[:, :context],
+            data["action"][:, :context],
+            data["is_first"][:, :context],
+            seed=post_seed,
+        )
+        init = {k: v[:, -1] for k, v in states.items()}
+        prior = self.rssm.imagine(data["action"][:, context:], init, dream_seed)
+        feat = tf.concat([self.rssm.get_feat(s) for s in (states, prior)], 1)
+        model = self.heads["decoder"](feat)[key].mean()
+        return tf.cast(data[key], tf.float32) + offset, model + offset
+
+
+def make_world_model(config, obs_space, act_space) -> WorldModel:
+    """Creates a world model whose weights and noise are drawn from `config.seed`.
+
+    Raises:
+        ConfigError: If the networks cannot be built for these spaces.
+    """
+    return make_seeded(WorldModel, config, obs_space, act_space)
+
+
+def make_seeded(kind: Callable, config, *spaces):
+    """Creates a world model or an agent, see `make_world_model`.
+
+    Args:
+        kind: The class.
+        config: The resolved configuration.
+        spaces: Of the observations and of the actions.
+    """
+    keras.utils.set_random_seed(config.seed)
+    rng = tf.random.Generator.from_seed(config.seed)
+    strategy = replicas.strategy(config.strategy)
+    # The generator stays outside: all replicas of a process draw from the same one.
+    scope = contextlib.nullcontext() if config.strategy == "none" else strategy.scope()
+    try:
+        with scope:
+            return kind(config, *spaces, rng)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def image_dist(config, obs_space: dict[str, gymnasium.Space]) -> str:
+    """Returns the likelihood of images, `decoder.cnn_dist` with `auto` resolved.
+
+    Planes of zeros and ones are `binary`, bytes are `mse`.
+    """
+    if config.decoder.cnn_dist != "auto":
+        return config.decoder.cnn_dist
+    images = [x for x in obs_space.values() if len(x.shape) == 3]
+    return "binary" if images and all(x.dtype == bool for x in images) else "mse"
+
+
+def _call_with_cache(actor: Callable, feat) -> tuple:
+    """Returns the distribution of actions, and a network's cache (see `MLP`)."""
+    if isinstance(actor, nets.MLP):
+        return actor.call_with_cache(feat)
+    return actor(feat), []

@@ -1,0 +1,94 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer.common import nets
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+def test_the_size_of_a_head():
+    head = nets.MLP((), layers=4, units=400)
+    head.build(1280)
+    assert head.count_params() == 1280 * 400 + 3 * 400 * 400 + 4 * 400 + 400 + 1
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("act", ["elu", "gelu"])
+def test_a_cache_changes_neither_values_nor_gradients(norm, act):
+    """Whether the dense layers apply the activation themselves or not."""
+    head = nets.MLP(2, layers=2, units=3, act=act, norm=norm)
+    head.build(4)
+    feat = tf.random.stateless_normal([5, 6, 4], [0, 0])
+
+    def run(**options):
+        with tf.GradientTape() as tape:
+            tape.watch(feat)
+            dist = head(feat, **options)
+            loss = tf.reduce_sum(dist.log_prob(tf.ones([5, 6, 2])))
+        variables = [v.value for v in head.variables]
+        return [dist.mode(), *tape.gradient(loss, [feat, *variables])]
+
+    dist, cache = head.call_with_cache(feat)
+    assert [x.shape for x in cache] == [(5, 6, 3)] * 2
+    np.testing.assert_array_equal(dist.mode(), head(feat).mode())
+    cache = [tf.stop_gradient(x) for x in cache]
+    for got, wanted in zip(run(cache=cache), run(), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_cached_is_not_computed():
+    head = nets.MLP((), layers=1, units=1, act="none")
+    head.build(1)
+    head.out.out.kernel.assign([[1.0]])
+    assert head(tf.constant([[5.0]]), cache=[tf.constant([[7.0]])]).mode() == 7
+
+
+@pytest.mark.parametrize(
+    ("dist", "event", "stds"),
+    [
+        ("mse", (2,), 0),
+        ("normal", (2,), 1),
+        ("binary", (2,), 0),
+        ("tanh_normal", (2,), 1),
+        ("trunc_normal", (2,), 1),
+        ("onehot", (2,), 0),
+    ],
+)
+def test_output_distributions(dist, event, stds):
+    layer = nets.DistLayer(event, dist=dist, rng=tf.random.Generator.from_seed(0))
+    layer.build((None, 3))
+    assert len(layer.variables) == 2 + 2 * stds
+    got = layer(tf.ones([4, 3]))
+    value = tf.one_hot([1] * 4, 2) if dist == "onehot" else tf.fill([4, 2], 0.5)
+    assert got.log_prob(value).shape == (4,)
+    assert np.isfinite(got.log_prob(value)).all()
+    assert got.mode().shape == got.mean().shape == (4, 2)
+
+
+@pytest.mark.parametrize("dist", ["normal", "tanh_normal", "trunc_normal"])
+def test_a_standard_deviation_stays_positive(dist):
+    rng = tf.random.Generator.from_seed(0)
+    layer = nets.DistLayer((2,), dist=dist, min_std=0.1, rng=rng)
+    layer.build((None, 3))
+    layer.std.bias.assign([-50.0, -50.0])  # As small as it gets: min_std.
+    layer.out.kernel.assign(tf.zeros([3, 2]))
+    draws = np.stack([layer(tf.ones([1, 3])).sample(seed=[i, 0]) for i in range(200)])
+    assert draws.std() == pytest.approx(0.1, rel=0.1)
+
+
+def test_mse_is_half_a_squared_error_and_a_constant():
+    layer = nets.DistLayer(())
+    layer.build((None, 1))
+    layer.out.kernel.assign([[2.0]])
+    like = layer(tf.constant([[1.0]])).log_prob(tf.constant([5.0]))
+    np.testing.assert_allclose(like, [-0.5 * 9 - 0.9189385], rtol=1e-6)
+
+
+def test_an_unknown_distribution_is_an_error():
+    with pytest.raises(ValueError, match="Received: 'laplace'"):
+        nets.DistLayer((), dist="laplace")

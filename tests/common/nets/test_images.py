@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer.common import nets
+
+PLANES = {"image": (10, 10, 10), "reward": (), "is_first": ()}
+MINATAR_ENCODER = dict(
+    cnn_keys="image",
+    mlp_keys="$^",
+    cnn_depth=8,
+    cnn_kernels=[3, 3, 3, 3],
+    cnn_strides=[1, 1, 1, 1],
+)
+MINATAR_DECODER = {**MINATAR_ENCODER, "cnn_kernels": [2, 3, 4, 4]}
+
+
+def test_minatar_encoder_shapes():
+    encoder = nets.Encoder(PLANES, **MINATAR_ENCODER)
+    encoder.build()
+    x, shapes = tf.zeros([2, 10, 10, 10]), []
+    for conv in encoder.convs:
+        x = conv(x)
+        shapes.append(tuple(x.shape[1:]))
+    assert shapes == [(8, 8, 8), (6, 6, 16), (4, 4, 32), (2, 2, 64)]
+    assert encoder.embed_size == 256
+    assert [conv.count_params() for conv in encoder.convs] == [728, 1168, 4640, 18496]
+    assert encoder({"image": tf.zeros([3, 4, 10, 10, 10])}).shape == (3, 4, 256)
+
+
+def test_minatar_decoder_shapes():
+    decoder = nets.Decoder(PLANES, **MINATAR_DECODER)
+    decoder.build(1280)
+    x, shapes = tf.zeros([2, 1, 1, decoder.convin.units]), []
+    for conv in decoder.convs:
+        x = conv(x)
+        shapes.append(tuple(x.shape[1:]))
+    assert decoder.convin.units == 256
+    assert shapes == [(2, 2, 32), (4, 4, 16), (7, 7, 8), (10, 10, 10)]
+    assert decoder.convin.count_params() == 1280 * 256 + 256
+    assert [conv.count_params() for conv in decoder.convs] == [32800, 4624, 2056, 1290]
+    out = decoder(tf.zeros([3, 4, 1280]))["image"]
+    assert out.mean().shape == (3, 4, 10, 10, 10)
+
+
+def test_atari_stack_is_the_original_s():
+    shapes = {"image": (64, 64, 1)}
+    encoder = nets.Encoder(shapes, cnn_depth=48)
+    encoder.build()
+    assert encoder.embed_size == 1536
+    assert [conv.filters for conv in encoder.convs] == [48, 96, 192, 384]
+    decoder = nets.Decoder(shapes, cnn_depth=48, cnn_kernels=[5, 5, 6, 6])
+    decoder.build(20)
+    assert decoder.convin.units == 1536
+    assert decoder(tf.zeros([1, 20]))["image"].mean().shape == (1, 64, 64, 1)
+
+
+def test_binary_images():
+    options = {**MINATAR_DECODER, "cnn_dist": "binary"}
+    decoder = nets.Decoder(PLANES, **options)
+    decoder.build(4)
+    dist = decoder(tf.zeros([1, 4]))["image"]
+    # Weights of zero input leave logits of 0: ln 2 a cell.
+    np.testing.assert_allclose(
+        dist.log_prob(tf.zeros([1, 10, 10, 10])), [-1000 * np.log(2)], rtol=1e-5
+    )
+
+
+def test_images_and_vectors_join():
+    shapes = {"image": (10, 10, 10), "position": (3,), "speed": (2,), "reward": ()}
+    encoder = nets.Encoder(
+        shapes, **{**MINATAR_ENCODER, "mlp_keys": ".*"}, mlp_layers=[7]
+    )
+    encoder.build()
+    assert encoder.mlp_keys == ("position", "speed")
+    assert encoder.embed_size == 263
+    data = {k: tf.zeros([2, *shape]) for k, shape in shapes.items()}
+    assert encoder(data).shape == (2, 263)
+    decoder = nets.Decoder(
+        shapes, **{**MINATAR_DECODER, "mlp_keys": "pos"}, mlp_layers=[7]
+    )
+    decoder.build(4)
+    assert {k: v.mean().shape for k, v in decoder(tf.zeros([2, 4])).items()} == {
+        "image": (2, 10, 10, 10),
+        "position": (2, 3),
+    }
+
+
+def test_log_keys_are_neither_seen_nor_predicted():
+    shapes = {"log_map": (10, 10, 1), "log_speed": (2,), "speed": (2,)}
+    for kind in (nets.Encoder, nets.Decoder):
+        layer = kind(shapes, mlp_layers=[7])
+        assert (layer.cnn_keys, layer.mlp_keys) == ((), ("speed",))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nets.Encoder({"reward": ()}), "No observation matches"),
+        (lambda: nets.Encoder(PLANES, cnn_kernels=[3]), "same length"),
+        (lambda: nets.Encoder(PLANES, cnn_keys="image").build(), "too small for conv2"),
+        (lambda: nets.Decoder(PLANES).build(4), r"makes images of \(46, 46\)"),
+        (lambda: nets.Decoder(PLANES, cnn_dist="normal"), "Received: 'normal'"),
+    ],
+)
+def test_errors_say_what_was_received(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
