@@ -15,7 +15,7 @@ import re
 # Keras' dtype policy by the value of `precision`; `machine` sets it.
 PRECISIONS = {"32": "float32", "16": "mixed_float16", "bf16": "mixed_bfloat16"}
 STRATEGIES = ("none", "mirrored", "multiworker")  # `distributed.replicas`
-REWARD_TRANSFORMS = ("identity", "sign", "tanh")  # `agent.WorldModel`
+REWARD_TRANSFORMS = ("identity", "sign", "tanh")  # `world_model`
 ACTOR_GRADIENTS = ("dynamics", "reinforce", "both")  # `agent.ActorCritic`
 IMAGE_DISTS = ("mse", "binary")  # `nets.images`
 PARALLEL = ("none", "process")  # `envs.suites`

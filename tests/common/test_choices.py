@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer import agent
+from dreamerv2_transfer import world_model
 from dreamerv2_transfer.common import choices, other
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.distributed import replicas
@@ -12,7 +12,7 @@ from dreamerv2_transfer.common.nets import images
 
 
 def test_each_dispatch_table_has_its_choices():
-    assert {*agent.REWARD_TRANSFORMS} == {*choices.REWARD_TRANSFORMS}
+    assert {*world_model.REWARD_TRANSFORMS} == {*choices.REWARD_TRANSFORMS}
     assert {*images.IMAGE_DISTS} == {*choices.IMAGE_DISTS}
     assert {*other.SCHEDULES} == {*choices.SCHEDULES}
     assert {*logger.OUTPUTS} == {*choices.OUTPUTS}
