@@ -1,22 +1,23 @@
 """Whether games share the directions in which a model's features hold a variable.
 
-A probe that was learned in one game is used in another. Where both hold the player's
-column, say, along the same direction, it predicts there too.
+A probe learned in one game is used in another. If both games hold, say, the player's
+column along the same direction, it predicts there too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.analysis import probes, statistics
+from dreamerv2_transfer.analysis import correlations, permutations, probes
 from dreamerv2_transfer.analysis.frames import Frames
-from dreamerv2_transfer.analysis.statistics import Split
+from dreamerv2_transfer.analysis.splits import Split
 
-# Frames of a game in each part: less than for the probes of one game, as all games are
-# in memory at the same time.
+# Most frames of a game in each part: less than for the probes of one game, as all games
+# are in memory at the same time.
 SIZES = (6000, 2000, 4000)
 
 
@@ -27,8 +28,8 @@ class Sample:
     Attributes:
         features: float32 `(N, F)`.
         variables: `(N,)` by name, in standard deviations; all NaN if constant.
-        episode: int `(N,)`.
-        rows: which of the frames are for what.
+        episode: int `(N,)`, the number of each frame's episode.
+        rows: The parts of the frames.
     """
 
     features: np.ndarray
@@ -38,108 +39,97 @@ class Sample:
 
 
 def sample(features: np.ndarray, frames: Frames, rows: Split) -> Sample:
-    """Some frames of each part.
+    """Samples frames of each part.
 
-    The variables have mean 0 and deviation 1 in what is learned from: that games count
-    in other units, and have more enemies or fewer, is no difference of directions.
+    The variables get mean 0 and deviation 1 on the training frames: if games use
+    different units, or have more or fewer enemies, that is no difference of directions.
     """
-    parts = [
-        _some(part, most)
-        for part, most in zip((rows.train, rows.choose, rows.test), SIZES, strict=True)
-    ]
+    parts = []
+    for part, most in zip((rows.train, rows.choose, rows.test), SIZES, strict=True):
+        if len(part) > most:  # Evenly spaced.
+            part = part[np.linspace(0, len(part) - 1, most).astype(int)]
+        parts.append(part)
     taken = np.concatenate(parts)
     ends = np.cumsum([len(part) for part in parts])
     new = Split(*np.split(np.arange(len(taken)), ends[:-1]))
-    variables = {
-        name: _standardized(values[taken], new.train)
-        for name, values in frames.variables.items()
-    }
+    variables = {}
+    for name, values in frames.variables.items():
+        values = values[taken]
+        known = values[new.train][~np.isnan(values[new.train])]
+        if len(known) and np.ptp(known):
+            variables[name] = (values - known.mean()) / known.std()
+        else:
+            variables[name] = np.full_like(values, np.nan)
     return Sample(features[taken], variables, frames.episode[taken], new)
 
 
-def _standardized(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """With mean 0 and deviation 1 in the training frames, NaN left out."""
-    known = values[train][~np.isnan(values[train])]
-    if not len(known) or not np.ptp(known):
-        return np.full_like(values, np.nan)
-    return (values - known.mean()) / known.std()
-
-
-def _some(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the rows, evenly spaced."""
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(int)]
-
-
-def transfer(
-    samples: Mapping[str, Sample], permutations: int, rng: np.random.Generator
-) -> dict[str, dict]:
-    """Probes of each game in each game, for every variable that games share.
+def compare(
+    samples: Mapping[str, Sample], number: int, rng: np.random.Generator
+) -> dict[str, dict[str, Any]]:
+    """Uses the probes of each game in each game, for every variable that games share.
 
     Args:
-        samples: of one model, by game.
-        permutations: shuffles of a game's held-out episodes, for the p values.
-        rng: draws them.
+        samples: Samples of one model, by game.
+        number: How many shuffles of a game's held-out episodes a permutation test has.
+        rng: Draws them.
 
     Returns:
-        For each variable that can be probed in two games or more `games`, their names,
-        and, by game learned from and game predicted, `r`, the correlation with the
-        truth on held-out episodes, `r2` in the units of the game predicted, and `p`,
-        of a correlation as large; `cosine` of the probes' directions. By game predicted
-        `others_r`, of one probe for all other games together, and `joint_r2`, of one
-        probe for all games together, beside the game's own on the diagonal of `r2`.
+        For each variable that can be probed in at least two games: `games`, their
+        names; by game of the probe and game of use, `r`, the correlation with the truth
+        on held-out episodes, `r2` in the units of the game of use, and `p` of a
+        correlation as large; `cosine` of the probes' directions. By game of use,
+        `others_r` of one probe for all other games together, and `joint_r2` of one
+        probe for all games together; the game's own is on the diagonal of `r2`.
     """
     own = {g: _fit([s]) for g, s in samples.items()}
-    shared = _shared(own)
     others = {g: _fit([s for name, s in samples.items() if name != g]) for g in samples}
-    joint = _fit(list(samples.values()))
-    orders = {g: _orders(s, permutations, rng) for g, s in samples.items()}
+    joint = _fit(samples.values())
+    orders = {
+        g: [*permutations.shuffles(s.episode[s.rows.test], number, rng)]
+        for g, s in samples.items()
+    }
     scale = np.concatenate([s.features[s.rows.train] for s in samples.values()]).std(0)
     found = {}
-    for name, games in shared.items():
-        probe = {g: own[g][name] for g in games}
-        score = lambda p, g, name=name: _score(p, samples[g], name, orders[g])  # noqa: E731
-        scores = [[score(probe[a], b) for b in games] for a in games]
-        weights = np.stack([probe[g].weights * scale for g in games])
+    for name in dict.fromkeys(name for fitted in own.values() for name in fitted):
+        games = [g for g in own if name in own[g]]
+        if len(games) < 2:
+            continue
+        scores = [
+            [_score(own[a][name], samples[b], name, orders[b]) for b in games]
+            for a in games
+        ]
+        away = [_score(others[g][name], samples[g], name, orders[g]) for g in games]
+        whole = [_score(joint[name], samples[g], name, orders[g]) for g in games]
+        vectors = np.stack([own[g][name].weights * scale for g in games])
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        units = vectors / np.where(lengths > 0, lengths, 1)
         found[name] = {
             "games": games,
             **{key: [[s[key] for s in row] for row in scores] for key in scores[0][0]},
-            "cosine": _cosines(weights).tolist(),
-            "others_r": [score(others[g][name], g)["r"] for g in games],
-            "joint_r2": [score(joint[name], g)["r2"] for g in games],
+            "cosine": (units @ units.T).tolist(),
+            "others_r": [score["r"] for score in away],
+            "joint_r2": [score["r2"] for score in whole],
         }
     return found
 
 
-def _shared(own: Mapping[str, Mapping]) -> dict[str, list[str]]:
-    """The games of each variable that two or more of them have probes for."""
-    names = dict.fromkeys(name for fitted in own.values() for name in fitted)
-    games = {name: [g for g in own if name in own[g]] for name in names}
-    return {name: found for name, found in games.items() if len(found) > 1}
-
-
-def _fit(samples: list[Sample]) -> dict[str, probes.Probe]:
-    """Probes for all of the samples together; a game may lack a variable."""
+def _fit(samples: Iterable[Sample]) -> dict[str, probes.Probe]:
+    """Fits probes for all samples together; a game may lack a variable."""
+    samples = list(samples)
     starts = np.cumsum([0, *(len(s.episode) for s in samples)])[:-1]
-    part = lambda key: np.concatenate(  # noqa: E731
-        [getattr(s.rows, key) + start for s, start in zip(samples, starts, strict=True)]
-    )
-    names = dict.fromkeys(name for s in samples for name in s.variables)
+    shifted = [
+        [part + start for part in (s.rows.train, s.rows.choose, s.rows.test)]
+        for s, start in zip(samples, starts, strict=True)
+    ]
+    rows = Split(*(np.concatenate(parts) for parts in zip(*shifted, strict=True)))
     missing = [np.full(len(s.episode), np.nan, np.float32) for s in samples]
+    pairs = [*zip(samples, missing, strict=True)]
     variables = {
-        name: np.concatenate(
-            [s.variables.get(name, m) for s, m in zip(samples, missing, strict=True)]
-        )
-        for name in names
+        name: np.concatenate([s.variables.get(name, nan) for s, nan in pairs])
+        for name in dict.fromkeys(name for s in samples for name in s.variables)
     }
     features = np.concatenate([s.features for s in samples])
-    rows = Split(part("train"), part("choose"), part("test"))
     return probes.fit(features, variables, rows)
-
-
-def _orders(drawn: Sample, number: int, rng: np.random.Generator) -> list[np.ndarray]:
-    return [*statistics.shuffles(drawn.episode[drawn.rows.test], number, rng)]
 
 
 def _score(
@@ -149,18 +139,12 @@ def _score(
     predicted = probe(drawn.features[drawn.rows.test]).astype(np.float64)
     r = _correlation(predicted, truth)
     null = np.array([_correlation(predicted, truth[order]) for order in orders])
-    there = ~np.isnan(truth)
-    residual = np.square(truth - predicted)[there].mean()
-    p = statistics.p_value(abs(r), np.abs(null))
-    return {"r": r, "r2": float(1 - residual / truth[there].var()), "p": p}
+    known = ~np.isnan(truth)
+    residual = np.square(truth - predicted)[known].mean()
+    p = permutations.p_value(abs(r), np.abs(null))
+    return {"r": r, "r2": float(1 - residual / truth[known].var()), "p": p}
 
 
 def _correlation(predicted: np.ndarray, truth: np.ndarray) -> float:
-    there = ~np.isnan(truth)
-    return statistics.correlation(predicted[there], truth[there])
-
-
-def _cosines(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(lengths > 0, lengths, 1)
-    return unit @ unit.T
+    known = ~np.isnan(truth)
+    return correlations.correlation(predicted[known], truth[known])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dreamerv2_transfer.agent import WorldModel
 
 ROWS = 64  # Sequences that are observed together.
-CHUNK = 32  # Steps of a call: small enough for the images, large enough for the rest.
+CHUNK = 32  # Steps per call: images want few, everything else wants many.
 
 
 def posterior(
@@ -26,38 +26,23 @@ def posterior(
     seed: int,
     report: Callable[[int], Any] = lambda count: None,
 ) -> np.ndarray:
-    """The features of each frame, given it and all before it in its episode.
+    """Computes the features of each frame, given all frames of its episode so far.
 
-    `[stoch, deter]` of the posterior, whose latents are sampled, as they are when the
-    agent acts and when the heads learn.
+    These are `[stoch, deter]` of the posterior. Its latents are sampled, as they are
+    when the agent acts and when the heads learn.
 
     Args:
-        world_model: Observes.
+        world_model: The model that observes the frames.
         frames: N frames.
-        config: Of the run, with `jit`.
-        seed: Of the latents.
+        config: The run's configuration, with `jit`.
+        seed: Seed of the latents.
         report: Called with the number of further frames.
 
     Returns:
         float32 `(N, features)`.
     """
-    observe = tfutils.compiled(_observe(world_model), config)
-    encoder = world_model.encoder
-    keys = (*encoder.cnn_keys, *encoder.mlp_keys, "action", "is_first")
-    index, real = layout(frames.episode, ROWS, CHUNK)
-    result = np.empty((len(frames), world_model.rssm.feat_size), np.float32)
-    state = world_model.rssm.initial(len(index))
-    with tfutils.reseeded(world_model.rng, seed):
-        for start in range(0, index.shape[1], CHUNK):
-            part = np.s_[:, start : start + CHUNK]
-            batch = {k: frames.data[k][index[part]] for k in keys}
-            feat, state = observe(updates.tensors(batch), state)
-            result[index[part][real[part]]] = feat.numpy()[real[part]]
-            report(int(real[part].sum()))
-    return result
+    wm = world_model
 
-
-def _observe(wm: WorldModel):
     def observe(batch, state):
         data = wm.preprocess(batch)
         seed = tfutils.make_seeds(wm.rng, 1)[0]
@@ -66,18 +51,30 @@ def _observe(wm: WorldModel):
         feat = tf.cast(tf.convert_to_tensor(wm.rssm.get_feat(post)), tf.float32)
         return feat, {k: v[:, -1] for k, v in post.items()}
 
-    return observe
+    graph = tfutils.compiled(observe, config)
+    keys = (*wm.encoder.cnn_keys, *wm.encoder.mlp_keys, "action", "is_first")
+    index, real = layout(frames.episode, ROWS, CHUNK)
+    result = np.empty((len(frames), wm.rssm.feat_size), np.float32)
+    state = wm.rssm.initial(len(index))
+    with tfutils.reseeded(wm.rng, seed):
+        for start in range(0, index.shape[1], CHUNK):
+            part = np.s_[:, start : start + CHUNK]
+            batch = {k: frames.data[k][index[part]] for k in keys}
+            feat, state = graph(updates.tensors(batch), state)
+            result[index[part][real[part]]] = feat.numpy()[real[part]]
+            report(int(real[part].sum()))
+    return result
 
 
 def layout(
     episode: np.ndarray, rows: int, multiple: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lays whole episodes behind each other in rows of about equal length.
+    """Lays whole episodes one after the other in rows of about equal length.
 
     Args:
-        episode: int `(N,)`, the number of each frame's episode; these are in one piece.
-        rows: At most so many.
-        multiple: Of which the length of the rows is one.
+        episode: int `(N,)`, the number of each frame's episode; each is contiguous.
+        rows: Most rows.
+        multiple: The length of the rows is a multiple of this.
 
     Returns:
         The number of the frame at each place, int `(rows, T)`, and which places are

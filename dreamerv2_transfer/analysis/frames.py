@@ -1,4 +1,4 @@
-"""Frames of played episodes, and what was where in the game in each of them."""
+"""Frames of played episodes, with what was where in the game in each of them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Frames:
     """Frames of episodes, one episode after the other.
 
     Attributes:
-        data: `(N, ...)` of each key of a transition, see `Driver`.
-        variables: float32 `(N,)` by name: of the game where it has names for them, and
-            `reward`, `score` (the rewards so far) and `step` of every game.
+        data: `(N, ...)` for each key of a transition, see `Driver`.
+        variables: float32 `(N,)` by name: those that `game_state` reads from the game,
+            and `reward`, `score` (the rewards so far) and `step` for every game.
         events: bool `(N,)` by name.
-        episode: int `(N,)`, the number of each frame's episode, from 0 on.
+        episode: int `(N,)`, the number of each frame's episode, from 0.
     """
 
     data: dict[str, np.ndarray]
@@ -41,17 +41,17 @@ def play(
     seeds: Callable[[int], int | None] | None = None,
     report: Callable[[int], Any] = lambda count: None,
 ) -> Frames:
-    """Plays until there are so many frames.
+    """Plays a number of frames.
 
-    The episodes in progress then are cut there, not dropped: a fixed number of frames
+    The episodes then in progress are cut off, not dropped: a fixed number of frames
     would otherwise favour short episodes.
 
     Args:
-        env: environments in this process, whose games can be looked into.
-        policy: as `Driver` takes it.
-        frames: at least so many are returned, at most one more an environment.
-        seeds: as `Driver` takes it.
-        report: called with the number of further frames.
+        env: Environments in this process, so that their games can be read.
+        policy: See `Driver`.
+        frames: Fewest frames; at most one more per environment is played.
+        seeds: See `Driver`.
+        report: Called with the number of further frames.
     """
     recorder = _Recorder(env)
     driver = Driver(env, seeds)
@@ -65,7 +65,7 @@ def play(
 
 
 class _Recorder:
-    """Takes what the driver hands on, and reads the games at the same moment."""
+    """Keeps the driver's transitions, and reads the games at the same moments."""
 
     def __init__(self, env: SyncVectorEnv):
         self.frames = 0
@@ -89,29 +89,24 @@ class _Recorder:
     def result(self) -> Frames:
         for worker in range(len(self._open)):
             self._close(worker)
-        lengths = [len(x["reward"]) for x in self._closed]
+        rewards = [x["reward"] for x in self._closed]
+        lengths = [len(x) for x in rewards]
+        episode = np.repeat(np.arange(len(lengths)), lengths)
         data = {
             k: np.concatenate([x[k] for x in self._closed]) for k in self._closed[0]
         }
-        episode = np.repeat(np.arange(len(lengths)), lengths)
-        variables = self._variables(data.pop("state"))
-        events = game_state.events(variables, episode)
-        happened = {"reward": data["reward"] > 0, "loss": data["reward"] < 0}
-        return Frames(
-            data,
-            variables | self._of_every_game(data["reward"]),
-            events | happened | {"episode_ends": data["is_terminal"]},
-            episode,
-        )
-
-    def _variables(self, state: np.ndarray) -> dict[str, np.ndarray]:
         names = game_state.read(self._env.envs[0])
-        return dict(zip(names, state.T.astype(np.float32), strict=True))
-
-    def _of_every_game(self, reward: np.ndarray) -> dict[str, np.ndarray]:
-        scores = [np.cumsum(x["reward"]) for x in self._closed]
-        steps = [np.arange(len(x["reward"])) for x in self._closed]
-        joined = {"score": np.concatenate(scores), "step": np.concatenate(steps)}
-        return {
-            k: v.astype(np.float32) for k, v in {"reward": reward, **joined}.items()
+        states = data.pop("state").T.astype(np.float32)
+        variables = dict(zip(names, states, strict=True))
+        events = game_state.events(variables, episode)
+        variables |= {
+            "reward": data["reward"].astype(np.float32),
+            "score": np.concatenate([*map(np.cumsum, rewards)]).astype(np.float32),
+            "step": np.concatenate([*map(np.arange, lengths)]).astype(np.float32),
         }
+        events |= {
+            "reward": data["reward"] > 0,
+            "loss": data["reward"] < 0,
+            "episode_ends": data["is_terminal"],
+        }
+        return Frames(data, variables, events, episode)

@@ -1,7 +1,7 @@
-"""What is where in a MinAtar game, by names that the games share.
+"""Reads what is where in a MinAtar game, by names that the games share.
 
-Columns count from the left and rows from the top, both from 0 to 9. NaN stands for
-what is not there at the moment, such as the nearest enemy where there is none.
+Columns count from the left and rows from the top, both from 0 to 9. NaN means that
+something does not exist at the moment, such as the nearest of no enemies.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import gymnasium
 import numpy as np
 
 State = dict[str, float]
-NEAR = 2  # Cells, of rows and columns together, at which an enemy counts as near.
-# What Breakout calls the directions of its ball, as steps of column and row.
+NEAR = 2  # Cells, rows plus columns, up to which an enemy counts as near.
+# Breakout's numbers for the directions of its ball, as steps of column and row.
 BALL = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-# A change of a variable from one frame of an episode to the next, and its sign.
+# Events that are changes of a variable from one frame to the next, with their sign.
 CHANGES = {
     "enemy_appears": ("enemies", 1),
     "enemy_goes": ("enemies", -1),
@@ -34,23 +34,23 @@ CHANGES = {
 
 
 def read(env: gymnasium.Env) -> State:
-    """The named variables of a game, the same names at every moment.
+    """Returns the named variables of a game, with the same names at every moment.
 
     Args:
-        env: as `envs.make_env` makes it.
+        env: An environment of `envs.make_env`.
 
     Returns:
-        Numbers by name; empty for a game that is not of MinAtar.
+        Numbers by name; {} if the game is not MinAtar's.
     """
     game = getattr(env.unwrapped, "game", None)
-    reader = _READERS.get(getattr(game, "env_name", ""))
+    reader = READERS.get(getattr(game, "env_name", ""))
     return reader(game.env) if reader else {}
 
 
 def events(
     variables: Mapping[str, np.ndarray], episode: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What happens in each frame, of those things that the variables tell of.
+    """Returns what happens in each frame, as far as the variables tell.
 
     Args:
         variables: float `(N,)` by name.
@@ -59,18 +59,19 @@ def events(
     Returns:
         bool `(N,)` by name.
     """
-    goes_on = np.diff(episode, prepend=-1) == 0
+    same_episode = np.diff(episode, prepend=-1) == 0
     found = {}
     for name, (variable, sign) in CHANGES.items():
         if variable in variables:
             change = np.diff(variables[variable], prepend=0)
-            found[name] = goes_on & (sign * change > 0)
+            found[name] = same_episode & (sign * change > 0)
     if "enemy_distance" in variables:
         found["enemy_is_near"] = variables["enemy_distance"] <= NEAR
     return found
 
 
-def _asterix(game: Any) -> State:
+def asterix(game: Any) -> State:
+    """Reads Asterix: enemies and gold move along rows."""
     things = [thing for thing in game.entities if thing is not None]
     player = game.player_x, game.player_y
     enemies = [_directed(thing) for thing in things if not thing[3]]
@@ -83,7 +84,8 @@ def _asterix(game: Any) -> State:
     }
 
 
-def _breakout(game: Any) -> State:
+def breakout(game: Any) -> State:
+    """Reads Breakout: a ball and bricks."""
     dx, dy = BALL[game.ball_dir]
     return {
         **_player(game.pos, 9),
@@ -95,13 +97,15 @@ def _breakout(game: Any) -> State:
     }
 
 
-def _freeway(game: Any) -> State:
+def freeway(game: Any) -> State:
+    """Reads Freeway: cars are the enemies, and the player stays in column 4."""
     player = 4, game.pos
     cars = [(x, y, np.sign(speed)) for x, y, _, speed in game.cars]
     return {**_player(*player), **_group("enemies", "enemy", cars, player)}
 
 
-def _seaquest(game: Any) -> State:
+def seaquest(game: Any) -> State:
+    """Reads Seaquest: fish and submarines together are the enemies."""
     player = game.sub_x, game.sub_y
     enemies = [_directed(x) for x in (*game.e_fish, *game.e_subs)]
     friendly = [_directed(x) for x in game.f_bullets]
@@ -119,7 +123,8 @@ def _seaquest(game: Any) -> State:
     }
 
 
-def _space_invaders(game: Any) -> State:
+def space_invaders(game: Any) -> State:
+    """Reads Space Invaders: aliens are the enemies."""
     player = game.pos, 9
     enemies = _cells(game.alien_map, game.alien_dir)
     friendly = _cells(game.f_bullet_map, 0)
@@ -138,12 +143,12 @@ def _player(x: int, y: int) -> State:
 
 
 def _directed(thing: list) -> tuple[int, int, int]:
-    """Column, row and direction of what MinAtar holds as `[x, y, goes_right, ...]`."""
+    """Returns column, row and direction of MinAtar's `[x, y, goes_right, ...]`."""
     return thing[0], thing[1], 1 if thing[2] else -1
 
 
 def _cells(plane: np.ndarray, direction: int) -> list[tuple[int, int, int]]:
-    """The same of the cells of a map that are not 0."""
+    """Returns the same for the cells of a map that are not 0."""
     return [(x, y, direction) for y, x in np.argwhere(plane).tolist()]
 
 
@@ -153,7 +158,7 @@ def _group(
     things: Iterable[tuple[int, int, float]],
     player: tuple[int, int],
 ) -> State:
-    """How many things there are, and where the one nearest to the player is."""
+    """Returns the number of things, and the place of the one nearest to the player."""
     x, y = player
     things = [(abs(a - x) + abs(b - y), a, b, dx) for a, b, dx in things]
     nearest = min(things, default=(math.nan,) * 4)
@@ -162,10 +167,10 @@ def _group(
     return {plural: float(len(things)), **where}
 
 
-_READERS: dict[str, Callable[[Any], State]] = {
-    "asterix": _asterix,
-    "breakout": _breakout,
-    "freeway": _freeway,
-    "seaquest": _seaquest,
-    "space_invaders": _space_invaders,
+READERS: dict[str, Callable[[Any], State]] = {
+    "asterix": asterix,
+    "breakout": breakout,
+    "freeway": freeway,
+    "seaquest": seaquest,
+    "space_invaders": space_invaders,
 }

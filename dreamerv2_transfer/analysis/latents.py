@@ -1,4 +1,4 @@
-"""What the features of one game tell, beside those of an untrained model and noise."""
+"""What one kind of features tells about a game, measured on held-out episodes."""
 
 from __future__ import annotations
 
@@ -8,31 +8,36 @@ from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.analysis import probes, statistics
+from dreamerv2_transfer.analysis import (
+    clusters,
+    correlations,
+    permutations,
+    probes,
+    splits,
+)
 from dreamerv2_transfer.analysis.frames import Frames
-from dreamerv2_transfer.analysis.statistics import Split
+from dreamerv2_transfer.analysis.splits import Split
 
 PLAYER = ("player_x", "player_y")
-EVERY_GAME = ("score", "step")  # What stands for a player that cannot be found.
-RARE = 5  # Held-out frames with an event, below which nothing is said about it.
-SHOWN = 800  # Frames in the scatter plots.
-STEPS = 5  # Parts of `look`, for its progress.
-COMPONENTS = 50  # Principal components that canonical correlations are sought in.
+EVERY_GAME = ("score", "step")  # Used if the player's place is unknown.
+RARE = 5  # Fewest held-out frames with an event, and without, to analyse it.
+SHOWN = 800  # About how many frames are in the scatter plots.
+STEPS = 5  # Parts of `analyze`, for its progress.
 
 Numbers = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Targets:
     """What all kinds of features of a game are analysed against.
 
     Attributes:
         frames: N frames.
-        rows: which of them are for what.
-        train_orders: shuffles of the training frames.
-        test_orders: shuffles of the held-out frames.
-        place: the variables that canonical correlations are sought with; the first of
-            them is the one that single features are compared by.
+        rows: Their parts.
+        train_orders: Shuffles of the training frames.
+        test_orders: Shuffles of the held-out frames.
+        place: The variables for canonical correlations; single features are compared
+            by the first of them.
     """
 
     frames: Frames
@@ -47,10 +52,10 @@ class Found:
     """What was found in one kind of features.
 
     Attributes:
-        numbers: `canonical`, `best_feature`, `probes` and `events`.
-        scatter: two principal components of some frames, `(S, 2)`.
-        shown: the numbers of these frames, int `(S,)`.
-        labels: the cluster of each frame, int `(N,)`.
+        numbers: `explained`, `canonical`, `best_feature`, `probes` and `events`.
+        scatter: Two principal components of some frames, `(S, 2)`.
+        shown: The numbers of these frames, int `(S,)`.
+        labels: The cluster of each frame, int `(N,)`.
     """
 
     numbers: Numbers
@@ -59,15 +64,20 @@ class Found:
     labels: np.ndarray
 
 
-def prepare(frames: Frames, permutations: int, rng: np.random.Generator) -> Task:
+def prepare(frames: Frames, number: int, rng: np.random.Generator) -> Targets:
     """Splits the frames and shuffles them, once for all kinds of features.
 
+    Args:
+        frames: The frames of a game.
+        number: How many shuffles a permutation test has.
+        rng: Draws the split and the shuffles.
+
     Raises:
-        AnalysisError: there are too few episodes.
+        AnalysisError: There are too few episodes.
     """
-    rows = statistics.split(frames.episode, rng)
+    rows = splits.split(frames.episode, rng)
     orders = [
-        list(statistics.shuffles(frames.episode[part], permutations, rng))
+        list(permutations.shuffles(frames.episode[part], number, rng))
         for part in (rows.train, rows.test)
     ]
     changing = [
@@ -76,14 +86,14 @@ def prepare(frames: Frames, permutations: int, rng: np.random.Generator) -> Task
         if name in frames.variables
         and probes.can_be_probed(frames.variables[name], rows)
     ]
-    place = tuple(n for n in changing if n in PLAYER) or tuple(changing)
-    return Task(frames, rows, *orders, place)
+    place = tuple(name for name in changing if name in PLAYER) or tuple(changing)
+    return Targets(frames, rows, *orders, place)
 
 
-def look(
+def analyze(
     features: np.ndarray,
-    task: Task,
-    clusters: int,
+    targets: Targets,
+    number: int,
     seed: int,
     probing: bool = True,
     report: Callable[[], Any] = lambda: None,
@@ -92,76 +102,90 @@ def look(
 
     Args:
         features: float32 `(N, F)`.
-        task: what there is to find.
-        clusters: of k-means.
-        seed: of k-means and intervals.
-        probing: whether to learn probes too.
-        report: called after each of the `STEPS` parts.
+        targets: What they are analysed against.
+        number: Number of clusters.
+        seed: Seed of the clusters and of the intervals.
+        probing: Whether to fit probes too.
+        report: Called after each of the `STEPS` parts.
     """
-    rows = task.rows
-    components, explained = statistics.project(features, rows.train, COMPONENTS, seed)
+    rows, variables = targets.rows, targets.frames.variables
+    components, explained = correlations.project(features, rows.train, seed)
     report()
     numbers: Numbers = {"explained": explained[:2].tolist()}
-    numbers |= _place(features, components, task) if task.place else {}
+    if targets.place:
+        values = np.stack([variables[name] for name in targets.place], 1)
+        numbers["canonical"] = correlations.canonical(components, values, rows)
+        numbers["best_feature"] = correlations.best_feature(
+            features, values[:, 0], rows, targets.train_orders, targets.test_orders
+        )
     report()
-    labels = statistics.cluster(features, rows.train, clusters, seed)
+    labels = clusters.cluster(features, rows.train, number, seed)
     report()
-    numbers["events"] = _events(labels, task, clusters)
+    numbers["events"] = events(labels[rows.test], targets, number)
     report()
-    numbers["probes"] = _probes(features, task, seed) if probing else {}
+    numbers["probes"] = probe(features, targets, seed) if probing else {}
     report()
     shown = rows.test[:: max(1, len(rows.test) // SHOWN)]
     return Found(numbers, components[shown, :2], shown, labels)
 
 
-def _place(features: np.ndarray, components: np.ndarray, task: Task) -> Numbers:
-    variables = task.frames.variables
-    targets = np.stack([variables[name] for name in task.place], 1)
-    return {
-        "canonical": statistics.canonical(components, targets, task.rows),
-        "best_feature": statistics.best_feature(
-            features, targets[:, 0], task.rows, task.train_orders, task.test_orders
-        ),
-    }
+def events(labels: np.ndarray, targets: Targets, number: int) -> Numbers:
+    """Measures what the clusters tell about each event that is not rare.
 
+    Args:
+        labels: int, the cluster of each held-out frame.
+        targets: The events.
+        number: Number of clusters.
 
-def _events(labels: np.ndarray, task: Task, clusters: int) -> Numbers:
-    """For each event that is not rare what the clusters tell about it."""
-    labels = labels[task.rows.test]
+    Returns:
+        By event, see `clusters.association`; `rate`; `rates` in each cluster; and
+        `p_adjusted` for the number of events.
+    """
     found = {}
-    for name, event in task.frames.events.items():
-        event = event[task.rows.test]
+    for name, event in targets.frames.events.items():
+        event = event[targets.rows.test]
         if RARE <= event.sum() <= len(event) - RARE:
             found[name] = {
-                **statistics.association(labels, event, task.test_orders),
+                **clusters.association(labels, event, targets.test_orders),
                 "rate": float(event.mean()),
-                "rates": statistics.rates(labels, event, clusters).tolist(),
+                "rates": clusters.rates(labels, event, number).tolist(),
             }
-    adjusted = statistics.adjust([x["p"] for x in found.values()])
+    adjusted = permutations.adjust([x["p"] for x in found.values()])
     for numbers, p in zip(found.values(), adjusted, strict=True):
         numbers["p_adjusted"] = p
     return found
 
 
-def _probes(features: np.ndarray, task: Task, seed: int) -> Numbers:
-    rows, frames = task.rows, task.frames
+def probe(features: np.ndarray, targets: Targets, seed: int) -> Numbers:
+    """Fits probes and measures them on held-out frames.
+
+    Args:
+        features: float32 `(N, F)`.
+        targets: The variables.
+        seed: Seed of the intervals.
+
+    Returns:
+        By variable, `r2` with the interval `low` to `high`, the `penalty`, and the
+        number of held-out `frames` that have a value.
+    """
+    rows, frames = targets.rows, targets.frames
     rng = np.random.default_rng(seed)
     held_out = features[rows.test]
     found = {}
-    for name, probe in probes.fit(features, frames.variables, rows).items():
+    for name, fitted in probes.fit(features, frames.variables, rows).items():
         truth = frames.variables[name][rows.test]
-        there = ~np.isnan(truth)
-        low, high = statistics.r2_interval(
-            truth[there],
-            probe(held_out)[there],
-            frames.episode[rows.test][there],
+        known = ~np.isnan(truth)
+        low, high = probes.r2_interval(
+            truth[known],
+            fitted(held_out)[known],
+            frames.episode[rows.test][known],
             rng,
         )
-        numbers = {"r2": probe.r2, "low": low, "high": high, "penalty": probe.penalty}
-        found[name] = {**numbers, "frames": int(there.sum())}
+        found[name] = {
+            "r2": fitted.r2,
+            "low": low,
+            "high": high,
+            "penalty": fitted.penalty,
+            "frames": int(known.sum()),
+        }
     return found
-
-
-def noise(shape: tuple[int, int], seed: int) -> np.ndarray:
-    """Features that know nothing: independent normal numbers, float32."""
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)

@@ -3,87 +3,141 @@
 from __future__ import annotations
 
 import itertools
-import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from gymnasium.vector import VectorEnv
 
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.analysis.models import Models
 from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.driver import Policy, episode_seed
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.data import policies
 from dreamerv2_transfer.dqn import actors, agents
 
-Player = tuple[Policy, Callable[[int], int], str]  # Policy, seeds, and who it is.
-
 
 class PlayerError(UserError):
-    """There is nobody of that name to play."""
+    """A policy that does not exist."""
+
+
+class Player(NamedTuple):
+    """Who plays, in the terms of `Driver`.
+
+    Attributes:
+        policy: Chooses the actions.
+        seeds: Returns the seed of an environment's next episode, given its number.
+        name: What a person calls it.
+    """
+
+    policy: Policy
+    seeds: Callable[[int], int]
+    name: str
+
+
+def choose(
+    choice: str, seed: int, config: Config, env: VectorEnv, task: str, models: Models
+) -> Player:
+    """Returns who plays.
+
+    Args:
+        choice: `random`, `actor`, or the path of a DQN player or of a folder of them;
+            or `auto`: the run's actor if it has one, else random play.
+        seed: Seed of the episodes and of all draws.
+        config: The run's configuration.
+        env: The environments of the game.
+        task: The game.
+        models: The run's models.
+
+    Raises:
+        PlayerError: There is no such policy.
+        DqnError: A DQN player cannot be used.
+    """
+    if choice == "auto":
+        choice = "actor" if models.agent else "random"
+    if choice == "random":
+        return random(env, task, seed)
+    if choice != "actor":
+        return dqn(choice, env, task, seed, config)
+    if not models.agent:
+        raise PlayerError(
+            "The run has no actor (actor_critic.weights.h5); use --policy random or "
+            f"the path of a DQN player. Received: --policy {choice}"
+        )
+    models.agent.rng.reset_from_seed(seed)
+    return actor(agent_lib.acting(models.agent, "train"), seed)
 
 
 def random(env: VectorEnv, task: str, seed: int) -> Player:
-    """Random play."""
-    return (*_taking_turns(env, task, seed, [None], [1.0]), "random play")
+    """Returns random play."""
+    return _taking_turns(env, task, seed, [None], [1.0], "random play")
 
 
 def actor(policy: Policy, seed: int) -> Player:
-    """The run's own actor, given as a `Driver` takes it."""
+    """Returns the run's own actor, given as a policy."""
     counter = itertools.count()
-    seeds = lambda worker: episode_seed(next(counter), seed, "analyze")  # noqa: E731
-    return policy, seeds, "the run's actor"
+
+    def seeds(worker: int) -> int:
+        return episode_seed(next(counter), seed, "analyze")
+
+    return Player(policy, seeds, "the run's actor")
 
 
-def dqn(path: str, env: VectorEnv, task: str, seed: int, settings) -> Player:
-    """Agents from files, as `collect` has them play.
+def dqn(path: str, env: VectorEnv, task: str, seed: int, config: Config) -> Player:
+    """Returns DQN players, which play as in `collect`.
 
     Args:
-        path: of one agent; or a folder of agents, where those of the game and random
-            play take turns, by the shares of `settings.policies`. Random play alone
-            where the folder has none for the game.
-        env: what they play.
-        task: its name.
-        seed: of the episodes and of the turns.
-        settings: the run's configuration; `policies` and `dqn`.
+        path: The file of one player. Or a folder of players: those of the game and
+            random play take turns, by the shares of `config.policies`; if it has none
+            for the game, random play alone.
+        env: The environments of the game.
+        task: The game.
+        seed: Seed of the episodes and of the turns.
+        config: The run's configuration, with `policies` and `dqn`.
 
     Raises:
-        PlayerError: there is no such file or folder.
-        DqnError: an agent cannot be used.
+        PlayerError: There is no such file or folder.
+        DqnError: A player cannot be used.
     """
     source = remote.fetched(path, *actors.FILES)
     if not source.exists():
         raise PlayerError(
-            "--policy is auto, random, actor, or the path of a DQN agent or of a "
+            "--policy is auto, random, actor, or the path of a DQN player or of a "
             f"folder of them. Received: {path}"
         )
-    size = envs.act_size(env.single_action_space)
     if source.is_file():
         agents.load(source, task)
-        files, shares = [source], [0.0, 1.0]
+        files, shares, name = [source], [0.0, 1.0], f"the player {source.name}"
     else:
-        files = [source / name for name, _ in _described(source, task)]
-        shares = policies.shares(settings.policies, files)
+        try:
+            files = agents.find(source, task)
+            name = f"players of {source.name} and random play"
+        except agents.DqnError as error:
+            print(f"{error} So {task} is played at random.", flush=True)
+            files, name = [], "random play"
+        for file in files:  # A bad one must fail before anything is played.
+            agents.load(file, task)
+        shares = policies.shares(config.policies, files)
+    size = envs.act_size(env.single_action_space)
     acting = [None, *(actors.Player(file, task, size) for file in files)]
-    turns = settings.dqn.interval, settings.dqn.epsilon
-    who = f"agents of {source.name} and random play" if files else "random play"
-    who = f"the agent {source.name}" if source.is_file() else who
-    return (*_taking_turns(env, task, seed, acting, shares, *turns), who)
-
-
-def _described(folder: pathlib.Path, task: str) -> list[tuple[str, str]]:
-    try:
-        agents.find(folder, task)
-    except agents.DqnError as error:
-        print(f"{error} So {task} is played at random.", flush=True)
-        return []
-    return actors.describe(str(folder), task)
+    turns = config.dqn.interval, config.dqn.epsilon
+    return _taking_turns(env, task, seed, acting, shares, name, *turns)
 
 
 def _taking_turns(
-    env: VectorEnv, task: str, seed: int, acting, shares, interval=1, epsilon=0.0
-) -> tuple[Policy, Callable[[int], int]]:
+    env: VectorEnv,
+    task: str,
+    seed: int,
+    acting: Sequence[Any],
+    shares: Sequence[float],
+    name: str,
+    interval: int = 1,
+    epsilon: float = 0.0,
+) -> Player:
     key = (seed, *task.encode(), *b"analyze")
     schedule = policies.Schedule(tuple(shares), interval, key)
     start = [(0, 0)] * env.num_envs
     policy = policies.MixedPolicy(env, schedule, acting, start, epsilon)
-    return policy, policy.start
+    return Player(policy, policy.start, name)

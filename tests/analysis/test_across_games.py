@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.analysis import across_games, statistics
+from dreamerv2_transfer.analysis import across_games, splits
 from dreamerv2_transfer.analysis.frames import Frames
 
 SIZE = 6
@@ -16,14 +16,14 @@ def sample(seed, direction, names=("player_x",), scale=1.0, offset=0.0):
     value = (scale * features[:, direction] + offset).astype(np.float32)
     episode = np.repeat(np.arange(30), 20)
     frames = Frames({}, dict.fromkeys(names, value), {}, episode)
-    return across_games.sample(features, frames, statistics.split(episode, rng))
+    return across_games.sample(features, frames, splits.split(episode, rng))
 
 
 def compare(**samples):
-    return across_games.transfer(samples, 39, np.random.default_rng(0))
+    return across_games.compare(samples, 39, np.random.default_rng(0))
 
 
-def test_the_same_direction_transfers_in_other_units_too():
+def test_the_same_direction_works_in_other_units_too():
     same = compare(a=sample(0, 2), b=sample(1, 2, scale=9.0, offset=40.0))["player_x"]
     assert same["games"] == ["a", "b"]
     for key in ("r", "r2", "cosine"):
@@ -33,7 +33,7 @@ def test_the_same_direction_transfers_in_other_units_too():
     assert np.max(same["p"]) == pytest.approx(1 / 40)
 
 
-def test_different_directions_do_not_transfer():
+def test_different_directions_do_not_work_elsewhere():
     found = compare(a=sample(0, 2), b=sample(1, 4))["player_x"]
     assert np.diag(found["r"]).min() > 0.99
     assert abs(found["r"][0][1]) < 0.2 and abs(found["cosine"][0][1]) < 0.1

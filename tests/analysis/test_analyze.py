@@ -8,6 +8,7 @@ import pytest
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.analysis import analyze, players
+from dreamerv2_transfer.analysis.models import Models
 from dreamerv2_transfer.common import blocks, config, envs
 from dreamerv2_transfer.common.errors import UserError
 
@@ -42,10 +43,12 @@ def run(path, tasks, settings=SETTINGS, with_agent=False):
         untrained = agent_lib.make_world_model(fresh, *spaces)
         if with_agent:
             agent = agent_lib.make_agent(settings, *spaces)
-            return analyze.Models(agent.wm, untrained, agent)
-        return analyze.Models(agent_lib.make_world_model(settings, *spaces), untrained)
+            return Models(agent.wm, untrained, agent)
+        return Models(agent_lib.make_world_model(settings, *spaces), untrained)
 
-    make_player = lambda env, task, models: players.random(env, task, 0)  # noqa: E731
+    def make_player(env, task, models):
+        return players.random(env, task, 0)
+
     stage = analyze.Analysis(
         settings, OPTIONS, path, make_env, make_models, make_player
     )

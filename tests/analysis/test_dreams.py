@@ -1,79 +1,79 @@
-"""Open-loop predictions and their errors."""
+"""Open-loop predictions of a small model."""
+
+import contextlib
 
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.analysis import dreams
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.analysis import dreams, frames, players, sequences
+from dreamerv2_transfer.analysis.frames import Frames
+from dreamerv2_transfer.common import blocks, envs
 
-EPISODE = np.repeat(np.arange(40), 12)
-
-
-def draw(context=3, horizon=4, most=100, episode=EPISODE):
-    return dreams.sequences(episode, context, horizon, most, np.random.default_rng(0))
-
-
-def test_sequences_lie_within_an_episode_and_do_not_overlap():
-    pieces = draw(context=2, horizon=4)
-    assert pieces.index.shape == (80, 6) and pieces.horizon == 4
-    assert len(np.unique(pieces.index)) == 480
-    assert (EPISODE[pieces.index] == pieces.episode[:, None]).all()
-    assert (np.diff(pieces.index) == 1).all()
+CONFIG = blocks.load_config(["minatar", "debug", "finetune"]).update(precision="32")
+TASK = "minatar_breakout"
 
 
-def test_there_are_no_more_than_wanted():
-    assert len(draw(most=7)) == 7
+@pytest.fixture(scope="module")
+def played():
+    """An agent, and frames of its game."""
+    with contextlib.closing(envs.make_vector_env(TASK, 3)) as env:
+        player = players.random(env, TASK, 0)
+        made = frames.play(env, player.policy, 200, player.seeds)
+        spaces = envs.obs_space(env), envs.act_space(env)
+    return agent_lib.make_agent(CONFIG, *spaces), made
 
 
-def test_a_horizon_that_few_episodes_have_is_shortened():
-    assert draw(horizon=50).index.shape == (40, 12)
-    # 5 of 40 episodes are longer, which is too few to go by.
-    episode = np.repeat(np.arange(40), [30] * 5 + [8] * 35)
-    assert draw(horizon=20, episode=episode).horizon == 5
+def draw(played, most=5):
+    rng = np.random.default_rng(0)
+    return sequences.draw(played.episode, 2, 3, most, rng)
 
 
-def test_a_single_long_episode_is_better_than_nothing():
-    assert draw(episode=np.zeros(9, int), horizon=20).index.shape == (1, 9)
-
-
-def test_episodes_that_end_in_the_context_leave_nothing():
-    assert draw(context=12) is None
-
-
-def test_the_error_counts_wrong_cells():
-    true = np.zeros((1, 2, 3, 3, 2), np.float32)
-    true[0, 1, 0, 0, 0] = 1
-    wrong = np.zeros_like(true)
-    wrong[0, 1, 2, 2, 1] = 1
-    assert dreams.error(true, wrong).tolist() == [[0, 2]]
-    assert dreams.error(true, np.full_like(true, 0.5)).tolist() == [[4.5, 4.5]]
-
-
-def test_baselines_are_the_last_frame_seen_and_the_mean():
-    true = np.arange(12, dtype=np.float32).reshape(2, 6, 1, 1, 1)
-    made = dreams.baselines(true, context=3)
-    assert made["last frame repeated"].ravel().tolist() == [2, 8]
-    assert made["mean of all frames"].ravel().tolist() == [5.5]
-
-
-def test_a_curve_draws_episodes_not_sequences():
-    errors = np.repeat([[0.0], [10.0]], 50, 0)  # Two episodes of 50 sequences.
-    found = dreams.curve(errors, np.repeat([0, 1], 50), np.random.default_rng(0))
-    assert found["mean"] == [5.0]
-    assert found["low"] == [0.0] and found["high"] == [10.0]
-    alone = dreams.curve(errors, np.arange(100), np.random.default_rng(0))
-    assert 3.5 < alone["low"][0] < 4.5 and 5.5 < alone["high"][0] < 6.5
-
-
-def test_the_steps_at_which_the_model_is_better_count_from_one():
-    assert dreams.better({"mean": [1, 5, 2]}, {"mean": [2, 4, 3]}) == [1, 3]
-
-
-@pytest.mark.parametrize(("dtype", "most"), [(bool, 1.0), (np.uint8, 1.0)])
-def test_the_truth_is_between_zero_and_one(dtype, most):
-    from dreamerv2_transfer.analysis.frames import Frames
-
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+def test_the_truth_is_between_zero_and_one(dtype):
     image = np.zeros((480, 2, 2, 1), dtype)
-    image[5] = np.iinfo(dtype).max if dtype is np.uint8 else True
-    frames = Frames({"image": image}, {}, {}, EPISODE)
-    found = dreams.truth(frames, draw(), "image")
-    assert found.dtype == np.float32 and found.max() == most and found.min() == 0
+    image[5] = 255 if dtype is np.uint8 else True
+    made = Frames({"image": image}, {}, {}, np.repeat(np.arange(40), 12))
+    found = dreams.truth(made, draw(made, most=100), "image")
+    assert found.dtype == np.float32 and found.max() == 1 and found.min() == 0
+
+
+def test_predictions_are_images_drawn_with_a_seed(played):
+    agent, made = played
+    pieces, counts = draw(made), []
+
+    def predict(seed):
+        return dreams.predict(
+            agent.wm, made, pieces, "image", CONFIG, seed, counts.append
+        )
+
+    ours, same, other = predict(0), predict(0), predict(1)
+    assert ours.shape == (5, 5, 10, 10, 10) and counts == [5, 5, 5]
+    assert ours.min() >= 0 and ours.max() <= 1
+    np.testing.assert_array_equal(ours, same)
+    assert not np.array_equal(ours, other)
+
+
+def test_an_actor_dreams_on_from_what_the_model_sees(played):
+    agent, made = played
+    pieces = draw(made)
+    ours, same, other = (
+        dreams.act(agent, made, pieces, "image", CONFIG, seed) for seed in (0, 0, 1)
+    )
+    assert ours.shape == (5, 5, 10, 10, 10)
+    assert ours.min() >= 0 and ours.max() <= 1
+    np.testing.assert_array_equal(ours, same)
+    assert not np.array_equal(ours, other)
+
+
+def test_more_sequences_than_a_batch_are_all_predicted(played, monkeypatch):
+    monkeypatch.setattr(dreams, "BATCH", 4)
+    agent, made = played
+    pieces, counts = draw(made, most=6), []
+    found = dreams.predict(agent.wm, made, pieces, "image", CONFIG, 0, counts.append)
+    assert len(found) == 6 and counts == [4, 2]
+
+
+def test_the_image_is_the_first_that_is_predicted(played):
+    agent, _ = played
+    assert dreams.image_key(agent.wm) == "image"

@@ -71,11 +71,11 @@ def numbers(**changed):
 
 
 def told(**changed):
-    return "\n".join(findings.of_task("game", numbers(**changed)))
+    return "\n".join(findings.of_game("game", numbers(**changed)))
 
 
 def test_every_line_names_its_game():
-    assert all(x.startswith("game: ") for x in findings.of_task("game", numbers()))
+    assert all(x.startswith("game: ") for x in findings.of_game("game", numbers()))
 
 
 def test_probes_are_told_by_how_well_they_read():
@@ -112,7 +112,7 @@ def test_a_feature_counts_only_where_both_tests_say_so():
 def test_what_is_missing_is_said():
     less = numbers(named=False, probes={}, events={}, dreams={"skipped": "no images."})
     del less["best_feature"], less["canonical"]
-    text = "\n".join(findings.of_task("game", less))
+    text = "\n".join(findings.of_game("game", less))
     assert "no named variables" in text and "no images." in text
     assert "no variable changes enough" in text
 
@@ -121,12 +121,12 @@ def test_steps_are_told_as_ranges():
     text = told()
     assert "better than repeating the last frame at all 3 steps" in text
     assert "the mean of all frames at step 1 of 3" in text
-    assert findings._steps([], 5) == "at no step"
-    assert findings._steps([2, 3, 5], 5) == "at steps 2 to 3 and 5 of 5"
-    assert findings._steps([1, 3, 5, 7], 9) == "at 4 of 9 steps"
+    assert findings.step_ranges([], 5) == "at no step"
+    assert findings.step_ranges([2, 3, 5], 5) == "at steps 2 to 3 and 5 of 5"
+    assert findings.step_ranges([1, 3, 5, 7], 9) == "at 4 of 9 steps"
 
 
-def transfer(away):
+def across(away):
     matrix = [[0.9, away], [away, 0.9]]
     found = {
         "games": ["a", "b"],
@@ -142,7 +142,7 @@ def transfer(away):
 
 def test_directions_are_called_the_same_by_what_a_probe_keeps():
     same, partly, different = (
-        findings.of_transfer(transfer(r))[-1] for r in (0.8, 0.4, 0.1)
+        findings.across_games(across(r))[-1] for r in (0.8, 0.4, 0.1)
     )
     assert "keeps 89% of its correlation" in same
     assert "mostly along the same directions" in same
@@ -151,13 +151,13 @@ def test_directions_are_called_the_same_by_what_a_probe_keeps():
 
 
 def test_games_with_nothing_in_common_are_said_to_have_nothing():
-    found = findings.of_transfer({"trained": {}, "untrained": {}})
+    found = findings.across_games({"trained": {}, "untrained": {}})
     assert found == [
         "The games have no variable in common that changes in two of them."
     ]
 
 
 def test_a_shared_variable_tells_how_many_pairs_are_beyond_chance():
-    line = findings.of_transfer(transfer(0.4))[0]
+    line = findings.across_games(across(0.4))[0]
     assert "another game with 0.40 (0.40 to 0.40, 1 of 2 beyond chance" in line
     assert "one probe for all games has a mean R2 of 0.60, their own 0.80" in line

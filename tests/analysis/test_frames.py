@@ -3,20 +3,15 @@
 import contextlib
 
 import numpy as np
-import pytest
 
 from dreamerv2_transfer.analysis import frames, players
-from dreamerv2_transfer.common import blocks, envs
-from dreamerv2_transfer.common.errors import UserError
-from tests import runs
-
-DQN = runs.ROOT / "results" / "minatar_dqn"
+from dreamerv2_transfer.common import envs
 
 
-def play(task="minatar_breakout", number=200, seed=0, make=players.random):
+def play(task="minatar_breakout", number=200, seed=0):
     with contextlib.closing(envs.make_vector_env(task, 3)) as env:
-        policy, seeds, _ = make(env, task, seed)
-        return frames.play(env, policy, number, seeds)
+        player = players.random(env, task, seed)
+        return frames.play(env, player.policy, number, player.seeds)
 
 
 def test_variables_are_those_of_the_same_frame():
@@ -63,25 +58,3 @@ def test_a_seed_gives_the_same_frames_and_another_others():
     ours, same, other = play(seed=1), play(seed=1), play(seed=2)
     np.testing.assert_array_equal(ours.data["image"], same.data["image"])
     assert not np.array_equal(ours.data["action"][:150], other.data["action"][:150])
-
-
-def dqn(path):
-    settings = blocks.load_config(["minatar", "debug", "pretrain"])
-    return lambda env, task, seed: players.dqn(str(path), env, task, seed, settings)
-
-
-def test_an_agent_survives_longer_than_random_play():
-    path = f"{DQN}/breakout/model_1000000.weights.h5"
-    assert play(number=600, make=dqn(path)).episode[-1] < 15
-    assert play(number=600).episode[-1] > 30
-
-
-def test_games_that_a_folder_has_no_agents_for_are_played_at_random(capsys):
-    played = play("minatar_space_invaders", 50, make=dqn(DQN))
-    assert len(played) >= 50
-    assert "played at random" in capsys.readouterr().out
-
-
-def test_a_policy_that_is_not_there_is_named():
-    with pytest.raises(UserError, match="Received: /nowhere"):
-        play(make=dqn("/nowhere"))

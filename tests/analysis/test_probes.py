@@ -5,11 +5,11 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from dreamerv2_transfer.analysis import probes, statistics
+from dreamerv2_transfer.analysis import probes, splits
 
 EPISODE = np.repeat(np.arange(50), 20)
 RNG = np.random.default_rng(0)
-ROWS = statistics.split(EPISODE, RNG)
+ROWS = splits.split(EPISODE, RNG)
 FEATURES = (RNG.standard_normal((1000, 12)) * 3 + 5).astype(np.float32)
 NOISE = RNG.standard_normal(1000).astype(np.float32)
 
@@ -38,7 +38,7 @@ def test_r2_is_that_of_held_out_episodes():
 
 def test_all_penalties_at_once_are_scikit_learns_ridge():
     values = np.stack([FEATURES[:, 1] + NOISE, NOISE], 1)
-    weights, bias = probes._ridge(FEATURES.copy(), values)
+    weights, bias = probes.ridge(FEATURES.copy(), values)
     scaled = StandardScaler().fit_transform(FEATURES)
     for number, penalty in enumerate(probes.PENALTIES):
         # Its penalty stands beside the sum of squared errors, ours beside their mean.
@@ -67,3 +67,22 @@ def test_features_that_never_change_do_no_harm():
     features[:, 7] = 3
     probe = probes.fit(features, {"one": FEATURES[:, 0]}, ROWS)["one"]
     assert probe.r2 > 0.999 and abs(probe.weights[7]) < 1e-9
+
+
+def test_an_interval_of_r2_is_wider_for_fewer_episodes():
+    episode = np.repeat(np.arange(60), 20)
+    truth = np.random.default_rng(3).standard_normal(1200)
+    predicted = truth + 0.5 * np.random.default_rng(4).standard_normal(1200)
+    rng = np.random.default_rng(3)
+    low, high = probes.r2_interval(truth, predicted, episode, rng)
+    assert 0.65 < low < 0.75 < high < 0.85
+    few = slice(0, 200)
+    rng = np.random.default_rng(3)
+    wide = probes.r2_interval(truth[few], predicted[few], episode[few], rng)
+    assert wide[1] - wide[0] > high - low
+
+
+def test_a_handful_of_episodes_has_no_interval():
+    values, rng = np.arange(8.0), np.random.default_rng(3)
+    found = probes.r2_interval(values, values, np.zeros(8, int), rng)
+    assert np.isnan(found).all()

@@ -3,14 +3,11 @@
 import contextlib
 import json
 import pathlib
-import runpy
 
 import pytest
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.analysis.analyze import Models
-from dreamerv2_transfer.common import blocks, config, envs
-from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.transfer import weights
 from tests import runs
 
@@ -40,13 +37,6 @@ def test_it_writes_figures_and_numbers_and_says_what_it_found(logdir):
     assert result["findings"][0] in done.stdout
     for figure in result["figures"]:
         assert (logdir / "analysis" / figure["file"]).stat().st_size > 0
-
-
-def test_an_actor_that_is_not_there_is_named():
-    player = runpy.run_path(runs.ROOT / "launch" / "analyze.py")["player"]
-    options = config.Config({"policy": "actor", "seed": 0})
-    with pytest.raises(UserError, match="Received: --policy actor"):
-        player(options, None, None, "minatar_breakout", Models(None, None))
 
 
 @pytest.mark.parametrize(

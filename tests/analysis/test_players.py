@@ -1,0 +1,59 @@
+"""Who plays, and what is said of it."""
+
+import contextlib
+
+import pytest
+
+from dreamerv2_transfer.analysis import frames, players
+from dreamerv2_transfer.analysis.models import Models
+from dreamerv2_transfer.common import blocks, envs
+from dreamerv2_transfer.common.errors import UserError
+from tests import runs
+
+DQN = runs.ROOT / "results" / "minatar_dqn"
+CONFIG = blocks.load_config(["minatar", "debug", "pretrain"])
+NO_AGENT = Models(None, None)
+
+
+def play(choice, task="minatar_breakout", number=60):
+    """Plays frames; returns them, and who played."""
+    with contextlib.closing(envs.make_vector_env(task, 3)) as env:
+        player = players.choose(str(choice), 0, CONFIG, env, task, NO_AGENT)
+        return frames.play(env, player.policy, number, player.seeds), player.name
+
+
+def test_a_run_without_an_actor_is_played_at_random():
+    assert play("auto")[1] == play("random")[1] == "random play"
+
+
+def test_an_actor_that_is_not_there_is_named():
+    with pytest.raises(UserError, match="Received: --policy actor"):
+        play("actor")
+
+
+def test_a_player_survives_longer_than_random_play():
+    played, name = play(DQN / "breakout" / "model_1000000.weights.h5", number=600)
+    assert played.episode[-1] < 15 and name == "the player model_1000000.weights.h5"
+    assert play("random", number=600)[0].episode[-1] > 30
+
+
+def test_players_of_a_folder_take_turns_with_random_play():
+    assert play(DQN)[1] == "players of minatar_dqn and random play"
+
+
+def test_games_that_a_folder_has_no_players_for_are_played_at_random(capsys):
+    played, name = play(DQN, "minatar_space_invaders", 50)
+    assert len(played) >= 50 and name == "random play"
+    assert "played at random" in capsys.readouterr().out
+
+
+def test_a_policy_that_is_not_there_is_named():
+    with pytest.raises(UserError, match="Received: /nowhere"):
+        play("/nowhere")
+
+
+def test_the_actors_episodes_have_seeds_of_their_own():
+    ours, theirs, other = (players.actor(None, seed) for seed in (0, 0, 1))
+    drawn = [ours.seeds(worker) for worker in (0, 1, 0)]
+    assert drawn == [theirs.seeds(worker) for worker in (2, 2, 2)]
+    assert len({*drawn, other.seeds(0)}) == 4
