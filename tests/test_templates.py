@@ -36,12 +36,12 @@ def test_there_is_a_template_for_each_experiment():
 @pytest.mark.parametrize("name", SAME)
 def test_a_template_is_what_its_blocks_are(name):
     blocks, flags = SAME[name]
-    wanted = blocks_lib.load_config(blocks.split(), flags)
+    expected = blocks_lib.load_config(blocks.split(), flags)
     made = blocks_lib.load_config([str(TEMPLATES / name / "config.yaml")])
     # Sections of other stages, and of other commands, have no effect.
-    others = [f"stages.{x}" for x in wanted.stages if x != wanted.stage]
+    others = [f"stages.{x}" for x in expected.stages if x != expected.stage]
     beside = ("logdir", "reproduce", *others)
-    assert config_lib.difference(wanted, made, beside) == {}
+    assert config_lib.difference(expected, made, beside) == {}
 
 
 def train(tmp_path: pathlib.Path, name: str, *args):

@@ -106,7 +106,7 @@ class Atari(QNetwork):
     def __init__(self, layers: Sequence[Layer], support: np.ndarray | None = None):
         first, *convs, hidden, out = layers
         kernel = first[0].reshape(2, 4, 2, 4, 4, 32).transpose(0, 2, 4, 1, 3, 5)
-        # On bytes in place of numbers from 0 to 1.
+        # On bytes instead of numbers from 0 to 1.
         on_blocks = kernel.reshape(2, 2, 64, 32) / np.float32(255), first[1]
         self._convs = [on_blocks, *convs]
         # Channels are last here.

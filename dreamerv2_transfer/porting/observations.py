@@ -1,4 +1,4 @@
-"""Finds out what an old agent observes and does, of which its arrays tell only sizes.
+"""Finds out what an old agent observes and does; its arrays tell only sizes.
 
 Names of observations come from the user, from the agent's episodes, from its game, or
 from the patterns in its configuration.
@@ -6,6 +6,7 @@ from the patterns in its configuration.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -97,29 +98,25 @@ def infer(
     """
     parts = settings.encoder, settings.decoder
     patterns = {3: [x.cnn_keys for x in parts], 1: [x.mlp_keys for x in parts]}
+    sources = []
+    for path in sorted(episodes.glob("*.npz")) if episodes else []:
+        with contextlib.suppress(UserError):  # The first that can be read is enough.
+            # load_episode omits what is for logging alone.
+            episode = store.load_episode(path).items()
+            sources.append({k: v.shape[1:] for k, v in episode})
+            break
     kinds = envs.kinds(settings.task, **envs.options(settings, settings.task)) or {}
-    of_task = {k: shape for k, (shape, _) in kinds.items() if k != "action"}
-    for source in (_of_episodes(episodes), of_task):
+    sources.append({k: shape for k, (shape, _) in kinds.items()})
+    for source in sources:
         seen = {
             key: shape
             for key, shape in source.items()
-            if any(re.match(x, key) for x in patterns.get(len(shape), []))
+            if key not in store.REQUIRED
+            and any(re.match(x, key) for x in patterns.get(len(shape), []))
         }
         if seen and _fits(settings, seen, found):
             return seen
     return _from_patterns(settings, found, notes)
-
-
-def _of_episodes(folder: pathlib.Path | None) -> ObsShapes:
-    """Returns the shapes in the first episode that can be read."""
-    for path in sorted(folder.glob("*.npz")) if folder else []:
-        try:
-            episode = store.load_episode(path)
-        except UserError:
-            continue
-        # load_episode omits what is for logging alone.
-        return {k: v.shape[1:] for k, v in episode.items() if k not in store.REQUIRED}
-    return {}
 
 
 def _fits(settings: Config, seen: ObsShapes, found: shapes.Found) -> bool:

@@ -106,18 +106,13 @@ def read(
             f"describes: {'; '.join(differences)}. Name the configuration that it was "
             "trained with, or these values as flags, such as --rssm.deter 200."
         )
-    if found and "decoder.cnn_kernels" in found.config:
-        settings = _with_image_size(settings, notes)
-    number, discrete = observations.parse_actions(actions) or (
-        found.actions,
-        found.discrete,
-    )
+    told = observations.parse_actions(actions)
+    number, discrete = told or (found.actions, found.discrete)
+    settings = _adapted(settings, found, number, notes)
     folder = variables.parent / EPISODES
     episodes = folder if folder.is_dir() else None
-    seen = observations.parse(obs) or observations.infer(
-        settings, found, episodes, notes
-    )
-    settings = _adapted(settings, number, notes)
+    seen = observations.parse(obs)
+    seen = seen or observations.infer(settings, found, episodes, notes)
     return Old(
         variables, arrays, settings, seen, number, discrete, episodes, tuple(notes)
     )
@@ -216,21 +211,21 @@ def _find(
     ) from fault
 
 
-def _with_image_size(settings: Config, notes: list[str]) -> Config:
-    """Sets `render_size` to the size of the images that the decoder makes."""
-    decoder, size = settings.decoder, 1
-    for kernel, stride in zip(decoder.cnn_kernels, decoder.cnn_strides, strict=True):
-        size = (size - 1) * stride + kernel
-    if settings.render_size != (size, size):
-        notes.append(
-            f"render_size was {list(settings.render_size)}; it is [{size}, {size}] "
-            "now, as large as the images that the decoder makes."
-        )
-    return settings.update(render_size=(size, size))
-
-
-def _adapted(settings: Config, actions: int, notes: list[str]) -> Config:
+def _adapted(
+    settings: Config, found: shapes.Found | None, actions: int, notes: list[str]
+) -> Config:
     """Returns the configuration with values that today's code takes."""
+    if found and "decoder.cnn_kernels" in found.config:
+        decoder, size = settings.decoder, 1
+        strides = decoder.cnn_strides
+        for kernel, stride in zip(decoder.cnn_kernels, strides, strict=True):
+            size = (size - 1) * stride + kernel
+        if settings.render_size != (size, size):
+            notes.append(
+                f"render_size was {list(settings.render_size)}; it is [{size}, {size}] "
+                "now, as large as the images that the decoder makes."
+            )
+        settings = settings.update(render_size=(size, size))
     settings = blocks_lib.with_stage(settings, "scratch")
     if settings.precision == "16":
         settings = settings.update(precision="auto")

@@ -315,7 +315,7 @@ class _Reader:
         return alike and gates % 3 == 0 and shapes[4][:1] == (rows - gates // 3,)
 
     def _chain(self, name: str) -> list[Shape]:
-        """Takes dense layers, each of which takes the outputs of the one before it."""
+        """Takes dense layers in a chain: outputs of one are inputs of the next."""
         kernels = [self._expect(2, name)]
         while kernel := self._take(2, rows=kernels[-1][1]):
             kernels.append(kernel)

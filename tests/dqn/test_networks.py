@@ -24,7 +24,7 @@ CONV = {
 
 
 def images(seed=0, planes=4):
-    """Two images of a game with so many planes, padded to ten."""
+    """Draws two images of a game with `planes` planes, padded to ten."""
     found = np.random.default_rng(seed).random((2, 10, 10, 10)) < 0.2
     found[..., planes:] = False
     return found

@@ -87,8 +87,8 @@ def test_an_image_has_the_channels_of_the_first_kernel():
 def test_another_agent_than_the_configuration_says(logdir):
     rssm = json.loads((logdir / "config.json").read_text())["rssm"]
     change(logdir / "config.json", rssm={**rssm, "deter": 200})
-    wanted = r"rssm.deter is 200 in the configuration and 20 in the file"
-    with pytest.raises(PortError, match=wanted):
+    message = r"rssm.deter is 200 in the configuration and 20 in the file"
+    with pytest.raises(PortError, match=message):
         old.read(logdir)
     assert old.read(logdir, argv=["--rssm.deter", "20"]).config.rssm.deter == 20
 

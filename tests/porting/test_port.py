@@ -49,8 +49,8 @@ def test_arrays_that_do_not_fit_are_named_and_change_nothing(agent, read):
     with pytest.raises(PortError, match="holds 54 arrays, but .* has 55"):
         port.fill(agent, arrays[:-1], "old.pkl")
     arrays[2] = arrays[2].T
-    wanted = r"old.pkl.*array 2 has shape \(16, 24\) and target_critic/dense0/kernel"
-    with pytest.raises(PortError, match=wanted):
+    message = r"old.pkl.*array 2 has shape \(16, 24\) and target_critic/dense0/kernel"
+    with pytest.raises(PortError, match=message):
         port.fill(agent, arrays, "old.pkl")
     arrays[2] = np.full_like(read.arrays[2], np.nan)
     with pytest.raises(PortError, match=r"array 2, target_critic/dense0/kernel"):
