@@ -1,8 +1,10 @@
-"""Collects. `python launch/collect.py --configs minatar collect --dataset.directory D`
+"""Collects episodes into a dataset.
 
-Plays the games of `tasks`, at random and, where `--dqn.checkpoints` names a folder of
-agents, by these in turns, until each game has `collect.steps` steps in D. The same
-command goes on with a collection that was stopped. D may be a URL, such as s3://...
+    python launch/collect.py --configs minatar collect --dataset.directory D
+
+Plays the games of `tasks` until each has `collect.steps` steps in D: at random and, if
+`--dqn.checkpoints` names a folder of DQN players, with these in turns. The same command
+resumes a collection that was stopped. D may be a URL, such as s3://...
 """
 
 from __future__ import annotations

@@ -1,21 +1,24 @@
-"""What an episode in a dataset has to be, beyond being readable."""
+"""Checks what an episode in a dataset has to be, beyond being readable."""
+
+from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import Field
 from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
 from dreamerv2_transfer.data import folders
 
-Spaces = Mapping[str, Mapping[str, Any]]
+Spaces = Mapping[str, Mapping[str, Any]]  # As in a manifest: shape, dtype and n by key.
 
 
 def describe(episode: Episode) -> dict[str, dict[str, Any]]:
-    """What each key of an episode holds, in the words of a manifest's `spaces`."""
+    """Describes the keys of an episode as a manifest's `spaces` does."""
     kept = folders.without_logs(episode)
     found = {
         key: {"shape": list(value.shape[1:]), "dtype": value.dtype.name}
@@ -26,77 +29,58 @@ def describe(episode: Episode) -> dict[str, dict[str, Any]]:
     return found
 
 
+def describe_space(space: spaces.Space) -> dict[str, Any]:
+    """Describes a key by its space as a manifest's `spaces` does."""
+    if isinstance(space, spaces.Discrete):
+        return {"shape": [int(space.n)], "dtype": "float32", "n": int(space.n)}
+    return {"shape": list(space.shape), "dtype": space.dtype.name}
+
+
 def spaces_of(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Those of the first readable episode, for want of a manifest that says them."""
+    """Describes the first readable episode; used where no manifest has `spaces`."""
     for path in paths:
         try:
-            spaces = describe(store.load_episode(path))
+            described = describe(store.load_episode(path))
         except EpisodeError:
             continue
-        spaces["action"].pop("n", None)  # One episode may look one-hot by chance.
-        return spaces
+        described["action"].pop("n", None)  # One episode may look one-hot by chance.
+        return described
     return {}
 
 
-def episode_fault(episode: Episode, spaces: Spaces) -> str:
-    """Says what makes an episode unfit for its folder; empty if nothing does.
+def episode_fault(episode: Episode, expected: Spaces) -> str:
+    """Says why an episode does not fit into its folder; empty if it does.
 
     Args:
-        episode: as `folders.load_all` reads it.
-        spaces: what the folder's episodes hold; `n` where actions are one-hot.
+        episode: As `folders.load_all` reads it.
+        expected: What the folder's episodes hold; `n` where actions are one-hot.
     """
-    return (
-        _fault_of_flags(episode)
-        or _fault_of_kinds(episode, spaces)
-        or _fault_of_actions(episode["action"], spaces["action"])
-        or _fault_of_logs(episode)
-    )
-
-
-def file_fault(path: str, spaces: Spaces, policies: int) -> tuple[int, str]:
-    """Reads every byte of an episode's file.
-
-    Args:
-        path: of the file.
-        spaces: what the folder's episodes hold.
-        policies: number of policies that the folder's manifest knows.
-
-    Returns:
-        The steps of the episode, and what is wrong with it or an empty string.
-    """
-    try:
-        _check_archive(path)
-        episode = folders.load_all(path)
-    except EpisodeError as error:
-        return 0, " ".join(str(error).split())
-    steps = store.eplen(episode)
-    fault = (
-        episode_fault(episode, spaces)
-        or _fault_of_name(path, steps)
-        or policy_fault(episode, policies)
-    )
-    return steps, f"{path} is damaged: {fault}." if fault else ""
-
-
-def _check_archive(path: str) -> None:
-    """Compares every member of the archive with its checksum."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
-    except Exception as error:  # Damaged bytes raise nearly anything.
-        raise EpisodeError(f"{path} cannot be read: {error!r}") from error
-    if damaged:
-        raise EpisodeError(f"{path} cannot be read: wrong checksum of {damaged}")
-
-
-def _fault_of_flags(episode: Episode) -> str:
-    last = store.eplen(episode)
+    length, last = len(episode["action"]), store.eplen(episode)
     if (at := np.flatnonzero(episode["is_first"]).tolist()) != [0]:
         return f"is_first is set at {_shorten(at)}, not at 0 alone"
     if (at := np.flatnonzero(episode["is_last"]).tolist()) != [last]:
         return f"is_last is set at {_shorten(at)}, not at the end ({last}) alone"
     if set(at := np.flatnonzero(episode["is_terminal"]).tolist()) - {last}:
         return f"is_terminal is set at {_shorten(at)}, before the end ({last})"
+    found = describe(episode)
+    for key in sorted({*found, *expected}):
+        here, there = (
+            f"{x[key]['dtype']} {tuple(x[key]['shape'])}" if key in x else "missing"
+            for x in (found, expected)
+        )
+        if here != there:
+            return f"{key} is {here}, and {there} in its folder's other episodes"
+    if "n" in expected["action"]:
+        action = episode["action"]
+        ones, zeros = (action == 1).sum(1), (action == 0).sum(1)
+        onehot = (ones == 1) & (ones + zeros == action.shape[1])
+        onehot[0] |= not action[0].any()  # No action led to the first observation.
+        if not onehot.all():
+            at = np.flatnonzero(~onehot).tolist()
+            return f"action is not one-hot at {_shorten(at)}"
+    for key, value in episode.items():
+        if value.ndim == 0 or len(value) != length:
+            return f"{key} has shape {value.shape} for {length} transitions"
     return ""
 
 
@@ -105,49 +89,13 @@ def _shorten(steps: list[int], most: int = 5) -> str:
     return (", ".join(map(str, steps[:most])) or "no step") + more
 
 
-def _fault_of_kinds(episode: Episode, spaces: Spaces) -> str:
-    found = describe(episode)
-    for key in sorted({*found, *spaces}):
-        there, wanted = _kind(found.get(key)), _kind(spaces.get(key))
-        if there != wanted:
-            return f"{key} is {there}, and {wanted} in its folder's other episodes"
-    return ""
-
-
-def _kind(space: Mapping[str, Any] | None) -> str:
-    return f"{space['dtype']} {tuple(space['shape'])}" if space else "missing"
-
-
-def _fault_of_actions(action: np.ndarray, space: Mapping[str, Any]) -> str:
-    if "n" not in space:
-        return ""
-    ones, zeros = (action == 1).sum(1), (action == 0).sum(1)
-    onehot = (ones == 1) & (ones + zeros == action.shape[1])
-    onehot[0] |= not action[0].any()  # Nothing led to the first observation.
-    if onehot.all():
-        return ""
-    return f"action is not one-hot at {_shorten(np.flatnonzero(~onehot).tolist())}"
-
-
-def _fault_of_logs(episode: Episode) -> str:
-    length = len(episode["action"])
-    for key, value in episode.items():
-        if value.ndim == 0 or len(value) != length:
-            return f"{key} has shape {value.shape} for {length} transitions"
-    return ""
-
-
-def _fault_of_name(path: str, steps: int) -> str:
-    parsed = store.parse_name(path)
-    if parsed is None:
-        return "its name is not TIMESTAMP-UUID-LENGTH.npz, so it is not counted"
-    if parsed[1] != steps:
-        return f"it has {steps} steps, and its name says {parsed[1]}"
-    return ""
-
-
 def policy_fault(episode: Episode, policies: int) -> str:
-    """Says what is wrong with an episode's `log_policy`, given how many there are."""
+    """Says what is wrong with an episode's `log_policy`; empty if nothing is.
+
+    Args:
+        episode: As `folders.load_all` reads it.
+        policies: Number of policies that the folder's manifest lists.
+    """
     acted = episode.get(folders.POLICY)
     if acted is None:
         return ""
@@ -157,3 +105,40 @@ def policy_fault(episode: Episode, policies: int) -> str:
     if acted[0] != -1 or found[-1] >= policies or found[0] < -1:
         return f"log_policy holds {found}, and there are {policies} policies"
     return ""
+
+
+def file_faults(
+    paths: Sequence[str], expected: Spaces, policies: int
+) -> list[tuple[int, str]]:
+    """Reads every byte of episode files.
+
+    Args:
+        paths: The files.
+        expected: What the folder's episodes hold.
+        policies: Number of policies that the folder's manifest lists.
+
+    Returns:
+        The steps of each episode, and what is wrong with it or an empty string.
+    """
+    results = []
+    for path in paths:
+        try:
+            with zipfile.ZipFile(path) as file:
+                if damaged := file.testzip():
+                    fault = f"wrong checksum of {damaged}"
+                    raise EpisodeError(f"{path} cannot be read: {fault}")
+            episode = folders.load_all(path)
+        except Exception as error:  # Damaged bytes raise nearly any error.
+            is_told = isinstance(error, EpisodeError)
+            fault = str(error) if is_told else f"{path} cannot be read: {error!r}"
+            results.append((0, " ".join(fault.split())))
+            continue
+        steps, parsed = store.eplen(episode), store.parse_name(path)
+        fault = episode_fault(episode, expected)
+        if not fault and parsed is None:
+            fault = "its name is not TIMESTAMP-UUID-LENGTH.npz, so it is not counted"
+        elif not fault and parsed[1] != steps:
+            fault = f"it has {steps} steps, and its name says {parsed[1]}"
+        fault = fault or policy_fault(episode, policies)
+        results.append((steps, f"{path} is damaged: {fault}." if fault else ""))
+    return results

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import driver, envs
@@ -28,7 +27,7 @@ from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
-from dreamerv2_transfer.data import policies
+from dreamerv2_transfer.data import checks, policies
 from dreamerv2_transfer.data.policies import DQN, RANDOM, Policy
 
 STEPS_A_TURN = 64  # Steps of each environment between two looks at the clock.
@@ -222,10 +221,20 @@ class Collection:
             self._play(env, quota, report, stopped)
 
     def _play(self, env: VectorEnv, quota: int, report, stopped) -> None:
+        files = [x.file for x in self._recipe.policies]
+        players: list[policies.Player | None] = [None] * len(files)
+        if any(files):
+            from dreamerv2_transfer.dqn import actors
+
+            actions = envs.act_size(env.single_action_space)
+            folder = pathlib.Path(self._recipe.checkpoints).expanduser()
+            for i, file in enumerate(files):
+                if file:
+                    players[i] = actors.Player(folder / file, self._task, actions)
         policy = policies.MixedPolicy(
             env,
             self._schedule,
-            self._make_players(env),
+            players,
             [(x.episodes, x.steps) for x in self.streams],
             self._recipe.epsilon,
         )
@@ -252,18 +261,6 @@ class Collection:
                 self._write_manifest(env)
         self._write_manifest(env)
 
-    def _make_players(self, env: VectorEnv) -> list[policies.Player | None]:
-        if not any(x.file for x in self._recipe.policies):
-            return [None] * len(self._recipe.policies)
-        from dreamerv2_transfer.dqn import actors
-
-        actions = envs.act_size(env.single_action_space)
-        folder = pathlib.Path(self._recipe.checkpoints).expanduser()
-        return [
-            actors.Player(folder / x.file, self._task, actions) if x.file else None
-            for x in self._recipe.policies
-        ]
-
     def _save(self, episode: Episode, stream: int) -> None:
         identifier = self._identifier(stream, self.streams[stream].episodes)
         path = store.save_episode(self._folder, episode, identifier)
@@ -286,7 +283,7 @@ class Collection:
         manifest = {
             "task": self._task,
             "spaces": {
-                key: _describe(space)
+                key: checks.describe_space(space)
                 for key, space in keys.items()
                 if key != atari.SCREEN
             },
@@ -324,10 +321,3 @@ class Collection:
 
 def _digest(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
-
-
-def _describe(space: spaces.Space) -> dict[str, Any]:
-    """Returns shape and dtype of a key in JSON, and `n` if it is discrete."""
-    if isinstance(space, spaces.Discrete):
-        return {"shape": [int(space.n)], "dtype": "float32", "n": int(space.n)}
-    return {"shape": list(space.shape), "dtype": space.dtype.name}

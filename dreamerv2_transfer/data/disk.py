@@ -129,6 +129,6 @@ class Limit:
         if self._exceeded:
             raise DatasetError(
                 f"{self._directory} takes more than collect.disk={self._disk} GiB. "
-                "Its episodes are intact; raise collect.disk and run the same command to "
-                "resume."
+                "Its episodes are intact; raise collect.disk and run the same command "
+                "to resume."
             )

@@ -1,4 +1,6 @@
-"""The task folders of a dataset, and what is in their files."""
+"""Finds the task folders of a dataset and reads their files."""
+
+from __future__ import annotations
 
 import os
 import pathlib
@@ -9,14 +11,17 @@ import numpy as np
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 
-POLICY = "log_policy"
+POLICY = "log_policy"  # Key with the number of the policy that chose each action.
 
 
 def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
-    """The folders with episodes in a dataset, or in a single task's folder, by name.
+    """Returns the folders with episodes by name.
+
+    Args:
+        directory: A dataset, or a single task's folder.
 
     Raises:
-        DatasetError: there is no such folder, or no episode in it.
+        DatasetError: There is no such folder, or no episode in it.
     """
     directory = pathlib.Path(directory).expanduser().resolve()
     if not directory.is_dir():
@@ -34,15 +39,15 @@ def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
 
 
 def episode_files(folder: pathlib.Path) -> list[str]:
-    """Paths of a folder's episodes, those written first in front."""
+    """Returns the paths of a folder's episodes, oldest first."""
     return sorted(str(path) for path in folder.glob("*.npz") if path.is_file())
 
 
 def load_all(path: str | os.PathLike) -> Episode:
-    """Reads an episode with the keys that are for logging alone.
+    """Reads an episode including the keys that are only for logging.
 
     Raises:
-        EpisodeError: as `store.load_episode`.
+        EpisodeError: As `store.load_episode`.
     """
     episode = store.load_episode(path)
     try:
@@ -52,18 +57,18 @@ def load_all(path: str | os.PathLike) -> Episode:
                 for k in file.files
                 if k.startswith(store.LOGGED)
             }
-    except Exception as error:  # Damaged bytes raise nearly anything in zip and npy.
+    except Exception as error:  # Damaged bytes raise nearly any error in zip and npy.
         raise EpisodeError(f"{path} cannot be read: {error!r}") from error
     return episode | logs
 
 
 def without_logs(episode: Episode) -> Episode:
-    """The keys that training reads."""
+    """Returns the keys that training reads."""
     return {k: v for k, v in episode.items() if not k.startswith(store.LOGGED)}
 
 
 def manifest_or_fault(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
-    """A folder's manifest, empty if there is none; and a line if it is damaged."""
+    """Returns a folder's manifest, empty if there is none, and its fault if damaged."""
     try:
         return store.read_manifest(folder) or {}, ""
     except DatasetError as error:

@@ -1,20 +1,49 @@
 """Imports episodes of other programs into a dataset."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dreamerv2_transfer.common import envs, progress
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
+from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
 from dreamerv2_transfer.data.importing import Importer, Result, importing
 
-SUITES = ("minatar", "atari", "gym")  # Whose observations are known here.
+FORMATS = ("dreamerv2", "pydreamer", "minari")
+SUITES = ("minatar", "atari", "gym")  # Suites whose observations are known here.
+
+
+def import_source(
+    directory: str | os.PathLike,
+    source: str | os.PathLike,
+    tasks: Sequence[str],
+    kind: str,
+    env_id: int | None = None,
+) -> Result:
+    """Imports a source in any of the formats.
+
+    Args:
+        directory: The dataset, a folder of task folders.
+        source: A file, a folder or a Minari dataset.
+        tasks: What is played; several for pydreamer's files of several games alone.
+        kind: One of `FORMATS`, see `detect`.
+        env_id: See `import_pydreamer`.
+
+    Raises:
+        DatasetError, EnvError: As the format's own function.
+    """
+    if kind == "pydreamer":
+        return import_pydreamer(directory, source, tasks, env_id)
+    task = tasks[0] if len(tasks) == 1 else ""  # Which the functions below refuse.
+    import_one = import_minari if kind == "minari" else import_dreamerv2
+    return import_one(directory, source, task)
 
 
 def import_dreamerv2(
@@ -22,29 +51,69 @@ def import_dreamerv2(
 ) -> Result:
     """Imports the original's `train_episodes` folder, or one file of it.
 
-    Keys that the task's observations here do not have, such as `ram` and `discount`,
+    Keys that are not among the task's observations here, such as `ram` and `discount`,
     are kept for logging: as `log_ram`, which training leaves out.
 
     Args:
-        directory: the dataset, a folder of task folders.
-        source: the folder or file; a `manifest.json` in it tells who acted.
-        task: what is played, which names the folder.
+        directory: The dataset, a folder of task folders.
+        source: The folder or file; a `manifest.json` beside it lists the policies.
+        task: What is played; names the folder.
 
     Raises:
-        DatasetError: there is no file, or no episode in any; or as `importing`.
-        EnvError: the task's suite is known and has no such game.
+        DatasetError: There is no file, or no episode in any; or as `importing`.
+        EnvError: The task's suite is known and has no such game.
     """
     paths = npz_files(source)
-    known, told = _observations(task), _told(source)
+    check_task(task)
+    known = None
+    if task.partition("_")[0] in SUITES:
+        with contextlib.closing(envs.make_env(task)) as env:
+            known = {*envs.obs_space(env), "action"}
+    path = pathlib.Path(source).expanduser()
+    folder = path if path.is_dir() else path.parent
+    policies = store.listed_policies(store.read_manifest(folder) or {})
+    steps = store.count_episodes(folder)[1]
+    manifest = {"policies": policies, "steps": steps} if policies else _imported(source)
     result = Result()
     with (
-        importing(directory, task, told, result) as importer,
+        importing(directory, task, manifest, result) as importer,
         progress.Progress(len(paths), 0, f"import {task}", "file") as bar,
     ):
         for path in paths:
             _import_file(importer, path, known, result)
             bar.update()
     return _checked(result, source)
+
+
+def _import_file(
+    importer: Importer, path: str, known: set[str] | None, result: Result
+) -> None:
+    """Imports a file of the original.
+
+    Args:
+        importer: Adds the episode.
+        path: The file.
+        known: Keys of the task's observations and actions; None if not known.
+        result: Counts what becomes of the episode.
+    """
+    try:
+        episode = folders.load_all(path)
+    except EpisodeError as error:
+        result.damaged.append(" ".join(str(error).split()))
+        return
+    kept = importer.observed or known or {*episode} - {"discount"}
+    if not [k for k in episode if k in kept and k not in store.REQUIRED]:
+        expected = ", ".join(sorted(kept - {*store.REQUIRED}))
+        found = ", ".join(sorted(episode))
+        result.damaged.append(f"{path} holds no {expected}. Received: {found}.")
+        return
+    kept = {*kept, *store.REQUIRED, *(k for k in episode if k.startswith(store.LOGGED))}
+    named = store.parse_name(path)
+    importer.add(
+        {k if k in kept else store.LOGGED + k: v for k, v in episode.items()},
+        path,
+        named[0] if named else "",
+    )
 
 
 def import_pydreamer(
@@ -56,171 +125,43 @@ def import_pydreamer(
     """Imports multi-episode files of pydreamer, or one of them.
 
     Args:
-        directory: the dataset, a folder of task folders.
-        source: a folder, with those in it, or a file.
-        tasks: what is played: of each game in the order of their numbers.
-        env_id: number of the only game to import, as the one task.
+        directory: The dataset, a folder of task folders.
+        source: A folder, with the folders in it, or a file.
+        tasks: What is played, in the order of the games' numbers.
+        env_id: Number of the only game to import, as the one task.
 
     Raises:
-        DatasetError: as `import_dreamerv2`; or there are several games, and it is not
-            told which are which.
-        EnvError: a task's suite is known and has no such game.
+        DatasetError: As `import_dreamerv2`; or the source holds several games, and the
+            tasks do not say which is which.
+        EnvError: A task's suite is known and has no such game.
     """
     paths = npz_files(source, deep=True)
     by_game = _tasks_by_game(pydreamer.games(paths), tasks, env_id, source)
     result = Result()
     with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        importers = {
-            game: (enter(importing(directory, task, _imported(source), result)), task)
-            for game, task in by_game.items()
-        }
-        bar = enter(progress.Progress(len(paths), 0, "import", "file"))
+        importers = {}
+        for game, task in by_game.items():
+            opened = importing(directory, task, _imported(source), result)
+            importers[game] = stack.enter_context(opened), task
+        bar = progress.Progress(len(paths), 0, "import", "file")
+        stack.enter_context(bar)
         for piece in pydreamer.pieces(paths, result.damaged.append, bar.update):
             key = piece.env_id if piece.env_id in importers else None
-            if key in importers:
-                _import_piece(*importers[key], piece, result)
+            if key not in importers:
+                continue
+            importer, task = importers[key]
+            try:
+                episode = pydreamer.episode(piece, task)
+            except EpisodeError as error:
+                result.damaged.append(str(error))
+                continue
+            if pydreamer.is_categorical(piece):
+                result.note(pydreamer.OVERLAPS)
+            if piece.cut:
+                lacks = "lacks its start; it begins where it is cut."
+                result.note(f"Note: {piece.origin} {lacks}")
+            importer.add(episode, piece.origin)
     return _checked(result, source)
-
-
-def import_minari(
-    directory: str | os.PathLike, source: str | os.PathLike, task: str = ""
-) -> Result:
-    """Imports a Minari dataset; one that was exported from here comes back exactly.
-
-    Args:
-        directory: the dataset, a folder of task folders.
-        source: path or name of the Minari dataset.
-        task: what is played, which names the folder; '' is what the source says.
-
-    Raises:
-        DatasetError: it cannot be read, or does not say what is played; or as
-            `import_dreamerv2`.
-        EnvError: the task's suite is known and has no such game.
-    """
-    opened = minari_io.open_source(source)
-    task = task or str(opened.manifest.get("task", ""))
-    check_task(task)
-    told, result = opened.manifest or _imported(opened.path), Result()
-    with (
-        importing(directory, task, told, result) as importer,
-        progress.Progress(len(opened), 0, f"import {task}", "episode") as bar,
-    ):
-        for origin, identifier, episode in opened.episodes(result.damaged.append):
-            importer.add(episode, origin, identifier, keep=bool(opened.manifest))
-            bar.update()
-    return _checked(result, source)
-
-
-def npz_files(source: str | os.PathLike, deep: bool = False) -> list[str]:
-    """Paths of a folder's files, those written first in front; or of the one file.
-
-    Args:
-        source: the folder or the file.
-        deep: whether folders in the folder count too.
-
-    Raises:
-        DatasetError: there is none; names the folders in it that have some.
-    """
-    source = pathlib.Path(source).expanduser()
-    if source.is_file():
-        return [str(source)]
-    if not source.is_dir():
-        raise DatasetError(f"{source} is no file and no folder. Name what to import.")
-    below = sorted(str(path) for path in source.rglob("*.npz") if path.is_file())
-    paths = below if deep else folders.episode_files(source)
-    if paths:
-        return paths
-    inside = sorted({os.path.dirname(path) for path in below})
-    hint = f" Name one of {', '.join(inside[:4])}." if inside else ""
-    raise DatasetError(f"{source} holds no file *.npz.{hint}")
-
-
-def detect(source: str | os.PathLike) -> str:
-    """The format of a source: `minari`, `dreamerv2` or `pydreamer`.
-
-    Raises:
-        DatasetError: there is none, none can be read, or they are of neither format.
-    """
-    if minari_io.find(source):
-        return "minari"
-    names: list[str] = []
-    for path in npz_files(source, deep=True):
-        with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:
-            names = file.files
-            break
-    if "is_first" in names:
-        return "dreamerv2"
-    if "reset" in names:
-        return "pydreamer"
-    there = f"keys {', '.join(names)}" if names else "no readable file"
-    raise DatasetError(
-        f"{source} holds no episodes of DreamerV2 (key is_first) or pydreamer (key "
-        f"reset). Received: {there}."
-    )
-
-
-def check_task(task: str) -> None:
-    """Checks that a task is a name for a folder, and a game that its suite has.
-
-    Raises:
-        DatasetError: it is no name for a folder.
-        EnvError: the suite is known here and has no such game.
-    """
-    if not task or task != pathlib.Path(task).name or task.startswith("."):
-        raise DatasetError(
-            "Name what is played, such as --task minatar_breakout. "
-            f"Received: task={task}"
-        )
-    if task.partition("_")[0] in SUITES:
-        envs.make_env(task).close()
-
-
-def _observations(task: str) -> set[str] | None:
-    """Keys that a transition of the task has here, if that is known."""
-    check_task(task)
-    if task.partition("_")[0] not in SUITES:
-        return None
-    with contextlib.closing(envs.make_env(task)) as env:
-        return {*envs.obs_space(env), "action"}
-
-
-def _told(source: str | os.PathLike) -> Mapping[str, Any]:
-    """Who acted, if the source is a task's folder of ours."""
-    path = pathlib.Path(source).expanduser()
-    folder = path if path.is_dir() else path.parent
-    policies = store.listed_policies(store.read_manifest(folder) or {})
-    steps = store.count_episodes(folder)[1]
-    return {"policies": policies, "steps": steps} if policies else _imported(source)
-
-
-def _imported(source: str | os.PathLike) -> dict[str, Any]:
-    path = str(pathlib.Path(source).expanduser().resolve())
-    return {"policies": [{"name": "imported", "steps": 0, "source": path}]}
-
-
-def _import_file(
-    importer: Importer, path: str, known: set[str] | None, result: Result
-) -> None:
-    try:
-        episode = folders.load_all(path)
-    except EpisodeError as error:
-        result.damaged.append(" ".join(str(error).split()))
-        return
-    kept = importer.observed or known or {*episode} - {"discount"}
-    if not [k for k in episode if k in kept and k not in store.REQUIRED]:
-        wanted = ", ".join(sorted(kept - {*store.REQUIRED}))
-        found = ", ".join(sorted(episode))
-        result.damaged.append(f"{path} holds no {wanted}. Received: {found}.")
-        return
-    named = store.parse_name(path)
-    importer.add(_renamed(episode, kept), path, named[0] if named else "")
-
-
-def _renamed(episode: Episode, kept: set[str]) -> Episode:
-    """The episode with all keys but those kept for logging alone."""
-    kept = {*kept, *store.REQUIRED, *(k for k in episode if k.startswith(store.LOGGED))}
-    return {k if k in kept else store.LOGGED + k: v for k, v in episode.items()}
 
 
 def _tasks_by_game(
@@ -229,7 +170,7 @@ def _tasks_by_game(
     env_id: int | None,
     source: str | os.PathLike,
 ) -> dict[int | None, str]:
-    """Which game is which task; None stands for all pieces, of whatever game."""
+    """Returns the task of each game; None stands for all pieces, of whatever game."""
     for task in tasks:
         check_task(task)
     there = ", ".join(map(str, sorted(games)))
@@ -252,22 +193,107 @@ def _tasks_by_game(
     return {game: tasks[game] for game in sorted(games)}
 
 
-def _import_piece(
-    importer: Importer, task: str, piece: pydreamer.Piece, result: Result
-) -> None:
-    try:
-        episode = pydreamer.episode(piece, task)
-    except EpisodeError as error:
-        result.damaged.append(str(error))
-        return
-    if pydreamer.is_categorical(piece):
-        result.note(pydreamer.OVERLAPS)
-    if piece.cut:
-        result.note(f"Note: {piece.origin} lacks its start; it begins where it is cut.")
-    importer.add(episode, piece.origin)
+def import_minari(
+    directory: str | os.PathLike, source: str | os.PathLike, task: str = ""
+) -> Result:
+    """Imports a Minari dataset; one that was exported from here comes back exactly.
+
+    Args:
+        directory: The dataset, a folder of task folders.
+        source: Path or name of the Minari dataset.
+        task: What is played; names the folder. If empty, the source says it.
+
+    Raises:
+        DatasetError: The source cannot be read, or does not say what is played; or as
+            `import_dreamerv2`.
+        EnvError: The task's suite is known and has no such game.
+    """
+    opened = minari_io.open_source(source)
+    task = task or str(opened.manifest.get("task", ""))
+    check_task(task)
+    manifest, result = opened.manifest or _imported(opened.path), Result()
+    with (
+        importing(directory, task, manifest, result) as importer,
+        progress.Progress(len(opened), 0, f"import {task}", "episode") as bar,
+    ):
+        for origin, identifier, episode in opened.episodes(result.damaged.append):
+            importer.add(episode, origin, identifier, keep=bool(opened.manifest))
+            bar.update()
+    return _checked(result, source)
+
+
+def npz_files(source: str | os.PathLike, deep: bool = False) -> list[str]:
+    """Returns the paths of a folder's files, oldest first, or that of the one file.
+
+    Args:
+        source: The folder or the file.
+        deep: Whether to include the folders inside the folder.
+
+    Raises:
+        DatasetError: There is no file; names the folders inside it that have some.
+    """
+    source = pathlib.Path(source).expanduser()
+    if source.is_file():
+        return [str(source)]
+    if not source.is_dir():
+        raise DatasetError(f"{source} is no file and no folder. Name what to import.")
+    below = sorted(str(path) for path in source.rglob("*.npz") if path.is_file())
+    paths = below if deep else folders.episode_files(source)
+    if paths:
+        return paths
+    inside = sorted({os.path.dirname(path) for path in below})
+    hint = f" Name one of {', '.join(inside[:4])}." if inside else ""
+    raise DatasetError(f"{source} holds no file *.npz.{hint}")
+
+
+def detect(source: str | os.PathLike) -> str:
+    """Returns the format of a source: `minari`, `dreamerv2` or `pydreamer`.
+
+    Raises:
+        DatasetError: There is no file, none can be read, or they have another format.
+    """
+    if minari_io.find(source):
+        return "minari"
+    names: list[str] = []
+    for path in npz_files(source, deep=True):
+        with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:
+            names = file.files
+            break
+    if "is_first" in names:
+        return "dreamerv2"
+    if "reset" in names:
+        return "pydreamer"
+    there = f"keys {', '.join(names)}" if names else "no readable file"
+    raise DatasetError(
+        f"{source} holds no episodes of DreamerV2 (key is_first) or pydreamer (key "
+        f"reset). Received: {there}."
+    )
+
+
+def check_task(task: str) -> None:
+    """Checks that a task can name a folder, and that its suite has the game.
+
+    Raises:
+        DatasetError: It is no name for a folder.
+        EnvError: The suite is known here and has no such game.
+    """
+    if not task or task != pathlib.Path(task).name or task.startswith("."):
+        raise DatasetError(
+            "Name what is played, such as --task minatar_breakout. "
+            f"Received: task={task}"
+        )
+    if task.partition("_")[0] in SUITES:
+        envs.make_env(task).close()
+
+
+def _imported(source: str | os.PathLike) -> dict[str, Any]:
+    """Returns a manifest for a source without one."""
+    path = str(pathlib.Path(source).expanduser().resolve())
+    return {"policies": [{"name": "imported", "steps": 0, "source": path}]}
 
 
 def _checked(result: Result, source: str | os.PathLike) -> Result:
+    """Returns a result; raises DatasetError if the source had no episode."""
     if not result.added and not result.present:
         first = f" The first: {result.damaged[0]}" if result.damaged else ""
         raise DatasetError(

@@ -1,8 +1,10 @@
-"""Turns episodes of Minari datasets that others made into ours.
+"""Converts episodes of Minari datasets that others made to our form.
 
-The form is that of environments here: images `(H, W, C)` of bytes or booleans, vectors
-of float32, discrete actions one-hot, bounded ones rescaled to [-1, 1].
+The form is that of the environments here: images `(H, W, C)` of bytes or booleans,
+vectors of float32, discrete actions one-hot, bounded ones rescaled to [-1, 1].
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,29 +18,40 @@ _NUMERIC = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinar
 
 
 def converted(data: Mapping[str, Any], storage) -> dict[str, Any]:
-    """Turns the observations and actions of an episode into arrays of our form.
+    """Converts the observations and actions of an episode to arrays of our form.
 
-    An episode that neither terminates nor is truncated, as its collector was stopped,
-    is truncated at its end.
+    An episode that neither terminates nor is truncated (its collector was stopped) is
+    truncated at its end.
 
     Args:
-        data: observations, actions, rewards, terminations and truncations, as Minari
+        data: Observations, actions, rewards, terminations and truncations, as Minari
             reads them.
-        storage: Minari's own, which knows the spaces.
+        storage: Minari's own object, which knows the spaces.
 
     Returns:
         The same keys; observations by key [steps + 1, ...], actions [steps, size].
 
     Raises:
-        DatasetError: a space is none of numbers; names it.
+        DatasetError: A space does not consist of numbers; names it.
     """
     truncations = np.array(data["truncations"], bool)
     truncations[-1] |= not np.array(data["terminations"])[-1]
+    space, actions = storage.action_space, np.array(data["actions"])
+    if isinstance(space, spaces.Discrete):
+        actions = np.eye(int(space.n), dtype=np.float32)[actions - space.start]
+    elif isinstance(space, spaces.Box) and len(space.shape) == 1:
+        bounded = np.isfinite(space.low) & np.isfinite(space.high)
+        bounded &= space.high > space.low
+        low = np.where(bounded, space.low, -1).astype(float)
+        high = np.where(bounded, space.high, 1).astype(float)
+        actions = (2 * (actions - low) / (high - low) - 1).astype(np.float32)
+    else:
+        raise DatasetError(f"The actions of {space} are neither discrete nor a vector.")
     seen = _observations(data["observations"], storage.observation_space, "")
     return {
         **data,
         "observations": dict(seen),
-        "actions": _actions(data["actions"], storage.action_space),
+        "actions": actions,
         "truncations": truncations,
     }
 
@@ -46,11 +59,15 @@ def converted(data: Mapping[str, Any], storage) -> dict[str, Any]:
 def _observations(
     values: Any, space: spaces.Space, key: str
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Arrays by key, those of dictionaries within joined with dots."""
+    """Yields arrays by key; joins the keys of nested dictionaries with dots."""
     if isinstance(space, spaces.Dict):
         for name, part in space.spaces.items():
             yield from _observations(values[name], part, f"{key}.{name}".lstrip("."))
-    elif _is_image(space):
+    elif (
+        isinstance(space, spaces.Box)
+        and space.dtype in (np.uint8, np.bool_)
+        and len(space.shape) in (2, 3)
+    ):
         shape = (*space.shape, 1)[:3]
         yield key or "image", np.reshape(values, (-1, *shape))
     elif isinstance(space, _NUMERIC):
@@ -58,25 +75,3 @@ def _observations(
         yield key or "vector", np.array(flat, np.float32)
     else:
         raise DatasetError(f"The observation {key!r} of {space} is no vector.")
-
-
-def _is_image(space: spaces.Space) -> bool:
-    return (
-        isinstance(space, spaces.Box)
-        and space.dtype in (np.uint8, np.bool_)
-        and len(space.shape) in (2, 3)
-    )
-
-
-def _actions(values: Any, space: spaces.Space) -> np.ndarray:
-    """Vectors [steps, size]."""
-    if isinstance(space, spaces.Discrete):
-        return np.eye(int(space.n), dtype=np.float32)[np.array(values) - space.start]
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        raise DatasetError(f"The actions of {space} are neither discrete nor a vector.")
-    bounded = (
-        np.isfinite(space.low) & np.isfinite(space.high) & (space.high > space.low)
-    )
-    low = np.where(bounded, space.low, -1).astype(float)
-    high = np.where(bounded, space.high, 1).astype(float)
-    return (2 * (np.array(values) - low) / (high - low) - 1).astype(np.float32)

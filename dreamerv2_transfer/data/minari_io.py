@@ -1,10 +1,12 @@
 """Writes a task's episodes as a Minari dataset, and reads Minari datasets.
 
 A Minari episode has T + 1 observations and T actions: what our first transition holds
-beyond the observation is left out and made anew. Whatever else an episode holds that
-Minari has no place for, such as `log_policy`, stands in its infos. So what is exported
-comes back exactly.
+besides the observation is left out, and added again on reading. Keys for which Minari
+has no place, such as `log_policy`, are stored as its infos. Therefore exported episodes
+come back exactly.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import inspect
@@ -12,7 +14,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from dreamerv2_transfer.common.replay.store import DatasetError, Episode, Episod
 from dreamerv2_transfer.data import checks, folders, minari_foreign
 
 OURS = "dreamerv2_transfer"  # Key of the metadata that only our datasets have.
-IDENTIFIER = "identifier"  # Of an episode's metadata: the UUID of its file name.
+IDENTIFIER = "identifier"  # Key of an episode's metadata: the UUID of its file name.
 _NAME = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 
 
@@ -36,10 +38,10 @@ class Exported:
     """What became of a task's folder.
 
     Attributes:
-        folder: of the Minari dataset.
-        name: by which Minari calls it.
-        episodes: that were written.
-        damaged: a line for each file that was left out.
+        folder: Folder of the Minari dataset.
+        name: Minari's name for it.
+        episodes: Number of episodes that were written.
+        damaged: A line for each file that was left out.
     """
 
     folder: pathlib.Path
@@ -47,25 +49,66 @@ class Exported:
     episodes: int = 0
     damaged: list[str] = dataclasses.field(default_factory=list)
 
+    def summary(self, task: str) -> str:
+        """Returns the counts on one line."""
+        return (
+            f"Exported {self.episodes:,} episodes of {task} to {self.folder} "
+            f"({self.name}); {len(self.damaged)} damaged ones are left out."
+        )
+
+
+def export(
+    directory: str | os.PathLike, target: str, task: str = ""
+) -> Iterator[tuple[str, Exported]]:
+    """Writes a Minari dataset for each task of a dataset; yields each when it is done.
+
+    Args:
+        directory: A folder of task folders, or one of these.
+        target: See `export_task`; several tasks share it.
+        task: The only task to export; empty for all.
+
+    Yields:
+        The task, and what became of its folder.
+
+    Raises:
+        DatasetError: There is no such task; or as `export_task`.
+        OutputError: The target cannot be written.
+    """
+    found = folders.task_folders(directory)
+    if task and task not in found:
+        raise DatasetError(
+            f"The dataset has the tasks {', '.join(found)}. Received: task={task}"
+        )
+    names = [task] if task else list(found)
+    for name in names:
+        yield name, export_task(found[name], name, target, several=len(names) > 1)
+
 
 def export_task(
     folder: pathlib.Path, task: str, target: str, several: bool = False
 ) -> Exported:
-    """Writes the episodes of a task's folder as a Minari dataset, without any loss.
+    """Writes the episodes of a task's folder as a lossless Minari dataset.
 
     Args:
-        folder: of the task.
-        task: what is played.
-        target: a name such as `minatar/breakout-v0`, which is put where Minari keeps
-            its datasets (`MINARI_DATASETS_PATH`); anything else is a folder.
-        several: whether it is one of several, which have the target in common.
+        folder: Folder of the task.
+        task: What is played.
+        target: A name such as `minatar/breakout-v0` for Minari's own folder of datasets
+            (`MINARI_DATASETS_PATH`); anything else is a folder.
+        several: Whether several tasks share the target.
 
     Raises:
-        DatasetError: the target exists, no episode can be read, or Minari is missing.
-        OutputError: the target cannot be written.
+        DatasetError: The target exists, no episode can be read, or Minari is missing.
+        OutputError: The target cannot be written.
     """
     _minari()
-    exported = Exported(*_place(target, task if several else ""))
+    if _NAME.fullmatch(target):
+        base, _, version = target.rpartition("-v")
+        name = f"{base}/{task}-v{version}" if several else target
+        exported = Exported(_root() / name, name)
+    else:
+        path = pathlib.Path(target).expanduser().resolve() / (task if several else "")
+        name = re.sub(r"[^\w-]", "_", path.name)
+        exported = Exported(path, name if _NAME.fullmatch(name) else f"{name}-v0")
     if exported.folder.exists():
         raise DatasetError(f"{exported.folder} exists. Name another --target.")
     temporary = exported.folder.with_name(f".{exported.folder.name}.{os.getpid()}.tmp")
@@ -84,10 +127,10 @@ class Source:
     """A Minari dataset to read.
 
     Attributes:
-        path: the folder that its files are in.
-        manifest: of the task's folder that it was exported from; empty if it was made
-            by others.
-        storage: Minari's own.
+        path: Folder of its files.
+        manifest: Manifest of the folder that was exported; empty if it was made by
+            others.
+        storage: Minari's own object.
     """
 
     path: pathlib.Path
@@ -97,36 +140,42 @@ class Source:
     def __len__(self) -> int:
         return self.storage.total_episodes
 
-    def episodes(self, on_damaged: Callable[[str], None]) -> Iterator[tuple]:
-        """Reads (origin, identifier, episode) of each episode.
+    def episodes(
+        self, on_damaged: Callable[[str], None]
+    ) -> Iterator[tuple[str, str, Episode]]:
+        """Reads the episodes.
 
         Args:
-            on_damaged: gets a line for each that cannot be read, which names it.
+            on_damaged: Called with a line for each that cannot be read, which names it.
+
+        Yields:
+            Origin for messages, identifier (empty if there is none) and episode.
         """
+        space = self.storage.action_space
         for number in range(len(self)):
             origin = f"{self.path}, episode {number}"
             try:
-                yield origin, *self._read(number)
-            except EpisodeError as error:
-                on_damaged(f"{origin}: {error}")
-
-    def _read(self, number: int) -> tuple[str, Episode]:
-        read = _read_ours if self.manifest else _read_foreign
-        try:
-            told = next(iter(self.storage.get_episode_metadata([number])))
-            data = next(iter(self.storage.get_episodes([number])))
-            episode = read(data, self.storage)
-        except DatasetError:
-            raise
-        except Exception as error:  # Damaged bytes raise nearly anything in HDF5.
-            raise EpisodeError(f"cannot be read: {describe(error)}") from error
-        identifier = str(told.get(IDENTIFIER, ""))
-        # It becomes a part of a file's name.
-        return identifier if identifier.isalnum() else "", episode
+                metadata = next(iter(self.storage.get_episode_metadata([number])))
+                data = next(iter(self.storage.get_episodes([number])))
+                infos = data["infos"] or {} if self.manifest else {}
+                if not self.manifest:
+                    data = minari_foreign.converted(data, self.storage)
+                discrete = isinstance(space, spaces.Discrete)
+                size = int(space.n) if discrete else space.shape[0]
+                steps = len(data["rewards"])
+                episode = transitions(data, size, steps) | infos
+            except DatasetError:
+                raise
+            except Exception as error:  # Damaged bytes raise nearly any error in HDF5.
+                on_damaged(f"{origin}: cannot be read: {describe(error)}")
+                continue
+            identifier = str(metadata.get(IDENTIFIER, ""))
+            # It becomes a part of a file's name.
+            yield origin, identifier if identifier.isalnum() else "", episode
 
 
 def find(source: str | os.PathLike) -> pathlib.Path | None:
-    """The folder of a Minari dataset's files, by its path or name; None if none is."""
+    """Returns the folder of a Minari dataset's files by its path or name, or None."""
     given = pathlib.Path(source).expanduser()
     places = [given, given / "data"]
     if not given.is_absolute():
@@ -135,13 +184,13 @@ def find(source: str | os.PathLike) -> pathlib.Path | None:
 
 
 def open_source(source: str | os.PathLike) -> Source:
-    """Opens a Minari dataset, by its path or name.
+    """Opens a Minari dataset by its path or name.
 
-    No code is run that its files name: where the spaces are missing, which Minari
-    would then ask an environment for, it is refused.
+    Runs no code that its files name: a dataset without spaces is refused, because
+    Minari would create an environment to get them.
 
     Raises:
-        DatasetError: there is none, it cannot be read, or Minari is missing.
+        DatasetError: There is none, it cannot be read, or Minari is missing.
     """
     path = find(source)
     if path is None:
@@ -160,12 +209,12 @@ def open_source(source: str | os.PathLike) -> Source:
         return Source(path, dict(manifest), storage)
     except DatasetError:
         raise
-    except Exception as error:  # Damaged files raise nearly anything.
+    except Exception as error:  # Damaged files raise nearly any error.
         raise DatasetError(f"{path} cannot be read: {describe(error)}") from error
 
 
 def _minari():
-    """Minari's storage; imported here, as it is an optional package."""
+    """Returns the class of Minari's storage; Minari is an optional package."""
     try:
         from minari.dataset.minari_storage import MinariStorage
     except ImportError as error:
@@ -177,26 +226,15 @@ def _minari():
 
 
 def _root() -> pathlib.Path:
-    """Where Minari keeps its datasets, as it has it."""
+    """Returns the folder in which Minari keeps its datasets."""
     default = pathlib.Path("~", ".minari", "datasets")
     return pathlib.Path(os.environ.get("MINARI_DATASETS_PATH", default)).expanduser()
-
-
-def _place(target: str, task: str) -> tuple[pathlib.Path, str]:
-    """Folder and name of a dataset; those of several are put side by side."""
-    if _NAME.fullmatch(target):
-        base, _, version = target.rpartition("-v")
-        name = f"{base}/{task}-v{version}" if task else target
-        return _root() / name, name
-    folder = pathlib.Path(target).expanduser().resolve() / task
-    name = re.sub(r"[^\w-]", "_", folder.name)
-    return folder, name if _NAME.fullmatch(name) else f"{name}-v0"
 
 
 def _write(
     folder: pathlib.Path, task: str, data: pathlib.Path, exported: Exported
 ) -> None:
-    """Writes a dataset's files into the folder `data`, which is empty."""
+    """Writes a dataset's files into the empty folder `data`."""
     from importlib.metadata import version
 
     storage_type = _minari()
@@ -209,7 +247,10 @@ def _write(
     kinds = manifest.get("spaces") or checks.spaces_of(paths)
     if not kinds:
         raise DatasetError(f"{folder} has no readable episode.")
-    storage = storage_type.new(data, *_spaces(kinds), jpeg_encoding=False)
+    boxes = {k: _box(v) for k, v in kinds.items() if k not in store.REQUIRED}
+    action = kinds["action"]
+    acted = spaces.Discrete(action["n"]) if "n" in action else _box(action)
+    storage = storage_type.new(data, spaces.Dict(boxes), acted, jpeg_encoding=False)
     identifiers: list[dict[str, str]] = []
     with progress.Progress(len(paths), 0, f"export {task}", "file") as bar:
         storage.update_episodes(_buffers(paths, kinds, identifiers, exported, bar))
@@ -219,7 +260,7 @@ def _write(
         {
             "dataset_id": exported.name,
             "minari_version": version("minari"),
-            "description": f"Episodes of {task}, as dreamerv2_transfer keeps them.",
+            "description": f"Episodes of {task}, collected by dreamerv2_transfer.",
             OURS: {
                 "version": dreamerv2_transfer.__version__,
                 "manifest": {"task": task, **manifest},
@@ -228,30 +269,7 @@ def _write(
     )
 
 
-def _buffers(paths, kinds, identifiers: list, exported: Exported, bar) -> Iterator:
-    """Minari's form of each intact episode, in turn; lists their identifiers."""
-    for path in paths:
-        try:
-            episode = folders.load_all(path)
-            buffer = _to_minari(episode, kinds, path)
-        except EpisodeError as error:
-            exported.damaged.append(" ".join(str(error).split()))
-        else:
-            named = store.parse_name(path)
-            identifiers.append({IDENTIFIER: named[0] if named else ""})
-            yield buffer
-        bar.update()
-
-
-def _spaces(kinds: checks.Spaces) -> tuple[spaces.Dict, spaces.Space]:
-    """The spaces of observations and actions."""
-    seen = {k: _box(v) for k, v in kinds.items() if k not in store.REQUIRED}
-    action = kinds["action"]
-    discrete = spaces.Discrete(action["n"]) if "n" in action else None
-    return spaces.Dict(seen), discrete or _box(action)
-
-
-def _box(kind: dict[str, Any]) -> spaces.Box:
+def _box(kind: Mapping[str, Any]) -> spaces.Box:
     dtype = np.dtype(kind["dtype"])
     low, high = -np.inf, np.inf
     if dtype.kind == "b":
@@ -261,33 +279,68 @@ def _box(kind: dict[str, Any]) -> spaces.Box:
     return spaces.Box(low, high, tuple(kind["shape"]), dtype.type)
 
 
-def _to_minari(episode: Episode, kinds: checks.Spaces, path: str):
-    from minari.data_collector import EpisodeBuffer
-
-    fault = checks.episode_fault(episode, kinds)
-    if fault or not store.eplen(episode):
-        raise EpisodeError(f"{path} is left out: {fault or 'it has no step'}.")
-    action = episode["action"][1:]
-    data = {
-        "observations": {k: episode[k] for k in kinds if k not in store.REQUIRED},
-        "actions": action.argmax(1) if "n" in kinds["action"] else action,
-        "rewards": episode["reward"][1:],
-        "terminations": episode["is_terminal"][1:],
-        "truncations": (episode["is_last"] & ~episode["is_terminal"])[1:],
-    }
-    made = transitions(data, action.shape[1], store.eplen(episode))
-    infos = {k: v for k, v in episode.items() if not _same(made.get(k), v)}
-    return EpisodeBuffer(**data, infos=infos or None)
-
-
-def transitions(data: dict[str, Any], actions: int, steps: int) -> Episode:
-    """Our form of a Minari episode, with a first transition that nothing led to.
+def _buffers(
+    paths: Sequence[str],
+    kinds: checks.Spaces,
+    identifiers: list[dict[str, str]],
+    exported: Exported,
+    bar: progress.Progress,
+) -> Iterator:
+    """Yields each intact episode in Minari's form.
 
     Args:
-        data: observations by key [steps + 1, ...]; actions, of discrete ones [steps],
-            else [steps, actions]; rewards, terminations and truncations [steps].
-        actions: size of an action's vector.
-        steps: of the episode.
+        paths: The episodes' files.
+        kinds: What the episodes hold.
+        identifiers: Gets the metadata of each episode.
+        exported: Gets a line for each damaged file.
+        bar: Is updated after each file.
+    """
+    from minari.data_collector import EpisodeBuffer
+
+    for path in paths:
+        try:
+            episode = folders.load_all(path)
+            fault = checks.episode_fault(episode, kinds)
+            if fault or not store.eplen(episode):
+                fault = fault or "it has no step"
+                raise EpisodeError(f"{path} is left out: {fault}.")
+        except EpisodeError as error:
+            exported.damaged.append(" ".join(str(error).split()))
+            bar.update()
+            continue
+        action = episode["action"][1:]
+        data = {
+            "observations": {k: episode[k] for k in kinds if k not in store.REQUIRED},
+            "actions": action.argmax(1) if "n" in kinds["action"] else action,
+            "rewards": episode["reward"][1:],
+            "terminations": episode["is_terminal"][1:],
+            "truncations": (episode["is_last"] & ~episode["is_terminal"])[1:],
+        }
+        # What reading would not restore exactly is stored as infos.
+        made = transitions(data, action.shape[1], store.eplen(episode))
+        infos = {
+            k: v
+            for k, v in episode.items()
+            if k not in made or _content(made[k]) != _content(v)
+        }
+        named = store.parse_name(path)
+        identifiers.append({IDENTIFIER: named[0] if named else ""})
+        yield EpisodeBuffer(**data, infos=infos or None)
+        bar.update()
+
+
+def _content(value: np.ndarray) -> tuple:
+    return value.dtype, value.shape, value.tobytes()
+
+
+def transitions(data: Mapping[str, Any], actions: int, steps: int) -> Episode:
+    """Converts a Minari episode to our form, with a first transition for the reset.
+
+    Args:
+        data: Observations by key [steps + 1, ...]; actions, [steps] if discrete,
+            otherwise [steps, actions]; rewards, terminations and truncations [steps].
+        actions: Size of an action's vector.
+        steps: Environment steps of the episode.
     """
     action = np.asarray(data["actions"])
     if action.ndim == 1:
@@ -302,24 +355,3 @@ def transitions(data: dict[str, Any], actions: int, steps: int) -> Episode:
         "is_last": np.concatenate([first, last]),
         "is_terminal": np.concatenate([first, terminal]),
     }
-
-
-def _same(made: np.ndarray | None, value: np.ndarray) -> bool:
-    return (
-        made is not None
-        and made.dtype == value.dtype
-        and made.shape == value.shape
-        and made.tobytes() == value.tobytes()
-    )
-
-
-def _read_ours(data: dict[str, Any], storage) -> Episode:
-    space = storage.action_space
-    actions = int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0]
-    made = transitions(data, actions, len(data["rewards"]))
-    return made | (data["infos"] or {})
-
-
-def _read_foreign(data: dict[str, Any], storage) -> Episode:
-    made = minari_foreign.converted(data, storage)
-    return transitions(made, made["actions"].shape[1], len(data["rewards"]))

@@ -159,8 +159,12 @@ class MixedPolicy:
         """Chooses an action for each environment, [envs, size]."""
         if SCREEN in obs:
             self._stack(obs[SCREEN], obs["is_first"])
-        actions = np.array([self._random_action(rng) for rng in self._rngs])
         onehot = np.eye(self._size, dtype=np.float32)
+        if isinstance(self._space, spaces.Discrete):
+            actions = onehot[[rng.integers(self._size) for rng in self._rngs]]
+        else:
+            drawn = [rng.uniform(self._low, self._high) for rng in self._rngs]
+            actions = np.array(drawn, np.float32)
         for worker, rng in enumerate(self._rngs):
             policy = self._schedule.at(worker, self.steps[worker])
             player = self._players[policy]
@@ -182,13 +186,6 @@ class MixedPolicy:
         self._screens[is_first] = 0
         self._screens[:, :-1] = self._screens[:, 1:].copy()
         self._screens[:, -1] = screens
-
-    def _random_action(self, rng: np.random.Generator) -> np.ndarray:
-        if not isinstance(self._space, spaces.Discrete):
-            return rng.uniform(self._low, self._high).astype(np.float32)
-        action = np.zeros(self._size, np.float32)
-        action[rng.integers(self._size)] = 1
-        return action
 
 
 def shares(weights: Mapping[str, float], players: Sequence[Any]) -> list[float]:

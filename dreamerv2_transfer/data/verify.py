@@ -1,5 +1,7 @@
 """Reads a dataset completely and names what is damaged."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import os
@@ -15,11 +17,11 @@ class Verified:
     """What a dataset holds, and what of it is damaged.
 
     Attributes:
-        tasks: number of task folders.
-        episodes: intact ones.
-        steps: of the intact episodes.
-        damaged: a line for each damaged file, which names it and its fault.
-        notes: a line for whatever is odd and does no harm.
+        tasks: Number of task folders.
+        episodes: Number of intact episodes.
+        steps: Steps of the intact episodes.
+        damaged: A line for each damaged file, which names it and its fault.
+        notes: A line for each oddity that does no harm.
     """
 
     tasks: int = 0
@@ -29,7 +31,7 @@ class Verified:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def summary(self) -> str:
-        """All of it on one line."""
+        """Returns the counts on one line."""
         found = f"{len(self.damaged)} damaged" if self.damaged else "none is damaged"
         return (
             f"{self.episodes:,} intact episodes of {self.steps:,} steps in "
@@ -41,80 +43,62 @@ def verify(directory: str | os.PathLike, tell: Callable[[str], None]) -> Verifie
     """Reads every file of a dataset: checksums, arrays, flags, names, manifests.
 
     Args:
-        directory: a folder of task folders, or one of these.
-        tell: gets each line about a damaged file, and each note, as it is found.
+        directory: A folder of task folders, or one of these.
+        tell: Called with each line about a damaged file, and each note, when found.
 
     Raises:
-        DatasetError: there is no episode.
+        DatasetError: There is no episode.
     """
     verified = Verified()
-    for folder in folders.task_folders(directory).values():
+
+    def add(lines: list[str], line: str) -> None:
+        if line:
+            lines.append(line)
+            tell(line)
+
+    for name, folder in folders.task_folders(directory).items():
         verified.tasks += 1
-        _verify_folder(folder, verified, tell)
+        manifest, fault = folders.manifest_or_fault(folder)
+        add(verified.damaged, fault)
+        paths = folders.episode_files(folder)
+        check = functools.partial(
+            checks.file_faults,
+            expected=manifest.get("spaces") or checks.spaces_of(paths),
+            policies=len(store.listed_policies(manifest)),
+        )
+        processes = packed.count_processes(paths)
+        for chunk in packed.each_chunk(check, paths, f"verify {name}", processes):
+            for steps, fault in chunk:
+                add(verified.damaged, fault)
+                verified.episodes += not fault
+                verified.steps += 0 if fault else steps
+        fault, notes = _compare(folder, manifest)
+        add(verified.damaged, fault)
+        for note in notes:
+            add(verified.notes, note)
     return verified
 
 
-def _verify_folder(folder: pathlib.Path, verified: Verified, tell) -> None:
-    manifest, fault = folders.manifest_or_fault(folder)
-    _add(verified.damaged, fault, tell)
-    paths = folders.episode_files(folder)
-    spaces = manifest.get("spaces") or checks.spaces_of(paths)
-    policies = len(store.listed_policies(manifest))
-    check = functools.partial(_check_chunk, spaces, policies)
-    processes = packed.count_processes(paths)
-    for chunk in packed.each_chunk(check, paths, f"verify {folder.name}", processes):
-        for steps, fault in chunk:
-            _add(verified.damaged, fault, tell)
-            verified.episodes += not fault
-            verified.steps += 0 if fault else steps
-    _add(verified.damaged, _fault_of_counts(folder, manifest), tell)
-    for note in _notes(folder, manifest):
-        _add(verified.notes, note, tell)
-
-
-def _add(lines: list[str], line: str, tell: Callable[[str], None]) -> None:
-    if line:
-        lines.append(line)
-        tell(line)
-
-
-def _check_chunk(spaces, policies: int, paths: list[str]) -> list[tuple[int, str]]:
-    return [checks.file_fault(path, spaces, policies) for path in paths]
-
-
-def _counts(folder: pathlib.Path, manifest: dict) -> tuple[tuple, tuple]:
-    """Episodes and steps: by the names of the files, and by the manifest."""
-    there = store.count_episodes(folder)
-    return there, tuple(
-        manifest.get(k, n) for k, n in zip(_COUNTED, there, strict=True)
-    )
-
-
-_COUNTED = ("episodes", "steps")
-
-
-def _fault_of_counts(folder: pathlib.Path, manifest: dict) -> str:
-    there, told = _counts(folder, manifest)
-    if told[0] < there[0] or told == there:
-        return ""
-    return (
-        f"{folder / store.MANIFEST} does not fit the files: it tells of {told[0]} "
-        f"episodes with {told[1]} steps, and there are {there[0]} with {there[1]}. "
-        "Some are missing."
-    )
-
-
-def _notes(folder: pathlib.Path, manifest: dict) -> list[str]:
-    there, told = _counts(folder, manifest)
+def _compare(folder: pathlib.Path, manifest: dict) -> tuple[str, list[str]]:
+    """Compares a manifest with the files that are there; returns fault and notes."""
+    episodes, steps = store.count_episodes(folder)
+    listed = manifest.get("episodes", episodes), manifest.get("steps", steps)
+    fault, path = "", folder / store.MANIFEST
     notes = [
-        f"Note: {path} is left over from a writer that was killed. It does no harm."
-        for path in sorted(folder.glob(".*.tmp"))
+        f"Note: {x} is left over from a writer that was killed. It does no harm."
+        for x in sorted(folder.glob(".*.tmp"))
     ]
     if not manifest:
         notes.append(f"Note: {folder} has no {store.MANIFEST}.")
-    if told[0] < there[0]:
+    if listed[0] < episodes:
         notes.append(
-            f"Note: {folder / store.MANIFEST} is older than {there[0] - told[0]} of "
-            "the episodes; to collect or import more brings it up to date."
+            f"Note: {path} is older than {episodes - listed[0]} of the episodes; "
+            "collecting or importing more brings it up to date."
         )
-    return notes
+    elif listed != (episodes, steps):
+        fault = (
+            f"{path} does not fit the files: it lists {listed[0]} episodes with "
+            f"{listed[1]} steps, and there are {episodes} with {steps}. Some are "
+            "missing."
+        )
+    return fault, notes

@@ -32,6 +32,10 @@ Job = Callable[[Report, Stopped], Any]
 # each process made the networks of agents 20 times slower.
 ONE_THREAD = {f"{x}_NUM_THREADS": "1" for x in ("OPENBLAS", "OMP", "MKL")}
 PATIENCE = 0.1  # Seconds between two looks at the jobs.
+KILLED = (
+    "A process ended without a message, often because the memory was full. The files "
+    "on disk are intact; run the same command to resume."
+)
 GRACE = 5.0  # Seconds in which a job may stop by itself when its parent was killed.
 
 
@@ -92,10 +96,7 @@ def run(
             if stopped():
                 stop.set()
     except loky.BrokenProcessPool as error:
-        raise WorkerError(
-            "A process ended without a message, often because the memory was full. The "
-            "files on disk are intact; run the same command to resume."
-        ) from error
+        raise WorkerError(KILLED) from error
     finally:
         stop.set()
         pool.shutdown()

@@ -127,7 +127,7 @@ def test_missing_files_are_a_fault_and_later_ones_a_note(tmp_path):
     for path in [one, *(tmp_path / "a").glob("*-5.npz")]:
         path.unlink()
     (line,) = run(tmp_path).damaged
-    assert "tells of 2 episodes with 7 steps, and there are 1 with 4" in line
+    assert "lists 2 episodes with 7 steps, and there are 1 with 4" in line
 
 
 def test_an_episode_that_another_took_the_place_of_is_missing(tmp_path):
@@ -135,7 +135,7 @@ def test_an_episode_that_another_took_the_place_of_is_missing(tmp_path):
     one.unlink()
     store.save_episode(tmp_path / "a", fakes.episode(9))
     (line,) = run(tmp_path).damaged
-    assert "tells of 2 episodes with 7 steps, and there are 2 with 13" in line
+    assert "lists 2 episodes with 7 steps, and there are 2 with 13" in line
 
 
 def test_leftovers_and_a_missing_manifest_do_no_harm(tmp_path):

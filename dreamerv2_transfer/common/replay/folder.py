@@ -47,7 +47,13 @@ class Folder:
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             store.remove_leftovers(path)
-        for file in sorted(path.glob("*.npz"), key=_age):
+        # Names have a resolution of a second. In the order of names alone, the episodes
+        # that a seed draws would depend on when within a second random play began.
+        by_age = sorted(
+            path.glob("*.npz"),
+            key=lambda x: (x.name.partition("-")[0], x.stat().st_mtime_ns, x.name),
+        )
+        for file in by_age:
             if parsed := store.parse_name(file):
                 self.files[parsed[0]] = file, parsed[1]
                 self.written.add(parsed[0])
@@ -133,12 +139,3 @@ class Folder:
                 if bar:
                     bar.update()
         return found[::-1]
-
-
-def _age(file: pathlib.Path) -> tuple[str, int, str]:
-    """Sorts files in the order in which they were written.
-
-    Names have a resolution of a second. By names alone, the episodes that a seed draws
-    would depend on when within a second random play began.
-    """
-    return file.name.partition("-")[0], file.stat().st_mtime_ns, file.name

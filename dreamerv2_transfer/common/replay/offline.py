@@ -14,7 +14,7 @@ from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import packed as packing
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
-from dreamerv2_transfer.common.replay.rows import Law, Pieces, Rows
+from dreamerv2_transfer.common.replay.rows import Law, Pieces, Rows, longest_first
 from dreamerv2_transfer.common.replay.store import DatasetError
 
 Batch = dict[str, np.ndarray]
@@ -192,8 +192,7 @@ class OfflineDataset:
     def video_batch(self, task: str, rows: int, length: int) -> Batch | None:
         """Returns held-out sequences of one task to look at, always the same ones.
 
-        The longest episodes come first, uninterrupted from their start, then the rest
-        of them; short episodes are joined only where these do not suffice.
+        The longest episodes come first, see `rows.longest_first`.
 
         Returns:
             A batch as from `next` of `rows` rows and `length` steps; None if nothing
@@ -202,16 +201,8 @@ class OfflineDataset:
         if not self.held_out(task):
             return None
         index = self.tasks.index(task)
-        starts, totals = self._held[index]
-        order = np.argsort(-totals, kind="stable")
-        begin, size = _cut(starts[order], totals[order], rows, length)
-        offset = np.arange(size.max())
-        inside = offset < size[:, None]
-        steps = (begin[:, None] + offset)[inside]
-        is_first = np.broadcast_to(offset == 0, inside.shape)[inside]
-        steps = steps[: rows * length].reshape(rows, length)
-        is_first = is_first[: rows * length].reshape(rows, length)
-        return self._gather(np.full(rows, index), steps, is_first)
+        drawn = longest_first(*self._held[index], rows, length)
+        return self._gather(np.full(rows, index), *drawn)
 
     def _gather(
         self, game: np.ndarray, index: np.ndarray, is_first: np.ndarray
@@ -341,22 +332,3 @@ def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
         seed=config.seed,
         holdout=size.holdout,
     )
-
-
-def _cut(
-    starts: np.ndarray, totals: np.ndarray, rows: int, length: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns first steps and sizes of pieces that fill the rows, in order."""
-    episodes = list(zip(starts, totals, strict=True))
-    whole = [
-        (start + turn * length, length)
-        for turn in range(int(totals.max()) // length)
-        for start, total in episodes
-        if total >= (turn + 1) * length
-    ]
-    cut = whole[:rows]
-    joined = [(start, total) for start, total in episodes if total < length] or whole
-    while sum(size for _, size in cut) < rows * length:
-        cut += joined
-    begin, size = np.array(cut).T
-    return begin, size

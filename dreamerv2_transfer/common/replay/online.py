@@ -108,8 +108,23 @@ class Replay:
         if worker not in self._ongoing:
             raise ValueError(f"Received: a step of worker={worker} before its reset.")
         self._ongoing[worker].transitions.append(transition)
-        if transition["is_last"]:
-            self._complete(self._ongoing.pop(worker))
+        if not transition["is_last"]:
+            return
+        ongoing = self._ongoing.pop(worker)
+        if ongoing.steps < self._law.minlen:
+            print(f"Skipping short episode of length {ongoing.steps}.", flush=True)
+            return
+        episode = ongoing.episode()
+        packed = self._memory.fit(sources.pack(episode, "The new episode"))
+        # A killed run may have saved the same episode, or another of this number.
+        earlier = self._adopt(ongoing.number)
+        if any(x.fingerprint == packed.fingerprint for x in earlier):
+            return
+        attempt = len(self._folder.attempts(ongoing.number))
+        identifier = self._folder.identifier(ongoing.number, attempt)
+        path = self._folder.save(episode, identifier)
+        packed = dataclasses.replace(packed, source=str(path))
+        self._memory.add(Stored(identifier, packed))
 
     def restore_step(self, transition: Transition, worker: int = 0) -> None:
         """Adds a step that a worker's episode already had when the state was taken."""
@@ -142,7 +157,17 @@ class Replay:
         """
         if len(self._rows) != batch:
             self._rows = [None] * batch
-        episodes = self._usable_episodes()
+        episodes = self._memory.episodes
+        if self._use_ongoing:
+            ongoing = self._ongoing.values()
+            usable = [x for x in ongoing if x.steps >= self._law.minlen]
+            # Copies the list only if it has to: there may be many episodes.
+            episodes = episodes + usable if usable else episodes
+        if not episodes:
+            raise DatasetError(
+                f"{self._folder.path} has no episode of at least minlen="
+                f"{self._law.minlen} steps. Collect some, or lower replay.minlen."
+            )
         filled = [self._fill(row, length, episodes) for row in range(batch)]
         sizes = ([piece.left for piece in pieces] for pieces in filled)
         columns = itertools.zip_longest(*sizes, fillvalue=0)
@@ -199,22 +224,6 @@ class Replay:
         self._ongoing[worker] = Ongoing(self._next, identifier)
         self._next += 1
 
-    def _complete(self, ongoing: Ongoing) -> None:
-        """Saves an episode, unless a killed run has saved it already."""
-        if ongoing.steps < self._law.minlen:
-            print(f"Skipping short episode of length {ongoing.steps}.", flush=True)
-            return
-        episode = ongoing.episode()
-        packed = self._memory.fit(sources.pack(episode, "The new episode"))
-        earlier = self._adopt(ongoing.number)
-        if any(x.fingerprint == packed.fingerprint for x in earlier):
-            return
-        attempt = len(self._folder.attempts(ongoing.number))
-        identifier = self._folder.identifier(ongoing.number, attempt)
-        path = self._folder.save(episode, identifier)
-        packed = dataclasses.replace(packed, source=str(path))
-        self._memory.add(Stored(identifier, packed))
-
     def _adopt(self, number: int) -> list[PackedEpisodes]:
         """Adds the files of an episode's number to the memory; returns all of them."""
         found = []
@@ -224,19 +233,6 @@ class Replay:
                 if identifier not in self._memory.known:
                     self._memory.add(earlier)
         return found
-
-    def _usable_episodes(self) -> list[Stored | Ongoing]:
-        ongoing = self._ongoing.values() if self._use_ongoing else []
-        usable = [x for x in ongoing if x.steps >= self._law.minlen]
-        # Copies the list only if it has to: there may be many episodes.
-        complete = self._memory.episodes
-        episodes = complete + usable if usable else complete
-        if not episodes:
-            raise DatasetError(
-                f"{self._folder.path} has no episode of at least minlen="
-                f"{self._law.minlen} steps. Collect some, or lower replay.minlen."
-            )
-        return episodes
 
     def _fill(
         self, row: int, length: int, episodes: list[Stored | Ongoing]

@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import pathlib
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -79,7 +78,20 @@ def open_dataset(
             as `open_task`.
     """
     directory = pathlib.Path(directory).expanduser()
-    _check_folders(directory, tasks)
+    if not tasks:
+        raise DatasetError("No task to open. Received: tasks=[]. Name at least one.")
+    if not directory.is_dir():
+        raise DatasetError(f"{directory} is no folder. Collect a dataset there first.")
+    found = sorted(x.name for x in directory.iterdir() if x.is_dir())
+    if missing := [task for task in tasks if task not in found]:
+        hint = ""
+        if next(directory.glob("*.npz"), None):
+            hint = f" Move its own episodes into a folder {missing[0]} inside it."
+        there = ", ".join(x for x in found if not x.startswith(".")) or "none"
+        raise DatasetError(
+            f"{directory} has no task folder {missing[0]}. Task folders there: {there}."
+            f"{hint}"
+        )
     opened = {}
     for task in tasks:
         task_cache = pathlib.Path(cache) / task if cache else None
@@ -88,24 +100,6 @@ def open_dataset(
     for packed in opened.values() if expected else ():
         check_kinds(packed, {**kinds(packed), **expected}, "what the model expects")
     return opened
-
-
-def _check_folders(directory: pathlib.Path, tasks: Sequence[str]) -> None:
-    if not tasks:
-        raise DatasetError("No task to open. Received: tasks=[]. Name at least one.")
-    if not directory.is_dir():
-        raise DatasetError(f"{directory} is no folder. Collect a dataset there first.")
-    found = sorted(x.name for x in directory.iterdir() if x.is_dir())
-    for task in tasks:
-        if task in found:
-            continue
-        hint = ""
-        if next(directory.glob("*.npz"), None):
-            hint = f" Move its own episodes into a folder {task} inside it."
-        there = ", ".join(x for x in found if not x.startswith(".")) or "none"
-        raise DatasetError(
-            f"{directory} has no task folder {task}. Task folders there: {there}.{hint}"
-        )
 
 
 def open_task(
@@ -273,28 +267,19 @@ def _read_chunk(
     parts, damaged = [], []
     for path in paths:
         try:
-            if limit:
-                _check_size(path, limit)
+            if limit and (size := store.unpacked_bytes(path)) > limit:
+                raise DatasetError(
+                    f"{path} takes {size / 2**30:.3g} GiB unpacked, more than there is "
+                    "for an episode under the memory cap: "
+                    f"{limit / 2**30:.3g} GiB. Raise dataset.memory, or set it to 0 "
+                    "for no cap."
+                )
             packed = PackedEpisodes.from_episode(store.load_episode(path), path)
             parts.append(packed.without_arrays() if limit else packed)
         except EpisodeError as error:
             damaged.append((os.path.basename(path), str(error)))
     joined = PackedEpisodes.join(parts, parts[0].source) if parts else None
     return joined, damaged
-
-
-def _check_size(path: str, limit: int) -> None:
-    """Raises DatasetError if the archive says that an episode takes more bytes."""
-    size = 0
-    # A damaged file is reported when it is read.
-    with contextlib.suppress(Exception), zipfile.ZipFile(path) as file:
-        size = sum(member.file_size for member in file.infolist())
-    if size > limit:
-        raise DatasetError(
-            f"{path} takes {size / 2**30:.3g} GiB unpacked, more than there is for an "
-            f"episode under the memory cap: {limit / 2**30:.3g} GiB. Raise "
-            "dataset.memory, or set it to 0 for no cap."
-        )
 
 
 def _stream_files(

@@ -105,6 +105,43 @@ def join(sizes: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.nda
     return start, taken, is_first
 
 
+def longest_first(
+    starts: np.ndarray, totals: np.ndarray, rows: int, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fills rows with the longest episodes from their start, without drawing.
+
+    Then come the rest of these episodes, uninterrupted as well; shorter episodes are
+    joined only if these do not fill the rows.
+
+    Args:
+        starts: First steps of the episodes, int [episodes].
+        totals: Their transitions, int [episodes].
+        rows: Number of rows.
+        length: Steps of a row.
+
+    Returns:
+        The step at each position, int [rows, length]; where a piece starts, bool [rows,
+        length].
+    """
+    order = np.argsort(-totals, kind="stable")
+    episodes = list(zip(starts[order], totals[order], strict=True))
+    whole = [
+        (start + turn * length, length)
+        for turn in range(int(totals.max()) // length)
+        for start, total in episodes
+        if total >= (turn + 1) * length
+    ]
+    pieces = whole[:rows]
+    short = [(start, total) for start, total in episodes if total < length] or whole
+    while sum(size for _, size in pieces) < rows * length:
+        pieces += short
+    index = np.concatenate([start + np.arange(size) for start, size in pieces])
+    is_first = np.concatenate([np.arange(size) == 0 for _, size in pieces])
+    shape = rows, length
+    count = rows * length
+    return index[:count].reshape(shape), is_first[:count].reshape(shape)
+
+
 class Pieces:
     """Draws pieces of the episodes of several games.
 
@@ -186,7 +223,16 @@ class Rows:
         """
         chance = self._rng.random(len(self._game))
         game = np.searchsorted(self._cumulative, chance, side="right")
-        begin, size = self._draw(game)
+        # Column 0 is what is left of the piece in progress: no step where the row
+        # changes its game.
+        left = np.where(game == self._game, self._left, 0)
+        begins, sizes = [self._next[:, None]], [left[:, None]]
+        while left.min() < self._length:
+            begin, size = self._pieces.draw(game, self._number, self._rng)
+            begins.append(begin)
+            sizes.append(size)
+            left = left + size.sum(1)
+        begin, size = np.concatenate(begins, 1), np.concatenate(sizes, 1)
         start, taken, is_first = join(size, self._length)
         shift = np.repeat((begin - start).ravel(), taken.ravel())
         index = shift.reshape(is_first.shape) + np.arange(self._length)
@@ -194,23 +240,6 @@ class Rows:
         self._next = index[:, -1] + 1
         self._left = np.where(taken > 0, size - taken, 0).sum(1)
         return game, index, is_first
-
-    def _draw(self, game: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Draws enough pieces to fill each row.
-
-        Returns:
-            First steps and sizes, int64 [batch, pieces]. Column 0 is what is left of
-            the piece in progress: no step where the row changes its game.
-        """
-        left = np.where(game == self._game, self._left, 0)
-        begins, sizes = [self._next[:, None]], [left[:, None]]
-        filled = left
-        while filled.min() < self._length:
-            begin, size = self._pieces.draw(game, self._number, self._rng)
-            begins.append(begin)
-            sizes.append(size)
-            filled = filled + size.sum(1)
-        return np.concatenate(begins, 1), np.concatenate(sizes, 1)
 
     def state(self) -> dict[str, Any]:
         """Returns what the stream needs to continue exactly here; JSON-able."""

@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import uuid
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,6 +91,15 @@ def load_episode(path: str | os.PathLike) -> Episode:
     if wrong := fault(episode):
         raise EpisodeError(f"{path} is no episode: {wrong}.")
     return episode | {k: episode[k].astype(bool) for k in FLAGS}
+
+
+def unpacked_bytes(path: str | os.PathLike) -> int:
+    """Returns the bytes of an unpacked episode as its file says, 0 if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return sum(member.file_size for member in file.infolist())
+    except Exception:  # Damaged bytes raise nearly any error.
+        return 0
 
 
 def as_loaded(episode: Mapping[str, Any]) -> Episode:
