@@ -107,7 +107,7 @@ class Analysis:
         told = [line for task in tasks for line in findings.of_game(task, games[task])]
         across = self.compare_games() if several else None
         if across:
-            told += findings.across_games(across)
+            told += findings.of_games(across)
         result = plain(
             {
                 "settings": {k: v for k, v in self._options.items() if k not in PLACES},

@@ -1,4 +1,4 @@
-"""How far predictions are from the truth, step by step, and beside baselines."""
+"""How far predictions are from the truth, step by step, compared with baselines."""
 
 from __future__ import annotations
 

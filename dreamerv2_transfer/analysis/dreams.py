@@ -11,6 +11,7 @@ import tensorflow as tf
 from dreamerv2_transfer.analysis.frames import Frames
 from dreamerv2_transfer.analysis.sequences import Sequences
 from dreamerv2_transfer.common import tfutils, updates
+from dreamerv2_transfer.common.config import Config
 
 if TYPE_CHECKING:
     from dreamerv2_transfer.agent import Agent, WorldModel
@@ -36,7 +37,7 @@ def predict(
     frames: Frames,
     pieces: Sequences,
     key: str,
-    config,
+    config: Config,
     seed: int,
     report: Callable[[int], Any] = lambda count: None,
 ) -> np.ndarray:
@@ -67,7 +68,7 @@ def predict(
 
 
 def act(
-    agent: Agent, frames: Frames, pieces: Sequences, key: str, config, seed: int
+    agent: Agent, frames: Frames, pieces: Sequences, key: str, config: Config, seed: int
 ) -> np.ndarray:
     """Predicts sequences in which the actor chooses the actions, so without a truth.
 

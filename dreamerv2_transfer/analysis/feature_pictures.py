@@ -46,7 +46,7 @@ def draw(
 
 
 def draw_probes(album: Album, task: str, probes: Mapping[str, Mapping]) -> None:
-    """Draws bars of each variable's held-out R2, trained beside untrained."""
+    """Draws bars of each variable's held-out R2, trained next to untrained."""
     names = list(probes)
     figure = Figure(figsize=(7, 1.2 + 0.34 * len(names)), layout="constrained")
     axes = figure.subplots()

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer.analysis.frames import Frames
 from dreamerv2_transfer.common import tfutils, updates
+from dreamerv2_transfer.common.config import Config
 
 if TYPE_CHECKING:
     from dreamerv2_transfer.agent import WorldModel
@@ -22,7 +23,7 @@ CHUNK = 32  # Steps per call: images want few, everything else wants many.
 def posterior(
     world_model: WorldModel,
     frames: Frames,
-    config,
+    config: Config,
     seed: int,
     report: Callable[[int], Any] = lambda count: None,
 ) -> np.ndarray:

@@ -76,7 +76,7 @@ def of_probes(probes: Numbers) -> Iterator[str]:
 
 
 def of_events(events: Numbers, clusters: int) -> Iterator[str]:
-    """Yields sentences about the events that clusters tell about."""
+    """Yields sentences about the events on which clusters are informative."""
     if not events:
         yield "no event is frequent enough to be looked for in clusters."
         return
@@ -97,7 +97,7 @@ def of_events(events: Numbers, clusters: int) -> Iterator[str]:
     share_of = {name: events[name]["trained"]["share"] for name in told}
     ranked = [told[name] for name in sorted(told, key=share_of.get, reverse=True)]
     about = join(ranked) if ranked else "no event"
-    yield f"the {clusters} clusters tell about {about} more than chance does."
+    yield f"the {clusters} clusters say more than chance would about {about}."
     if silent:
         yield f"nothing was found in the clusters about {join(silent)}."
 
@@ -177,7 +177,7 @@ def step_ranges(steps: Sequence[int], horizon: int) -> str:
     return f"at step{'s' if len(steps) > 1 else ''} {join(words)} of {horizon}"
 
 
-def across_games(found: Mapping[str, Numbers]) -> list[str]:
+def of_games(found: Mapping[str, Numbers]) -> list[str]:
     """Returns sentences about all games together.
 
     Args:

@@ -16,6 +16,12 @@ from dreamerv2_transfer.plotting.panels import Panel
 from dreamerv2_transfer.plotting.runs import Run
 from dreamerv2_transfer.plotting.views import Arm
 
+GAINS = (
+    "Against training from scratch, with 95% bootstrap intervals over seeds (none if "
+    "an arm has one seed):"
+)
+CLAIMS = "Areas under the curves against training from scratch, the paper's and ours:"
+
 
 def read(
     paths: Sequence[str],
@@ -71,22 +77,13 @@ class Comparison:
 
     def tables(self) -> list[str]:
         """Returns the gains and the claims as text; nothing where there are none."""
-        tables = []
-        if self.gains:
-            title = (
-                "Against training from scratch, with 95% bootstrap intervals over "
-                "seeds (none if an arm has one seed):"
-            )
-            rows = map(gains_table.row, self.gains)
-            tables.append(config.table(title, [gains_table.HEADINGS, *rows]))
-        if self.claims:
-            title = (
-                "Areas under the curves against training from scratch, the paper's "
-                "and ours:"
-            )
-            rows = map(claims.row, self.claims)
-            tables.append(config.table(title, [claims.HEADINGS, *rows]))
-        return tables
+        gains = [gains_table.row(compared) for compared in self.gains]
+        ratios = [claims.row(claim) for claim in self.claims]
+        tables = (
+            (GAINS, [gains_table.HEADINGS, *gains]),
+            (CLAIMS, [claims.HEADINGS, *ratios]),
+        )
+        return [config.table(title, rows) for title, rows in tables if len(rows) > 1]
 
     def numbers(self) -> dict[str, Any]:
         """Returns runs, curves, gains and claims as values for JSON."""

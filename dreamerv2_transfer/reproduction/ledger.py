@@ -15,8 +15,7 @@ FILE = "reproduce.json"
 class Ledger:
     """Remembers in a file what was done.
 
-    A missing or damaged file counts as empty: the jobs then run again, and find
-    themselves done.
+    A missing or damaged file counts as empty: the jobs then run again, and end at once.
 
     Args:
         logdir: The study's folder; it has the file `reproduce.json`.

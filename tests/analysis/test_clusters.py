@@ -3,24 +3,8 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.analysis import clusters, permutations, splits
-
-EPISODE = np.repeat(np.arange(60), 20)
-ROWS = splits.split(EPISODE, np.random.default_rng(0))
-
-
-def rng(seed=3):
-    return np.random.default_rng(seed)
-
-
-def orders(rows, number=99):
-    return list(permutations.shuffles(EPISODE[rows], number, rng()))
-
-
-def walk():
-    """A value that changes slowly within each episode."""
-    steps = rng().choice([-1, 0, 1], (60, 20))
-    return steps.cumsum(1).reshape(-1).astype(np.float32)
+from dreamerv2_transfer.analysis import clusters
+from tests.analysis.walks import ROWS, orders, rng, walk
 
 
 def test_clusters_that_are_the_event_tell_all_of_it():

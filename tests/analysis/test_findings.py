@@ -96,10 +96,13 @@ def test_an_interval_that_is_not_known_shows_nothing():
 
 def test_events_are_told_when_the_test_says_so():
     text = told()
-    assert "tell about reward (50% of its entropy, untrained 1%; 80% of" in text
+    assert (
+        "say more than chance would about reward (50% of its entropy, untrained 1%; 80% of"
+        in text
+    )
     assert "nothing was found in the clusters about loss" in text
     nothing = told(events={"loss": event(0.4)})
-    assert "tell about no event more than chance does" in nothing
+    assert "say more than chance would about no event" in nothing
 
 
 def test_a_feature_counts_only_where_both_tests_say_so():
@@ -142,7 +145,7 @@ def across(away):
 
 def test_directions_are_called_the_same_by_what_a_probe_keeps():
     same, partly, different = (
-        findings.across_games(across(r))[-1] for r in (0.8, 0.4, 0.1)
+        findings.of_games(across(r))[-1] for r in (0.8, 0.4, 0.1)
     )
     assert "keeps 89% of its correlation" in same
     assert "mostly along the same directions" in same
@@ -151,13 +154,13 @@ def test_directions_are_called_the_same_by_what_a_probe_keeps():
 
 
 def test_games_with_nothing_in_common_are_said_to_have_nothing():
-    found = findings.across_games({"trained": {}, "untrained": {}})
+    found = findings.of_games({"trained": {}, "untrained": {}})
     assert found == [
         "The games have no variable in common that changes in two of them."
     ]
 
 
 def test_a_shared_variable_tells_how_many_pairs_are_beyond_chance():
-    line = findings.across_games(across(0.4))[0]
+    line = findings.of_games(across(0.4))[0]
     assert "another game with 0.40 (0.40 to 0.40, 1 of 2 beyond chance" in line
     assert "one probe for all games has a mean R2 of 0.60, their own 0.80" in line
