@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.files import locks
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders, imports, inspect, verify
@@ -128,26 +127,6 @@ def test_what_a_training_added_to_random_play_is_nobodys(tmp_path):
     store.write_manifest(source, {"policies": {"random": random}})
     imports.import_dreamerv2(tmp_path / "e", source, TASK)
     assert read(tmp_path / "e" / TASK)[0]["log_policy"].tolist() == [-1, 0, 0, 0]
-
-
-def test_a_collection_that_goes_on_takes_no_other_policies(tmp_path):
-    folder = train_episodes(tmp_path / TASK, fakes.episode(3))
-    told = {"recipe": {"seed": 0}, "policies": [{"name": "random"}]}
-    store.write_manifest(folder, told)
-    source = train_episodes(tmp_path / "s", fakes.episode(4, 1))
-    with pytest.raises(DatasetError, match="Import into another dataset"):
-        imports.import_dreamerv2(tmp_path, source, TASK)
-    assert len(folders.episode_files(folder)) == 1
-
-
-def test_a_dataset_that_is_written_to_is_left_alone(tmp_path):
-    source = train_episodes(tmp_path / "s", fakes.episode(3))
-    (tmp_path / TASK).mkdir()
-    with (
-        locks.locked(tmp_path / TASK, DatasetError()),
-        pytest.raises(DatasetError, match="Another process writes to"),
-    ):
-        imports.import_dreamerv2(tmp_path, source, TASK)
 
 
 def test_bad_sources_and_tasks_are_named(tmp_path):
