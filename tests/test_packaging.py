@@ -155,7 +155,7 @@ def test_the_citation_names_the_software_and_both_papers():
     citation = YAML(typ="safe").load(CHECKOUT / "CITATION.cff")
     assert (citation["cff-version"], citation["type"]) == ("1.2.0", "software")
     papers = {
-        paper["title"].split(":")[0]: [author["family-names"] for author in paper["authors"]]
+        paper["title"].split(":")[0]: [x["family-names"] for x in paper["authors"]]
         for paper in citation["references"]
     }
     assert papers == {
