@@ -29,6 +29,7 @@ from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import checks, policies
 from dreamerv2_transfer.data.policies import DQN, RANDOM, Policy
+from dreamerv2_transfer.data.workers import Report, Stopped
 
 STEPS_A_TURN = 64  # Steps of each environment between two looks at the clock.
 MANIFEST_INTERVAL = 30.0  # Seconds.
@@ -37,8 +38,6 @@ SCREEN_SIZE = 84  # Pixels of the screens that the published Atari players see.
 PACKAGES = ("dreamerv2_transfer", "gymnasium", "minatar", "ale-py", "numpy")
 
 MakeVectorEnv = Callable[..., VectorEnv]
-Report = Callable[[int, int], None]
-Stopped = Callable[[], bool]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,9 @@ from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
-from dreamerv2_transfer.data.collection import MakeVectorEnv, Stopped
+from dreamerv2_transfer.data.collection import MakeVectorEnv
 from dreamerv2_transfer.data.policies import MixedPolicy, Schedule
+from dreamerv2_transfer.data.workers import Stopped
 
 GIB = 2**30
 BLOCK = 4096  # Bytes that the smallest file takes on disk.

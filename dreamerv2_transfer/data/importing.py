@@ -18,7 +18,7 @@ from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import content_digest
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import checks, folders, inspect
-from dreamerv2_transfer.data.policies import NOBODY
+from dreamerv2_transfer.data.policies import NO_POLICY
 
 
 @dataclasses.dataclass
@@ -66,8 +66,8 @@ class Importer:
         result: Counts what becomes of each episode.
 
     Raises:
-        DatasetError: The folder's manifest is damaged, or has a recipe for a collection
-            that is resumed, and so cannot take other policies.
+        DatasetError: The folder's manifest is damaged, or the folder holds a
+            collection, which cannot take other policies.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Importer:
         # The policy of all episodes, if one alone acted in all of the source's steps.
         steps = source.get("steps", 0)
         alone = len(policies) == 1 and policies[0].get("steps", steps) >= steps
-        self._only = self._policies[0] if alone else NOBODY
+        self._only = self._policies[0] if alone else NO_POLICY
         self._added = 0
         if "spaces" not in self._manifest and names:
             self._manifest["spaces"] = checks.spaces_of(paths)
@@ -144,11 +144,11 @@ class Importer:
         # With the same list of policies, the episode stays exactly as in the source.
         exact = keep and self._policies == [*range(len(self._listed))]
         if folders.POLICY in episode:
-            places = np.array([*self._policies, NOBODY], np.int32)
+            places = np.array([*self._policies, NO_POLICY], np.int32)
             episode[folders.POLICY] = places[episode[folders.POLICY]]
         elif not exact:
             acted = np.full(len(episode["action"]), self._only, np.int32)
-            acted[0] = NOBODY
+            acted[0] = NO_POLICY
             episode[folders.POLICY] = acted
         self._manifest.setdefault("spaces", checks.describe(episode))
         if not self._added:  # So that a kill leaves no episodes of unknown policies.
@@ -177,7 +177,7 @@ class Importer:
             return
         outlines, _ = inspect.outline(self._folder)
         acted = inspect.steps_by_policy(outlines)
-        if {*acted} - {NOBODY}:
+        if {*acted} - {NO_POLICY}:
             self._manifest["policies"] = [
                 {**policy, "steps": acted[i]} if i in acted else policy
                 for i, policy in enumerate(self._listed)

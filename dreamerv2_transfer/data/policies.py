@@ -16,7 +16,7 @@ from dreamerv2_transfer.common.envs.atari import SCREEN
 
 STACK = 4  # Screens that a player sees; those before an episode are black.
 DQN = "dqn/"  # Prefix of the names of DQN players.
-NOBODY = -1  # Number of the policy of an episode's first transition, which has none.
+NO_POLICY = -1  # Instead of a policy's number in an episode's first transition.
 
 
 class Player(Protocol):
@@ -139,7 +139,7 @@ class MixedPolicy:
         key = [self._episodes[worker], worker, *self._schedule.key]
         sequence = np.random.SeedSequence(key)
         self._rngs[worker] = np.random.default_rng(sequence)
-        self._acted[worker] = [NOBODY]
+        self._acted[worker] = [NO_POLICY]
         self._episodes[worker] += 1
         return int(sequence.generate_state(1)[0])
 
@@ -151,7 +151,7 @@ class MixedPolicy:
         """Returns which policies chose the actions of a stream's last episode.
 
         Returns:
-            Number of the policy for each transition, int32 [time]; `NOBODY` first.
+            Number of the policy for each transition, int32 [time]; `NO_POLICY` first.
         """
         return np.array(self._acted[worker], np.int32)
 

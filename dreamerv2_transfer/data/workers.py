@@ -1,8 +1,10 @@
 """Runs jobs in processes that report their progress and can be asked to stop.
 
 joblib's loky executor starts the processes, limits their threads, notices when one of
-them dies, ends the others then, and returns results and exceptions. What an executor
-lacks, loky's as well as that of `concurrent.futures`, is added here:
+them dies, ends the others then, and returns results and exceptions. (The executor of
+`concurrent.futures` misses the death of the process that it started last, and waits for
+processes that ignore signals. `joblib.Parallel` blocks until a result arrives.) What
+such an executor lacks is added here:
 
 - Progress: a call returns nothing before it ends, so reports take a queue of their own.
 - The interrupt: a call that has begun cannot be cancelled, so an event asks it to
@@ -29,7 +31,7 @@ Stopped = Callable[[], bool]
 Job = Callable[[Report, Stopped], Any]
 
 # With as many processes as cores, more threads only get in each other's way: two in
-# each process made the networks of agents 20 times slower.
+# each process made the networks of players 20 times slower.
 ONE_THREAD = {f"{x}_NUM_THREADS": "1" for x in ("OPENBLAS", "OMP", "MKL")}
 PATIENCE = 0.1  # Seconds between two looks at the jobs.
 KILLED = (

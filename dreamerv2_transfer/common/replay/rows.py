@@ -75,13 +75,15 @@ class Law:
         Returns:
             Number of the episode, first transition and length of each piece.
         """
+        # For single numbers Python's functions are faster.
+        lower, higher = (min, max) if shape is None else (np.minimum, np.maximum)
         episode = rng.integers(count, size=shape)
         total = totals(episode)
-        length = np.minimum(total, self.maxlen or total)
-        length = np.maximum(length - rng.integers(self.minlen, size=shape), self.minlen)
+        length = lower(total, self.maxlen or total)
+        length = higher(length - rng.integers(self.minlen, size=shape), self.minlen)
         last = total - length
         ends = self.minlen if self.prioritize_ends else 0
-        start = np.minimum(rng.integers(last + 1 + ends, size=shape), last)
+        start = lower(rng.integers(last + 1 + ends, size=shape), last)
         return episode, start, length
 
 
@@ -150,7 +152,7 @@ class Pieces:
         law: How pieces are drawn.
 
     Attributes:
-        mean: Least mean length of a game's pieces, about.
+        mean: Mean length of a piece, about, in the game of the shortest pieces.
     """
 
     def __init__(self, episodes: Sequence[tuple[np.ndarray, np.ndarray]], law: Law):

@@ -82,6 +82,27 @@ def test_pieces_beyond_a_row_are_not_taken():
     assert not is_first.any()
 
 
+@pytest.mark.parametrize(
+    ("length", "index", "first"),
+    [
+        (4, [[20, 21, 22, 23], [10, 11, 12, 13]], [[0], [0]]),
+        (5, [[20, 21, 22, 23, 24], [10, 11, 12, 13, 0]], [[0], [0, 4]]),
+        (6, [[20, 21, 22, 23, 24, 10], [11, 12, 13, 0, 1, 20]], [[0, 5], [3, 5]]),
+    ],
+)
+def test_rows_are_filled_with_the_longest_first(length, index, first):
+    starts, totals = np.array([0, 10, 20]), np.array([2, 4, 5])
+    found, is_first = rows.longest_first(starts, totals, 2, length)
+    assert found.tolist() == index
+    assert [np.flatnonzero(x).tolist() for x in is_first] == first
+
+
+def test_a_long_episode_fills_several_rows():
+    found, is_first = rows.longest_first(np.array([0, 10]), np.array([3, 9]), 3, 4)
+    assert found.tolist() == [[10, 11, 12, 13], [14, 15, 16, 17], [0, 1, 2, 0]]
+    assert [np.flatnonzero(x).tolist() for x in is_first] == [[0], [0], [0, 3]]
+
+
 def stream(seed=0, weights=(1, 1), length=8):
     """Rows of two games: one episode of 5 steps, and two of 20."""
     episodes = [

@@ -94,6 +94,14 @@ def test_damaged_bytes_are_named(tmp_path):
             store.load_episode(path)
 
 
+def test_a_file_tells_what_it_takes_unpacked(tmp_path):
+    path = store.save_episode(tmp_path, episode(1000))
+    values = sum(x.nbytes for x in store.load_episode(path).values())
+    assert values < store.unpacked_bytes(path) < values + 6 * 200  # Headers.
+    path.write_bytes(b"damaged")
+    assert store.unpacked_bytes(path) == 0
+
+
 def test_no_code_of_a_file_runs(tmp_path):
     trace = tmp_path / "trace"
     path = tmp_path / "20210101T120000-abc-4.npz"
