@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import other, tfutils
+from dreamerv2_transfer.common import other
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,6 @@ def test_lambda_return_bootstraps_the_last_state():
         tf.zeros([1, 2]), tf.zeros([1, 2]), tf.ones([1, 2]), tf.constant([7.0, 8]), 0.95
     )
     np.testing.assert_allclose(target, [[7, 8]], rtol=1e-6)
-
-
-def test_scan_stacks_over_time():
-    step = lambda previous, now: {"sum": previous["sum"] + now["x"]}  # noqa: E731
-    inputs = {"x": tf.constant([[1.0], [2.0], [3.0]])}
-    got = tfutils.scan(step, inputs, {"sum": tf.constant([10.0])}, 3)
-    np.testing.assert_array_equal(got["sum"], [[11], [13], [16]])
-
-
-def test_scan_needs_no_inputs():
-    got = tfutils.scan(lambda previous, _: previous * 2, {}, tf.constant(1.0), 3)
-    np.testing.assert_array_equal(got, [2, 4, 8])
 
 
 def test_discrete_noise_replaces_some_actions():

@@ -1,155 +1,50 @@
-import os
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import blocks, machine, tfutils
-from dreamerv2_transfer.common import optimizer as optimizer_lib
+from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common.config import Config
 
 
-@pytest.fixture
-def policy():
-    """Sets the Keras precision for one test."""
-    yield keras.mixed_precision.set_dtype_policy
-    keras.mixed_precision.set_dtype_policy("float32")
+def test_the_compute_dtype_follows_keras(precision):
+    assert tfutils.compute_dtype() == tf.float32
+    precision("mixed_bfloat16")
+    assert tfutils.compute_dtype() == tf.bfloat16
 
 
-def variable(*values):
-    return keras.Variable(np.array(values, np.float32), name="kernel")
+def test_leading_dimensions_are_numbers_where_the_graph_knows_them():
+    assert tfutils.lead(tf.zeros([2, 3, 4]), 1) == [2, 3]
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 3, 4])])
+    def lead(x):
+        first, second = tfutils.lead(x, 1)
+        assert second == 3
+        return first
 
-def step(optimizer, loss_fn):
-    with tf.GradientTape() as tape:
-        loss = loss_fn()
-    return optimizer(tape, loss)
-
-
-def test_auto_precision(tmp_path):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text("flags : fpu avx2 avx512f\n")
-    assert machine.choose_precision("auto", False, cpuinfo)[0] == "32"
-    cpuinfo.write_text("flags : fpu avx512_bf16 avx2\n")
-    assert machine.choose_precision("auto", False, cpuinfo)[0] == "bf16"
-    cpuinfo.write_text("flags : amx_bf16 avx2\n")
-    assert machine.choose_precision("auto", False, cpuinfo)[0] == "bf16"
-    assert machine.choose_precision("auto", True, cpuinfo)[0] == "16"
-    assert machine.choose_precision("32", True, cpuinfo)[0] == "32"
-    assert machine.choose_precision("auto", False, tmp_path / "none")[0] == "32"
-
-
-def test_setup_follows_the_configuration(policy):
-    config = blocks.load_config(["minatar", "pretrain"])
-    try:
-        said = machine.setup(config.update(precision="bf16", jit=False))
-        assert tfutils.compute_dtype() == tf.bfloat16
-        assert tf.config.functions_run_eagerly()
-        assert "mixed_bfloat16" in said and "eager" in said
-    finally:
-        tf.config.run_functions_eagerly(False)
-
-
-def test_weight_decay_is_not_scaled_by_the_learning_rate():
-    var = variable(100.0)
-    optimizer = optimizer_lib.Optimizer("model", [var], lr=0.01, wd=0.1, opt="sgd")
-    step(optimizer, lambda: var.value[0] * 2.0)
-    # 100 * (1 - 0.1), then a step of 0.01 * 2.
-    np.testing.assert_allclose(var.value, [89.98], rtol=1e-6)
-
-
-def test_weight_decay_leaves_variables_without_a_gradient_alone():
-    used, unused = variable(1.0), variable(100.0)
-    optimizer = optimizer_lib.Optimizer(
-        "model", [used, unused], lr=0.1, wd=0.5, opt="sgd"
-    )
-    step(optimizer, lambda: used.value[0])
-    np.testing.assert_allclose(used.value, [0.4], rtol=1e-6)
-    np.testing.assert_array_equal(unused.value, [100])
-
-
-def test_weight_decay_by_pattern():
-    kernel, bias = variable(1.0), keras.Variable([1.0], name="bias")
-    optimizer = optimizer_lib.Optimizer(
-        "model", [kernel, bias], lr=0.0, wd=0.5, opt="sgd", wd_pattern=r"model/.*kernel"
-    )
-    step(optimizer, lambda: kernel.value[0] + bias.value[0])
-    np.testing.assert_allclose(kernel.value, [0.5])
-    np.testing.assert_allclose(bias.value, [1.0])
-
-
-def test_gradients_are_clipped_by_their_global_norm():
-    a, b = variable(0.0), variable(0.0)
-    optimizer = optimizer_lib.Optimizer("model", [a, b], lr=1.0, clip=10, opt="sgd")
-    metrics = step(optimizer, lambda: 30.0 * a.value[0] + 40.0 * b.value[0])
-    assert float(metrics["model_grad_norm"]) == 50
-    np.testing.assert_allclose([a.value[0], b.value[0]], [-6, -8], rtol=1e-6)
-
-
-def test_small_gradients_are_not_clipped():
-    var = variable(0.0)
-    optimizer = optimizer_lib.Optimizer("model", [var], lr=1.0, clip=10, opt="sgd")
-    step(optimizer, lambda: 3.0 * var.value[0])
-    np.testing.assert_allclose(var.value, [-3], rtol=1e-6)
-
-
-def test_adam_as_in_tensorflow():
-    var = variable(1.0)
-    optimizer = optimizer_lib.Optimizer("model", [var], lr=0.1, eps=1e-5)
-    step(optimizer, lambda: 5.0 * var.value[0])
-    # The first step of Adam is lr * g / (|g| + eps / sqrt(1 - beta2)).
-    np.testing.assert_allclose(
-        var.value, [1 - 0.1 * 5 / (5 + 1e-5 / 0.0316)], rtol=1e-4
-    )
-
-
-def test_adam_takes_the_steps_of_keras():
-    ours = variable(1.0, -2.0), variable(3.0)
-    theirs = variable(1.0, -2.0), variable(3.0)
-    optimizer = optimizer_lib.Optimizer("model", ours, lr=0.1, eps=1e-5)
-    keras_adam = keras.optimizers.Adam(0.1, epsilon=1e-5)
-    for slope in (5.0, -1.0, 1e-4):
-        gradients = [tf.constant([slope, 2 * slope]), tf.constant([-slope])]
-        step(
-            optimizer,
-            lambda g=gradients: sum(
-                tf.reduce_sum(v.value * x) for v, x in zip(ours, g, strict=True)
-            ),
-        )
-        keras_adam.apply(gradients, theirs)
-    for got, wanted in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(got.value, wanted.value, rtol=1e-5)
-
-
-def test_loss_scaling_skips_steps_that_overflow(policy):
-    policy("mixed_float16")
-    var = variable(1.0)
-    optimizer = optimizer_lib.Optimizer(
-        "model", [var], lr=1.0, wd=0.1, clip=100, opt="sgd"
-    )
-    scaled = tf.function(lambda factor: step(optimizer, lambda: var.value[0] * factor))
-    metrics = scaled(tf.constant(2.0))
-    np.testing.assert_allclose(var.value, [0.9 - 2.0], rtol=1e-6)
-    assert float(metrics["model_grad_norm"]) == 2
-    assert float(metrics["model_loss_scale"]) == 2.0**15
-    assert float(metrics["model_overflow"]) == 0
-    before = var.numpy()
-    assert float(scaled(tf.constant(1e37))["model_overflow"]) == 1
-    np.testing.assert_array_equal(var.value, before)
-    assert float(scaled(tf.constant(1.0))["model_loss_scale"]) == 2.0**14
+    assert lead(tf.zeros([5, 3, 4])) == 5
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("gpus", "strategy", "xla", "wanted"),
     [
-        ({"wd": 1.0}, "Received: wd=1.0"),
-        ({"clip": 0.5}, "Received: clip=0.5"),
-        ({"opt": "lion"}, "Received: 'lion'"),
+        ([], "none", False, None),
+        ([], "none", True, True),
+        (["GPU:0"], "none", False, True),
+        (["GPU:0"], "mirrored", False, None),  # Replicas share the update.
     ],
 )
-def test_optimizer_checks_its_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        optimizer_lib.Optimizer("model", [variable(1.0)], lr=1.0, **options)
+def test_graphs_use_xla_on_a_gpu_or_where_asked(
+    monkeypatch, gpus, strategy, xla, wanted
+):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf, "function", lambda fn, **options: (fn, options))
+    made = tfutils.compiled(len, Config({"jit": True, "strategy": strategy}), xla)
+    assert made == (len, {"jit_compile": wanted, "autograph": False})
+
+
+def test_without_jit_a_function_stays_as_it_is():
+    assert tfutils.compiled(len, Config({"jit": False, "strategy": "none"})) is len
 
 
 def test_seeds_come_from_the_generator():
@@ -173,51 +68,30 @@ def test_reseeding_leaves_the_generator_as_it_was():
         np.testing.assert_array_equal(rng.uniform([3]), inside)
 
 
-CPU = "model name : EPYC\nflags : fpu avx2\n"
+def test_scan_stacks_over_time():
+    def step(previous, now):
+        return {"sum": previous["sum"] + now["x"]}
+
+    inputs = {"x": tf.constant([[1.0], [2.0], [3.0]])}
+    got = tfutils.scan(step, inputs, {"sum": tf.constant([10.0])}, 3)
+    np.testing.assert_array_equal(got["sum"], [[11], [13], [16]])
 
 
-def keep_compiled(folder, monkeypatch, flags="", cpu=CPU):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    monkeypatch.setenv("TF_XLA_FLAGS", flags)
-    (folder / "cpuinfo").write_text(cpu)
-    return machine.keep_compiled(folder / "cpuinfo")
+def test_scan_needs_no_inputs():
+    got = tfutils.scan(lambda previous, _: previous * 2, {}, tf.constant(1.0), 3)
+    np.testing.assert_array_equal(got, [2, 4, 8])
 
 
-def test_what_xla_compiles_is_kept_for_the_user_alone(tmp_path, monkeypatch):
-    kept = keep_compiled(tmp_path, monkeypatch, "--tf_xla_auto_jit=0")
-    assert kept.stat().st_mode & 0o777 == 0o700
-    flag = f"--tf_xla_persistent_cache_directory={kept}"
-    assert os.environ["TF_XLA_FLAGS"] == f"--tf_xla_auto_jit=0 {flag}"
-    assert keep_compiled(tmp_path, monkeypatch) == kept
+def test_a_structure_of_variables_takes_the_values_of_another():
+    made = tfutils.variables({"a": tf.constant(1), "b": tf.constant([2.0, 3])})
+    assert not made["a"].trainable
+    tfutils.assign(made, {"a": tf.constant(4), "b": tf.constant([5.0, 6])})
+    assert made["a"] == 4
+    np.testing.assert_array_equal(made["b"], [5, 6])
 
 
-def test_machine_code_is_kept_apart_for_each_kind_of_cpu(tmp_path, monkeypatch):
-    kept = keep_compiled(tmp_path, monkeypatch)
-    assert keep_compiled(tmp_path, monkeypatch, cpu=CPU + "bogomips : 5\n") == kept
-    assert keep_compiled(tmp_path, monkeypatch, cpu="flags : fpu avx512f\n") != kept
-
-
-def test_a_cache_of_ones_own_stays(tmp_path, monkeypatch):
-    own = "--tf_xla_persistent_cache_directory=/mine"
-    assert keep_compiled(tmp_path, monkeypatch, own) is None
-    assert os.environ["TF_XLA_FLAGS"] == own
-
-
-def test_without_a_folder_for_it_nothing_is_kept(tmp_path, monkeypatch):
-    (tmp_path / "cache").write_text("a file")
-    assert keep_compiled(tmp_path, monkeypatch) is None
-    assert os.environ["TF_XLA_FLAGS"] == ""
-
-
-def test_convolutions_avoid_bfloat16_that_is_emulated(tmp_path):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(CPU)
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    try:
-        assert machine.conv_dtype(cpuinfo) == "float32"
-        cpuinfo.write_text("flags : fpu avx512_bf16\n")
-        assert machine.conv_dtype(cpuinfo) is None
-    finally:
-        keras.mixed_precision.set_dtype_policy("float32")
-    cpuinfo.write_text(CPU)
-    assert machine.conv_dtype(cpuinfo) is None
+def test_variables_have_other_values_within_a_scope():
+    variable = keras.Variable([1.0])
+    with tfutils.with_values([variable], [tf.constant([2.0])]):
+        assert variable.value == 2
+    assert variable.value == 1

@@ -1,0 +1,77 @@
+import os
+
+import tensorflow as tf
+
+from dreamerv2_transfer.common import blocks, machine, tfutils
+
+
+def test_auto_precision(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags : fpu avx2 avx512f\n")
+    assert machine.choose_precision("auto", False, cpuinfo)[0] == "32"
+    cpuinfo.write_text("flags : fpu avx512_bf16 avx2\n")
+    assert machine.choose_precision("auto", False, cpuinfo)[0] == "bf16"
+    cpuinfo.write_text("flags : amx_bf16 avx2\n")
+    assert machine.choose_precision("auto", False, cpuinfo)[0] == "bf16"
+    assert machine.choose_precision("auto", True, cpuinfo)[0] == "16"
+    assert machine.choose_precision("32", True, cpuinfo)[0] == "32"
+    assert machine.choose_precision("auto", False, tmp_path / "none")[0] == "32"
+
+
+def test_setup_follows_the_configuration(precision):
+    config = blocks.load_config(["minatar", "pretrain"])
+    try:
+        said = machine.setup(config.update(precision="bf16", jit=False))
+        assert tfutils.compute_dtype() == tf.bfloat16
+        assert tf.config.functions_run_eagerly()
+        assert "mixed_bfloat16" in said and "eager" in said
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+CPU = "model name : EPYC\nflags : fpu avx2\n"
+
+
+def keep_compiled(folder, monkeypatch, flags="", cpu=CPU):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("TF_XLA_FLAGS", flags)
+    (folder / "cpuinfo").write_text(cpu)
+    return machine.keep_compiled(folder / "cpuinfo")
+
+
+def test_what_xla_compiles_is_kept_for_the_user_alone(tmp_path, monkeypatch):
+    kept = keep_compiled(tmp_path, monkeypatch, "--tf_xla_auto_jit=0")
+    assert kept.stat().st_mode & 0o777 == 0o700
+    flag = f"--tf_xla_persistent_cache_directory={kept}"
+    assert os.environ["TF_XLA_FLAGS"] == f"--tf_xla_auto_jit=0 {flag}"
+    assert keep_compiled(tmp_path, monkeypatch) == kept
+
+
+def test_machine_code_is_kept_apart_for_each_kind_of_cpu(tmp_path, monkeypatch):
+    kept = keep_compiled(tmp_path, monkeypatch)
+    assert keep_compiled(tmp_path, monkeypatch, cpu=CPU + "bogomips : 5\n") == kept
+    assert keep_compiled(tmp_path, monkeypatch, cpu="flags : fpu avx512f\n") != kept
+
+
+def test_a_cache_of_ones_own_stays(tmp_path, monkeypatch):
+    own = "--tf_xla_persistent_cache_directory=/mine"
+    assert keep_compiled(tmp_path, monkeypatch, own) is None
+    assert os.environ["TF_XLA_FLAGS"] == own
+
+
+def test_without_a_folder_for_it_nothing_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    assert keep_compiled(tmp_path, monkeypatch) is None
+    assert os.environ["TF_XLA_FLAGS"] == ""
+
+
+def test_convolutions_avoid_bfloat16_that_is_emulated(tmp_path, precision):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(CPU)
+    precision("mixed_bfloat16")
+    assert machine.conv_dtype(cpuinfo) == "float32"
+    cpuinfo.write_text("flags : fpu avx512_bf16\n")
+    assert machine.conv_dtype(cpuinfo) is None
+    precision("float32")
+    cpuinfo.write_text(CPU)
+    assert machine.conv_dtype(cpuinfo) is None
