@@ -1,12 +1,13 @@
 """How an agent explores: `expl_behavior`.
 
-With `greedy` the behavior for the task explores too. The others act by an actor of
-their own: `Random`, `Plan2Explore` and `ModelLoss`, each of which has
+With `greedy` the behavior for the task explores too. `Random`, `Plan2Explore` and
+`ModelLoss` act with an actor of their own. Each has
 
-    actor         features to a distribution of actions
-    train         one update on a batch, after that of the world model
+    actor         maps features to a distribution of actions
+    train         makes one update on a batch, after that of the world model
     components    its layers by name
-    optimizers    by name, and state: its other variables by name
+    optimizers    its optimizers by name
+    state         its other variables by name
 """
 
 from __future__ import annotations
@@ -24,14 +25,20 @@ from tensorflow_probability import distributions as tfd
 from dreamerv2_transfer.common import envs, nets, optimizer, other
 from dreamerv2_transfer.common.config import ConfigError, check_least
 from dreamerv2_transfer.common.nets import dists
+from dreamerv2_transfer.world_model import Metrics, WorldModel
 
-Metrics = dict[str, tf.Tensor]
-TARGETS = ("embed", "stoch", "deter", "feat")  # What `disag_target` may be.
-LOSSES = ("kl",)  # What `expl_model_loss` may be: of the model's, one a step.
+TARGETS = ("embed", "stoch", "deter", "feat")  # Choices of `disag_target`.
+LOSSES = ("kl",)  # Choices of `expl_model_loss`: the model's losses of each step.
 
 
 class Random:
-    """Draws every action uniformly and learns nothing."""
+    """Draws every action uniformly, and learns nothing.
+
+    Args:
+        config: The resolved configuration.
+        act_space: `{"action": Discrete or Box}`.
+        unused: What other explorations take.
+    """
 
     components: Mapping[str, keras.layers.Layer] = {}
     optimizers: Mapping[str, optimizer.Optimizer] = {}
@@ -42,7 +49,7 @@ class Random:
         self._discrete = isinstance(act_space["action"], gymnasium.spaces.Discrete)
 
     def actor(self, feat: tf.Tensor):
-        """The same distribution for all features `(..., feat)`."""
+        """Returns the same distribution for all features `(..., feat)`."""
         zeros = tf.zeros([*tf.unstack(tf.shape(feat)[:-1]), self._size])
         if self._discrete:
             return dists.OneHotDist(zeros)
@@ -53,7 +60,7 @@ class Random:
 
 
 class Uniform(tfd.Uniform):
-    """A uniform distribution that has a mode: of equally likely values, the middle."""
+    """A uniform distribution with a mode: the middle of the equally likely values."""
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
@@ -64,17 +71,24 @@ class Uniform(tfd.Uniform):
 
 
 class Curious(abc.ABC):
-    """An actor and a critic that seek where networks of their own say to look.
+    """An actor and a critic that learn from a reward for exploring.
 
     Args:
         config: The resolved configuration.
         wm: The world model.
-        ac: The actor and the critic.
-        reward: Sequence to the rewards of the task, `(horizon + 1, B * T)`.
-        networks: What the reward of exploration is computed with.
+        ac: The `ActorCritic`.
+        reward: Maps a sequence to the rewards of the task, `(horizon + 1, B * T)`.
+        networks: Learn to predict what the reward is computed from.
     """
 
-    def __init__(self, config, wm, ac, reward, networks: Sequence[nets.MLP]):
+    def __init__(
+        self,
+        config,
+        wm: WorldModel,
+        ac,
+        reward: Callable[[Any], tf.Tensor],
+        networks: Sequence[nets.MLP],
+    ):
         self.config = config
         self.wm = wm
         self.ac = ac
@@ -97,27 +111,29 @@ class Curious(abc.ABC):
         return self.ac.state
 
     def train(self, start, context, data) -> Metrics:
-        """One update of the networks, then one of actor and critic.
+        """Updates the networks, then actor and critic.
 
         Args:
             start: Posterior states `(B, T, ...)`.
-            context: All outputs of `WorldModel.loss`.
+            context: The outputs of `WorldModel.loss`.
             data: The batch, `(B, T, ...)` of each key.
         """
-        metrics = self._train_networks(start, context, data)
+        inputs, target = self.examples(start, context, data)
+        metrics = self.train_networks(inputs, target)
         done = data["is_terminal"]
         metrics.update(self.ac.train(self.wm, start, done, self.intr_reward))
         return metrics
 
     @abc.abstractmethod
-    def _train_networks(self, start, context, data) -> Metrics: ...
+    def examples(self, start, context, data) -> tuple[Any, tf.Tensor]:
+        """Returns the networks' inputs and targets, `(B, T, ...)`; see `train`."""
 
     @abc.abstractmethod
     def intr_reward(self, seq) -> tf.Tensor:
-        """The rewards of imagined states, `(horizon + 1, B * T)`."""
+        """Returns the rewards of imagined states, `(horizon + 1, B * T)`."""
 
-    def _update(self, inputs: tf.Tensor, target: tf.Tensor) -> Metrics:
-        """Makes a target `(B, T, ...)` more likely under each of the networks."""
+    def train_networks(self, inputs, target: tf.Tensor) -> Metrics:
+        """Makes the targets `(B, T, ...)` more likely under each of the networks."""
         target = tf.cast(target, tf.float32)
         with tf.GradientTape() as tape:
             likes = [network(inputs).log_prob(target) for network in self.networks]
@@ -126,15 +142,24 @@ class Curious(abc.ABC):
 
 
 class Plan2Explore(Curious):
-    """Seeks states that an ensemble disagrees about.
+    """Seeks states about whose successors an ensemble disagrees.
 
     Sekar et al. 2020, "Planning to Explore via Self-Supervised World Models", section
-    3: networks, alike but for their first weights, predict what comes next. The reward
-    is the standard deviation over the networks, averaged over what they predict:
-    `mean_j std_k mu_k(feat, action)_j`.
+    3. Networks that differ only in their initial weights predict the next state. The
+    reward is the standard deviation over the networks k, averaged over the predicted
+    numbers j: `mean_j std_k mu_k(feat, action)_j`.
+
+    Args:
+        config: The resolved configuration.
+        act_space: `{"action": Discrete or Box}`.
+        wm: The world model.
+        make_ac: Creates the `ActorCritic`.
+        reward: Maps a sequence to the rewards of the task.
     """
 
-    def __init__(self, config, act_space, wm, make_ac: Callable[[], Any], reward):
+    def __init__(
+        self, config, act_space, wm: WorldModel, make_ac: Callable[[], Any], reward
+    ):
         actions = envs.act_size(act_space["action"])
         inputs = wm.rssm.feat_size + (actions if config.disag_action_cond else 0)
         sizes = {
@@ -158,20 +183,17 @@ class Plan2Explore(Curious):
         norms = {"extr_mag": self.extr_rewnorm.mag, "intr_mag": self.intr_rewnorm.mag}
         return {**self.ac.state, **norms}
 
-    def _train_networks(self, start, context, data) -> Metrics:
+    def examples(self, start, context, data) -> tuple[Any, tf.Tensor]:
         inputs = self._inputs(context["feat"], data["action"])
-        target = self._target(start, context)
-        if offset := self.config.disag_offset:
-            inputs, target = inputs[:, :-offset], target[:, offset:]
-        return self._update(inputs, target)
-
-    def _target(self, start, context) -> tf.Tensor:
-        """What the networks learn to predict, `(B, T, size)`."""
         name = self.config.disag_target
         if name in ("embed", "feat"):
-            return context[name]
-        events = len(start[name].shape) - 2  # Discrete latents have two dimensions.
-        return nets.flatten_event(start[name], events)
+            target = context[name]
+        else:
+            events = len(start[name].shape) - 2  # Discrete latents have two dimensions.
+            target = nets.flatten_event(start[name], events)
+        if offset := self.config.disag_offset:
+            inputs, target = inputs[:, :-offset], target[:, offset:]
+        return inputs, target
 
     def _inputs(self, feat: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         if not self.config.disag_action_cond:
@@ -179,7 +201,7 @@ class Plan2Explore(Curious):
         return tf.concat([feat, tf.cast(action, feat.dtype)], -1)
 
     def disagreement(self, seq) -> tf.Tensor:
-        """The networks' mean standard deviation at each of the states of `seq`."""
+        """Returns the networks' mean standard deviation in each state of `seq`."""
         inputs = self._inputs(seq["feat"], seq["action"])
         preds = tf.stack([network(inputs).mode() for network in self.networks])
         return tf.reduce_mean(tf.math.reduce_std(preds, 0), -1)
@@ -196,15 +218,25 @@ class Plan2Explore(Curious):
 
 
 class ModelLoss(Curious):
-    """Seeks states at which the world model's loss is predicted to be high."""
+    """Seeks states in which a head predicts a high loss of the world model.
 
-    def __init__(self, config, act_space, wm, make_ac: Callable[[], Any], reward):
+    Args:
+        config: The resolved configuration.
+        act_space: Not used.
+        wm: The world model.
+        make_ac: Creates the `ActorCritic`.
+        reward: Maps a sequence to the rewards of the task.
+    """
+
+    def __init__(
+        self, config, act_space, wm: WorldModel, make_ac: Callable[[], Any], reward
+    ):
         ac = make_ac()
         self.head = make_network((), wm.rssm.feat_size, config.expl_head, "expl_head")
         super().__init__(config, wm, ac, reward, [self.head])
 
-    def _train_networks(self, start, context, data) -> Metrics:
-        return self._update(context["feat"], context[self.config.expl_model_loss])
+    def examples(self, start, context, data) -> tuple[Any, tf.Tensor]:
+        return context["feat"], context[self.config.expl_model_loss]
 
     def intr_reward(self, seq) -> tf.Tensor:
         reward = self.config.expl_intr_scale * self.head(seq["feat"]).mode()
@@ -219,21 +251,21 @@ BEHAVIORS = {"Random": Random, "Plan2Explore": Plan2Explore, "ModelLoss": ModelL
 def make(
     config,
     act_space: Mapping[str, gymnasium.Space],
-    wm,
+    wm: WorldModel,
     make_ac: Callable[[], Any],
     reward: Callable[[Any], tf.Tensor],
 ) -> Random | Plan2Explore | ModelLoss:
-    """The exploration that `expl_behavior` names, which is not `greedy`.
+    """Creates the exploration that `expl_behavior` names, other than `greedy`.
 
     Args:
         config: The resolved configuration.
         act_space: `{"action": Discrete or Box}`.
         wm: The world model.
-        make_ac: Makes an `ActorCritic` whose layers' names begin with `expl_`.
-        reward: Sequence to the rewards of the task.
+        make_ac: Creates an `ActorCritic` whose layers' names start with `expl_`.
+        reward: Maps a sequence to the rewards of the task.
 
     Raises:
-        ConfigError: If a key has a value that does not exist.
+        ConfigError: As `check`.
     """
     check(config)
     return BEHAVIORS[config.expl_behavior](config, act_space, wm, make_ac, reward)
@@ -246,7 +278,7 @@ def make_network(size, inputs: int, head: Mapping, name: str) -> nets.MLP:
 
 
 def check(config) -> None:
-    """Checks what the chosen exploration reads of the configuration.
+    """Checks the configuration's values that the chosen exploration uses.
 
     Raises:
         ConfigError: Names the key.
@@ -256,7 +288,7 @@ def check(config) -> None:
         _check_choice(config, "expl_model_loss", LOSSES)
     if config.expl_behavior == "Plan2Explore":
         _check_choice(config, "disag_target", TARGETS)
-        # One network agrees with itself.
+        # A single network always agrees with itself.
         check_least(config, {"disag_models": 2, "disag_offset": 0})
         if config.disag_offset >= config.dataset.length:
             raise ConfigError(

@@ -1,15 +1,15 @@
-import gymnasium
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import expl
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import ConfigError
+from tests import models
 
-BATCH, LENGTH = 3, 4
 SIZE = 4 * 4 + 16  # Of the features.
 
 
@@ -26,38 +26,9 @@ def make_config(behavior="Plan2Explore", **changes):
     return config.update({**small, "expl_behavior": behavior, **changes})
 
 
-def make_agent(config, discrete=True, seed=0):
-    box = gymnasium.spaces.Box
-    flags = {k: box(0, 1, (), bool) for k in ("is_first", "is_last", "is_terminal")}
-    obs_space = {
-        "image": box(0, 1, (10, 10, 10), bool),
-        "reward": box(-9, 9, ()),
-        **flags,
-    }
-    action = gymnasium.spaces.Discrete(6) if discrete else box(-1, 1, (2,))
-    rng = None if seed is None else tf.random.Generator.from_seed(seed)
-    return agent_lib.Agent(config, obs_space, {"action": action}, rng)
-
-
-def make_batch(discrete=True):
-    rng = np.random.default_rng(0)
-    lead = (BATCH, LENGTH)
-    one_hot = np.eye(6)[rng.integers(6, size=lead)]
-    action = one_hot if discrete else rng.uniform(-1, 1, (*lead, 2))
-    batch = {
-        "image": rng.random((*lead, 10, 10, 10)) < 0.2,
-        "action": action.astype(np.float32),
-        "reward": rng.normal(size=lead).astype(np.float32),
-        "is_first": np.arange(LENGTH) == np.zeros((BATCH, 1)),
-        "is_last": np.zeros(lead, bool),
-        "is_terminal": rng.random(lead) < 0.2,
-    }
-    return {k: tf.constant(v) for k, v in batch.items()}
-
-
 def train(agent, discrete=True, steps=1):
     """The metrics of the last of some updates."""
-    batch, state = make_batch(discrete), agent.wm.rssm.initial(BATCH)
+    batch, state = models.make_batch(discrete), agent.wm.rssm.initial(models.BATCH)
     for _ in range(steps):
         state, metrics = agent.train(batch, state)
     return {k: float(v) for k, v in metrics.items()}
@@ -79,19 +50,20 @@ def make_seq(steps=2, number=3):
 
 
 def test_greedy_explores_by_the_behavior_for_the_task():
-    agent = make_agent(make_config("greedy"))
+    agent = models.make_agent(make_config("greedy"))
     assert agent.expl_behavior is agent.task_behavior
     assert not [k for k in train(agent) if k.startswith("expl_")]
 
 
 def test_random_actions_are_uniform():
     feat = tf.zeros([6000, SIZE])
-    action = make_agent(make_config("Random")).expl_behavior.actor(feat).sample([1, 2])
+    actor = models.make_agent(make_config("Random")).expl_behavior.actor
+    action = actor(feat).sample([1, 2])
     np.testing.assert_allclose(action.numpy().mean(0), 1 / 6, atol=0.02)
 
 
 def test_random_vectors_are_uniform_between_the_bounds():
-    actor = make_agent(make_config("Random"), discrete=False).expl_behavior.actor
+    actor = models.make_agent(make_config("Random"), discrete=False).expl_behavior.actor
     action = actor(tf.zeros([5, 1000, SIZE])).sample(seed=[1, 2]).numpy()
     assert action.shape == (5, 1000, 2) and np.abs(action).max() <= 1
     np.testing.assert_allclose(action.mean((0, 1)), 0, atol=0.03)
@@ -99,7 +71,7 @@ def test_random_vectors_are_uniform_between_the_bounds():
 
 
 def test_random_learns_nothing_and_keeps_nothing():
-    agent = make_agent(make_config("Random"))
+    agent = models.make_agent(make_config("Random"))
     assert not [k for k in train(agent) if k.startswith("expl_")]
     assert "expl_actor" not in agent.components
 
@@ -110,34 +82,34 @@ def test_random_learns_nothing_and_keeps_nothing():
 )
 @pytest.mark.parametrize("discrete", [True, False])
 def test_exploration_acts(behavior, discrete, jit):
-    agent = make_agent(make_config(behavior, jit=jit), discrete)
-    obs = {k: v[:, 0] for k, v in make_batch(discrete).items() if k != "action"}
-    output, state = agent.policy(obs, agent.initial(BATCH), "explore")
+    agent = models.make_agent(make_config(behavior, jit=jit), discrete)
+    obs = models.make_obs(discrete)
+    output, state = agent.policy(obs, agent.initial(models.BATCH), "explore")
     output, _ = agent.policy(obs, state, "explore")
     action = output["action"].numpy()
-    assert action.shape == (BATCH, 6 if discrete else 2)
+    assert action.shape == (models.BATCH, 6 if discrete else 2)
     assert np.abs(action).max() <= 1
     if discrete:
         np.testing.assert_allclose(action.sum(-1), 1, rtol=1e-5)
 
 
 def test_exploration_acts_only_to_explore():
-    agent = make_agent(make_config())
+    agent = models.make_agent(make_config())
     for actor, action in (
         (agent.task_behavior.actor, 1),
         (agent.expl_behavior.actor, 3),
     ):
         always_predict(actor, 50 * tf.one_hot(action, 6))
-    obs = {k: v[:, 0] for k, v in make_batch().items() if k != "action"}
+    obs = models.make_obs()
     chosen = {}
     for mode in ("train", "explore", "eval"):
-        output, _ = agent.policy(obs, agent.initial(BATCH), mode)
+        output, _ = agent.policy(obs, agent.initial(models.BATCH), mode)
         chosen[mode] = np.argmax(output["action"], -1).tolist()
     assert chosen == {"train": [1, 1, 1], "explore": [3, 3, 3], "eval": [1, 1, 1]}
 
 
 def test_the_reward_is_the_disagreement_of_the_networks():
-    explorer = make_agent(make_config(expl_intr_scale=0.5)).expl_behavior
+    explorer = models.make_agent(make_config(expl_intr_scale=0.5)).expl_behavior
     for network, value in zip(explorer.networks, (1.0, 5.0), strict=True):
         always_predict(network, value)
     np.testing.assert_allclose(explorer.disagreement(make_seq()), np.full((2, 3), 2.0))
@@ -145,7 +117,7 @@ def test_the_reward_is_the_disagreement_of_the_networks():
 
 
 def test_the_disagreement_is_the_mean_over_what_is_predicted():
-    explorer = make_agent(make_config()).expl_behavior
+    explorer = models.make_agent(make_config()).expl_behavior
     first, second = explorer.networks
     always_predict(first, 0.0)
     always_predict(second, np.arange(16))  # Standard deviations 0, 0.5, ..., 7.5.
@@ -153,7 +125,7 @@ def test_the_disagreement_is_the_mean_over_what_is_predicted():
 
 
 def test_the_logarithm_of_the_disagreement():
-    explorer = make_agent(make_config(disag_log=True)).expl_behavior
+    explorer = models.make_agent(make_config(disag_log=True)).expl_behavior
     for network, value in zip(explorer.networks, (1.0, 1.0 + 2 * np.e), strict=True):
         always_predict(network, value)
     reward = explorer.intr_reward(make_seq())
@@ -162,7 +134,7 @@ def test_the_logarithm_of_the_disagreement():
 
 def test_the_norm_divides_by_the_running_magnitude():
     changes = {"expl_reward_norm.momentum": 0.75}
-    explorer = make_agent(make_config(**changes)).expl_behavior
+    explorer = models.make_agent(make_config(**changes)).expl_behavior
     for network, value in zip(explorer.networks, (1.0, 5.0), strict=True):
         always_predict(network, value)
     # 0.75 * 1 + 0.25 * 2, and again.
@@ -175,7 +147,9 @@ def test_the_norm_divides_by_the_running_magnitude():
     ("behavior", "wanted"), [("Plan2Explore", 9), ("ModelLoss", 13)]
 )
 def test_the_rewards_of_the_task_can_be_added(behavior, wanted):
-    agent = make_agent(make_config(behavior, expl_intr_scale=2, expl_extr_scale=0.5))
+    agent = models.make_agent(
+        make_config(behavior, expl_intr_scale=2, expl_extr_scale=0.5)
+    )
     explorer = agent.expl_behavior
     for number, network in enumerate(explorer.networks):
         always_predict(network, 4.0 + 4 * number)
@@ -187,13 +161,10 @@ def test_the_rewards_of_the_task_can_be_added(behavior, wanted):
 
 @pytest.mark.parametrize(("offset", "shown"), [(0, 4), (1, 3), (3, 1)])
 def test_what_the_ensemble_sees_and_what_it_predicts(offset, shown):
-    agent = make_agent(make_config(disag_offset=offset), seed=None)
-    batch = make_batch()
+    agent = models.make_agent(make_config(disag_offset=offset), seed=None)
+    batch = models.make_batch()
     _, _, outputs, _ = agent.wm.loss(batch)
-    given = {}
-    agent.expl_behavior._update = lambda *pair: given.update(pair=pair) or {}
-    agent.expl_behavior.train(outputs["post"], outputs, batch)
-    inputs, target = given["pair"]
+    inputs, target = agent.expl_behavior.examples(outputs["post"], outputs, batch)
     assert inputs.shape == (3, shown, SIZE + 6) and target.shape == (3, shown, 16)
     np.testing.assert_array_equal(inputs[..., :SIZE], outputs["feat"][:, :shown])
     np.testing.assert_array_equal(inputs[..., SIZE:], batch["action"][:, :shown])
@@ -205,47 +176,46 @@ def test_what_the_ensemble_sees_and_what_it_predicts(offset, shown):
 @pytest.mark.parametrize("target", ["embed", "stoch", "deter", "feat"])
 def test_every_target_has_its_size(target, discrete):
     changes = {"rssm.discrete": discrete, "disag_action_cond": False}
-    agent = make_agent(make_config(disag_target=target, **changes))
+    agent = models.make_agent(make_config(disag_target=target, **changes))
     stoch = 16 if discrete else 4
     sizes = {"embed": 64, "stoch": stoch, "deter": 16, "feat": stoch + 16}
     for network in agent.expl_behavior.networks:
         assert network.denses[0].kernel.shape == (stoch + 16, 16)
         assert network.out.out.kernel.shape == (16, sizes[target])
-    batch = make_batch()
+    batch = models.make_batch()
     _, _, outputs, _ = agent.wm.loss(batch)
-    metrics = agent.expl_behavior._train_networks(outputs["post"], outputs, batch)
+    examples = agent.expl_behavior.examples(outputs["post"], outputs, batch)
+    metrics = agent.expl_behavior.train_networks(*examples)
     assert np.isfinite(metrics["expl_loss"])
 
 
 @pytest.mark.parametrize("behavior", ["Plan2Explore", "ModelLoss"])
 def test_the_networks_learn(behavior):
-    agent = make_agent(make_config(behavior, **{"expl_opt.lr": 1e-2}), seed=None)
-    batch = make_batch()
+    agent = models.make_agent(make_config(behavior, **{"expl_opt.lr": 1e-2}), seed=None)
+    batch = models.make_batch()
     _, _, outputs, _ = agent.wm.loss(batch)
-    learn = agent.expl_behavior._train_networks
-    losses = [
-        float(learn(outputs["post"], outputs, batch)["expl_loss"]) for _ in range(40)
-    ]
+    examples = agent.expl_behavior.examples(outputs["post"], outputs, batch)
+    learn = agent.expl_behavior.train_networks
+    losses = [float(learn(*examples)["expl_loss"]) for _ in range(40)]
     # A Normal of unit variance has a loss of 0.919 a value where it is exact.
     least = 2 * 16 * 0.919 if behavior == "Plan2Explore" else 0.919
     assert least < losses[-1] < least + 0.3 * (losses[0] - least)
 
 
 def test_the_head_of_model_loss_predicts_the_divergence():
-    agent = make_agent(make_config("ModelLoss"), seed=None)
-    _, _, outputs, _ = agent.wm.loss(make_batch())
-    given = {}
-    agent.expl_behavior._update = lambda *pair: given.update(pair=pair) or {}
-    agent.expl_behavior.train(outputs["post"], outputs, make_batch())
-    np.testing.assert_array_equal(given["pair"][0], outputs["feat"])
-    np.testing.assert_array_equal(given["pair"][1], outputs["kl"])
+    agent = models.make_agent(make_config("ModelLoss"), seed=None)
+    _, _, outputs, _ = agent.wm.loss(models.make_batch())
+    behavior, batch = agent.expl_behavior, models.make_batch()
+    inputs, target = behavior.examples(outputs["post"], outputs, batch)
+    np.testing.assert_array_equal(inputs, outputs["feat"])
+    np.testing.assert_array_equal(target, outputs["kl"])
 
 
 def test_the_actor_of_the_exploration_learns_to_be_rewarded():
     """Where the action alone decides, it comes to choose the best one."""
     config = make_config("ModelLoss", actor_ent=0.0, **{"actor_opt.lr": 1e-2})
-    agent = make_agent(config)
-    explorer, batch = agent.expl_behavior, make_batch()
+    agent = models.make_agent(config)
+    explorer, batch = agent.expl_behavior, models.make_batch()
     explorer.intr_reward = lambda seq: seq["action"][..., 2]
     _, _, outputs, _ = agent.wm.loss(batch)
     learn = tf.function(lambda: explorer.train(outputs["post"], outputs, batch))
@@ -258,10 +228,10 @@ def test_the_actor_of_the_exploration_learns_to_be_rewarded():
 
 @pytest.mark.parametrize("behavior", ["Plan2Explore", "ModelLoss"])
 def test_exploration_learns_and_changes_nothing_else(behavior):
-    agent = make_agent(make_config(behavior))
-    _, _, outputs, _ = agent.wm.loss(make_batch())
+    agent = models.make_agent(make_config(behavior))
+    _, _, outputs, _ = agent.wm.loss(models.make_batch())
     before = {k: c.variables[0].numpy() for k, c in agent.components.items()}
-    agent.expl_behavior.train(outputs["post"], outputs, make_batch())
+    agent.expl_behavior.train(outputs["post"], outputs, models.make_batch())
     after = {k: c.variables[0].numpy() for k, c in agent.components.items()}
     same = {k for k in before if np.array_equal(before[k], after[k])}
     task = {"actor", "critic", "target_critic"}
@@ -269,8 +239,10 @@ def test_exploration_learns_and_changes_nothing_else(behavior):
 
 
 def test_exploration_learns_where_the_world_model_does_not():
-    agent = make_agent(make_config("ModelLoss"))
-    _, metrics = agent.train_behavior(make_batch(), agent.wm.rssm.initial(BATCH))
+    agent = models.make_agent(make_config("ModelLoss"))
+    _, metrics = agent.train_behavior(
+        models.make_batch(), agent.wm.rssm.initial(models.BATCH)
+    )
     assert {"actor_loss", "expl_actor_loss", "expl_expl_loss"} < metrics.keys()
     assert "model_grad_norm" not in metrics
 
@@ -280,10 +252,12 @@ def explore_afresh(behavior, discrete=True, jit=False, precision="float32"):
     keras.utils.set_random_seed(0)
     keras.mixed_precision.set_dtype_policy(precision)
     changes = {"expl_extr_scale": 1.0, "expl_reward_norm.momentum": 0.9}
-    agent = make_agent(make_config(behavior, **changes), discrete)
-    batch = make_batch(discrete)
+    agent = models.make_agent(make_config(behavior, **changes), discrete)
+    batch = models.make_batch(discrete)
     _, _, outputs, _ = agent.wm.loss(batch)
-    explore = lambda: agent.expl_behavior.train(outputs["post"], outputs, batch)  # noqa: E731
+    explore = functools.partial(
+        agent.expl_behavior.train, outputs["post"], outputs, batch
+    )
     explore = tf.function(explore, autograph=False) if jit else explore
     return {k: float(v) for k, v in explore().items()}
 
@@ -332,7 +306,7 @@ def test_what_does_not_exist_is_refused(changes, message):
 
 def test_an_agent_is_not_made_with_what_does_not_exist():
     with pytest.raises(ConfigError, match="Received: Plan2Explor"):
-        make_agent(make_config("Plan2Explor"))
+        models.make_agent(make_config("Plan2Explor"))
 
 
 def test_what_is_not_used_is_not_checked():

@@ -1,4 +1,4 @@
-"""Prepares TensorFlow for the machine: precision, memory, compiled caches."""
+"""Prepares TensorFlow for the machine: precision, memory, cache of compiled code."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from dreamerv2_transfer.common.files import cache
 from dreamerv2_transfer.common.tfutils import compute_dtype
 
 CPUINFO = pathlib.Path("/proc/cpuinfo")
-
-
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
 
 
@@ -27,7 +25,7 @@ def setup(config) -> str:
     """Prepares TensorFlow for a run: precision, eager or graphs, GPU memory.
 
     Returns:
-        A sentence that says what was chosen and why.
+        A sentence that says what was chosen, and why.
     """
     keep_freed_memory()
     if config.jit:
@@ -39,7 +37,7 @@ def setup(config) -> str:
     precision, reason = choose_precision(config.precision, bool(gpus))
     keras.mixed_precision.set_dtype_policy(PRECISIONS[precision])
     device = f"{len(gpus)} GPU(s)" if gpus else "CPU"
-    if config.strategy != "none":  # After what must come before TensorFlow's start.
+    if config.strategy != "none":  # Starts TensorFlow, so it must come last.
         count = replicas.strategy(config.strategy).num_replicas_in_sync
         device += f", {config.strategy} with {count} replica(s)"
     mode = "graphs" if config.jit else "eager"
@@ -47,10 +45,10 @@ def setup(config) -> str:
 
 
 def keep_freed_memory() -> None:
-    """Makes the C library keep what is freed for what is allocated next.
+    """Makes the C library keep freed memory for later allocations; glibc only.
 
-    Otherwise it returns large tensors to the system, which clears each page anew when
-    the next one is made: a seventh of the time of a step on a CPU. Only for glibc.
+    By default it returns large tensors to the system, which must then clear each page
+    again for the next tensor: a seventh of a step's time on a CPU.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -59,14 +57,17 @@ def keep_freed_memory() -> None:
 
 
 def keep_compiled(cpuinfo: pathlib.Path = CPUINFO) -> pathlib.Path | None:
-    """Lets XLA keep what it compiles, so that the next run starts faster.
+    """Makes XLA cache what it compiles, so that the next run starts faster.
 
-    Only before the first call that asks for devices, which reads the flags. In the
-    user's cache folder, apart for each version of TensorFlow and each kind of
-    CPU, as it is machine code. XLA writes a file under another name first.
+    Call it before the first call that asks for devices, which reads the flags. The
+    cache is machine code, so each version of TensorFlow and each kind of CPU has a
+    folder of its own in the user's cache folder. XLA writes its files atomically.
+
+    Args:
+        cpuinfo: Describes the CPU.
 
     Returns:
-        The folder; None where there can be none, or where TF_XLA_FLAGS name another.
+        The folder; None if none can be made, or if TF_XLA_FLAGS already names one.
     """
     flags = os.environ.get("TF_XLA_FLAGS", "")
     if "persistent_cache_directory" in flags:
@@ -78,7 +79,7 @@ def keep_compiled(cpuinfo: pathlib.Path = CPUINFO) -> pathlib.Path | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return None
-    # Code from a folder that is someone else's would run as ours.
+    # Another user's folder could hold code that would run as ours.
     if folder.stat().st_uid != os.getuid() or not os.access(folder, os.W_OK):
         return None
     flag = f"--tf_xla_persistent_cache_directory={folder}"
@@ -95,8 +96,13 @@ def choose_precision(
 ) -> tuple[str, str]:
     """Resolves `precision: auto`.
 
+    Args:
+        precision: `auto` or a key of `PRECISIONS`.
+        gpu: Whether there is a GPU.
+        cpuinfo: Describes the CPU.
+
     Returns:
-        A key of `PRECISIONS`, and a phrase that says why.
+        A key of `PRECISIONS`, and a phrase that says why it was chosen.
     """
     if precision != "auto":
         return precision, f"{PRECISIONS[precision]} as configured"
@@ -113,10 +119,10 @@ def multiplies_bfloat16(cpuinfo: pathlib.Path = CPUINFO) -> bool:
 
 
 def conv_dtype(cpuinfo: pathlib.Path = CPUINFO) -> str | None:
-    """The dtype policy of convolutions; None is the global one.
+    """Returns the dtype policy of convolutions; None for the global one.
 
-    Convolutions in bfloat16 take five times as long as in float32 on a CPU without
-    instructions for it, where other products are about as fast.
+    On a CPU without bfloat16 instructions, convolutions in bfloat16 take five times as
+    long as in float32; other products are about as fast in both.
     """
     slow = compute_dtype() == tf.bfloat16 and not multiplies_bfloat16(cpuinfo)
     return "float32" if slow and not tf.config.list_physical_devices("GPU") else None

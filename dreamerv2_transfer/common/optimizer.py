@@ -15,21 +15,24 @@ from dreamerv2_transfer.common.tfutils import compute_dtype
 class Optimizer:
     """A Keras optimizer with clipping, decoupled weight decay and loss scaling.
 
-    As the original: the gradients, averaged over the replicas, are clipped by their
+    As in the original, the gradients (averaged over the replicas) are clipped by their
     global norm, then every variable is multiplied by `1 - wd` (not times the learning
-    rate, as in Keras), then the update is applied. Weight decay leaves variables
-    without a gradient alone, and a step whose scaled gradients overflow in float16
-    changes nothing, and is counted.
+    rate, as in Keras), then the update is applied. Variables without a gradient are not
+    decayed. A step whose scaled gradients overflow in float16 changes nothing, and is
+    counted.
 
     Args:
         name: Prefix of the metrics.
         variables: The trainable variables, all that the optimizer will ever update.
         lr: Learning rate.
-        eps: Epsilon of Adam and its kin.
+        eps: Epsilon of Adam and its variants.
         clip: Largest global norm of the gradients, at least 1; 0 or None: no clipping.
         wd: Weight decay, a fraction of each weight a step.
         opt: `adam`, `nadam`, `adamax`, `sgd` or `momentum`.
-        wd_pattern: Weight decay is for variables whose `NAME/PATH` it matches.
+        wd_pattern: Only variables whose `NAME/PATH` it matches are decayed.
+
+    Raises:
+        ValueError: If `wd`, `clip` or `opt` has no meaning.
     """
 
     def __init__(
@@ -44,15 +47,18 @@ class Optimizer:
         wd_pattern: str = r".*",
     ):
         if not 0 <= wd < 1:
-            raise ValueError(f"Weight decay is a fraction. Received: wd={wd}")
+            raise ValueError(f"wd must be a fraction in 0..1. Received: wd={wd}")
         if clip and clip < 1:
-            raise ValueError(f"clip is at least 1, or 0. Received: clip={clip}")
+            raise ValueError(f"clip must be at least 1, or 0. Received: clip={clip}")
+        if opt not in OPTIMIZERS:
+            raise ValueError(f"opt is one of {sorted(OPTIMIZERS)}. Received: {opt!r}")
         self._name = name
         self._variables = list(variables)
         self._clip = clip
         self._wd = wd
         self._wd_pattern = wd_pattern
-        self._opt = _make_optimizer(opt, lr, eps, name)
+        self._opt = OPTIMIZERS[opt](lr, eps, f"{name}_opt")
+        foreign.skip_gradient_sum(self._opt)
         if compute_dtype() == tf.float16:
             self._opt = keras.optimizers.LossScaleOptimizer(
                 self._opt, name=f"{name}_opt_scaled"
@@ -67,55 +73,47 @@ class Optimizer:
     def __call__(self, tape: tf.GradientTape, loss: tf.Tensor) -> dict[str, tf.Tensor]:
         """Takes one step down the gradient of a scalar float32 loss."""
         metrics = {f"{self._name}_loss": loss}
-        scale = self._loss_scale()
-        if scale is not None:
+        scale = None
+        if isinstance(self._opt, keras.optimizers.LossScaleOptimizer):
+            scale = tf.convert_to_tensor(self._opt.dynamic_scale)
             metrics[f"{self._name}_loss_scale"] = scale
             with tape:
                 loss = loss * scale
         grads = tape.gradient(loss, [v.value for v in self._variables])
-        pairs = [
-            (g, v) for g, v in zip(grads, self._variables, strict=True) if g is not None
-        ]
-        pairs = _averaged(pairs)
-        norm = tf.linalg.global_norm([g for g, _ in pairs])
+        pairs = zip(grads, self._variables, strict=True)
+        pairs = [(grad, var) for grad, var in pairs if grad is not None]
+        if pairs:
+            grads, variables = zip(*pairs, strict=True)
+            pairs = list(zip(replicas.mean(list(grads)), variables, strict=True))
+        norm = tf.linalg.global_norm([grad for grad, _ in pairs])
         if scale is not None:
             norm = norm / scale
-            # Its mean over a line of the log is the share of steps that were skipped.
+            # Its mean over the updates of a log line is the share of skipped steps.
             overflow = tf.cast(~tf.math.is_finite(norm), tf.float32)
             metrics[f"{self._name}_overflow"] = overflow
         metrics[f"{self._name}_grad_norm"] = norm
-        self._apply(pairs, norm, scale)
+        if pairs:
+            self._apply(*zip(*pairs, strict=True), norm, scaled=scale is not None)
         return metrics
 
-    def _apply(self, pairs, norm: tf.Tensor, scale: tf.Tensor | None) -> None:
-        if not pairs:
-            return
-        grads, variables = zip(*pairs, strict=True)
+    def _apply(self, grads, variables, norm: tf.Tensor, scaled: bool) -> None:
+        """Clips the gradients, decays the weights, and updates them."""
         if self._clip:
-            # As tf.clip_by_global_norm; the scale cancels out of the ratio.
+            # As tf.clip_by_global_norm; a loss scale cancels out of the ratio.
             factor = self._clip / tf.maximum(norm, self._clip)
-            grads = [g * tf.cast(factor, g.dtype) for g in grads]
-        # Without loss scaling a NaN is the trainer's to report, not ours to hide.
-        finite = True if scale is None else tf.math.is_finite(norm)
-        self._decay(variables, finite)
+            grads = [grad * tf.cast(factor, grad.dtype) for grad in grads]
+        if self._wd:
+            keep = 1 - self._wd
+            if scaled:  # Without loss scaling, the trainer must see a NaN.
+                keep = tf.where(tf.math.is_finite(norm), keep, 1.0)
+            for var in variables:
+                if re.search(self._wd_pattern, f"{self._name}/{var.path}"):
+                    var.assign(var.value * keep)
         self._opt.apply(grads, variables)
-
-    def _decay(self, variables, finite: bool | tf.Tensor) -> None:
-        if not self._wd:
-            return
-        keep = 1 - self._wd if finite is True else tf.where(finite, 1 - self._wd, 1.0)
-        for var in variables:
-            if re.search(self._wd_pattern, f"{self._name}/{var.path}"):
-                var.assign(var.value * keep)
-
-    def _loss_scale(self) -> tf.Tensor | None:
-        if isinstance(self._opt, keras.optimizers.LossScaleOptimizer):
-            return tf.convert_to_tensor(self._opt.dynamic_scale)
-        return None
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam, one operation a variable in place of twenty.
+    """Keras' Adam with one operation for each variable instead of twenty.
 
     Kingma & Ba 2015, in the order of computation at the end of their section 2.
     """
@@ -137,24 +135,10 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-def _averaged(pairs: list) -> list:
-    """The gradients' means over the replicas, each with its variable."""
-    if not pairs:
-        return []
-    grads, variables = zip(*pairs, strict=True)
-    return list(zip(replicas.mean(list(grads)), variables, strict=True))
-
-
-def _make_optimizer(opt: str, lr: float, eps: float, name: str):
-    kinds = {
-        "adam": lambda name: Adam(lr, epsilon=eps, name=name),
-        "nadam": lambda name: keras.optimizers.Nadam(lr, epsilon=eps, name=name),
-        "adamax": lambda name: keras.optimizers.Adamax(lr, epsilon=eps, name=name),
-        "sgd": lambda name: keras.optimizers.SGD(lr, name=name),
-        "momentum": lambda name: keras.optimizers.SGD(lr, 0.9, name=name),
-    }
-    if opt not in kinds:
-        raise ValueError(f"opt is one of {sorted(kinds)}. Received: {opt!r}")
-    made = kinds[opt](f"{name}_opt")
-    foreign.skip_gradient_sum(made)
-    return made
+OPTIMIZERS = {
+    "adam": lambda lr, eps, name: Adam(lr, epsilon=eps, name=name),
+    "nadam": lambda lr, eps, name: keras.optimizers.Nadam(lr, epsilon=eps, name=name),
+    "adamax": lambda lr, eps, name: keras.optimizers.Adamax(lr, epsilon=eps, name=name),
+    "sgd": lambda lr, eps, name: keras.optimizers.SGD(lr, name=name),
+    "momentum": lambda lr, eps, name: keras.optimizers.SGD(lr, 0.9, name=name),
+}

@@ -1,4 +1,4 @@
-"""The small mathematics of DreamerV2: schedules, returns, action noise, norms."""
+"""The small formulas of DreamerV2: schedules, returns, action noise, norms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dreamerv2_transfer.common.nets import dists
 
 
 def schedule(value: float | str, step: tf.Tensor) -> tf.Tensor | float:
-    """A number that may depend on the step, as the original writes it.
+    """Returns a number that may depend on the step, in the original's notation.
 
     `linear(initial,final,duration)`: from initial to final in duration steps.
     `warmup(steps,value)`: from 0 to value in the given steps.
@@ -55,7 +55,7 @@ def lambda_return(
     bootstrap: tf.Tensor,
     lambda_: float,
 ) -> tf.Tensor:
-    """TD(lambda) targets (Hafner et al. 2021, equation 4), time first.
+    """Returns TD(lambda) targets (Hafner et al. 2021, equation 4), time first.
 
     `R_t = r_t + d_t * ((1 - lambda) * v_{t+1} + lambda * R_{t+1})`, with the bootstrap
     as `v_T` and `R_T`. lambda 1 gives the discounted Monte Carlo return, lambda 0 the
@@ -83,13 +83,13 @@ def lambda_return(
 def action_noise(
     action: tf.Tensor, amount: float, discrete: bool, seed: tf.Tensor | None
 ) -> tf.Tensor:
-    """Epsilon-greedy noise for one-hot actions, clipped Gaussian noise for others.
+    """Adds epsilon-greedy noise to one-hot actions, clipped Gaussian noise to others.
 
     Args:
         action: `(..., actions)`.
-        amount: The chance of a random action, or the standard deviation. 0: no noise.
+        amount: The chance of a random action, or the standard deviation; 0 for none.
         discrete: Whether actions are one-hot.
-        seed: `(2,)`.
+        seed: `(2,)`, see `dists`.
     """
     if amount == 0:
         return action
@@ -103,10 +103,9 @@ def action_noise(
 class StreamNorm:
     """Divides by a running mean of the magnitude.
 
-    A momentum of 1 turns it off, a momentum of 0 uses the current batch alone.
-
     Args:
-        momentum: Weight of the old magnitude, 0 to 1.
+        momentum: Weight of the old magnitude, 0 to 1: 1 turns the norm off, 0 takes the
+            magnitude of the current batch alone.
         scale: Factor on the result.
         eps: Added to the magnitude.
     """

@@ -1,4 +1,4 @@
-"""TensorFlow set-up, seeds and the optimizer."""
+"""Helpers for TensorFlow: dtypes and shapes, graphs, seeds, variables, loops."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dreamerv2_transfer.common.distributed import replicas
 
 
 def compute_dtype() -> tf.DType:
-    """The dtype of matrix products under the global Keras policy."""
+    """Returns the dtype of matrix products under the global Keras policy."""
     return tf.as_dtype(keras.mixed_precision.dtype_policy().compute_dtype)
 
 
 def lead(x: tf.Tensor, event_dims: int) -> list:
-    """The leading dimensions, as numbers where the graph knows them."""
+    """Returns the leading dimensions, as numbers where the graph knows them."""
     count = len(x.shape) - event_dims
     if x.shape[:count].is_fully_defined():
         return list(x.shape[:count])
@@ -26,17 +26,17 @@ def lead(x: tf.Tensor, event_dims: int) -> list:
 
 
 def compiled(fn, config, xla: bool = False):
-    """The graph of a function: with XLA on a GPU, plain on a CPU.
+    """Returns the graph of a function: with XLA on a GPU, plain on a CPU.
 
     Args:
         fn: Takes and returns tensors.
-        config: Of the run; without `jit` the function stays as it is.
-        xla: Use XLA on a CPU too: for many small operations, which take less time than
-            TensorFlow takes to start them.
+        config: The run's configuration; without `jit` the function is returned as is.
+        xla: Whether to use XLA on a CPU too: for many small operations, which take
+            TensorFlow longer to start than to compute.
     """
     if not config.jit:
         return fn
-    # XLA compiles no graph that replicas reduce something in.
+    # XLA cannot compile a graph in which replicas exchange something.
     gpu = config.strategy == "none" and tf.config.list_physical_devices("GPU")
     xla = xla or bool(gpu)
     return tf.function(fn, jit_compile=xla or None, autograph=False)
@@ -44,7 +44,7 @@ def compiled(fn, config, xla: bool = False):
 
 @contextlib.contextmanager
 def reseeded(rng: tf.random.Generator | None, seed: int) -> Iterator[None]:
-    """Draws from `seed` inside the block and goes on as before after it."""
+    """Draws from `seed` inside the block, and restores the generator after it."""
     if rng is None:
         yield
         return
@@ -59,7 +59,7 @@ def reseeded(rng: tf.random.Generator | None, seed: int) -> Iterator[None]:
 def make_seeds(rng: tf.random.Generator | None, count: int) -> list:
     """Draws `count` independent seeds of shape `(2,)`, int32, from the generator.
 
-    Without a generator every seed is None, which stands for "no noise" (see `dists`).
+    Without a generator every seed is None, which means "no noise" (see `dists`).
     """
     if rng is None:
         return [None] * count
@@ -68,14 +68,14 @@ def make_seeds(rng: tf.random.Generator | None, count: int) -> list:
 
 
 def split_seed(seed: tf.Tensor | None, count: int) -> list:
-    """Independent seeds from one; Nones from None."""
+    """Returns `count` independent seeds derived from one; Nones for None."""
     if seed is None:
         return [None] * count
     return tf.unstack(tf.random.split(seed, count))
 
 
 def step_seeds(seed: tf.Tensor | None, length: int) -> dict[str, tf.Tensor]:
-    """One seed a time step, as an input for `other.scan`; empty without a seed."""
+    """Returns a seed for each time step, as an input of `scan`; {} without a seed."""
     if seed is None:
         return {}
     return {
@@ -84,27 +84,27 @@ def step_seeds(seed: tf.Tensor | None, length: int) -> dict[str, tf.Tensor]:
 
 
 def variables(values):
-    """A structure of variables that hold these tensors."""
+    """Returns a structure of variables that hold the tensors of a structure."""
     return tf.nest.map_structure(lambda x: tf.Variable(x, trainable=False), values)
 
 
 def with_values(variables, values) -> keras.StatelessScope:
-    """A scope in which Keras variables have the given values."""
+    """Returns a scope in which Keras variables have the given values."""
     return keras.StatelessScope(list(zip(variables, values, strict=True)))
 
 
 def assign(variables, values) -> None:
-    """Gives variables the values of a structure that is flattened alike."""
+    """Assigns the values of a structure to variables in the same order."""
     pairs = zip(tf.nest.flatten(variables), tf.nest.flatten(values), strict=True)
     for variable, value in pairs:
         variable.assign(value)
 
 
 def scan(fn, inputs, start, length: int):
-    """Applies `fn(previous, inputs[t])` over time and stacks what it returns.
+    """Applies `fn(previous, inputs[t])` over time and stacks the results.
 
-    A while-loop rather than an unrolled graph: it compiles several times faster and
-    runs as fast.
+    It is a while-loop, not an unrolled graph: it compiles several times faster and runs
+    as fast. Eagerly it calls `fn` step by step.
 
     Args:
         fn: Takes the previous structure and one step of the inputs, returns the next.
@@ -115,6 +115,6 @@ def scan(fn, inputs, start, length: int):
     Returns:
         The structure of `start` with a leading dimension of time.
     """
-    # The range makes the loop independent of whether there are inputs.
+    # With the range there is something to loop over even without inputs.
     elems = (inputs, tf.range(length))
     return tf.scan(lambda previous, now: fn(previous, now[0]), elems, start)

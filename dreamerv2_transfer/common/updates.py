@@ -1,4 +1,4 @@
-"""What every stage does around an update: tensors in, numbers out, none of them NaN."""
+"""Runs updates in graphs, reads their metrics, and stops at a loss that is NaN."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
 
 Batch = Mapping[str, np.ndarray]
-# So many updates at most go unchecked. Their batches are kept, which is some 50 MB of
-# Atari's, and waiting for the device once in so many updates costs next to nothing.
+# Largest number of updates that go unchecked. Their batches are kept, about 50 MB for
+# Atari; waiting for the device only this often costs next to nothing.
 READ_EVERY = 16
 
 
 class TrainingError(UserError):
-    """A loss that is not a number."""
+    """A loss is not finite."""
 
 
 class Updates:
     """Updates of a model, whose metrics stay on the device until they are read.
 
-    A call of the graph makes one update or `steps_per_call` of them and returns the
-    metrics of each packed into a vector, for which nobody waits. Until it is read the
-    batches are kept, so that a loss which is not finite is reported with its own.
+    A call of the graph makes one update or `steps_per_call` of them, and returns each
+    one's metrics as a vector without waiting for the device. Batches are kept until
+    their metrics are read, to report a loss that is not finite with its batch.
 
     Args:
         update: One update, not compiled: takes a batch and the state before it, returns
             the state after it, and metrics by name, scalars or vectors.
         config: The resolved configuration.
-        logdir: Where a batch is kept whose losses are not finite.
-        source: Says where a batch is from, in words.
-        consume: Takes the metrics of each update, float32 and sorted by name, and its
-            batch.
+        logdir: The folder for a batch whose losses are not finite.
+        source: Describes in words where a batch comes from.
+        consume: Called with the metrics of each update, float32 and sorted by name, and
+            with its batch.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class Updates:
         self._consume = consume
         self._shapes: dict[str, tuple] = {}  # Of the metrics, known from tracing.
         self._metrics: list[tf.Tensor] = []  # (updates, values) of each unread call.
-        self._batches: list[tuple[int, Batch]] = []  # With the updates before each.
+        self._batches: list[tuple[int, Batch]] = []  # Each with its number of updates.
 
     def run(self, batches: Sequence[Batch], state, step: int):
         """Makes an update on each batch in turn, all in one call of the graph.
 
         Args:
-            batches: As many as `in_next_call` says.
+            batches: As many as `in_next_call` returns.
             state: The state before the first of them.
-            step: Updates before this one.
+            step: Number of updates made before this call.
 
         Returns:
             The state after the last of them.
 
         Raises:
-            TrainingError: As `read`, which this calls when too much is unread.
+            TrainingError: As in `read`, which is called when too much is unread.
         """
         if len(batches) == 1:
             state, metrics = self._one(tensors(batches[0]), state)
@@ -86,33 +86,36 @@ class Updates:
         return state
 
     def read(self) -> None:
-        """Hands on the metrics of all updates since the last call, in their order.
+        """Passes the metrics of all updates since the last call to `consume`.
 
         Raises:
-            TrainingError: A loss of one of them is not finite.
+            TrainingError: If a loss of one of them is not finite.
         """
         if not self._batches:
             return
         rows = tf.concat(self._metrics, 0).numpy()  # Waits for the device, once.
+        ends = np.cumsum([math.prod(shape) for shape in self._shapes.values()])
         for row, (step, batch) in zip(rows, self._batches, strict=True):
-            metrics = self._unpacked(row)
+            parts = zip(self._shapes.items(), np.split(row, ends[:-1]), strict=True)
+            metrics = {name: part.reshape(shape) for (name, shape), part in parts}
             check_finite(metrics, batch, self._logdir, step, self._source(batch))
             self._consume(metrics, batch)
-        # Not before: what follows a loss that is not finite must never be saved.
+        # Only now: after an error, the next call must raise it again, so that nothing
+        # that follows a loss that is not finite is saved.
         self._metrics, self._batches = [], []
 
     def _one_fn(self, batch: dict[str, tf.Tensor], state):
-        """One update; its metrics are `(1, values)`."""
-        state, metrics = self._distributed(batch, state)
+        """Makes one update; its metrics are `(1, values)`."""
+        state, metrics = self._packed(batch, state)
         return state, metrics[None]
 
     def _several_fn(self, batches: dict[str, tf.Tensor], state):
-        """Updates on `(updates, B, T, ...)`; their metrics are `(updates, values)`."""
+        """Updates on `(updates, B, T, ...)`; the metrics are `(updates, values)`."""
         count = next(iter(batches.values())).shape[0]
 
         def body(i, state, metrics):
             batch = {k: v[i] for k, v in batches.items()}
-            state, row = self._distributed(batch, state)
+            state, row = self._packed(batch, state)
             return i + 1, state, metrics.write(i, row)
 
         _, state, metrics = tf.while_loop(
@@ -124,30 +127,28 @@ class Updates:
         )
         return state, metrics.stack()
 
-    def _distributed(self, batch: dict[str, tf.Tensor], state):
-        return replicas.update(self._strategy, self._packed, batch, state)
-
     def _packed(self, batch: dict[str, tf.Tensor], state):
-        """One update; its metrics are one vector, in the order of their names."""
-        state, metrics = self._update(batch, state)
-        metrics = {k: tf.cast(metrics[k], tf.float32) for k in sorted(metrics)}
-        self._shapes = {k: tuple(v.shape) for k, v in metrics.items()}
-        return state, tf.concat([tf.reshape(v, [-1]) for v in metrics.values()], 0)
+        """Makes one update; its metrics are one vector, in the order of their names."""
 
-    def _unpacked(self, row: np.ndarray) -> dict[str, np.ndarray]:
-        ends = np.cumsum([math.prod(shape) for shape in self._shapes.values()])
-        parts = zip(self._shapes.items(), np.split(row, ends[:-1]), strict=True)
-        return {name: part.reshape(shape) for (name, shape), part in parts}
+        def update(batch, state):
+            state, metrics = self._update(batch, state)
+            metrics = {k: tf.cast(metrics[k], tf.float32) for k in sorted(metrics)}
+            self._shapes = {k: tuple(v.shape) for k, v in metrics.items()}
+            return state, tf.concat([tf.reshape(v, [-1]) for v in metrics.values()], 0)
+
+        return replicas.update(self._strategy, update, batch, state)
 
 
 def in_next_call(config, step: int, *ends: int) -> int:
-    """How many updates the next call of the graph makes: `steps_per_call` or one.
+    """Returns the number of updates of the next call: `steps_per_call` or one.
+
+    A call ends at the latest at the next update after which something is logged,
+    evaluated or saved.
 
     Args:
-        config: The resolved configuration. A call goes no further than to the next
-            update after which something is logged, evaluated or saved.
-        step: Updates that were made.
-        ends: Updates that it must not go beyond either; those before `step` are over.
+        config: The resolved configuration.
+        step: Number of updates made so far.
+        ends: Other updates at which it ends at the latest; earlier ones are ignored.
     """
     step = int(step)
     every = [int(config[f"{k}_every"]) for k in ("log", "eval", "checkpoint")]
@@ -176,33 +177,29 @@ def check_finite(
     step: int,
     source: str,
 ) -> None:
-    """Stops a run whose losses are not finite, and keeps the batch.
+    """Stops a run whose losses are not finite, and saves the batch.
 
     Args:
-        metrics: Scalars; those that end in `_loss` are looked at.
-        batch: What they were computed from.
-        logdir: Where the batch is kept.
-        step: Updates before this one.
-        source: Where the batch is from, in words.
+        metrics: Scalars; those whose names end in `_loss` are checked. In float16 the
+            gradients may overflow, which is normal: that update is skipped.
+        batch: The batch that they were computed from.
+        logdir: The folder in which the batch is saved.
+        step: Number of updates made before this one.
+        source: Where the batch comes from, in words.
 
     Raises:
         TrainingError: Names the losses and the file.
     """
-    # In float16 an overflow of the gradients is a normal event: they are skipped.
-    faults = [k for k, v in metrics.items() if k.endswith("_loss") and _bad(v)]
+    losses = {k: v for k, v in metrics.items() if k.endswith("_loss")}
+    faults = [name for name, value in losses.items() if not math.isfinite(value)]
     if not faults:
         return
     path = logdir / f"bad_batch_{int(step)}.npz"
     with atomic.atomic_write(path) as file:
         np.savez_compressed(file, **batch)
     raise TrainingError(
-        f"Not a number in update {int(step) + 1}: {', '.join(faults)}. Its "
-        f"batch ({source}) is kept in {path}, and the last checkpoint is from "
-        "before. Start a run in another --logdir with a lower learning rate "
-        "(model_opt.lr for the world model) or --precision 32; --init takes the "
-        "weights of this one."
+        f"Not a number in update {int(step) + 1}: {', '.join(faults)}. The batch "
+        f"({source}) is saved in {path}; the last checkpoint is from before. Start a "
+        "run in another --logdir with a lower learning rate (model_opt.lr for the "
+        "world model) or --precision 32. Load the weights of this run with --init."
     )
-
-
-def _bad(value: np.ndarray) -> bool:
-    return not math.isfinite(value)

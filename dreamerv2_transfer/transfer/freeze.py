@@ -1,4 +1,4 @@
-"""Weights that keep their values: flags by component, and by sublayer of the RSSM."""
+"""Freezes weights, by a flag for each component and each sublayer of the RSSM."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def freeze(components: Mapping[str, keras.layers.Layer], flags: Mapping) -> None
 
 
 def _layers(components: Mapping[str, Any]) -> dict[str, list[keras.layers.Layer]]:
-    """What each flag freezes, by the flag's dotted name."""
+    """Returns the layers that each flag freezes, by the flag's dotted name."""
     layers = {name: [layer] for name, layer in components.items() if name != "rssm"}
     for name, parts in components["rssm"].parts.items():
         layers[f"rssm.{name}"] = parts

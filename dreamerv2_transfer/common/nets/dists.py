@@ -1,9 +1,9 @@
-"""The distributions that TensorFlow Probability lacks, and how to sample any.
+"""Distributions that TensorFlow Probability lacks, and how to sample from any.
 
-Every draw is made from an explicit stateless `seed` (shape `(2,)`, int32), so that
-the generator that made the seeds can be checkpointed. A `seed` of None stands for "no
-noise": the mode takes the place of the sample, with the gradients of a sample. That is
-how the reference values in `tests/golden` were recorded.
+Every draw takes an explicit stateless `seed` (shape `(2,)`, int32), so that the
+generator that made the seeds can be checkpointed. A `seed` of None means "no noise":
+the mode takes the place of the sample, with the gradients of a sample. The reference
+values in `tests/golden` were recorded this way.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tensorflow_probability import distributions as tfd
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.ops.fuse import fused
 
-UNLIKELY = 1e-6  # Probability on either side that no sample of a bounded Normal is of.
+UNLIKELY = 1e-6  # Samples of a bounded Normal avoid this probability in each tail.
 
 
 def sample(dist, seed: tf.Tensor | None) -> tf.Tensor:
-    """Draws from any distribution; its mode where `seed` is None."""
+    """Draws from a distribution, or returns its mode if `seed` is None."""
     if isinstance(dist, OneHotDist):
         return dist.sample(seed)
     return dist.mode() if seed is None else dist.sample(seed=seed)
@@ -34,8 +34,9 @@ class OneHotDist:
     Args:
         logits: `(..., classes)`, unnormalized log probabilities; cast to float32.
         probs: Probabilities of the same shape, instead of logits.
-        event_dims: How many trailing dimensions make one event: 1 for an action, 2 for
-            a latent state `(stoch, classes)`, whose log probabilities are summed.
+        event_dims: Number of trailing dimensions of one event, over which log
+            probabilities are summed: 1 for an action, 2 for a latent state `(stoch,
+            classes)`.
     """
 
     def __init__(
@@ -70,13 +71,13 @@ class OneHotDist:
         return self.straight_through(self.draw(seed))
 
     def straight_through(self, index: tf.Tensor) -> tf.Tensor:
-        """The one-hot vectors of the given classes, with the gradient of a sample."""
-        # The difference first: it is exactly zero, and so the value exactly one-hot.
+        """Returns the given classes as one-hot vectors with a sample's gradient."""
+        # The difference comes first: it is exactly zero, so the value stays one-hot.
         hard = tf.one_hot(index, self.classes)
         return hard + (self._probs - tf.stop_gradient(self._probs))
 
     def draw(self, seed: tf.Tensor | None) -> tf.Tensor:
-        """The classes of a sample, int32; the likeliest without a seed."""
+        """Draws classes, int32; the likeliest ones without a seed."""
         if seed is None:
             return self.classes_at(None)
         shape = self._probs.shape[:-1]
@@ -85,11 +86,17 @@ class OneHotDist:
         return self.classes_at(replicas.uniform(shape, seed, axis=0))
 
     def classes_at(self, uniform: tf.Tensor | None) -> tf.Tensor:
-        """The classes, int32, that numbers of 0..1 choose; without, the likeliest.
+        """Returns the classes that uniform numbers select; without, the likeliest.
 
-        Inverts the cumulative distribution at one uniform number a categorical. That
-        needs 1 / classes of the random numbers of the Gumbel-max trick and no
-        logarithms. The product with a triangular matrix is a cumulative sum.
+        Inverts the cumulative distribution at one number for each categorical. The
+        Gumbel-max trick would need `classes` times as many, and their logarithms. The
+        product with a triangular matrix is a cumulative sum.
+
+        Args:
+            uniform: Numbers of 0..1, one for each categorical, or None.
+
+        Returns:
+            Classes, int32.
         """
         if uniform is None:
             return tf.argmax(self.logits, -1, tf.int32)
@@ -99,9 +106,9 @@ class OneHotDist:
         return tf.reshape(index, tf.shape(self._probs)[:-1])
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
-        # As TFP's: a straight-through action has a gradient, which is not meant here.
+        # As in TFP the value gets no gradient, even that of a straight-through action.
         value = tf.stop_gradient(tf.cast(value, tf.float32))
-        # A class that is impossible (log probability -inf) costs only where it is hit.
+        # An impossible class (log probability -inf) counts only where it is the value.
         return tf.reduce_sum(
             tf.math.multiply_no_nan(self._log_probs, value), self._sum_dims
         )
@@ -112,7 +119,7 @@ class OneHotDist:
         )
 
     def kl_divergence(self, other: OneHotDist) -> tf.Tensor:
-        """`sum_i p_i (log p_i - log q_i)`, summed over the event."""
+        """Returns `sum_i p_i (log p_i - log q_i)`, summed over the event."""
         difference = self._log_probs - other._log_probs
         return tf.reduce_sum(
             tf.math.multiply_no_nan(difference, self._probs), self._sum_dims
@@ -121,7 +128,12 @@ class OneHotDist:
 
 @fused
 def _passed(cumulative: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """How many of the first sums `(N, classes)` are at most a share of the last."""
+    """Counts the cumulative sums `(N, classes)` that are at most a share of the last.
+
+    Args:
+        cumulative: `(N, classes)`; the last sum need not be exactly 1.
+        uniform: `(N, 1)`, the share.
+    """
     passed = cumulative <= uniform * cumulative[:, -1:]
     last = cumulative.shape[-1] - 1
     return tf.minimum(tf.reduce_sum(tf.cast(passed, tf.int32), -1), last)
@@ -135,7 +147,7 @@ class SampleDist:
     Args:
         dist: A `tfd.Distribution`.
         seed: Seed of the samples behind the estimates.
-        samples: How many samples an estimate takes (the original's 100).
+        samples: Number of samples for an estimate; the original's is 100.
     """
 
     def __init__(self, dist, seed: tf.Tensor, samples: int = 100):
@@ -153,7 +165,7 @@ class SampleDist:
         return tf.reduce_mean(self._draws(), 0)
 
     def mode(self) -> tf.Tensor:
-        """The likeliest of the samples, for each batch element."""
+        """Returns the likeliest of the samples, for each batch element."""
         draws = self._draws()
         best = tf.argmax(self._dist.log_prob(draws), 0)
         draws = tf.experimental.numpy.moveaxis(draws, 0, -2)
@@ -169,8 +181,15 @@ class SampleDist:
 class TruncNormalDist(tfd.TruncatedNormal):
     """A truncated Normal whose samples keep a distance of `clip` from the bounds.
 
-    The clipping is invisible to the gradient. Samples at the bounds themselves would
-    have a log probability of -inf.
+    The gradient ignores the clipping. Samples at the bounds themselves would have a log
+    probability of -inf.
+
+    Args:
+        loc: Location.
+        scale: Scale.
+        low: Lower bound.
+        high: Upper bound.
+        clip: The distance.
     """
 
     def __init__(self, loc, scale, low, high, clip: float = 1e-6):
@@ -187,20 +206,20 @@ class TruncNormalDist(tfd.TruncatedNormal):
         return event + tf.stop_gradient(clipped - event)
 
     def _sample_n(self, n, seed=None) -> tf.Tensor:
-        # By rejection, as TFP does, a row's sample would depend on the rows before it,
-        # and a replica does not have them.
+        # TFP samples by rejection: a row's sample would depend on the rows before it,
+        # which a replica does not have.
         uniform = replicas.uniform([n, *self.batch_shape], seed, axis=1)
-        # The quantiles of 0 and of 1 are infinite where the bounds are far.
+        # The quantiles of 0 and 1 are infinite if the bounds are far away.
         return self.quantile(tf.clip_by_value(uniform, UNLIKELY, 1 - UNLIKELY))
 
 
 def tanh_normal(mean: tf.Tensor, std: tf.Tensor) -> tfd.Distribution:
-    """A Normal squashed into (-1, 1); values at the bounds have a finite log prob."""
+    """Returns a Normal squashed into (-1, 1), with finite log prob at the bounds."""
     return tfd.TransformedDistribution(tfd.Normal(mean, std), ClippedTanh())
 
 
 class ClippedTanh(tfp.bijectors.Tanh):
-    """tanh whose inverse is finite at -1 and 1, which float32 tanh does reach."""
+    """tanh whose inverse is finite at -1 and 1, which tanh reaches in float32."""
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
         limit = tf.constant(0.99999997, y.dtype)
