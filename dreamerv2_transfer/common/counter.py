@@ -1,17 +1,19 @@
-"""A number of steps that several parts of a program share."""
+"""A step counter that several parts of a program share."""
+
+from __future__ import annotations
 
 import functools
 
 
 @functools.total_ordering
 class Counter:
-    """Counts steps, compares and adds like the integer that it holds.
+    """A step counter that compares and adds like the integer it holds.
 
     Args:
         initial: Steps counted so far.
     """
 
-    # It changes, so it cannot be a dictionary key.
+    # A counter changes, so it cannot be a dictionary key.
     __hash__ = None
 
     def __init__(self, initial: int = 0):
@@ -36,13 +38,13 @@ class Counter:
         return self.value + other
 
     def increment(self, amount: int = 1) -> None:
-        """Counts `amount` further steps."""
+        """Counts `amount` more steps."""
         self.value += int(amount)
 
     def state(self) -> dict:
-        """What a checkpoint keeps, as JSON."""
+        """Returns the state for a checkpoint, JSON-able."""
         return {"value": self.value}
 
     def load_state(self, state: dict) -> None:
-        """Goes on from what `state` returned."""
+        """Restores what `state` returned."""
         self.value = int(state["value"])

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM as a question that a loop asks between two steps."""
+"""Turns Ctrl-C and SIGTERM into a question that a loop asks between two steps."""
+
+from __future__ import annotations
 
 import contextlib
 import signal
@@ -7,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def caught() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether the process was asked to stop.
+    """Yields a function that returns whether the process was asked to stop.
 
-    The first signal only sets the answer, so that a step is never left half done; a
-    second one ends the process as usual.
+    The first signal only sets the answer, so that no step is left half done; a second
+    one ends the process as usual.
     """
     received = []
     names = (signal.SIGINT, signal.SIGTERM)
@@ -31,9 +33,9 @@ def caught() -> Iterator[Callable[[], bool]]:
 
 
 def left_to_the_parent() -> None:
-    """Lets a child process outlive Ctrl-C and SIGTERM, which all processes receive.
+    """Makes a child process ignore Ctrl-C and SIGTERM, which all processes receive.
 
-    It ends when the parent tells it to.
+    The parent decides when the child ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,30 +1,31 @@
-"""A progress bar on a terminal, and now and then a line in a log file."""
+"""A progress bar on a terminal, and an occasional line in a log file."""
+
+from __future__ import annotations
 
 import sys
 from typing import TextIO
 
 from tqdm import tqdm
 
-CURSOR_UP = "\x1b[A"  # With which tqdm draws several bars.
-LINE_INTERVAL = 10.0  # seconds between two lines where there is no terminal
+CURSOR_UP = "\x1b[A"  # What tqdm prints between several bars.
+LINE_INTERVAL = 10.0  # Seconds between two lines where there is no terminal.
 
 
 class Progress:
-    """Shows how far the work is, how fast it goes and when it will be done.
+    """Shows how much of the work is done, how fast it goes and when it will end.
 
-    On a terminal it is a bar that redraws itself. Where the output is a file or a
-    pipe, it is a line at the start, at most one each `LINE_INTERVAL`, and one at the
-    end. Use it as a context manager, so that the last state stays visible when the
-    work is interrupted.
+    A terminal shows a bar that redraws itself. A file or a pipe gets a line at the
+    start, at most one per `LINE_INTERVAL`, and one at the end. Use it as a context
+    manager, so that the last state stays visible when the work is interrupted.
 
     Args:
-        total: Steps in all, those of earlier runs included; None if not known.
-        initial: Steps that earlier runs have done; they do not count for the rate.
+        total: Total number of steps, including those of earlier runs; None if unknown.
+        initial: Steps that earlier runs did; they do not count for the rate.
         desc: What is going on, in a word or two.
         unit: Name of a step in the rate.
-        stream: Where to print; standard error if not given.
-        position: The bar's line, where several are shown at the same time.
-        delay: Seconds; what takes less shows nothing.
+        stream: Where to print; standard error by default.
+        position: The line of the bar, where several are shown at the same time.
+        delay: Seconds before the bar appears; shorter work shows nothing.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Progress:
         options = {"dynamic_ncols": True, "file": stream}
         if not stream.isatty():
             position = None
-            # Without miniters tqdm guesses after how many steps to look at the clock.
+            # Without miniters tqdm guesses how often to look at the clock.
             options = {"mininterval": LINE_INTERVAL, "miniters": 1}
             options["file"] = _LineStream(stream)
         self._bar = tqdm(
@@ -54,7 +55,7 @@ class Progress:
             **options,
         )
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *error) -> None:
@@ -62,15 +63,15 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Steps so far, those of earlier runs included."""
+        """Steps done so far, including those of earlier runs."""
         return self._bar.n
 
     def update(self, steps: int = 1) -> None:
-        """Counts `steps` further steps as done."""
+        """Counts `steps` more steps as done."""
         self._bar.update(steps)
 
     def note(self, text: str) -> None:
-        """Sets a text that stands behind the bar from its next redraw on."""
+        """Sets a text that follows the bar from its next redraw on."""
         self._bar.set_postfix_str(text, refresh=False)
 
     def write(self, line: str) -> None:
@@ -83,12 +84,12 @@ class Progress:
 
 
 def write(line: str) -> None:
-    """Prints a line to standard output without breaking the bars that are shown."""
+    """Prints a line to standard output without breaking the visible bars."""
     tqdm.write(line)
 
 
 class _LineStream:
-    """Gives each redraw of the bar a line of its own in place of carriage returns."""
+    """Writes each redraw of the bar as a line instead of carriage returns."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream

@@ -1,0 +1,3 @@
+"""Training on several devices (`replicas`) and in several processes."""
+
+from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Which of several processes this one is, as `TF_CONFIG` says.
+"""Identifies this process among the workers of a run, from `TF_CONFIG`.
 
-TensorFlow's own description of a cluster, the same for every process but for its task:
+`TF_CONFIG` is TensorFlow's own description of a cluster, the same in every process
+except for its task:
 
     TF_CONFIG='{"cluster": {"worker": ["host1:2222", "host2:2222"]},
                 "task": {"type": "worker", "index": 0}}'
@@ -21,11 +22,11 @@ EXAMPLE = (
 
 
 def is_chief(config) -> bool:
-    """Whether this process is the one that logs, evaluates and saves.
+    """Returns whether this process is the one that logs, evaluates and saves.
 
     Args:
-        config: The resolved configuration. But for `strategy: multiworker` there is one
-            process, which does all.
+        config: The resolved configuration. Without `strategy: multiworker` there is a
+            single process, which is the chief.
 
     Raises:
         ConfigError: `TF_CONFIG` names no workers or is none of them.
@@ -34,7 +35,7 @@ def is_chief(config) -> bool:
 
 
 def task() -> tuple[list[str], int]:
-    """The addresses of all workers, and the index of this one.
+    """Returns the addresses of all workers, and the index of this one.
 
     Raises:
         ConfigError: `TF_CONFIG` names no workers or is none of them.
@@ -56,5 +57,5 @@ def task() -> tuple[list[str], int]:
 def _wrong(received: str) -> ConfigError:
     return ConfigError(
         f"strategy multiworker needs the workers in {VARIABLE}, such as {EXAMPLE}, "
-        f"where index is another in each process. Received: {VARIABLE}={received!r}"
+        f"with a different index in each process. Received: {VARIABLE}={received!r}"
     )

@@ -1,11 +1,11 @@
 """Updates on several devices at once, by `tf.distribute`.
 
-Each replica computes on its rows of the global batch, `B / n` successive ones, and the
-numbers are those of one device, but for the order of sums. So whatever is not linear in
-the rows (a norm, a maximum, a standard deviation) is taken of the means over all, and
-noise is drawn for the global batch, of which each replica takes its rows.
+Each replica computes on its own `B / n` successive rows of the global batch. The result
+equals that of one device, except for the order of sums: whatever is not linear in the
+rows (a norm, a maximum, a standard deviation) is taken of means over all replicas, and
+noise is drawn for the global batch, from which each replica takes its rows.
 
-Without a strategy there is one replica, and all of this does nothing.
+Without a strategy there is one replica, and these functions do nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DISTS = ("auto", "onehot", "trunc_normal")
 
 @functools.cache
 def strategy(kind: str) -> tf.distribute.Strategy:
-    """The strategy of this process; its first call begins TensorFlow.
+    """Returns the strategy of this process; the first call initializes TensorFlow.
 
     Args:
         kind: `none`, `mirrored` (the GPUs of this machine, else its logical CPUs) or
@@ -46,26 +46,27 @@ def strategy(kind: str) -> tf.distribute.Strategy:
 
 
 def check(config) -> None:
-    """Refuses what replicas cannot do.
+    """Checks that replicas can compute what the configuration asks for.
 
     Raises:
-        ConfigError: Names the key.
+        ConfigError: They cannot; the message names the key.
     """
-    count = strategy(config.strategy).num_replicas_in_sync
-    if config.dataset.batch % count:
+    replicas = strategy(config.strategy).num_replicas_in_sync
+    if config.dataset.batch % replicas:
         raise ConfigError(
-            f"strategy {config.strategy} divides a batch over {count} replicas, so "
-            f"dataset.batch is a multiple of {count}. Received: {config.dataset.batch}"
+            f"strategy {config.strategy} divides a batch among {replicas} replicas, so "
+            f"dataset.batch must be a multiple of {replicas}. "
+            f"Received: {config.dataset.batch}"
         )
-    if count > 1 and config.actor.dist not in DISTS:
+    if replicas > 1 and config.actor.dist not in DISTS:
         raise ConfigError(
-            f"With strategy {config.strategy}, actor.dist is one of "
+            f"With strategy {config.strategy}, actor.dist must be one of "
             f"{', '.join(DISTS)}. Received: {config.actor.dist}"
         )
 
 
 def update(kind: str, fn: Callable, batch, state):
-    """One update on a global batch, each replica on its rows.
+    """Makes one update on a global batch, each replica on its rows.
 
     Args:
         kind: See `strategy`.
@@ -78,52 +79,40 @@ def update(kind: str, fn: Callable, batch, state):
         The state after the batch, `(B, ...)`, and the mean of the metrics.
     """
     chosen = strategy(kind)
-    if chosen.num_replicas_in_sync == 1:
+    replicas = chosen.num_replicas_in_sync
+    if replicas == 1:
         return fn(batch, state) if kind == "none" else chosen.run(fn, (batch, state))
-
     policy = keras.mixed_precision.dtype_policy()
 
+    def among_zeros(rows):
+        """Returns this replica's rows of `(B, ...)`, and zeros for those of others."""
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        mine = tf.one_hot(number, replicas, dtype=rows.dtype)
+        parts = tf.tensordot(mine, rows, axes=0)
+        return tf.reshape(parts, [replicas * rows.shape[0], *rows.shape[1:]])
+
     def replica(batch, state):
-        # Keras keeps it by thread, and each replica of a process has one of its own.
+        # Keras keeps the policy per thread, and each replica has its own thread.
         keras.mixed_precision.set_dtype_policy(policy)
         batch, state = tf.nest.map_structure(own_rows, (batch, state))
         state, metrics = fn(batch, state)
-        state = tf.nest.map_structure(_among_zeros, state)
-        return _packed_total((state, metrics / chosen.num_replicas_in_sync))
+        state = tf.nest.map_structure(among_zeros, state)
+        return total_at_once((state, metrics / replicas))
 
-    made = chosen.run(replica, (batch, state))
+    result = chosen.run(replica, (batch, state))
     return tf.nest.map_structure(
-        lambda x: chosen.experimental_local_results(x)[0], made
+        lambda x: chosen.experimental_local_results(x)[0], result
     )
 
 
-def _among_zeros(rows: tf.Tensor) -> tf.Tensor:
-    """This replica's rows of `(B, ...)`, and zeros for those of the others."""
-    size = count()
-    number = tf.distribute.get_replica_context().replica_id_in_sync_group
-    mine = tf.one_hot(number, size, dtype=rows.dtype)
-    parts = tf.tensordot(mine, rows, axes=0)
-    return tf.reshape(parts, [size * rows.shape[0], *rows.shape[1:]])
-
-
-def _packed_total(structure):
-    """As `total`, in one operation: each costs the time of a message."""
-    flat = tf.nest.flatten(structure)
-    vectors = [tf.reshape(tf.cast(x, tf.float32), [-1]) for x in flat]
-    sums = tf.split(total(tf.concat(vectors, 0)), [v.shape[0] for v in vectors])
-    pairs = zip(sums, flat, strict=True)
-    sums = [tf.cast(tf.reshape(y, x.shape), x.dtype) for y, x in pairs]
-    return tf.nest.pack_sequence_as(structure, sums)
-
-
 def count() -> int:
-    """How many compute the update that calls this; 1 outside of an update."""
+    """Returns the number of replicas of the current update; 1 outside of an update."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
 
 def own_rows(x: tf.Tensor, axis: int = 0) -> tf.Tensor:
-    """This replica's part of what is given for the global batch."""
+    """Returns this replica's part of a tensor for the global batch."""
     size = count()
     if size == 1:
         return x
@@ -136,32 +125,42 @@ def own_rows(x: tf.Tensor, axis: int = 0) -> tf.Tensor:
 
 
 def mean(x):
-    """The mean over the replicas of a structure that each has."""
+    """Returns the mean over the replicas of a structure that each of them has."""
     return _all_reduce(MEAN, x)
 
 
 def total(x):
-    """The sum over the replicas of a structure that each has."""
+    """Returns the sum over the replicas of a structure that each of them has."""
     return _all_reduce(SUM, x)
 
 
-def _all_reduce(how: tf.distribute.ReduceOp, x):
+def total_at_once(structure):
+    """Returns `total` by a single operation, since each one costs a message."""
+    flat = tf.nest.flatten(structure)
+    vectors = [tf.reshape(tf.cast(x, tf.float32), [-1]) for x in flat]
+    sums = tf.split(total(tf.concat(vectors, 0)), [v.shape[0] for v in vectors])
+    pairs = zip(sums, flat, strict=True)
+    sums = [tf.cast(tf.reshape(y, x.shape), x.dtype) for y, x in pairs]
+    return tf.nest.pack_sequence_as(structure, sums)
+
+
+def _all_reduce(operation: tf.distribute.ReduceOp, x):
     if count() == 1:
         return x
-    return tf.distribute.get_replica_context().all_reduce(how, x)
+    return tf.distribute.get_replica_context().all_reduce(operation, x)
 
 
 def std(x: tf.Tensor) -> tf.Tensor:
-    """The standard deviation of all values of all replicas, without a gradient."""
+    """Returns the standard deviation over all replicas, without a gradient."""
     x = tf.stop_gradient(x)
     center = mean(tf.reduce_mean(x))
     return tf.sqrt(mean(tf.reduce_mean(tf.math.squared_difference(x, center))))
 
 
 def once(draw: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """What `draw` returns, called once for all replicas of this process.
+    """Calls `draw` once for all replicas of this process, and returns its result.
 
-    The processes of several have generators of their own with the same state.
+    Each process has its own generators; they have the same state.
     """
     if count() == 1:
         return draw()
@@ -169,16 +168,17 @@ def once(draw: Callable[[], tf.Tensor]) -> tf.Tensor:
 
 
 def uniform(shape: Sequence, seed: tf.Tensor, axis: int) -> tf.Tensor:
-    """Numbers of 0..1, those of this replica's rows, which are along `axis`."""
+    """Draws numbers between 0 and 1 for this replica's rows, which lie along `axis`."""
     return own_rows(tf.random.stateless_uniform(_whole(shape, axis), seed), axis)
 
 
 def normal(shape: Sequence, seed: tf.Tensor, axis: int) -> tf.Tensor:
-    """As `uniform`, of a standard Normal."""
+    """Draws from a standard Normal for this replica's rows, which lie along `axis`."""
     return own_rows(tf.random.stateless_normal(_whole(shape, axis), seed), axis)
 
 
 def _whole(shape: Sequence, axis: int) -> list:
+    """Returns the shape for the rows of all replicas."""
     shape = list(shape)
     shape[axis] *= count()
     return shape

@@ -63,7 +63,7 @@ class Two:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset.batch": 5}, "dataset.batch is a multiple of 2. Received: 5"),
+        ({"dataset.batch": 5}, "dataset.batch must be a multiple of 2. Received: 5"),
         ({"actor.dist": "tanh_normal"}, "Received: tanh_normal"),
     ],
 )
