@@ -11,6 +11,7 @@ which is what the driver does itself. `overhead` is all but updates and policy.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -26,7 +27,16 @@ import numpy as np
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect, finetune
-from dreamerv2_transfer.common import blocks, cli, envs, flags, logger, machine, replay
+from dreamerv2_transfer.common import (
+    blocks,
+    cli,
+    counter,
+    envs,
+    flags,
+    logger,
+    machine,
+    replay,
+)
 
 CALLS = 300  # Of the policy.
 WARM_UP = 2  # Updates that are not timed: they trace the graphs.
@@ -59,8 +69,8 @@ def main(argv: list[str]) -> int:
         steps=WARM_UP + options.updates, log_every=5, checkpoint_every=0, prefill=1000
     )
     print(machine.setup(settings))
-    make_envs = lambda number: envs.make_vector_env(  # noqa: E731
-        settings.task, number, **envs.run_options(settings, settings.task)
+    make_envs = functools.partial(
+        envs.make_vector_env, settings.task, **envs.run_options(settings, settings.task)
     )
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         env = stack.enter_context(contextlib.closing(make_envs(settings.envs)))
@@ -87,17 +97,8 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
         settings={},
     )
     episodes = replay.Replay(folder, **settings.replay, seed=settings.seed)
-    trainer = finetune.Trainer(
-        settings,
-        logdir,
-        env,
-        None,
-        episodes,
-        agent,
-        lambda step: logger.make_logger(logdir, step),
-        envs.native_planes(settings.task),
-        dataset=None,
-    )
+    log = logger.make_logger(logdir, counter.Counter())
+    trainer = finetune.Trainer(settings, logdir, env, None, episodes, agent, log)
     trainer.evaluate = lambda: None  # The last update is followed by one.
     watch = Stopwatch()
     watch.wrap(trainer.learner, "update", "updates")
@@ -106,7 +107,7 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
     watch.wrap(env, "reset", "environment")
     watch.wrap(episodes, "batch", "replay")
     watch.wrap(trainer.logger, "write", "logging")
-    trainer.run(lambda: trainer.updates >= WARM_UP)
+    trainer.run(lambda: trainer.counter >= WARM_UP)
     watch.seconds.clear()
     # And by a checkpoint, which is none of this either.
     watch.wrap(trainer, "save", "checkpoint")

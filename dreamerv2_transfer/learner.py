@@ -1,11 +1,12 @@
-"""The updates of an agent that plays: in one process, or in several.
+"""Updates an agent that plays: in one process, or in several.
 
     chief      play ─▶ replay ─▶ batches ─┬─▶ update ─▶ play ...
-                                 messages │   ▲ gradients
-    others     wait ──────────────────────┴─▶ update ─▶ wait ...
+                                broadcast │   ▲ gradients
+    followers  wait ──────────────────────┴─▶ update ─▶ wait ...
 
-The chief alone has environments, episodes, a log and checkpoints. What the others need
-it sends: the state of the run before the first update, then the batches of each call.
+Only the chief has environments, episodes, a log and checkpoints. It sends the followers
+what they need: the state of the run before the first update, then the batches of each
+call of the graph.
 """
 
 from __future__ import annotations
@@ -18,22 +19,24 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.agent import Agent
-from dreamerv2_transfer.common import checkpoint, interrupt, tfutils, updates
+from dreamerv2_transfer.common import interrupt, tfutils, updates
+from dreamerv2_transfer.common.checkpoint import named_variables
 from dreamerv2_transfer.common.distributed import messages
 
-Tell = Callable[[messages.Message | None], dict[str, np.ndarray]]
+Broadcast = Callable[[messages.Message | None], dict[str, np.ndarray]]
+BATCH = "batch/"  # Begins the names of a message's arrays that are a batch's.
 
 
 class Learner:
-    """Updates of an agent, and the state of the RSSM between them.
+    """Updates an agent and keeps the RSSM's state between updates.
 
     Args:
-        agent: Learns.
+        agent: The agent to update.
         config: The resolved configuration.
-        logdir: Where a batch is kept whose losses are not finite.
-        consume: Takes the metrics of each update, by name.
-        tell: As `messages.from_chief`, which it is by default where several processes
-            share the work; None where one does all.
+        logdir: Where a batch is saved whose losses are not finite.
+        consume: Called with the metrics of each update, by name.
+        broadcast: Sends a message to all processes, see `messages.broadcast`, the
+            default with `strategy: multiworker`; None in a single process.
     """
 
     def __init__(
@@ -42,35 +45,36 @@ class Learner:
         config,
         logdir: pathlib.Path,
         consume: Callable[[dict[str, np.ndarray]], None] = lambda metrics: None,
-        tell: Tell | None = None,
+        broadcast: Broadcast | None = None,
     ):
         self.agent = agent
         self._config = config
-        self._logdir = logdir
-        self._consume = consume
-        several = config.strategy == "multiworker"
-        self._tell = tell or (messages.from_chief if several else None)
-        self._learning = self._make_updates(agent.update)
-        self._behaving = self._make_updates(agent.update_behavior)
+        if config.strategy == "multiworker":
+            broadcast = broadcast or messages.broadcast
+        self._broadcast = broadcast
+        self._all_updates, self._behavior_updates = (
+            updates.Updates(
+                update,
+                config,
+                logdir,
+                source=lambda batch: config.task,
+                consume=lambda metrics, batch: consume(metrics),
+            )
+            for update in (agent.update, agent.update_behavior)
+        )
         self._state = agent.wm.rssm.initial(config.dataset.batch)
         self._carry = tfutils.variables(self._state)
 
-    def _make_updates(self, update: Callable) -> updates.Updates:
-        return updates.Updates(
-            update,
-            self._config,
-            self._logdir,
-            source=lambda batch: self._config.task,
-            consume=lambda metrics, batch: self._consume(metrics),
-        )
+    def variables(self) -> dict[str, tf.Variable]:
+        """Returns everything that updates depend on, by name.
 
-    def named_variables(self) -> dict[str, tf.Variable]:
-        """All on which updates depend, by name; `keep_state` brings it up to date."""
+        `keep_state` brings the RSSM's state in it up to date.
+        """
         agent = self.agent
         explores = agent.expl_behavior is not agent.task_behavior
         return {
-            **checkpoint.named_variables("world_model", agent.wm.variables),
-            **checkpoint.named_variables("model_opt", agent.wm.model_opt.variables),
+            **named_variables("world_model", agent.wm.variables),
+            **named_variables("model_opt", agent.wm.model_opt.variables),
             **_behavior_variables(agent.task_behavior),
             **(_behavior_variables(agent.expl_behavior, "expl_") if explores else {}),
             "tfstep": agent.tfstep,
@@ -83,130 +87,128 @@ class Learner:
         tfutils.assign(self._carry, self._state)
 
     def take_state(self) -> None:
-        """Goes on from the variables."""
+        """Sets the RSSM's state to that of the variables."""
         self._state = tf.nest.map_structure(tf.identity, self._carry)
 
     def update(self, batches: Sequence[updates.Batch], step: int) -> None:
-        """So many updates of world model, actor and critic, in one call of the graph.
+        """Updates world model, actor and critic, in all processes.
 
         Args:
-            batches: One an update, `(B, T, ...)` by key.
-            step: Updates before these. After `wm_steps` the world model is left alone.
+            batches: One batch per update, `(B, T, ...)` by key; they share a call of
+                the graph.
+            step: Updates before these. From `wm_steps` on, the world model stays as it
+                is.
         """
-        if self._tell:
-            self._tell(self._order(batches, step))
+        if self._broadcast:
+            stacked = {
+                f"{BATCH}{k}": np.stack([b[k] for b in batches]) for k in batches[0]
+            }
+            now = {
+                "rng": self.agent.rng.state.numpy(),
+                "tfstep": self.agent.tfstep.numpy(),
+            }
+            self._broadcast({"step": np.array(int(step)), **now, **stacked})
         self._update(batches, step)
 
     def _update(self, batches: Sequence[updates.Batch], step: int) -> None:
-        learns = step < self._config.wm_steps
-        made = self._learning if learns else self._behaving
-        self._state = made.run(batches, self._state, step)
+        trains_model = step < self._config.wm_steps
+        graph = self._all_updates if trains_model else self._behavior_updates
+        self._state = graph.run(batches, self._state, step)
 
     def read(self) -> None:
-        """Hands on the metrics of the updates whose metrics were not read yet.
+        """Passes on all metrics that were not read yet.
 
         Raises:
-            TrainingError: A loss of one of them is not finite.
+            TrainingError: A loss of one of the updates is not finite.
         """
-        self._learning.read()
-        self._behaving.read()
+        self._all_updates.read()
+        self._behavior_updates.read()
 
     # Several processes.
 
     @contextlib.contextmanager
     def leading(self, step: int) -> Iterator[None]:
-        """The chief's updates: brings the others to its state, and ends with them.
+        """Sends the followers the chief's state at first, and the end at last.
 
         Args:
             step: Updates that are done.
         """
-        if not self._tell:
+        if not self._broadcast:
             yield
             return
         self.keep_state()
-        state = {k: v.numpy() for k, v in self.named_variables().items()}
-        self._tell({"step": np.array(step), **state})
+        state = {k: v.numpy() for k, v in self.variables().items()}
+        self._broadcast({"step": np.array(step), **state})
         try:
             yield
         except (KeyboardInterrupt, *messages.LOST):
-            raise  # There is nobody to tell, or a message was cut short.
+            raise  # The followers are gone, or a message was interrupted.
         except BaseException:
             with contextlib.suppress(*messages.LOST):
-                self._tell({})
+                self._broadcast({})
             raise
-        self._tell({})
+        self._broadcast({})
 
     def follow(self) -> int:
-        """The other processes' updates, until the chief has no more.
+        """Makes the updates of the chief until it has no more.
 
-        Signals to stop are for the chief, which saves first.
+        Only the chief reacts to signals, since it has to save first.
 
         Returns:
             Updates that are done.
+
+        Raises:
+            TrainingError: A loss is not finite. The chief finds the same loss when it
+                reads its metrics next, so this waits for its end.
         """
         with interrupt.caught():
-            state = self._tell(None)
+            state = self._broadcast(None)
             step = int(state["step"])
-            for name, variable in self.named_variables().items():
+            for name, variable in self.variables().items():
                 variable.assign(tf.cast(state[name], variable.dtype))
             self.take_state()
-            while order := self._tell(None):
-                with self._until_the_end():
-                    step = self._obey(order)
+            while order := self._broadcast(None):
+                # Acting draws noise too, in the chief alone.
+                self.agent.rng.state.assign(order["rng"])
+                self.agent.tfstep.assign(order["tfstep"])
+                stacked = {
+                    name.removeprefix(BATCH): value
+                    for name, value in order.items()
+                    if name.startswith(BATCH)
+                }
+                count, step = len(next(iter(stacked.values()))), int(order["step"])
+                batches = [{k: v[i] for k, v in stacked.items()} for i in range(count)]
+                try:
+                    self._update(batches, step)
+                except updates.TrainingError:
+                    while self._broadcast(None):
+                        pass
+                    raise
+                step += count
         self.read()
         return step
 
-    @contextlib.contextmanager
-    def _until_the_end(self) -> Iterator[None]:
-        """Leaves after the chief, which meets the same loss at its own next reading."""
-        try:
-            yield
-        except updates.TrainingError:
-            while self._tell(None):
-                pass
-            raise
-
-    def _order(self, batches: Sequence[updates.Batch], step: int) -> messages.Message:
-        """What the chief has done since the last update, and what is next."""
-        stacked = {f"batch/{k}": np.stack([b[k] for b in batches]) for k in batches[0]}
-        agent, step = self.agent, np.array(int(step))
-        now = {"rng": agent.rng.state.numpy(), "tfstep": agent.tfstep.numpy()}
-        return {"step": step, **now, **stacked}
-
-    def _obey(self, order: messages.Message) -> int:
-        self.agent.rng.state.assign(order["rng"])  # Acting draws from it too.
-        self.agent.tfstep.assign(order["tfstep"])
-        prefix = "batch/"
-        stacked = {
-            k.removeprefix(prefix): v for k, v in order.items() if k.startswith(prefix)
-        }
-        count, step = len(next(iter(stacked.values()))), int(order["step"])
-        self._update(
-            [{k: v[i] for k, v in stacked.items()} for i in range(count)], step
-        )
-        return step + count
-
 
 def follow(config, logdir: pathlib.Path, agent: Agent) -> bool:
-    """Takes part in the updates of a run that another process, the chief, plays.
+    """Takes part in the updates of a run whose chief is another process.
 
     Returns:
         Whether all updates are done.
 
     Raises:
-        WorkerError: Another process that works on the run has died.
+        WorkerError: Another process of the run has died.
         TrainingError: A loss is not finite.
     """
     print("Takes part in the updates of the chief, which has the log.", flush=True)
-    with messages.losses_told(config):
+    with messages.naming_lost_workers(config):
         return Learner(agent, config, logdir).follow() >= config.steps
 
 
 def _behavior_variables(behavior, prefix: str = "") -> dict[str, tf.Variable]:
-    """All variables of a behavior by name: weights, optimizers and what else it has."""
+    """Returns all variables of a behavior by name: weights, optimizers and others."""
     weights = [v for c in behavior.components.values() for v in c.variables]
     groups = {f"{k}_opt": v.variables for k, v in behavior.optimizers.items()}
     named = {f"{prefix}{k}": v for k, v in behavior.state.items()}
     for name, variables in {"behavior": weights, **groups}.items():
-        named.update(checkpoint.named_variables(f"{prefix}{name}", variables))
+        named.update(named_variables(f"{prefix}{name}", variables))
     return named

@@ -1,7 +1,7 @@
 """Trains a DQN. `python launch/train_dqn.py --configs minatar dqn --task minatar_NAME`
 
-The agents are LOGDIR/model_STEPS.weights.h5. The same command goes on with a run that
-was stopped.
+The players are LOGDIR/model_STEPS.weights.h5. The same command resumes a run that was
+stopped.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dreamerv2_transfer.common import cli, config, envs, logger
-from dreamerv2_transfer.common.files import logdir, remote
+from dreamerv2_transfer.common import cli, counter, envs, logger
+from dreamerv2_transfer.common.files import logdir
 
 
 def main(argv: list[str]) -> int:
@@ -22,26 +22,16 @@ def main(argv: list[str]) -> int:
     logger.check(settings.outputs)
     options = envs.options(settings, settings.task)
     options["time_limit"] = settings.dqn.time_limit
-    envs.make_env(settings.task, **options).close()  # Fails before TensorFlow is there.
+    make_envs = functools.partial(envs.make_vector_env, settings.task, **options)
+    make_envs(1).close()  # Fails before TensorFlow is imported, which takes seconds.
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as folder:
-        return train(settings, folder, options)
+        from dreamerv2_transfer.common import machine
+        from dreamerv2_transfer.dqn import train
 
-
-def train(settings: config.Config, folder: remote.Folder, options: dict) -> int:
-    from dreamerv2_transfer.common import machine
-    from dreamerv2_transfer.dqn import train
-
-    print(machine.setup(settings.update({"precision": "32"})), flush=True)
-    done = train.train(
-        settings,
-        folder.path,
-        make_envs=functools.partial(envs.make_vector_env, settings.task, **options),
-        make_logger=functools.partial(
-            logger.make_logger, folder.path, names=settings.outputs
-        ),
-        saved=folder.push,
-    )
+        print(machine.setup(settings.update({"precision": "32"})), flush=True)
+        log = logger.make_logger(folder.path, counter.Counter(), names=settings.outputs)
+        done = train.train(settings, folder.path, make_envs, log, folder.push)
     return 0 if done else cli.INTERRUPTED
 
 

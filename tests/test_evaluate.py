@@ -1,79 +1,58 @@
+"""The parts of launch/evaluate.py; tests/launch/test_evaluate.py runs the command."""
+
 import numpy as np
 import pytest
 
+from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import evaluate
-from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common import blocks, checkpoint, envs
+from dreamerv2_transfer.transfer import weights
+
+TASK = "minatar_breakout"
+CONFIG = blocks.load_config(["minatar", "debug", "scratch"]).update(task=TASK)
 
 
-def random_policy(seed=0):
-    rng = np.random.default_rng(seed)
-
-    def policy(obs, state):
-        number = len(obs["is_first"])
-        return {"action": np.eye(6)[rng.integers(6, size=number)]}, state
-
-    return policy
-
-
-def first_action(obs, state):
-    return {"action": np.eye(6)[np.zeros(len(obs["is_first"]), int)]}, state
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder with an agent's weights, and the agent."""
+    logdir = tmp_path_factory.mktemp("run")
+    env = envs.make_vector_env(TASK, 1)
+    spaces = envs.obs_space(env), envs.act_space(env)
+    agent = agent_lib.make_agent(CONFIG.update(seed=5), *spaces)
+    weights.save_agent(logdir, agent)
+    return logdir, agent
 
 
-def play(policy, episodes, envs_number=1, task="minatar_breakout", **options):
-    env = envs.make_vector_env(task, envs_number)
-    return evaluate.evaluate(policy, env, episodes, **options)
+def test_an_agent_is_loaded_with_all_weights_that_it_acts_by(run):
+    logdir, agent = run
+    loaded = evaluate.load(CONFIG, logdir, envs.make_vector_env(TASK, 1))
+    for name in ("encoder", "rssm", "actor"):
+        pairs = zip(
+            agent.components[name].variables,
+            loaded.components[name].variables,
+            strict=True,
+        )
+        assert all(np.array_equal(a.value, b.value) for a, b in pairs)
 
 
-def test_returns_and_lengths_of_whole_episodes():
-    # The dummy's reward is the step's number, 1 to 10.
-    played = play(first_action, 3, 2, task="dummy_discrete")
-    assert played.returns == (55.0, 55.0, 55.0) and played.lengths == (10, 10, 10)
-    assert played.summary() == {
-        "episodes": 3,
-        "return_mean": 55.0,
-        "return_ci95": [55.0, 55.0],
-        "length_mean": 10.0,
-        "seed": 0,
-    }
+def test_a_run_without_an_actor_is_named(run, tmp_path):
+    weights.save_weights(tmp_path / weights.WORLD_MODEL, run[1].wm.components)
+    with pytest.raises(checkpoint.CheckpointError, match="actor_critic.weights.h5"):
+        evaluate.load(CONFIG, tmp_path, envs.make_vector_env(TASK, 1))
 
 
-def test_the_same_seed_plays_the_same_episodes():
-    first, again = (play(random_policy(), 5, 2, seed=3) for _ in range(2))
-    assert first == again
-    assert play(random_policy(), 5, 2, seed=4) != first
+def test_the_seed_decides_what_is_played_and_the_first_episodes_are_drawn(
+    run, tmp_path, capsys
+):
+    env = envs.make_vector_env(TASK, 2)
 
+    def play(seed):
+        return evaluate.play(run[1], env, "train", episodes=3, seed=seed, keep=2)
 
-def test_episodes_depend_on_their_number_and_not_on_how_many_are_played_together():
-    # A policy without noise: so lengths depend on the environment's seed alone.
-    alone, together = (play(first_action, 8, number) for number in (1, 4))
-    assert alone == together
-    assert len(set(alone.lengths)) > 1
-
-
-def test_short_episodes_are_not_favoured():
-    numbers = [play(first_action, 2, 4).lengths, play(first_action, 8, 1).lengths[:2]]
-    assert numbers[0] == numbers[1]
-
-
-def test_the_first_episodes_are_kept():
-    played = play(random_policy(), 3, 2, keep=2)
-    assert [len(x["reward"]) - 1 for x in played.kept] == list(played.lengths[:2])
-    assert played.kept[0]["image"].dtype == bool
-
-
-def test_the_interval_is_that_of_the_mean():
-    low, high = evaluate.bootstrap([0.0, 1.0] * 50)
-    # The standard error of the mean of 100 coin flips is 0.05.
-    assert low == pytest.approx(0.4, abs=0.02) and high == pytest.approx(0.6, abs=0.02)
-    assert evaluate.bootstrap([3.0]) == (3.0, 3.0)
-
-
-def test_metrics_are_scalars():
-    metrics = play(first_action, 2, task="dummy_discrete").metrics()
-    assert metrics == {
-        "episodes": 2,
-        "return_mean": 55.0,
-        "length_mean": 10.0,
-        "return_ci95_low": 55.0,
-        "return_ci95_high": 55.0,
-    }
+    first = play(1)
+    assert (first.returns, first.lengths) == (play(1).returns, play(1).lengths)
+    assert play(2).lengths != first.lengths
+    evaluate.draw(CONFIG, first.kept, tmp_path, planes=4)
+    names = sorted(path.name for path in (tmp_path / "videos").iterdir())
+    assert names == ["evaluate_0_image.gif", "evaluate_1_image.gif"]
+    assert "evaluate_1_image.gif" in capsys.readouterr().out

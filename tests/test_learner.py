@@ -15,7 +15,7 @@ from dreamerv2_transfer.common.updates import TrainingError
 from tests.two_devices import make_batch
 
 
-def make_learner(tmp_path, tell, seed=0, **changes):
+def make_learner(tmp_path, broadcast, seed=0, **changes):
     config = blocks.load_config(["minatar", "debug", "scratch"])
     config = config.update({"imag_horizon": 3, "seed": seed, **changes})
     config = config.update({"dataset.batch": 4, "dataset.length": 5, "steps": 3})
@@ -24,7 +24,7 @@ def make_learner(tmp_path, tell, seed=0, **changes):
     space = {"image": box(0, 1, (10, 10, 10), bool), "reward": box(-9, 9, ()), **flags}
     action = {"action": gymnasium.spaces.Discrete(6)}
     agent = agent_lib.make_agent(config, space, action)
-    return learner.Learner(agent, config, tmp_path, tell=tell)
+    return learner.Learner(agent, config, tmp_path, broadcast=broadcast)
 
 
 def batch(number):
@@ -34,7 +34,7 @@ def batch(number):
 
 def values(made):
     made.keep_state()
-    return {k: v.numpy() for k, v in made.named_variables().items()}
+    return {k: v.numpy() for k, v in made.variables().items()}
 
 
 def test_a_follower_makes_the_updates_of_the_chief(tmp_path):
@@ -103,11 +103,11 @@ def test_a_follower_waits_for_the_end_before_it_names_a_loss(tmp_path):
 
 
 def test_a_lost_process_does_not_hide_what_ended_the_chief(tmp_path):
-    def tell(message):
+    def broadcast(message):
         if message == {}:
             raise tf.errors.UnavailableError(None, None, "Socket closed")
 
-    chief = make_learner(tmp_path, tell)
+    chief = make_learner(tmp_path, broadcast)
     with pytest.raises(OSError, match="no disk"), chief.leading(0):
         raise OSError("no disk")
 
@@ -115,11 +115,10 @@ def test_a_lost_process_does_not_hide_what_ended_the_chief(tmp_path):
 def test_states_in_bfloat16_arrive(tmp_path, precision):
     precision("mixed_bfloat16")
     said = []
-    chief = make_learner(tmp_path, lambda x: said.append(messages._packed(x)))
+    chief = make_learner(tmp_path, lambda x: said.append(messages.pack(x)))
     with chief.leading(2):
         pass
-    tell = lambda nothing: messages._unpacked(said.pop(0))  # noqa: E731
-    other = make_learner(tmp_path, tell, seed=1)
+    other = make_learner(tmp_path, lambda nothing: messages.unpack(said.pop(0)), seed=1)
     assert other.follow() == 2
     wanted, got = values(chief), values(other)
     assert wanted["carry/0"].dtype == got["carry/0"].dtype == "bfloat16"
@@ -128,7 +127,7 @@ def test_states_in_bfloat16_arrive(tmp_path, precision):
 
 
 def test_one_process_tells_nobody(tmp_path):
-    alone = make_learner(tmp_path, tell=None)
+    alone = make_learner(tmp_path, broadcast=None)
     before = values(alone)
     with alone.leading(0):
         alone.update([batch(0)], 0)

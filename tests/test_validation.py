@@ -3,11 +3,10 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer import collect, validation
+from dreamerv2_transfer import collect, train, validation
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.logger.averages import Averages
 from dreamerv2_transfer.common.replay import offline, packed
-from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data.collection import Recipe
 
 TASK = "minatar_breakout"
@@ -30,9 +29,8 @@ def directory(tmp_path_factory):
 
 
 def test_losses_are_the_means_over_batches_of_held_out_episodes(directory, tmp_path):
-    dataset = validation.open_dataset(
-        CONFIG.update(eval_dataset=str(directory)), tmp_path
-    )
+    config = CONFIG.update(eval_dataset=str(directory))
+    dataset = train.open_eval_dataset(config, tmp_path)
     spaces = dataset.obs_space, dataset.act_space
     wm = agent_lib.WorldModel(CONFIG, *spaces, rng=None)
     losses = validation.HeldOut(wm, CONFIG, dataset).losses(TASK)
@@ -69,13 +67,3 @@ def test_nothing_held_out_gives_no_losses(directory):
     dataset = offline.make_dataset(config, packed.open_dataset(directory, [TASK]))
     wm = agent_lib.WorldModel(config, dataset.obs_space, dataset.act_space, rng=None)
     assert validation.HeldOut(wm, config, dataset).losses(TASK) == {}
-
-
-def test_there_is_no_dataset_unless_one_is_named(tmp_path):
-    assert validation.open_dataset(CONFIG, tmp_path) is None
-
-
-def test_episodes_of_another_kind_are_named(directory, tmp_path):
-    config = CONFIG.update({"eval_dataset": str(directory), "task": "minatar_asterix"})
-    with pytest.raises(DatasetError, match="minatar_asterix"):
-        validation.open_dataset(config, tmp_path)

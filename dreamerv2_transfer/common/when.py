@@ -1,14 +1,27 @@
-"""Decide when something is due: every so many steps, once, or until a step."""
+"""Decides when something is due: at intervals, once, or until a step."""
+
+from __future__ import annotations
+
+
+def reached(every: float, before: int, now: int) -> bool:
+    """Returns whether a multiple of `every` lies in `before + 1` to `now`.
+
+    Args:
+        every: The interval in steps; 0 means never.
+        before: The step at which this was last asked.
+        now: The current step.
+    """
+    return bool(every) and int(now) // int(every) > int(before) // int(every)
 
 
 class Every:
-    """True at the first call, then once for each `every` steps that have passed.
+    """Returns True at the first call, then once for each `every` steps that passed.
 
-    When several intervals have passed since the last call, the calls that follow
-    are true until they have caught up, as in DreamerV2.
+    When several intervals have passed since the last call, the following calls return
+    True until they have caught up, as in DreamerV2.
 
     Args:
-        every: Interval in steps; 0 or None means never.
+        every: The interval in steps; 0 or None means never.
     """
 
     def __init__(self, every: int | None):
@@ -28,16 +41,16 @@ class Every:
         return True
 
     def state(self) -> dict:
-        """What a checkpoint keeps, as JSON."""
+        """Returns the state for a checkpoint, JSON-able."""
         return {"last": self._last}
 
     def load_state(self, state: dict) -> None:
-        """Goes on from what `state` returned; the interval stays this object's."""
+        """Restores what `state` returned; the interval stays this object's."""
         self._last = state["last"]
 
 
 class Once:
-    """True at the first call only."""
+    """Returns True at the first call only."""
 
     def __init__(self):
         self._once = True
@@ -47,19 +60,19 @@ class Once:
         return due
 
     def state(self) -> dict:
-        """What a checkpoint keeps, as JSON."""
+        """Returns the state for a checkpoint, JSON-able."""
         return {"once": self._once}
 
     def load_state(self, state: dict) -> None:
-        """Goes on from what `state` returned."""
+        """Restores what `state` returned."""
         self._once = state["once"]
 
 
 class Until:
-    """True while the step is below `until`.
+    """Returns True while the step is below `until`.
 
     Args:
-        until: First step at which it is false; 0 or None means always true.
+        until: The first step at which it returns False; 0 or None means always True.
     """
 
     def __init__(self, until: int | None):
@@ -69,8 +82,8 @@ class Until:
         return not self._until or int(step) < self._until
 
     def state(self) -> dict:
-        """Empty: it depends on nothing but the step."""
+        """Returns an empty state, as the answer depends on the step alone."""
         return {}
 
     def load_state(self, state: dict) -> None:
-        """Nothing to load; here so that all three are used alike."""
+        """Does nothing; exists so that all three classes are used alike."""

@@ -1,8 +1,8 @@
-"""Checkpoints of a run, and the world model's weights that travel between runs.
+"""Weights that travel between runs, as named arrays in HDF5 files.
 
-`Checkpoint` holds all of a run's state, so that a killed run goes on as if nothing had
-happened. `world_model.weights.h5` holds named arrays and nothing else: every variable
-under its path, `rssm/img_in/kernel`, whose first part is the component's name.
+`world_model.weights.h5` holds every variable of the world model under its path, such as
+`rssm/img_in/kernel`, whose first part is the component's name.
+`actor_critic.weights.h5` holds the behaviors likewise.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common.checkpoint import CheckpointError, _first_line
+from dreamerv2_transfer.common.checkpoint import CheckpointError, first_line
 from dreamerv2_transfer.common.files import atomic, remote
 
 WORLD_MODEL = "world_model.weights.h5"
 ACTOR_CRITIC = "actor_critic.weights.h5"
-PORTED = "ported.weights.h5"  # What a run starts from that goes on with an old agent.
+PORTED = "ported.weights.h5"  # An original agent that the run in this logdir continues.
 COMPONENTS = ("encoder", "rssm", "decoder", "reward", "discount", "actor", "critic")
-# What a difference in these shapes most likely means.
+# The most likely reason for a difference in these shapes.
 HINTS = {
     "encoder/conv0/kernel": "its image has another number of channels",
-    "rssm/img_in/kernel": "the game has another number of actions (of Atari, see "
+    "rssm/img_in/kernel": "the game has another number of actions (for Atari, see "
     "atari_all_actions), or the latents are of another size",
 }
 
@@ -39,12 +39,12 @@ def save_weights(
     """Writes the variables of named components to an HDF5 file, atomically.
 
     Args:
-        path: `world_model.weights.h5`.
-        components: Keras layers by name; the name is the first part of their paths.
-        state: Other variables by name, none of which is a component's.
+        path: `world_model.weights.h5`, for example.
+        components: Keras layers by name, which is the first part of their paths.
+        state: Other variables by name.
 
     Raises:
-        OutputError: If the file cannot be written.
+        OutputError: The file cannot be written.
     """
     with atomic.atomic_write(path) as file, h5py.File(file, "w") as weights:
         for layer in components.values():
@@ -55,20 +55,20 @@ def save_weights(
 
 
 def save_agent(logdir: pathlib.Path, agent) -> None:
-    """Writes what travels of an agent: its world model, and its behaviors and state.
+    """Writes the weights of an agent: its world model, and its behaviors and state.
 
     Raises:
-        OutputError: If a file cannot be written.
+        OutputError: A file cannot be written.
     """
     save_weights(logdir / WORLD_MODEL, agent.wm.components)
     save_weights(logdir / ACTOR_CRITIC, agent.behavior_components, agent.state)
 
 
 def load_state(path: str | os.PathLike, state: Mapping[str, tf.Variable]) -> None:
-    """Fills the variables that `save_weights` wrote beside the components.
+    """Loads the variables that `save_weights` wrote beside the components.
 
     Raises:
-        CheckpointError: If the file cannot be read or lacks one.
+        CheckpointError: The file cannot be read, or lacks a variable.
     """
     arrays = read_weights(path)
     if missing := [name for name in state if name not in arrays]:
@@ -82,27 +82,27 @@ def load_weights(
     components: Mapping[str, Any],
     names: Sequence[str] | None = None,
 ) -> list[str]:
-    """Fills the variables of named components from a file of weights.
+    """Loads the variables of named components, all of them or none.
 
-    Other components in the file are left alone. A name that neither the file nor the
-    model knows is passed over, such as `discount` where no discount is predicted.
+    Ignores other components in the file, and names that neither the file nor the model
+    has, such as `discount` if no discount is predicted.
 
     Args:
         path: `world_model.weights.h5`, for example.
         components: Keras layers by name.
-        names: Which of them to load; all by default.
+        names: The components to load; all by default.
 
     Returns:
-        The names of what was loaded.
+        The names of the loaded components.
 
     Raises:
-        CheckpointError: If the file cannot be read, or a component has arrays that are
-            missing in the file, too many there, or of another shape.
+        CheckpointError: The file cannot be read, or the arrays of a component differ
+            from its variables in number or shape.
     """
     arrays = read_weights(path)
-    there = {key.split("/")[0] for key in arrays}
+    in_file = {key.split("/")[0] for key in arrays}
     names = components if names is None else names
-    names = [name for name in names if name in there or name in components]
+    names = [name for name in names if name in in_file or name in components]
     for name in names:
         _check_component(path, name, components.get(name), arrays)
     for name in names:
@@ -112,13 +112,13 @@ def load_weights(
 
 
 def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Path:
-    """The file of weights that `--init` means: the file itself, or one in a logdir.
+    """Returns the file of weights that `--init` names: a file, or one in a logdir.
 
-    Of a URL, what may stand beside the file is fetched too.
+    From a URL, it also fetches the other weights and the configuration of the run.
 
     Raises:
-        CheckpointError: If there is no such file.
-        RemoteError: If it is a URL that cannot be read.
+        CheckpointError: There is no such file.
+        RemoteError: It is a URL that cannot be read.
     """
     folder, _, file = str(path).rpartition("/")
     if not remote.is_remote(path):
@@ -139,25 +139,25 @@ def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Pa
 def initialize(
     path: str | os.PathLike, components: Mapping[str, Any], names: Sequence[str]
 ) -> str:
-    """Fills the named components of a fresh agent from another run's weights.
+    """Loads named components of a fresh agent from the weights of another run.
 
     Args:
-        path: A logdir or its `world_model.weights.h5`. `actor` and `critic` are taken
+        path: A logdir or its `world_model.weights.h5`. `actor` and `critic` are loaded
             from the `actor_critic.weights.h5` beside it.
         components: All components of the agent by name.
-        names: What to load; the target critic goes with the critic.
+        names: The components to load; the target critic is loaded with the critic.
 
     Returns:
-        A sentence that says what was loaded and what was left fresh.
+        A sentence about what was loaded and what was left fresh.
 
     Raises:
-        CheckpointError: If a file is missing or a component does not fit.
+        CheckpointError: A file is missing, or a component does not exist or fit.
     """
     known = {*components, *COMPONENTS}
     if unknown := [name for name in names if name not in known]:
         raise CheckpointError(
-            f"init.components names what does not exist. Received: {unknown[0]!r}. "
-            f"Known: {', '.join(sorted(known))}."
+            f"init.components names a component that does not exist. Received: "
+            f"{unknown[0]!r}. Known: {', '.join(sorted(known))}."
         )
     path = find_weights(path)
     model = [name for name in names if name not in ("actor", "critic")]
@@ -176,10 +176,10 @@ def initialize(
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a file of weights by their paths.
+    """Reads the arrays of a file of weights, by their paths.
 
     Raises:
-        CheckpointError: If the file cannot be read.
+        CheckpointError: The file cannot be read.
     """
     arrays = {}
 
@@ -192,26 +192,39 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
             weights.visititems(visit)
     except OSError as error:
         raise CheckpointError(
-            f"Cannot read weights from {path}: {_first_line(error)}."
+            f"Cannot read weights from {path}: {first_line(error)}."
         ) from error
     return arrays
 
 
-def _check_component(path, name: str, layer, arrays: Mapping[str, np.ndarray]) -> None:
-    wanted = {v.path: tuple(v.shape) for v in layer.variables} if layer else {}
+def _check_component(
+    path: str | os.PathLike, name: str, layer, arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Checks that arrays of a file are exactly the variables of a component.
+
+    Args:
+        path: The file, for the message.
+        name: The component's name.
+        layer: The component, or None if the model lacks it.
+        arrays: All arrays of the file.
+
+    Raises:
+        CheckpointError: They are not; the message lists the differences.
+    """
+    expected = {v.path: tuple(v.shape) for v in layer.variables} if layer else {}
     found = {k: v.shape for k, v in arrays.items() if k.split("/")[0] == name}
     faults = [
         f"{key} has shape {found.get(key, 'none')} in the file and "
-        f"{wanted.get(key, 'none')} in the model"
-        for key in sorted(wanted.keys() | found.keys())
-        if wanted.get(key) != found.get(key)
+        f"{expected.get(key, 'none')} in the model"
+        for key in sorted(expected.keys() | found.keys())
+        if expected.get(key) != found.get(key)
     ]
     if not faults:
         return
     hints = [
         hint
         for key, hint in HINTS.items()
-        if key in wanted and key in found and wanted[key] != found[key]
+        if key in expected and key in found and expected[key] != found[key]
     ]
     raise CheckpointError(
         f"The {name} in {path} does not fit the model: {'; '.join(faults[:5])}"

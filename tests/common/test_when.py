@@ -58,3 +58,11 @@ def test_until_has_no_state_of_its_own():
     until = when.Until(3)
     until.load_state(json.loads(json.dumps(until.state())))
     assert fired(until, range(6)) == [0, 1, 2]
+
+
+def test_a_multiple_is_reached_once_however_large_the_steps_are():
+    steps = [0, 4, 8, 12, 20, 21]
+    pairs = zip(steps, steps[1:], strict=False)
+    assert [when.reached(10, *pair) for pair in pairs] == [0, 0, 1, 1, 0]
+    assert not when.reached(0, 0, 100)
+    assert when.reached(1e1, counter.Counter(9), counter.Counter(10))

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dreamerv2_transfer.common import blocks, envs, logger, updates
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.dqn import agents, train
 from tests.runs import rows, series
 
@@ -36,9 +37,7 @@ def make_envs(number):
 
 
 def run(logdir, config, make_envs=make_envs) -> bool:
-    return train.train(
-        config, logdir, make_envs, lambda step: logger.make_logger(logdir, step)
-    )
+    return train.train(config, logdir, make_envs, logger.make_logger(logdir, Counter()))
 
 
 def weights(path) -> list[np.ndarray]:
@@ -216,8 +215,8 @@ def test_epsilon_falls_linearly_and_then_stays():
 def trainer(tmp_path, saved=lambda: None, **changes) -> train.Trainer:
     config = make_config(**{f"dqn.{k}": v for k, v in changes.items()})
     train_envs, eval_envs = make_envs(10), make_envs(1)
-    make_logger = lambda step: logger.Logger(step, [])  # noqa: E731
-    return train.Trainer(config, tmp_path, train_envs, eval_envs, make_logger, saved)
+    log = logger.Logger(Counter(), [])
+    return train.Trainer(config, tmp_path, train_envs, eval_envs, log, saved)
 
 
 def test_what_is_saved_is_told(tmp_path):
@@ -241,7 +240,7 @@ def fixed_values(network, values):
     ],
 )
 def test_loss_is_hubers_of_the_distance_to_the_target(tmp_path, double, target):
-    made = trainer(tmp_path, double=double)
+    made = trainer(tmp_path, double=double).learning
     fixed_values(made.network, [0, 1, 0, 0, 0, 5])
     fixed_values(made.target, [9, 1, 1, 1, 1, 3])
     batch = {
@@ -251,14 +250,14 @@ def test_loss_is_hubers_of_the_distance_to_the_target(tmp_path, double, target):
         "discount": np.array([0.25], np.float32),
         "next_planes": np.zeros((1, 10, 10, 4), np.uint8),
     }
-    metrics = made._update(updates.tensors(batch))
+    metrics = made.update(updates.tensors(batch))
     error = target - 1
     loss = error - 0.5 if error > 1 else error**2 / 2
     assert float(metrics["dqn_loss"]) == pytest.approx(loss)
     assert float(metrics["q"]) == 1
     # The target network stays as it is until it is copied.
     assert made.target.variables[-1].numpy().tolist() == [9, 1, 1, 1, 1, 3]
-    made._copy()
+    made.copy()
     assert made.target.variables[-1].numpy()[0] == made.network.variables[-1].numpy()[0]
 
 
@@ -268,7 +267,7 @@ def test_updates_and_steps_keep_their_ratio(tmp_path):
 
     class Counting(train.Trainer):
         def update(self):
-            calls.append(int(self.step))
+            calls.append(int(self.counter))
             super().update()
 
     made = Counting(
@@ -276,7 +275,7 @@ def test_updates_and_steps_keep_their_ratio(tmp_path):
         tmp_path,
         make_envs(10),
         make_envs(1),
-        lambda step: logger.Logger(step, [logger.JSONLOutput(tmp_path)]),
+        logger.Logger(Counter(), [logger.JSONLOutput(tmp_path)]),
     )
     made.run(lambda: False)
     # 200 steps after the start, 8 an update.

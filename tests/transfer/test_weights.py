@@ -1,5 +1,3 @@
-import re
-
 import h5py
 import keras
 import numpy as np
@@ -8,115 +6,6 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.transfer import weights
-
-
-class Run:
-    """A run whose state is a variable and a number."""
-
-    def __init__(self, directory, keep=2):
-        self.weight = tf.Variable([0.0, 0.0])
-        self.count = 0
-        self.checkpoint = checkpoint.Checkpoint(
-            directory,
-            {"weight": self.weight},
-            lambda: {"count": self.count, "precise": 0.1 + 0.2},
-            self.load,
-            keep,
-        )
-
-    def load(self, state):
-        assert state["precise"] == 0.1 + 0.2
-        self.count = state["count"]
-
-    def save(self, step):
-        self.weight.assign([step, -step])
-        self.count = 10 * step
-        self.checkpoint.save(step)
-
-
-def steps(directory) -> list[int]:
-    names = (p.name for p in directory.glob("ckpt-*.index"))
-    return sorted(int(re.search(r"\d+", name)[0]) for name in names)
-
-
-def test_nothing_to_restore(tmp_path):
-    run = Run(tmp_path / "none")
-    assert run.checkpoint.restore() is None
-
-
-def test_restores_variables_and_python_state(tmp_path):
-    Run(tmp_path).save(7)
-    run = Run(tmp_path)
-    assert run.checkpoint.restore() == 7
-    np.testing.assert_array_equal(run.weight, [7, -7])
-    assert run.count == 70
-
-
-def test_keeps_the_last_few(tmp_path):
-    run = Run(tmp_path, keep=2)
-    for step in (9, 10, 11):
-        run.save(step)
-    assert steps(tmp_path) == [10, 11]
-    assert Run(tmp_path).checkpoint.restore() == 11
-
-
-def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, capsys):
-    run = Run(tmp_path)
-    run.save(1)
-    run.save(2)
-    data = tmp_path / "ckpt-2.data-00000-of-00001"
-    data.write_bytes(data.read_bytes()[:-5])
-    run = Run(tmp_path)
-    assert run.checkpoint.restore() == 1
-    np.testing.assert_array_equal(run.weight, [1, -1])
-    assert run.count == 10
-    assert "ckpt-2" in capsys.readouterr().out
-
-
-def test_a_missing_data_file_is_passed_over(tmp_path):
-    run = Run(tmp_path)
-    run.save(1)
-    run.save(2)
-    (tmp_path / "ckpt-2.data-00000-of-00001").unlink()
-    assert Run(tmp_path).checkpoint.restore() == 1
-
-
-def test_a_damaged_state_file_does_not_hide_checkpoints(tmp_path):
-    Run(tmp_path).save(3)
-    (tmp_path / "checkpoint").write_bytes(b"\x00garbage")
-    assert Run(tmp_path).checkpoint.restore() == 3
-
-
-def test_unreadable_checkpoints_are_an_error_not_a_fresh_start(tmp_path):
-    Run(tmp_path).save(3)
-    for path in tmp_path.glob("ckpt-3.*"):
-        path.write_bytes(b"garbage")
-    with pytest.raises(checkpoint.CheckpointError, match="ckpt-3"):
-        Run(tmp_path).checkpoint.restore()
-
-
-def test_a_checkpoint_of_other_variables_is_an_error(tmp_path):
-    Run(tmp_path).save(3)
-    wider = checkpoint.Checkpoint(
-        tmp_path, {"other": tf.Variable(1.0)}, dict, lambda state: None
-    )
-    with pytest.raises(checkpoint.CheckpointError, match="ckpt-3"):
-        wider.restore()
-
-
-def test_leftovers_of_a_kill_are_removed(tmp_path):
-    (tmp_path / "ckpt-5_temp").mkdir(parents=True)
-    (tmp_path / "ckpt-5_temp" / "part").write_bytes(b"x")
-    Run(tmp_path).save(6)
-    assert not (tmp_path / "ckpt-5_temp").exists()
-
-
-def test_a_folder_that_cannot_be_written(tmp_path):
-    run = Run(tmp_path / "run")
-    (tmp_path / "run").rmdir() if (tmp_path / "run").exists() else None
-    (tmp_path / "run").write_text("a file in the way")
-    with pytest.raises(checkpoint.CheckpointError, match="Cannot write a checkpoint"):
-        run.save(1)
 
 
 def layer(units=3) -> dict:
@@ -161,14 +50,6 @@ def test_a_file_that_is_no_hdf5(tmp_path):
     path.write_bytes(b"garbage")
     with pytest.raises(checkpoint.CheckpointError, match="world_model.weights.h5"):
         weights.load_weights(path, layer())
-
-
-def test_names_are_unique():
-    named = checkpoint.named_variables("model", layer()["encoder"].variables)
-    assert sorted(named) == ["model/encoder/bias", "model/encoder/kernel"]
-    twice = layer()["encoder"].variables + layer()["encoder"].variables
-    with pytest.raises(ValueError, match="share a path"):
-        checkpoint.named_variables("model", twice)
 
 
 def components(units=3, names=("encoder", "rssm", "actor", "critic", "target_critic")):
@@ -247,3 +128,13 @@ def test_a_component_that_does_not_exist_is_named(tmp_path):
 def test_missing_weights_say_what_would_do(tmp_path):
     with pytest.raises(checkpoint.CheckpointError, match="world_model.weights.h5"):
         weights.initialize(tmp_path, components(), ["rssm"])
+
+
+def test_state_is_kept_beside_the_components(tmp_path):
+    path = tmp_path / "ported.weights.h5"
+    weights.save_weights(path, layer(), {"tfstep": tf.Variable(7, dtype=tf.int64)})
+    step = tf.Variable(0, dtype=tf.int64)
+    weights.load_state(path, {"tfstep": step})
+    assert int(step) == 7
+    with pytest.raises(checkpoint.CheckpointError, match="no reward_mag"):
+        weights.load_state(path, {"reward_mag": step})

@@ -1,7 +1,8 @@
-"""What the processes of one run say to each other, between their updates.
+"""Messages between the processes of a run, exchanged between updates.
 
-They are those that `TF_CONFIG` names, and speak by collective operations: each of them
-calls the same function, and it returns when all have. In one process, nothing is said.
+The processes are those that `TF_CONFIG` names. They communicate by collective
+operations: all of them call the same function, and it returns once all have called it.
+With a single process these functions do nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dreamerv2_transfer.common.distributed import cluster, replicas
 from dreamerv2_transfer.common.errors import UserError, describe
 
 Message = Mapping[str, np.ndarray]
-# What a collective operation ends with when another process is not there any more.
+# What a collective operation raises when another process has died.
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -29,15 +30,15 @@ LOST = (
 
 
 class WorkerError(UserError):
-    """A process of several that work together is not there any more."""
+    """A process that works on the run with others has died, or sees other files."""
 
 
 @contextlib.contextmanager
-def losses_told(config) -> Iterator[None]:
-    """Turns what TensorFlow raises when another process has died into a sentence.
+def naming_lost_workers(config) -> Iterator[None]:
+    """Explains the error that TensorFlow raises when another process has died.
 
     Raises:
-        WorkerError: A process of several is not there any more.
+        WorkerError: One of several processes has died.
     """
     try:
         yield
@@ -46,16 +47,23 @@ def losses_told(config) -> Iterator[None]:
             raise
         raise WorkerError(
             "Another of the processes in TF_CONFIG does not answer any more. Start all "
-            "of them again with the same command; they go on from the last checkpoint. "
-            f"Received: {describe(error)}"
+            "of them again with the same command; they resume from the last "
+            f"checkpoint. Received: {describe(error)}"
         ) from error
 
 
-def agreed(config, step: int | None) -> int | None:
-    """The step from which all processes go on; returns when all have said theirs.
+def agree_on_step(config, step: int | None) -> int | None:
+    """Checks that all processes resume from the same step.
+
+    Args:
+        config: The resolved configuration.
+        step: The step of this process's checkpoint, or None without one.
+
+    Returns:
+        The step.
 
     Raises:
-        WorkerError: They do not see the same checkpoint.
+        WorkerError: The processes do not see the same checkpoint.
     """
     if not _several(config):
         return step
@@ -65,69 +73,76 @@ def agreed(config, step: int | None) -> int | None:
     seen = _sum(seen).tolist()
     if len(set(seen)) > 1:
         raise WorkerError(
-            "All processes need the same checkpoint: a logdir on a file system that "
-            "they share or, by URL, one that is uploaded, which it is now; start all "
-            f"again. Received: checkpoints of the steps {seen}, where -1 is none."
+            "All processes need the same checkpoint. Use a logdir on a file system "
+            "that they share; with a URL, the checkpoint has been uploaded by now, so "
+            f"start all again. Received: checkpoints of steps {seen} (-1 for none)."
         )
     return step
 
 
 def any_stopped(config, stopped: Callable[[], bool]) -> Callable[[], bool]:
-    """Asks all processes whether one was told to stop, so that all do at one step."""
+    """Returns a function that tells all processes whether one was asked to stop.
+
+    So all of them stop at the same step.
+    """
     if not _several(config):
         return stopped
     return lambda: bool(_sum(np.array([stopped()], np.int32))[0])
 
 
-def from_chief(message: Message | None) -> dict[str, np.ndarray]:
-    """What the chief passes, in all processes; the others pass None and wait for it.
+def broadcast(message: Message | None) -> dict[str, np.ndarray]:
+    """Sends a message from the chief to all processes, and returns it.
 
-    Numbers of bfloat16 arrive as float32, as a file of numpy does not know them.
+    Args:
+        message: The arrays in the chief; None in the other processes, which wait for
+            it. bfloat16 arrives as float32, since numpy's files do not support it.
     """
-    said = np.zeros(0, np.int32) if message is None else _packed(message)
-    (size,) = _sum(np.array([len(said)], np.int32))
-    return _unpacked(_sum(said if len(said) else np.zeros(size, np.int32)))
+    sent = np.zeros(0, np.int32) if message is None else pack(message)
+    (size,) = _sum(np.array([len(sent)], np.int32))
+    return unpack(_sum(sent if len(sent) else np.zeros(size, np.int32)))
+
+
+def pack(message: Message) -> np.ndarray:
+    """Returns a message as int32 numbers `(n,)`, which a sum with zeros preserves."""
+    arrays = {}
+    for name, array in message.items():
+        is_bfloat16 = array.dtype == tf.bfloat16.as_numpy_dtype
+        arrays[name] = array.astype(np.float32) if is_bfloat16 else array
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    data = file.getvalue()
+    return np.frombuffer(data + bytes(-len(data) % 4), np.int32)
+
+
+def unpack(numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the message that `pack` turned into numbers; it runs no code from it."""
+    with np.load(io.BytesIO(numbers.tobytes()), allow_pickle=False) as message:
+        return dict(message)
 
 
 def _several(config) -> bool:
     return config.strategy == "multiworker"
 
 
-def _packed(message: Message) -> np.ndarray:
-    """A message as numbers that can be added to zeros: `(n,)`, int32."""
-    file = io.BytesIO()
-    is_brain = lambda x: x.dtype == tf.bfloat16.as_numpy_dtype  # noqa: E731
-    known = {k: x.astype(np.float32) if is_brain(x) else x for k, x in message.items()}
-    np.savez(file, **known)
-    data = file.getvalue()
-    return np.frombuffer(data + bytes(-len(data) % 4), np.int32)
-
-
-def _unpacked(numbers: np.ndarray) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(numbers.tobytes()), allow_pickle=False) as message:
-        return dict(message)
-
-
 def _sum(numbers: np.ndarray) -> np.ndarray:
-    """The sum over the processes of what each has, `(n,)`, int32."""
-    return _summing()(tf.constant(numbers)).numpy()
+    """Returns the sum of `(n,)` int32 numbers over the processes."""
+    return _adder()(tf.constant(numbers)).numpy()
 
 
 @functools.cache
-def _summing() -> Callable[[tf.Tensor], tf.Tensor]:
-    chosen = replicas.strategy("multiworker")
+def _adder() -> Callable[[tf.Tensor], tf.Tensor]:
+    strategy = replicas.strategy("multiworker")
+    workers, _ = cluster.task()
+
+    def total(numbers: tf.Tensor) -> tf.Tensor:
+        # A process with several GPUs has several replicas, one of which contributes.
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        first = replica % (replicas.count() // len(workers)) == 0
+        return replicas.total(tf.where(first, numbers, 0))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
     def add(numbers: tf.Tensor) -> tf.Tensor:
-        made = chosen.run(lambda: replicas.total(_once_a_process(numbers)))
-        return chosen.experimental_local_results(made)[0]
+        summed = strategy.run(total, (numbers,))
+        return strategy.experimental_local_results(summed)[0]
 
     return add
-
-
-def _once_a_process(numbers: tf.Tensor) -> tf.Tensor:
-    """Zeros in all replicas of a process, which may have several GPUs, but one."""
-    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    workers, _ = cluster.task()
-    first = replica % (replicas.count() // len(workers)) == 0
-    return tf.where(first, numbers, 0)

@@ -85,7 +85,7 @@ class Logger:
         outputs: Sequence[Callable[[list[Summary]], None]],
         multiplier: int = 1,
     ):
-        self._step = step
+        self.step = step
         self._outputs = outputs
         self._multiplier = multiplier
         self._last: tuple[int, float] | None = None  # Step and time of the last rate.
@@ -139,7 +139,7 @@ class Logger:
                 output.rewind(step)
 
     def _current_step(self) -> int:
-        return int(self._step) * self._multiplier
+        return int(self.step) * self._multiplier
 
 
 class TerminalOutput:

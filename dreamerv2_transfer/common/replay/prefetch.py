@@ -13,6 +13,8 @@ from dreamerv2_transfer.common.replay.offline import Batch, OfflineDataset
 class Prefetch:
     """Prepares batches in a thread, ahead of their use; a context manager.
 
+    The thread starts at the first `next`, so that `load_state` can come before it.
+
     Args:
         dataset: Where the batches come from; the thread alone may call its `next`.
         depth: Most batches that wait to be used.
@@ -24,7 +26,6 @@ class Prefetch:
         self._queue: queue.Queue = queue.Queue(maxsize=max(1, depth))
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._prepare, daemon=True)
-        self._thread.start()
 
     def _prepare(self) -> None:
         try:
@@ -42,6 +43,8 @@ class Prefetch:
         """
         if self._stopped.is_set():
             raise RuntimeError("This prefetcher is closed.")
+        if self._thread.ident is None:
+            self._thread.start()
         batch, state, error = self._queue.get()
         if error:
             self.close()
@@ -52,6 +55,15 @@ class Prefetch:
     def state(self) -> dict[str, Any]:
         """Returns the dataset's state after the last batch that `next` returned."""
         return self._state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restores what `state` returned; to be called before the first `next`.
+
+        Raises:
+            DatasetError: The state is of another dataset.
+        """
+        self._dataset.load_state(state)
+        self._state = state
 
     def close(self) -> None:
         """Ends the thread and drops the batches that were not used."""

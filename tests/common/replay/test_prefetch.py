@@ -31,6 +31,16 @@ def test_prefetch_state_is_that_of_the_batch_consumed():
     assert same(batch, following)
 
 
+def test_a_state_is_restored_before_the_first_batch():
+    reference = make()
+    for _ in range(3):
+        reference.next()
+    with Prefetch(make(), depth=4) as prefetch:
+        prefetch.load_state(reference.state())
+        assert prefetch.state() == reference.state()
+        assert all(same(prefetch.next(), reference.next()) for _ in range(3))
+
+
 def test_errors_while_preparing_reach_the_consumer(monkeypatch):
     dataset = make()
     good, calls = dataset.next, []

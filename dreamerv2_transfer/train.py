@@ -1,0 +1,286 @@
+"""Wires a run, from its configuration to the stage's training loop.
+
+    check ─▶ run_pretraining ─▶ prepare ─▶ collect the dataset ─▶ pretrain.pretrain
+      └────▶ run_online ──────▶ prepare ─▶ play at random ──────▶ finetune.finetune
+
+`check` needs the configuration alone, and `prepare` everything else; a mistake shows
+there, before anything is played or updated. TensorFlow takes seconds to import, so
+`prepare` imports it, once all that does not need it has been checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import VectorEnv
+
+from dreamerv2_transfer.common import envs, logger
+from dreamerv2_transfer.common.blocks import load_old
+from dreamerv2_transfer.common.config import Config, ConfigError, check_least
+from dreamerv2_transfer.common.counter import Counter
+from dreamerv2_transfer.common.distributed import cluster
+from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.common.replay import Replay, offline, rows
+
+STAGES = ("pretrain", "finetune", "scratch")
+Output = Callable[[list[logger.Summary]], None]
+Spaces = dict[str, gymnasium.Space]
+
+
+def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
+    """Checks what the configuration alone tells, before the logdir is created.
+
+    Args:
+        config: The resolved configuration.
+        outputs: See `run_online`.
+
+    Raises:
+        ConfigError: The configuration does not allow a run; the message names the key.
+        DatasetError: `replay.minlen` or `replay.maxlen` is out of range.
+        LoggerError: `outputs` lacks `jsonl`.
+        TrackerError: The package of an output is not installed.
+    """
+    if outputs is None:
+        logger.check(config.outputs)
+    least = {"steps_per_call": 1, "dataset.batch": 1, "dataset.length": 1, "seed": 0}
+    if config.stage != "pretrain":
+        least |= {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
+        least |= {"train_steps": 1, "pretrain": 0, "replay.capacity": 0}
+        envs.check_action_repeat(config, config.task)
+    check_least(config, least)
+    rows.Law(config.replay.minlen, config.replay.maxlen)
+    if config.stage == "finetune" and not config.init.path:
+        raise ConfigError(
+            "Fine-tuning starts from a world model: --init LOGDIR, the logdir of "
+            "`python launch/train.py --configs minatar pretrain`, or its "
+            "world_model.weights.h5. Without one, train by --configs minatar scratch."
+        )
+    if config.stage == "scratch" and config.init.path:
+        raise ConfigError(
+            "Training from scratch takes no world model. Received: "
+            f"--init {config.init.path}. Use the block finetune in place of scratch."
+        )
+    if config.strategy != "multiworker":
+        return
+    cluster.task()
+    if config.stage == "pretrain" and not config.dataset.directory:
+        raise ConfigError(
+            "strategy multiworker reads a dataset that all processes see, and collects "
+            "none. Name one by --dataset.directory. Received: dataset.directory=''"
+        )
+
+
+def run(config: Config, folder: remote.Folder) -> bool:
+    """Runs the stage of a configuration on the tasks that it names.
+
+    Args:
+        config: The resolved configuration, which `check` accepts.
+        folder: The run's open folder, see `common/files/logdir.py`.
+
+    Returns:
+        Whether all updates are done; False if the process was asked to stop.
+    """
+    if config.stage == "pretrain":
+        return run_pretraining(config, folder)
+    make_envs = functools.partial(
+        envs.make_vector_env, config.task, **envs.run_options(config, config.task)
+    )
+    with contextlib.closing(make_envs(1)) as env:
+        spaces = envs.obs_space(env), envs.act_space(env)
+    return run_online(config, folder, make_envs, *spaces)
+
+
+def run_pretraining(config: Config, folder: remote.Folder) -> bool:
+    """Pre-trains on the dataset that is named, or else collects one first.
+
+    Args:
+        config: The resolved configuration, which `check` accepts.
+        folder: The run's open folder.
+
+    Returns:
+        Whether all updates are done; False if the process was asked to stop.
+    """
+    open_dataset = functools.partial(
+        offline.open_dataset,
+        config,
+        tasks=config.tasks,
+        cache=folder.path / "packed" if cluster.is_chief(config) else None,
+    )
+    if config.dataset.directory:
+        dataset = open_dataset(config.dataset.directory)
+        spaces = dataset.obs_space, dataset.act_space
+    else:
+        task = config.tasks[0]
+        with envs.make_env(task, **envs.options(config, task)) as env:
+            spaces = envs.obs_space(env), envs.act_space(env)
+    world_model = prepare(config, folder.path, *spaces)
+
+    from dreamerv2_transfer import collect, pretrain
+
+    pretrain.announce(config, *spaces)
+    if not config.dataset.directory:
+        directory = folder.path / "dataset"
+        if not collect.complete(config, directory, folder.push):
+            return False
+        dataset = open_dataset(directory)
+    log = make_logger(config, folder.path)
+    return pretrain.pretrain(
+        config, folder.path, dataset, world_model, log, folder.push
+    )
+
+
+def run_online(
+    config: Config,
+    folder: remote.Folder,
+    make_envs: Callable[[int], VectorEnv],
+    obs_space: Spaces,
+    act_space: Spaces,
+    outputs: Sequence[Output] | None = None,
+    evaluates: bool = True,
+) -> bool:
+    """Plays at random until the replay has `prefill` steps, then trains.
+
+    Among several processes, only the chief plays; the others take part in its updates.
+
+    Args:
+        config: The resolved configuration, which `check` accepts.
+        folder: The run's open folder.
+        make_envs: Creates a vector environment with the given number of copies.
+        obs_space: The spaces of the observations, see `envs.obs_space`.
+        act_space: The space of the actions, see `envs.act_space`.
+        outputs: Called with the metrics; by default those that `config.outputs` names.
+        evaluates: Whether to play evaluation episodes, in separate environments.
+
+    Returns:
+        Whether all updates are done; False if the process was asked to stop.
+    """
+    logdir, is_chief = folder.path, cluster.is_chief(config)
+    dataset = None
+    if is_chief and config.eval_dataset:
+        dataset = open_eval_dataset(config, logdir)
+    agent = prepare(config, logdir, obs_space, act_space)
+
+    from dreamerv2_transfer import collect, finetune, learner
+
+    if not is_chief:
+        return learner.follow(config, logdir, agent)
+    episodes = logdir / "train_episodes"
+    collect.prefill(
+        episodes,
+        config.task,
+        steps=int(config.prefill),
+        envs=config.envs,
+        seed=config.seed,
+        make_envs=make_envs,
+        settings=envs.options(config, config.task),
+    )
+    return finetune.finetune(
+        config,
+        logdir,
+        make_envs,
+        Replay(episodes, **config.replay, seed=config.seed),
+        agent,
+        make_logger(config, logdir, outputs),
+        evaluates,
+        dataset,
+        folder.push,
+    )
+
+
+def prepare(
+    config: Config, logdir: pathlib.Path, obs_space: Spaces, act_space: Spaces
+) -> Any:
+    """Builds what the stage trains, with the weights that a fresh run starts from.
+
+    Args:
+        config: The resolved configuration, which `check` accepts.
+        logdir: The run's folder. An agent that was ported to it is loaded; if it has
+            checkpoints, nothing is loaded here.
+        obs_space: The spaces of the observations.
+        act_space: The space of the actions.
+
+    Returns:
+        The `WorldModel` to pre-train, else the `Agent`.
+
+    Raises:
+        ConfigError: The networks cannot be built for these spaces, the replicas cannot
+            share a batch, or the decoder was trained for another likelihood.
+        CheckpointError: The weights to start from are missing or do not fit.
+    """
+    from dreamerv2_transfer import agent as agent_lib
+    from dreamerv2_transfer.common import checkpoint, machine
+    from dreamerv2_transfer.common.distributed import replicas
+
+    print(machine.setup(config), flush=True)
+    replicas.check(config)
+    if config.stage == "pretrain":
+        return agent_lib.make_world_model(config, obs_space, act_space)
+    agent = agent_lib.make_agent(config, obs_space, act_space)
+    if cluster.is_chief(config) and not checkpoint.written(logdir / "checkpoints"):
+        load_initial_weights(config, logdir, agent)
+    return agent
+
+
+def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
+    """Loads what a fresh run starts from: a ported agent, and the weights of `init`.
+
+    Raises:
+        ConfigError: The decoder was trained for another likelihood of images, as the
+            configuration beside its weights says.
+        CheckpointError: A file is missing, or a component does not fit.
+    """
+    from dreamerv2_transfer.agent import image_dist
+    from dreamerv2_transfer.transfer import weights
+
+    ported, init = logdir / weights.PORTED, config.init
+    if ported.exists():
+        weights.load_weights(ported, agent.components)
+        weights.load_state(ported, agent.state)
+        steps = int(agent.tfstep)
+        print(f"Continues with the agent in {ported}, which made {steps} steps.")
+    if not init.path:
+        return
+    source = weights.find_weights(init.path).parent / "config.yaml"
+    if "decoder" in init.components and source.exists():
+        theirs = image_dist(load_old(source)[0], agent.wm.obs_space)
+        ours = agent.wm.heads["decoder"].cnn_dist
+        if theirs != ours:
+            raise ConfigError(
+                f"The decoder in {init.path} was trained with decoder.cnn_dist="
+                f"{theirs}. Received: {ours}. Use the same, or leave the decoder out "
+                "of --init.components."
+            )
+    print(weights.initialize(init.path, agent.components, init.components))
+
+
+def open_eval_dataset(config: Config, logdir: pathlib.Path) -> offline.OfflineDataset:
+    """Opens `eval_dataset`, on whose held-out episodes a world model is evaluated.
+
+    Raises:
+        DatasetError: It cannot be read, or is of another kind than the run's task.
+    """
+    alone = config.update(task_weights=[1.0])
+    return offline.open_dataset(
+        alone, config.eval_dataset, [config.task], logdir / "packed"
+    )
+
+
+def make_logger(
+    config: Config, logdir: pathlib.Path, outputs: Sequence[Output] | None = None
+) -> logger.Logger:
+    """Creates the logger of a run; among several processes, only the chief logs.
+
+    Args:
+        config: The resolved configuration.
+        logdir: The run's folder.
+        outputs: See `run_online`.
+    """
+    if outputs is not None:
+        return logger.Logger(Counter(), outputs)
+    names = config.outputs if cluster.is_chief(config) else ()
+    return logger.make_logger(logdir, Counter(), names=names)

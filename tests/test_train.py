@@ -1,0 +1,238 @@
+"""What a run checks before it plays or trains, and how its parts are wired."""
+
+import json
+
+import gymnasium
+import keras
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer import collect, train
+from dreamerv2_transfer.common import blocks, checkpoint, envs
+from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.common.logger import LoggerError
+from dreamerv2_transfer.common.replay.store import DatasetError
+from dreamerv2_transfer.data.collection import Recipe
+from dreamerv2_transfer.transfer import weights
+from tests.runs import rows
+
+TASK = "minatar_breakout"
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    yield
+    tf.config.run_functions_eagerly(False)
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
+def make_config(*names, **changes):
+    config = blocks.load_config(["minatar", "debug", *names])
+    defaults = {
+        "task": TASK,
+        "prefill": 40,
+        "steps": 1,
+        "log_every": 1,
+        "eval_every": 0,
+        "eval_eps": 0,
+        "imag_horizon": 3,
+        "dataset.batch": 2,
+        "dataset.length": 6,
+        "replay.minlen": 1,
+    }
+    return config.update({**defaults, **changes})
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "error", "message"),
+    [
+        (["scratch"], {"envs": 0}, ConfigError, "envs must be.*Received: 0"),
+        (["scratch"], {"train_every": 0}, ConfigError, "train_every.*Received: 0"),
+        (["scratch"], {"train_steps": 0}, ConfigError, "train_steps.*Received: 0"),
+        (["scratch"], {"seed": -1}, ConfigError, "seed.*Received: -1"),
+        (["scratch"], {"action_repeat": 2}, ConfigError, "action_repeat.*Received: 2"),
+        (["scratch"], {"steps_per_call": 0}, ConfigError, "steps_per_call.*d: 0"),
+        (["pretrain"], {"steps_per_call": 0}, ConfigError, "steps_per_call.*d: 0"),
+        (["pretrain"], {"dataset.batch": 0}, ConfigError, "dataset.batch.*d: 0"),
+        (["pretrain"], {"replay.minlen": 0}, DatasetError, "minlen=0"),
+        (
+            ["scratch"],
+            {"replay.minlen": 9, "replay.maxlen": 3},
+            DatasetError,
+            "axlen=3",
+        ),
+        (["scratch"], {"outputs": ["terminal"]}, LoggerError, "--outputs terminal"),
+        (["finetune"], {}, ConfigError, "--init LOGDIR"),
+        (["scratch"], {"init.path": "x"}, ConfigError, "takes no world model.*init x"),
+        (["pretrain"], {"strategy": "multiworker"}, ConfigError, "TF_CONFIG=''"),
+    ],
+)
+def test_the_configuration_alone_tells(names, changes, error, message):
+    with pytest.raises(error, match=message):
+        train.check(make_config(*names, **changes))
+
+
+def test_several_processes_collect_no_dataset(monkeypatch):
+    workers = {"cluster": {"worker": ["a:1", "b:2"]}}
+    monkeypatch.setenv(
+        "TF_CONFIG", json.dumps({**workers, "task": {"type": "worker", "index": 0}})
+    )
+    config = make_config("pretrain", strategy="multiworker")
+    with pytest.raises(ConfigError, match="Received: dataset.directory=''"):
+        train.check(config)
+    train.check(config.update({"dataset.directory": "anywhere"}))
+
+
+def test_outputs_of_the_caller_need_no_file():
+    config = make_config("scratch", outputs=["terminal"])
+    train.check(config, outputs=[])
+
+
+def online(config, logdir, **options):
+    """Runs as launch/train.py does."""
+    logdir.mkdir(exist_ok=True)
+    return train.run(config, remote.Folder(logdir))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A run from scratch, whose world model others start from."""
+    logdir = tmp_path_factory.mktemp("model")
+    config = make_config("scratch")
+    config.save(logdir / "config.yaml")
+    assert online(config, logdir)
+    return logdir
+
+
+def copied(model, folder, **changes):
+    """Weights with a changed configuration beside them."""
+    folder.mkdir()
+    for name in (weights.WORLD_MODEL, weights.ACTOR_CRITIC):
+        (folder / name).write_bytes((model / name).read_bytes())
+    make_config("scratch", **changes).save(folder / "config.yaml")
+    return str(folder)
+
+
+def refused(config, logdir, error, message):
+    """A run is refused, before a step is played or a network trained."""
+    with pytest.raises(error, match=message):
+        online(config, logdir)
+    left = [path.name for path in logdir.iterdir()]
+    assert left == [] or left == ["packed"]
+
+
+def test_networks_that_cannot_be_built_are_refused_before_play(tmp_path):
+    config = make_config("scratch", grad_heads=["decoder", "rewrd"])
+    refused(config, tmp_path, ConfigError, "rewrd")
+    config = make_config("scratch", expl_behavior="Plan2explore")
+    refused(config, tmp_path, ConfigError, "expl_behavior.*Received: Plan2explore")
+
+
+def test_networks_of_a_pretraining_are_built_before_it_collects(tmp_path):
+    config = make_config("pretrain", grad_heads=["decoder", "rewrd"])
+    refused(config, tmp_path, ConfigError, "rewrd")
+
+
+def test_a_decoder_for_another_likelihood_is_refused_before_play(model, tmp_path):
+    init = copied(model, tmp_path / "init", **{"decoder.cnn_dist": "auto"})
+    config = make_config("finetune", **{"init.path": init})
+    logdir = tmp_path / "run"
+    refused(config, logdir, ConfigError, "cnn_dist=binary. Received: mse")
+    assert online(config.update({"init.components": ["rssm", "encoder"]}), logdir)
+
+
+def test_weights_that_do_not_fit_are_refused_before_play(model, tmp_path):
+    config = make_config("finetune", **{"init.path": str(model), "rssm.deter": 12})
+    error = checkpoint.CheckpointError
+    refused(config, tmp_path, error, "does not fit")
+    config = make_config("finetune", **{"init.path": str(tmp_path / "none")})
+    refused(config, tmp_path, error, "no weights to start from")
+
+
+def test_a_ported_agent_that_does_not_fit_is_refused_before_play(model, tmp_path):
+    ported = tmp_path / weights.PORTED
+    ported.write_bytes((model / weights.WORLD_MODEL).read_bytes())
+    with pytest.raises(checkpoint.CheckpointError, match="The actor in .*ported"):
+        online(make_config("scratch"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [ported.name]
+
+
+def test_an_evaluation_dataset_is_read_before_play(tmp_path):
+    config = make_config("scratch", eval_dataset=str(tmp_path / "none"))
+    refused(config, tmp_path / "run", UserError, "none")
+    collect.collect(tmp_path / "data", {TASK: Recipe(seed=3)}, steps=60)
+    other = {"eval_dataset": str(tmp_path / "data"), "task": "minatar_asterix"}
+    refused(make_config("scratch", **other), tmp_path / "run", DatasetError, "asterix")
+
+
+def test_weights_are_read_once_and_not_by_a_run_that_resumes(
+    model, tmp_path, capsys, monkeypatch
+):
+    loads, load = [], weights.load_weights
+    monkeypatch.setattr(
+        weights, "load_weights", lambda *args: loads.append(args) or load(*args)
+    )
+    init = copied(model, tmp_path / "init")
+    config = make_config("finetune", **{"init.path": init})
+    assert online(config, tmp_path / "run")
+    assert len(loads) == 1 and "Loaded encoder, rssm" in capsys.readouterr().out
+    for path in (tmp_path / "init").iterdir():
+        path.unlink()
+    assert online(config.update(steps=2), tmp_path / "run")
+    assert len(loads) == 1 and "resumed from step 1" in capsys.readouterr().out
+    assert rows(tmp_path / "run")[-1]["step"] == 2
+
+
+def test_a_resumed_pretraining_collects_nothing(tmp_path, capsys):
+    config = make_config("pretrain", tasks=[TASK], **{"collect.steps": 60})
+    assert online(config, tmp_path)
+    printed = capsys.readouterr().out
+    assert "for 1 updates on this CPU" in printed
+    episodes = sorted((tmp_path / "dataset").rglob("*.npz"))
+    assert online(config.update(steps=2), tmp_path)
+    assert "resumed from step 1" in capsys.readouterr().out
+    assert sorted((tmp_path / "dataset").rglob("*.npz")) == episodes
+
+
+def test_the_logger_counts_by_its_own_step(tmp_path):
+    found = []
+    log = train.make_logger(make_config("scratch"), tmp_path, [found.append])
+    log.step.increment(3)
+    log.scalar("loss", 1.0)
+    log.write()
+    assert [(step, name) for step, name, _ in found[0]] == [(3, "loss")]
+
+
+def test_only_the_chief_logs(tmp_path, monkeypatch):
+    workers = {"cluster": {"worker": ["a:1", "b:2"]}}
+    monkeypatch.setenv(
+        "TF_CONFIG", json.dumps({**workers, "task": {"type": "worker", "index": 1}})
+    )
+    config = make_config("scratch", strategy="multiworker")
+    log = train.make_logger(config, tmp_path)
+    log.scalar("loss", 1.0)
+    log.write()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_environments_are_created_as_the_configuration_says(tmp_path, monkeypatch):
+    made = []
+
+    def make_vector_env(task, number, **options):
+        made.append((task, number, options["sticky"]))
+        raise envs.EnvError("enough")
+
+    monkeypatch.setattr(envs, "make_vector_env", make_vector_env)
+    with pytest.raises(envs.EnvError, match="enough"):
+        online(make_config("scratch", minatar_sticky=0.3), tmp_path)
+    assert made == [(TASK, 1, 0.3)]
+
+
+def test_spaces_other_than_the_weights_are_named(model, tmp_path):
+    config = make_config("finetune", **{"init.path": str(model)})
+    env = envs.make_vector_env(TASK, 1)
+    spaces = envs.obs_space(env), {"action": gymnasium.spaces.Discrete(4)}
+    with pytest.raises(checkpoint.CheckpointError, match="another number of actions"):
+        train.prepare(config, tmp_path, *spaces)
