@@ -64,13 +64,16 @@ def train(
         LogdirError: The logdir belongs to another run.
     """
     is_instance = isinstance(env, gymnasium.Env)
-    if not is_instance and not callable(env):
+    if isinstance(env, gymnasium.Env):
+        make: wrappers.Make = functools.partial(KeptOpen, env)
+    elif callable(env):
+        make = env
+    else:
         raise EnvError(
             f"Received: env={env!r}. It must be a gymnasium.Env or a function that "
             "creates one, such as lambda: gymnasium.make('CartPole-v1')."
         )
     check(config, is_instance)
-    make = functools.partial(KeptOpen, env) if is_instance else env
     with contextlib.closing(envs.make_env(make)) as adapted:
         spaces = envs.obs_space(adapted), envs.act_space(adapted)
         stage = "finetune" if config.init.path else "scratch"

@@ -23,6 +23,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
+from typing import cast
 
 # The rest of the package is imported later: a missing dependency must be a finding.
 from dreamerv2_transfer.common.errors import describe
@@ -133,7 +134,7 @@ def _required() -> list[str]:
 
 def _installed(requirement: str) -> tuple[str, str, bool]:
     """Returns a package's name, its version (empty if missing), and whether it fits."""
-    name = re.match(r"[\w.-]+", requirement)[0]
+    name = re.findall(r"^[\w.-]+", requirement)[0]
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -196,7 +197,8 @@ def check_logdir(logdir: pathlib.Path) -> Finding:
         ):
             pass
     except (OSError, atomic.OutputError) as error:
-        cause = error.__cause__ or error  # The cause of an OutputError is an OSError.
+        # The cause of an OutputError is an OSError.
+        cause = cast(OSError, error.__cause__ or error)
         found = f"{logdir} cannot be written: {cause.strerror}"
         todo = (
             "Give yourself the right to write there, on a file system that has locks, "

@@ -48,7 +48,7 @@ def play(
         seed: The seed of environments and policy.
         keep: How many of the first episodes to return as a whole.
     """
-    agent.rng.reset_from_seed(seed)
+    agent.rng.reset_from_seed(seed)  # type: ignore[union-attr]
     policy = acting(agent, mode)
     with Progress(episodes, 0, "Evaluation", "episode") as bar:
         return evaluation.evaluate(policy, env, episodes, seed, keep, bar.update)

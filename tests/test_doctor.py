@@ -196,5 +196,5 @@ def test_absent_extras_come_with_the_line_that_installs_them():
 
 def test_every_extra_of_the_package_is_known_to_the_doctor():
     text = (runs.ROOT / "setup.cfg").read_text().split("[options.extras_require]")[1]
-    named = {x[:-2] for x in text.split("[tool")[0].splitlines() if x.endswith(" =")}
+    named = {x[:-2] for x in text.split("\n[")[0].splitlines() if x.endswith(" =")}
     assert named - {"docs", "gpu", "test"} == {*doctor.EXTRAS}

@@ -90,7 +90,7 @@ class Config(dict):
             raise ConfigError(self._unknown(name, others))
         return keys
 
-    def update(self, *args, **kwargs) -> Self:
+    def update(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
         """Returns a copy with other values; keys may be regular expressions.
 
         A value takes the type of the one it replaces: whole floats become ints, ints
@@ -300,7 +300,7 @@ def locating(place: object) -> Iterator[None]:
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     return yaml
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from dreamerv2_transfer.common.config import Config, ConfigError, table, type_name
 
@@ -23,7 +24,7 @@ class Flags:
         given: The dotted keys that the last parsed command line named.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         self._config = Config(*args, **kwargs)
         self.given: frozenset[str] = frozenset()
 

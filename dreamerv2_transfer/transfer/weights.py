@@ -101,14 +101,14 @@ def load_weights(
     """
     arrays = read_weights(path)
     in_file = {key.split("/")[0] for key in arrays}
-    names = components if names is None else names
-    names = [name for name in names if name in in_file or name in components]
-    for name in names:
+    wanted = components if names is None else names
+    found = [name for name in wanted if name in in_file or name in components]
+    for name in found:
         _check_component(path, name, components.get(name), arrays)
-    for name in names:
+    for name in found:
         for variable in components[name].variables:
             variable.assign(arrays[variable.path])
-    return names
+    return found
 
 
 def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Path:

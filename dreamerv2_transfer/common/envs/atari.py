@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -65,7 +65,8 @@ class Atari(gymnasium.Wrapper):
         # Per frame, as ALE does it, but drawn by the generator that a reset can seed.
         sticky = gymnasium.wrappers.StickyAction(base, STICKY)
         # If two sizes are wanted, frames come in full size and are resized here.
-        frame = base.observation_space.shape if screen else size
+        full: Any = base.observation_space.shape
+        frame = full if screen else size
         super().__init__(
             gymnasium.wrappers.AtariPreprocessing(
                 sticky,
@@ -80,7 +81,7 @@ class Atari(gymnasium.Wrapper):
         self._screen = screen
         channels = 1 if grayscale else 3
         image = spaces.Box(0, 255, (*size, channels), np.uint8)
-        seen = {"image": image}
+        seen: dict[str, spaces.Space] = {"image": image}
         if screen:
             seen[SCREEN] = spaces.Box(0, 255, (screen, screen), np.uint8)
         self.observation_space = spaces.Dict(seen)
@@ -117,13 +118,14 @@ class _Replayable(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
         env.reset()
-        self._start = env.unwrapped.ale.cloneState()
+        self._game = cast(Any, env.unwrapped)
+        self._start = self._game.ale.cloneState()
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         result = self.env.reset()
-        self.unwrapped.ale.restoreState(self._start)
+        self._game.ale.restoreState(self._start)
         if seed is not None:
-            self.unwrapped.np_random, _ = seeding.np_random(seed)
+            self._game.np_random, _ = seeding.np_random(seed)
         return result
 
 

@@ -73,15 +73,14 @@ class DMC(gymnasium.Env):
             for key, spec in specs.items()
             if spec.shape != (0,)
         }
-        vectors = [
+        seen: list[tuple[str, spaces.Space]] = [
             (key, spaces.Box(-np.inf, np.inf, shape, np.float32))
             for key, shape in self._shapes.items()
         ]
-        pixels = spaces.Box(0, 255, (*size, 3), np.uint8)
+        if image:
+            seen.insert(0, ("image", spaces.Box(0, 255, (*size, 3), np.uint8)))
         # A list, as a mapping would be sorted: networks read the keys in this order.
-        self.observation_space = spaces.Dict(
-            [("image", pixels), *vectors] if image else vectors
-        )
+        self.observation_space = spaces.Dict(seen)
         actions = self._env.action_spec()
         self.action_space = spaces.Box(
             actions.minimum.astype(np.float32),

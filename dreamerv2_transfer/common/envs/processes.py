@@ -64,7 +64,8 @@ class ProcessVectorEnv(AsyncVectorEnv):
         _kill(processes)
         for pipe in filter(None, getattr(self, "parent_pipes", [])):
             pipe.close()
-        atexit.unregister(getattr(self, "_at_exit", None))
+        if at_exit := getattr(self, "_at_exit", None):
+            atexit.unregister(at_exit)
 
     @contextlib.contextmanager
     def _deaths(self) -> Iterator[None]:

@@ -158,7 +158,7 @@ def check_action_repeat(config, task: str) -> None:
 
 def obs_space(env: gymnasium.Env | VectorEnv) -> dict[str, spaces.Space]:
     """Returns the spaces of one environment's transitions, except for the action."""
-    flag = spaces.Box(0, 1, (), bool)
+    flag = spaces.Box(0, 1, (), bool)  # type: ignore[arg-type]
     return {
         **_single(env, "observation_space").spaces,
         "reward": spaces.Box(-np.inf, np.inf, (), np.float32),
@@ -173,13 +173,15 @@ def act_space(env: gymnasium.Env | VectorEnv) -> dict[str, spaces.Space]:
     return {"action": _single(env, "action_space")}
 
 
-def _single(env: gymnasium.Env | VectorEnv, name: str) -> spaces.Space:
+def _single(env: gymnasium.Env | VectorEnv, name: str) -> Any:
     return getattr(env, f"single_{name}" if isinstance(env, VectorEnv) else name)
 
 
 def act_size(space: spaces.Space) -> int:
     """Returns the length of an action vector, which is one-hot for discrete actions."""
-    return int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0]
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    return space.shape[0]  # type: ignore[index]
 
 
 def kinds(task: str, **settings: Any) -> dict[str, tuple[tuple[int, ...], str]] | None:
@@ -199,7 +201,7 @@ def kinds(task: str, **settings: Any) -> dict[str, tuple[tuple[int, ...], str]] 
     except EnvError:
         return None
     with contextlib.closing(made) as env:
-        seen = env.observation_space.spaces.items()
+        seen = _single(env, "observation_space").spaces.items()
         action = (act_size(env.action_space),), "float32"
         kept = [(k, v) for k, v in seen if not k.startswith("log_")]
         return {**{k: (v.shape, v.dtype.name) for k, v in kept}, "action": action}

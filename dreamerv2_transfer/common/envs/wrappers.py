@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import gymnasium
 import numpy as np
@@ -173,8 +173,8 @@ class Checked(gymnasium.Wrapper):
         if isinstance(space, spaces.Tuple):
             if not isinstance(value, tuple) or len(value) != len(space.spaces):
                 raise self._wrong(name, space, repr(value))
-            parts = enumerate(zip(space.spaces, value, strict=True))
-            return tuple(self._observe(*pair, _dotted(key, i)) for i, pair in parts)
+            pairs = enumerate(zip(space.spaces, value, strict=True))
+            return tuple(self._observe(p, x, _dotted(key, i)) for i, (p, x) in pairs)
         if isinstance(space, _ARRAYS):
             value = self._array(space, value, name)
         if not isinstance(space, spaces.Box) and not space.contains(value):
@@ -197,14 +197,15 @@ class Checked(gymnasium.Wrapper):
         return array
 
     def _cast(self, space: spaces.Space, array: np.ndarray, name: str) -> np.ndarray:
-        safe = np.can_cast(array.dtype, space.dtype, "same_kind")
+        dtype = np.dtype(space.dtype)
+        safe = np.can_cast(array.dtype, dtype, "same_kind")
         if array.shape == space.shape and safe:
             with np.errstate(over="ignore"):  # The caller finds that it is not finite.
-                cast = array.astype(space.dtype)
-            if space.dtype.kind == "f" or np.array_equal(cast, array):
+                cast = array.astype(dtype)
+            if dtype.kind == "f" or np.array_equal(cast, array):
                 return cast
         received = f"{array.dtype} of shape {array.shape}"
-        raise self._wrong(name, f"{space.dtype} of shape {space.shape}", received)
+        raise self._wrong(name, f"{dtype} of shape {space.shape}", received)
 
     def _wrong(self, name: str, wanted: Any, received: Any) -> EnvError:
         return self._fault(f"{name} must be {wanted}. Received: {received}.")
@@ -276,7 +277,7 @@ def _leaves(nested: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _is_image(space: spaces.Space) -> bool:
+def _is_image(space: spaces.Space) -> TypeGuard[spaces.Box]:
     return (
         isinstance(space, spaces.Box)
         and space.dtype in (np.uint8, np.bool_)
@@ -301,7 +302,7 @@ def _converted(key: str, space: spaces.Space) -> spaces.Space:
         shape = (*space.shape, 1)[:3]
         low, high = space.low.reshape(shape), space.high.reshape(shape)
         return spaces.Box(low, high, shape, space.dtype.type)
-    flat = spaces.flatten_space(space)
+    flat = cast(spaces.Box, spaces.flatten_space(space))
     with np.errstate(over="ignore"):  # Bounds beyond float32's range become infinite.
         low, high = flat.low.astype(np.float32), flat.high.astype(np.float32)
     return spaces.Box(low, high, flat.shape, np.float32)
