@@ -1,16 +1,20 @@
-"""How fast episodes are collected, written to disk.
+"""Measures how fast episodes are collected and written to disk.
 
     python bench/collect.py --suite minatar [--checkpoints FOLDER] [--json FILE]
     python bench/collect.py --suite atari --games pong,beam_rider
 
-Environment steps a second over all games, as `launch/collect.py` collects them, from
-the start of its processes to the last file: with random play, and with the agents of a
-folder. In the same run, to compare: `plain`, a loop in one process that plays at random
-and does per step and per episode what the original DreamerV2's driver and replay do;
-and for Atari, in as many processes, `bare_ale`, ALE alone, which repeats each action
-for four frames and fetches no screen, and `bare_frames`, which also makes of the last
-two of them the 64x64 frame that an episode holds.
+`random` and `dqn` are environment steps a second over all games, as `launch/collect.py`
+collects them, from the start of its processes to the last file, with random play and
+with the players of a folder. For comparison, the same run measures:
+
+- `plain`, a loop in one process that plays at random and does per step and per episode
+  what the original DreamerV2's driver and replay do;
+- for Atari, with the same number of processes, `bare_ale`, ALE alone, which repeats
+  each action for four frames and fetches no screen, and `bare_frames`, which also turns
+  the last two of them into the 64x64 frame that an episode holds.
 """
+
+from __future__ import annotations
 
 import argparse
 import concurrent.futures
@@ -34,7 +38,7 @@ ATARI = ("pong", "beam_rider", "riverraid", "phoenix")
 
 
 def main() -> None:
-    """Parses the arguments, measures, prints."""
+    """Parses the arguments, measures and prints."""
     args = parse()
     games = args.games.split(",") if args.games else globals()[args.suite.upper()]
     tasks = [f"{args.suite}_{game}" for game in games]
@@ -62,34 +66,36 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--suite", choices=["minatar", "atari"], default="minatar")
     parser.add_argument("--games", default="", help="names, separated by commas")
-    parser.add_argument("--steps", type=int, default=100_000, help="steps a game")
-    parser.add_argument("--processes", type=int, default=0, help="0 is one a core")
-    parser.add_argument("--checkpoints", default="", help="folder of agents")
-    parser.add_argument("--folder", default="", help="where to write; a temporary one")
+    parser.add_argument("--steps", type=int, default=100_000, help="steps per game")
+    parser.add_argument("--processes", type=int, default=0, help="0 for one per core")
+    parser.add_argument("--checkpoints", default="", help="folder of players")
+    parser.add_argument(
+        "--folder", default="", help="where to write; by default a temporary folder"
+    )
     parser.add_argument("--json", default="", help="file for the result")
     return parser.parse_args()
 
 
 def rate(args: argparse.Namespace, tasks: list[str], flags: dict) -> float:
-    """Environment steps a second of a collection, the start of processes included."""
+    """Returns environment steps a second, including the start of processes."""
     settings = blocks.load_config([args.suite, "collect"]).update(flags)
     recipes = {task: collect.make_recipe(settings, task) for task in tasks}
     with tempfile.TemporaryDirectory(dir=args.folder or None) as folder:
         start = time.perf_counter()
         collect.collect(folder, recipes, steps=args.steps, processes=args.processes)
         took = time.perf_counter() - start
-        # Whole episodes, so there are more than were asked for.
+        # Episodes are whole, so there are more steps than requested.
         counts = [store.count_episodes(pathlib.Path(folder) / task) for task in tasks]
         return sum(steps for _, steps in counts) / took
 
 
 def plain(args: argparse.Namespace, tasks: list[str]) -> float:
-    """Steps a second of a plain loop in one process, over a tenth of the steps."""
+    """Returns steps a second of a plain loop, measured on a tenth of the steps."""
     settings = blocks.load_config([args.suite, "collect"])
     steps, took = args.steps // 10, 0.0
     for task in tasks:
         env = envs.make_env(task, **envs.options(settings, task))
-        env.reset(seed=0)  # What is loaded at first does not count.
+        env.reset(seed=0)  # Loads what later resets reuse.
         with tempfile.TemporaryDirectory(dir=args.folder or None) as folder:
             start = time.perf_counter()
             play_plain(env, steps, folder)
@@ -98,11 +104,11 @@ def plain(args: argparse.Namespace, tasks: list[str]) -> float:
 
 
 def play_plain(env, steps: int, folder: str) -> None:
-    """Plays at random, an episode a file, with the work of the original's two classes.
+    """Plays at random with the work of the original's driver and replay.
 
-    Its driver stacks the observations of all environments (one here), converts each
-    value of a transition and keeps it for the episode's callbacks; its replay keeps
-    the transition once more and converts whole episodes to write them.
+    The driver stacks the observations of all environments (one here), converts each
+    value of a transition and keeps it for the episode's callbacks. The replay keeps the
+    transition once more, and converts whole episodes to write a file each.
     """
     rng = np.random.default_rng(0)
     size, obs = int(env.action_space.n), None
@@ -124,28 +130,28 @@ def play_plain(env, steps: int, folder: str) -> None:
             store.save_episode(folder, {k: convert(v) for k, v in kept.items()})
 
 
-def observed(image, *told, is_first: bool = False) -> dict:
-    """What a step or a reset returned, as the original's environments do."""
-    reward, terminated, truncated, _ = told if len(told) > 1 else (0.0, False, False, 0)
+def observed(image, *rest, is_first: bool = False) -> dict:
+    """Returns the outcome of a step or reset as the original's environments do."""
+    reward, terminated, truncated, _ = rest if len(rest) > 1 else (0.0, False, False, 0)
     is_last = terminated or truncated
     flags = dict(is_first=is_first, is_last=is_last, is_terminal=terminated)
     return {**image, "reward": reward, **flags}
 
 
 def transition(obs: dict, action: np.ndarray) -> dict[str, np.ndarray]:
-    """An observation and the action before it, each value converted."""
+    """Returns an observation and the action before it, each value converted."""
     return {k: convert(v) for k, v in {**obs, "action": action}.items()}
 
 
 def keep(step: dict[str, np.ndarray], driven: list, kept: dict[str, list]) -> None:
-    """Adds a transition to what the driver and what the replay keep."""
+    """Adds a transition to the lists of the driver and of the replay."""
     driven.append(step)
     for key, value in step.items():
         kept.setdefault(key, []).append(value)
 
 
 def convert(value) -> np.ndarray:
-    """Makes an array of the stored precision, a new one each time."""
+    """Returns a new array of the stored precision."""
     value = np.array(value)
     if np.issubdtype(value.dtype, np.floating):
         return value.astype(np.float32)
@@ -155,8 +161,8 @@ def convert(value) -> np.ndarray:
 
 
 def bare(games: list[str], steps: int, processes: int, frames: bool) -> float:
-    """Steps of four frames a second that ALE alone makes."""
-    # Spawned and imported before the clock starts, unlike the collection's processes.
+    """Returns steps (of four frames) a second that ALE alone makes."""
+    # They are spawned before the clock starts, unlike the collection's processes.
     context = multiprocessing.get_context("spawn")
     play = functools.partial(play_bare, frames=frames)
     with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
@@ -167,7 +173,7 @@ def bare(games: list[str], steps: int, processes: int, frames: bool) -> float:
 
 
 def play_bare(game: str, steps: int, frames: bool) -> None:
-    """Plays at random with ALE alone, with or without a frame a step."""
+    """Plays at random with ALE alone, with or without a frame per step."""
     ale = envs.make_env(f"atari_{game}", all_actions=True).unwrapped.ale
     actions = ale.getLegalActionSet()
     screens = np.zeros((2, *ale.getScreenDims()), np.uint8)

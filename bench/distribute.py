@@ -1,11 +1,11 @@
-"""Times an update of pre-training by one process and by two that share its batch.
+"""Times an update of pre-training by one process, and by two that share its batch.
 
     python bench/distribute.py --configs minatar small --json result.json
 
-Each process has one core, so that the second brings as much as the first. They are
-measured in turn: one process, then two over loopback, `rounds` times over. `speedup` is
-the median time of one over that of two; 2 would be perfect. The batch is the configured
-one in both, so two processes have half of the rows each and add their gradients.
+Each process has one core, so that the second adds as much as the first. Measurements
+alternate, `rounds` times: one process, then two over loopback. `speedup` is the median
+time of one over that of two; 2 would be perfect. Both have the configured batch, so of
+two processes each has half of the rows, and they add their gradients.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from dreamerv2_transfer.common.distributed import cluster
 OPTIONS = {
     "json": "",
     "rounds": 3,
-    "repeats": 20,  # Updates that are timed, a round.
-    "core": -1,  # Of a process that the script starts; -1 starts them.
+    "repeats": 20,  # Timed updates per round.
+    "core": -1,  # The core of a process that the script starts; -1 starts them.
 }
-WARM_UP = 3  # Updates that are not timed: they trace.
+WARM_UP = 3  # Untimed updates, which trace.
 
 
 def main(argv: list[str]) -> int:
@@ -61,20 +61,18 @@ def main(argv: list[str]) -> int:
 
 
 def processes(argv: list[str], cores: list[int]) -> list[float]:
-    """Seconds of each update by so many processes, as the first of them sees it."""
+    """Returns seconds of each update by a process per core, as the first sees it."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(len(cores))]
     started = []
     for index, core in enumerate(cores):
-        told = {
-            "cluster": {"worker": workers},
-            "task": {"type": "worker", "index": index},
-        }
+        task = {"type": "worker", "index": index}
+        description = {"cluster": {"worker": workers}, "task": task}
         kind = "multiworker" if len(cores) > 1 else "none"
         command = [*argv, "--core", str(core), "--strategy", kind]
         started.append(
             subprocess.Popen(
                 [sys.executable, __file__, *command],
-                env={**os.environ, cluster.VARIABLE: json.dumps(told)},
+                env={**os.environ, cluster.VARIABLE: json.dumps(description)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
@@ -93,8 +91,8 @@ def free_ports(number: int) -> list[int]:
 
 
 def measure(settings, options) -> list[float]:
-    """Seconds of each update by this process and those that work with it."""
-    os.sched_setaffinity(0, {options.core})  # TensorFlow makes a thread a core.
+    """Returns the seconds of each update by this process and its peers."""
+    os.sched_setaffinity(0, {options.core})  # TensorFlow creates a thread per core.
 
     import train_step
 
@@ -107,7 +105,7 @@ def measure(settings, options) -> list[float]:
     actions = envs.act_size(act_space["action"])
     tensors = train_step.random_batch(settings, obs_space, actions)
     batch = updates.numbers(tensors)
-    made = updates.Updates(
+    run = updates.Updates(
         lambda batch, state: wm.train(batch, state)[::2],
         settings,
         pathlib.Path("."),
@@ -117,8 +115,8 @@ def measure(settings, options) -> list[float]:
     state, times = wm.rssm.initial(settings.dataset.batch), []
     for step in range(options.repeats + WARM_UP):
         start = time.perf_counter()
-        state = made.run([batch], state, step)
-        made.read()  # Waits for the device.
+        state = run.run([batch], state, step)
+        run.read()  # Waits for the device.
         times.append(time.perf_counter() - start)
     return times[WARM_UP:]
 

@@ -1,10 +1,12 @@
-"""Measures the offline loader against a loop that works as the original's generator.
+"""Compares the offline loader with a loop that works like the original's generator.
 
     python bench/loader.py [--directory DATASET] [--batch 32] [--length 48]
 
 Without a dataset it collects a small one. Both loaders draw from the same episodes, in
 one thread and one run; the last line is the ratio of their speeds.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -22,7 +24,7 @@ GAMES = [f"minatar_{game}" for game in ("asterix", "breakout", "freeway", "seaqu
 
 
 def main() -> None:
-    """Parses the arguments, measures, prints."""
+    """Parses the arguments, measures and prints."""
     args = parse()
     with tempfile.TemporaryDirectory() as scratch:
         directory = args.directory or scratch
@@ -40,11 +42,11 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Defaults are those of the minatar block."""
+    """Reads the command line; the defaults are those of the block `minatar`."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--directory", help="dataset; collected if not given")
+    parser.add_argument("--directory", help="dataset; collected by default")
     parser.add_argument("--tasks", nargs="+", default=GAMES)
-    parser.add_argument("--steps", type=int, default=20_000, help="to collect a task")
+    parser.add_argument("--steps", type=int, default=20_000, help="to collect per task")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=48)
     parser.add_argument("--minlen", type=int, default=1)
@@ -56,12 +58,12 @@ def parse() -> argparse.Namespace:
 
 
 def report(name: str, amount: float, start: float) -> None:
-    """Prints an amount a second."""
+    """Prints an amount per second."""
     print(f"{name}: {amount / (time.perf_counter() - start):.0f}")
 
 
 def measure(tasks: dict[str, packed.PackedEpisodes], args: argparse.Namespace) -> dict:
-    """Speeds of both loaders, and the memory that the packed episodes take."""
+    """Returns the speeds of both loaders, and the memory of the packed episodes."""
     sizes = dict(minlen=args.minlen, maxlen=args.maxlen, prioritize_ends=True)
     dataset = offline.OfflineDataset(
         tasks, batch=args.batch, length=args.length, **sizes
@@ -81,7 +83,7 @@ def measure(tasks: dict[str, packed.PackedEpisodes], args: argparse.Namespace) -
 
 
 def batches_a_second(draw: Callable[[], dict], seconds: float) -> float:
-    """Calls for so long and returns the calls a second."""
+    """Returns calls a second, over the given time."""
     draw()
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -91,10 +93,12 @@ def batches_a_second(draw: Callable[[], dict], seconds: float) -> float:
 
 
 class PlainLoop:
-    """One piece at a time out of unpacked episodes, concatenated, then stacked."""
+    """Draws one piece at a time from unpacked episodes, concatenates and stacks.
+
+    It unpacks at most 2,000 episodes per task, which makes it no slower.
+    """
 
     def __init__(self, tasks, batch, length, minlen, maxlen, prioritize_ends):
-        """Unpacks at most 2,000 episodes a task, which makes it no slower."""
         self._episodes = [
             [x.episode(i) for i in range(min(len(x), 2000))] for x in tasks.values()
         ]
@@ -105,7 +109,7 @@ class PlainLoop:
         self._rows = [self._chunks(i % len(number), length) for i in range(batch)]
 
     def next(self) -> dict[str, np.ndarray]:
-        """A batch, each row from one game."""
+        """Returns a batch, each row from one game."""
         rows = [next(row) for row in self._rows]
         return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 

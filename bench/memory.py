@@ -1,13 +1,15 @@
-"""Measures that a dataset of four times its memory cap stays under the cap.
+"""Measures whether a dataset of four times its memory cap stays under the cap.
 
     python bench/memory.py [--folder FOLDER] [--game atari] [--cap 0.25] [--times 4]
 
 Writes episodes of made-up frames, then opens and samples them in fresh processes, with
-the cap and without: peak resident memory above what the imports take, batches a second
-from the kernel's file cache, and what comes from the disk once that cache is dropped.
-The last line is the result as JSON; the exit status is 1 if the cap was exceeded or the
-batches differ.
+and without the cap. It reports the peak resident memory beyond that of the imports,
+batches a second from the kernel's file cache, and what is read from the disk once that
+cache is dropped. The last line is the result as JSON; the exit status is 1 if the cap
+was exceeded or the batches differ.
 """
+
+from __future__ import annotations
 
 import argparse
 import hashlib
@@ -29,12 +31,12 @@ from dreamerv2_transfer.common.replay import offline, packed, store
 MIB = 2**20
 TASK = "made_up"
 BATCHES = {"16x32": (16, 32), "16x50": (16, 50)}
-# Steps an episode, and bytes a step as packed.
+# Steps per episode, and bytes per packed step.
 GAMES = {"atari": (2000, 4096 + 1 + 4 + 2), "minatar": (200, 125 + 1 + 4 + 2)}
 
 
 def main() -> int:
-    """Makes the dataset, measures both ways, prints."""
+    """Writes the dataset, measures both ways and prints."""
     args = parse()
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
@@ -49,9 +51,9 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    """The defaults take about two minutes."""
+    """Reads the command line; the defaults take about two minutes."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--folder", help="where to write; the system's if not given")
+    parser.add_argument("--folder", help="where to write; by default the system's")
     parser.add_argument("--game", choices=GAMES, default="atari")
     parser.add_argument("--cap", type=float, default=0.25, help="GiB")
     parser.add_argument("--times", type=float, default=4.0, help="dataset / cap")
@@ -62,7 +64,7 @@ def parse() -> argparse.Namespace:
 
 
 def report(result: dict, cap_mib: float) -> int:
-    """Prints the comparison. Returns the exit status."""
+    """Prints the comparison, and returns the exit status."""
     capped, uncapped = result["capped"], result["uncapped"]
     peaks = [capped[key] for key in capped if key.endswith("_peak_mib")]
     same = capped["digest"] == uncapped["digest"]
@@ -78,7 +80,7 @@ def report(result: dict, cap_mib: float) -> int:
 
 
 def write_dataset(folder: pathlib.Path, args: argparse.Namespace) -> None:
-    """Writes episodes that take so many times the cap when they are packed."""
+    """Writes episodes that take `times` the cap once they are packed."""
     length, step_bytes = GAMES[args.game]
     count = round(args.cap * args.times * 2**30 / (length * step_bytes))
     start = time.perf_counter()
@@ -90,7 +92,7 @@ def write_dataset(folder: pathlib.Path, args: argparse.Namespace) -> None:
 
 
 def episode(game: str, length: int, number: int) -> dict[str, np.ndarray]:
-    """Frames that compress about as well as a game's: a background, a moving patch."""
+    """Returns frames that compress like a game's: a background and a moving patch."""
     rng = np.random.default_rng(number)
     if game == "minatar":
         image = rng.random((length, 10, 10, 10)) < 0.05
@@ -107,7 +109,7 @@ def episode(game: str, length: int, number: int) -> dict[str, np.ndarray]:
 
 
 def measure(folder: str, name: str, cap: float, seconds: float) -> dict:
-    """Opens, opens again, samples; each with its own peak. In a fresh process."""
+    """Opens, opens again and samples in a fresh process, each with its own peak."""
     root = pathlib.Path(folder)
     settings = config.Config(
         {
@@ -120,7 +122,7 @@ def measure(folder: str, name: str, cap: float, seconds: float) -> dict:
     base = resident("VmRSS")
     result = {"imports_mib": round(base, 1)}
     for phase in ("build", "open"):
-        tasks = None  # Lest the arrays of the first opening count for the second.
+        tasks = None  # Frees the arrays of the first opening before the second.
         forget_peak()
         start = time.perf_counter()
         tasks = packed.open_dataset(
@@ -141,7 +143,7 @@ def measure(folder: str, name: str, cap: float, seconds: float) -> dict:
 
 
 def sample(settings: config.Config, tasks: dict, seconds: float) -> dict:
-    """Batches a second of each size, and a digest of the first ones."""
+    """Returns batches a second of each size, and a digest of the first ones."""
     result, digest = {}, hashlib.blake2b(digest_size=8)
     for name, (batch, length) in BATCHES.items():
         options = {"dataset.batch": batch, "dataset.length": length}
@@ -159,11 +161,11 @@ def sample(settings: config.Config, tasks: dict, seconds: float) -> dict:
 
 
 def read_cold(settings: config.Config, tasks: dict, index: pathlib.Path) -> dict:
-    """What a batch takes from the disk once the kernel's file cache has dropped it."""
+    """Returns what a batch reads from the disk once the file cache is dropped."""
     dataset = offline.make_dataset(settings, tasks)
     for path in index.rglob("*.npy"):
         file = os.open(path, os.O_RDONLY)
-        os.fsync(file)  # Only what is on the disk can be dropped.
+        os.fsync(file)  # Only pages that are on the disk can be dropped.
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(file)
     before, start, count = disk_bytes(), time.perf_counter(), 100
@@ -179,7 +181,7 @@ def read_cold(settings: config.Config, tasks: dict, index: pathlib.Path) -> dict
 
 
 def resident(kind: str) -> float:
-    """MiB of this process: `VmRSS`, its parts, or the peak `VmHWM`."""
+    """Returns MiB of this process: `VmRSS`, its parts, or the peak `VmHWM`."""
     for line in pathlib.Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{kind}:"):
             return int(line.split()[1]) / 1024
@@ -187,12 +189,12 @@ def resident(kind: str) -> float:
 
 
 def forget_peak() -> None:
-    """Makes `VmHWM` start again from what is resident now."""
+    """Resets `VmHWM` to the memory that is resident now."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 
 def disk_bytes() -> int:
-    """Bytes that this process had read from the disk."""
+    """Returns the bytes that this process has read from the disk."""
     lines = pathlib.Path("/proc/self/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["read_bytes"])
 

@@ -1,11 +1,11 @@
-"""Times an online run: one call of the policy, and where the time of a run goes.
+"""Times an online run: a call of the policy, and where the time of a run goes.
 
     python bench/online.py --configs minatar --json result.json
 
-`policy_ms` is a call of the policy on one observation, as the driver makes it, the
-median of many. `share` is what each part takes of the wall time of a run that acts and
+`policy_ms` is the median time of a call of the policy on one observation, as the driver
+makes it. `share` is the share of each part in the wall time of a run that acts and
 trains as `scratch` does: updates, policy, environment, replay, logging, and the rest,
-which is what the driver does itself. `overhead` is all but updates and policy.
+which is the driver's own work. `overhead` is everything except updates and policy.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from dreamerv2_transfer.common import (
     replay,
 )
 
-CALLS = 300  # Of the policy.
-WARM_UP = 2  # Updates that are not timed: they trace the graphs.
+CALLS = 300  # Calls of the policy.
+WARM_UP = 2  # Untimed updates, which trace the graphs.
 
 
 class Stopwatch:
-    """Seconds by name, spent in functions that it wraps."""
+    """Adds up the seconds spent in the functions that it wraps, by name."""
 
     def __init__(self):
         self.seconds: dict[str, float] = defaultdict(float)
@@ -99,7 +99,7 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
     episodes = replay.Replay(folder, **settings.replay, seed=settings.seed)
     log = logger.make_logger(logdir, counter.Counter())
     trainer = finetune.Trainer(settings, logdir, env, None, episodes, agent, log)
-    trainer.evaluate = lambda: None  # The last update is followed by one.
+    trainer.evaluate = lambda: None  # An evaluation would follow the last update.
     watch = Stopwatch()
     watch.wrap(trainer.learner, "update", "updates")
     watch.wrap(agent, "policy", "policy")
@@ -109,7 +109,7 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
     watch.wrap(trainer.logger, "write", "logging")
     trainer.run(lambda: trainer.counter >= WARM_UP)
     watch.seconds.clear()
-    # And by a checkpoint, which is none of this either.
+    # So does a checkpoint, which does not count.
     watch.wrap(trainer, "save", "checkpoint")
     start = time.perf_counter()
     trainer.run(lambda: False)
@@ -126,7 +126,7 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
 
 
 def policy_seconds(agent, env) -> float:
-    """Of a call on one observation, with the conversions that the driver needs."""
+    """Returns the median time of a call, with the conversions of the driver."""
     obs, _ = env.reset(seed=0)
     obs["is_first"] = np.zeros(1, bool)
     policy, state = agent_lib.acting(agent, "train"), None

@@ -3,18 +3,18 @@
     python bench/original.py --configs atari --precision bf16 --original PYTHON \
         --repeats 3 --json result.json
 
-PYTHON is the Python of an environment made as tests/golden/record.py says, which holds
-`dreamerv2==2.2.0` and today's TensorFlow. World model, actor and critic take the same
-random batch in both, at the sizes of this project's configuration: the original gets
-the value of each key that it has, so flags reach both. It runs in its own way, as one
-`tf.function` without XLA, in float32 or, with `--original_precision 16`, in its mixed
-float16, which is meant for a GPU: on a CPU without float16 products (an AMD EPYC with
-AVX2) that runs too, but its step took 1.5 times as long as in float32.
+PYTHON is the Python of an environment with `dreamerv2==2.2.0` and today's TensorFlow,
+see tests/golden/record.py. World model, actor and critic get the same random batch in
+both, at the sizes of this project's configuration: the original gets the value of each
+key that it has, so flags reach both. It runs in its own way, as one `tf.function`
+without XLA, in float32 or, with `--original_precision 16`, in its mixed float16, which
+is meant for a GPU: on a CPU without float16 products (an AMD EPYC with AVX2) that runs
+too, but its step took 1.5 times as long as in float32.
 
 Each has its own process, and their steps alternate: one waits while the other has all
-cores. The first two steps of each are left out. `ratio` is the median of the original's
-seconds over the median of ours, `ratio_best` the same of the fastest steps. The losses
-of the first step, before anything is learned, show that both do the same work.
+cores. The first two steps of each are not timed. `ratio` is the median of the
+original's seconds over the median of ours, `ratio_best` that of the fastest steps. The
+losses of the first step, before anything is learned, show that both do the same work.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from dreamerv2_transfer.common.errors import UserError
 
 BENCH = pathlib.Path(__file__).resolve().parent
 GOLDEN = BENCH.parent / "tests" / "golden"
-WARM_UP = 2  # Steps that are not timed: they trace the graphs.
-# Seconds of a step and its loss.
+WARM_UP = 2  # Untimed steps, which trace the graphs.
+# Makes a step; returns its seconds and its loss.
 Step = Callable[[], tuple[float, float]]
 
 
 class OriginalError(UserError):
-    """The original cannot be run, or not at this size."""
+    """The original cannot run, or not at this size."""
 
 
 def main(argv: list[str]) -> int:
@@ -76,20 +76,25 @@ def main(argv: list[str]) -> int:
 
 
 def check(options, settings, image: tuple[int, ...]) -> None:
-    """Refuses what the original cannot run."""
+    """Checks that the original can run what is asked for.
+
+    Raises:
+        OriginalError: It cannot.
+    """
     if not options.original:
         raise OriginalError(
-            "--original is the Python of an environment with dreamerv2==2.2.0; "
-            f"{GOLDEN / 'record.py'} says how to make it. Received: nothing"
+            "--original must name the Python of an environment with dreamerv2==2.2.0; "
+            f"{GOLDEN / 'record.py'} says how to create it. Received: nothing"
         )
     if options.original_precision not in (16, 32):
         raise OriginalError(
-            f"--original_precision is 16 or 32. Received: {options.original_precision}"
+            "--original_precision must be 16 or 32. "
+            f"Received: {options.original_precision}"
         )
     strides = {*settings.encoder.cnn_strides, *settings.decoder.cnn_strides}
     if image[:2] != (64, 64) or strides != {2}:
         raise OriginalError(
-            "The original has convolutions for images of 64x64 with strides of 2 only; "
+            "The original only has convolutions for images of 64x64 with strides of 2; "
             "compare a block such as `atari`. Received: an image of shape "
             f"{image}, strides {sorted(strides)}"
         )
@@ -112,7 +117,7 @@ def our_step(settings, obs_space, act_space, batch) -> Step:
 
 @contextlib.contextmanager
 def original_step(options, settings, batch) -> Iterator[Step]:
-    """A step of the original, in a process that lives as long as the context."""
+    """Yields a step of the original, in a process that ends with the context."""
     keys = {**settings.flat, "precision": options.original_precision}
     with tempfile.TemporaryDirectory() as folder:
         inputs = pathlib.Path(folder, "inputs.npz")
@@ -126,7 +131,7 @@ def original_step(options, settings, batch) -> Iterator[Step]:
 
 
 def start(python: str, folder: str) -> subprocess.Popen:
-    """Starts original_steps.py, which finds tests/golden/record.py by PYTHONPATH."""
+    """Starts original_steps.py, which imports tests/golden/record.py."""
     environment = {**os.environ, "PYTHONPATH": str(GOLDEN)}
     if tf.config.list_physical_devices("GPU"):  # Else record.py hides it.
         environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
@@ -141,20 +146,20 @@ def start(python: str, folder: str) -> subprocess.Popen:
 
 
 def ask(process: subprocess.Popen) -> tuple[float, float]:
-    """Has the original take a step, and waits."""
+    """Asks the original for a step, and waits for it."""
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(b"step\n")
     answer = process.stdout.readline()
     if not answer:
         raise OriginalError(
-            "The original stopped; what it printed stands above. "
+            "The original stopped; see its output above. "
             f"Received: exit status {process.wait()}"
         )
     return tuple(json.loads(answer))
 
 
 def measure(ours: Step, theirs: Step, repeats: int) -> dict:
-    """Seconds of both, their ratios, and the losses of the first step."""
+    """Returns the seconds of both, their ratios, and the losses of the first step."""
     rounds = tqdm(range(repeats + WARM_UP), "both", unit="step")
     pairs = [(ours(), theirs()) for _ in rounds]
     (_, our_loss), (_, original_loss) = pairs[0]

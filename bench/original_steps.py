@@ -1,10 +1,12 @@
-"""Takes training steps of the original DreamerV2, one for each line that it reads.
+"""Makes training steps of the original DreamerV2, one for each line that it reads.
 
-Run by original.py with the Python of the original's environment: PYTHONPATH holds
-tests/golden, the argument is a folder with `inputs.npz`, the batch, and `config.json`,
-the values of dotted keys, of which the original takes those that it has. Each answer is
-a line `[seconds, model loss]`.
+original.py runs it with the Python of the original's environment. PYTHONPATH contains
+tests/golden. The argument is a folder with `inputs.npz`, the batch, and `config.json`,
+values by dotted key, of which the original uses those that it has. Each answer is a
+line `[seconds, model loss]`.
 """
+
+from __future__ import annotations
 
 import json
 import logging
@@ -12,7 +14,7 @@ import pathlib
 import sys
 import time
 
-import record  # Before TensorFlow, which it sets up.
+import record  # Sets TensorFlow up, so it comes first.
 import tensorflow as tf
 
 
@@ -35,7 +37,7 @@ def main() -> None:
 
 
 def make_config(original, keys: dict):
-    """The original's defaults with what is given for the same keys."""
+    """Returns the original's defaults with the given values for the same keys."""
     config = original.common.Config(original.blocks["defaults"])
     for key in config.flat.keys() & keys.keys():
         config = record.override(config, key, keys[key])
@@ -43,7 +45,7 @@ def make_config(original, keys: dict):
 
 
 def setup(config) -> None:
-    """Does what the original's train.py does at first."""
+    """Sets TensorFlow up like the original's train.py."""
     logging.getLogger().setLevel("ERROR")
     tf.config.run_functions_eagerly(not config.jit)
     for gpu in tf.config.list_physical_devices("GPU"):

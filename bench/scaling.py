@@ -1,17 +1,17 @@
-"""Draws what a training step costs over batch and length of its sequences.
+"""Draws the time of a training step over batch and length of its sequences.
 
     python bench/scaling.py --configs minatar --precision 32 \
         --json scaling.json --picture scaling.png
 
-An update of the world model and a whole update (world model, actor and critic) at
-several batches with the configured length, and at several lengths with the configured
-batch; `--batches 4,8,16 --lengths 6,12` names others. All sizes are measured in turn,
-several times over, so that a drift of the machine's speed meets all of them; the first
-two rounds trace and warm up and are left out.
+It times an update of the world model and a whole update (world model, actor and critic)
+at several batches with the configured length, and at several lengths with the
+configured batch; `--batches 4,8,16 --lengths 6,12,24` names others. Several rounds
+measure all sizes in turn, so that a drift of the machine's speed affects all of them;
+the first two rounds trace and warm up, and are not timed.
 
-Through the medians goes the line `seconds = constant_s + slope_s * size` with the least
-squares of relative departures: `slope_s` is seconds a sequence (over batch) or seconds
-a step of all sequences (over length). `departures` is (measured - line) / measured.
+The line `seconds = constant_s + slope_s * size` fits the medians by the least squares
+of relative departures: `slope_s` is seconds per sequence (over batch) or seconds per
+step of all sequences (over length). `departures` is (measured - line) / measured.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks, cli, config, envs, flags, machine, tfutils
 from dreamerv2_transfer.common.files import atomic
 
-WARM_UP = 2  # Rounds that are not timed.
+WARM_UP = 2  # Untimed rounds.
 NAMES = {"wm_step": "world model", "step": "whole step"}
 LABELS = {"batch": "batch / sequences", "length": "length / steps"}
 DEFAULTS = {
@@ -56,17 +56,17 @@ def main(argv: list[str]) -> int:
     options, rest = flags.Flags(DEFAULTS).parse_known(rest)
     if min(len(options.batches), len(options.lengths)) < 3:
         raise config.ConfigError(
-            "--batches and --lengths need three sizes each, to depart from a line. "
+            "--batches and --lengths need at least three sizes each, to fit a line. "
             f"Received: {options.batches}, {options.lengths}"
         )
     settings = blocks.load_config(names, rest)
     print(machine.setup(settings))
-    tf.get_logger().setLevel("ERROR")  # It warns of what is meant: a trace a size.
+    tf.get_logger().setLevel("ERROR")  # It warns of the intended trace per size.
     sizes = {
         "batch": [(n, settings.dataset.length) for n in options.batches],
         "length": [(settings.dataset.batch, n) for n in options.lengths],
     }
-    # What lies on both curves is measured once.
+    # A size on both curves is measured once.
     times = measure(settings, {*sizes["batch"], *sizes["length"]}, options.repeats)
     result = {"dtype": tfutils.compute_dtype().name, **curves(times, sizes)}
     report = json.dumps(result, indent=2)
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 
 def measure(settings, sizes: set[Size], repeats: int) -> Times:
-    """Seconds of both updates at every size, in rounds over all sizes."""
+    """Returns seconds of both updates at every size, by rounds over all sizes."""
     obs_space, act_space = train_step.spaces(settings)
     rng = tf.random.Generator.from_seed(settings.seed)
     agent = agent_lib.Agent(settings, obs_space, act_space, rng)
@@ -105,7 +105,7 @@ def seconds(step: Callable, batch: dict[str, tf.Tensor], agent) -> float:
 
 
 def curves(times: Times, sizes: dict[str, list[Size]]) -> dict:
-    """By axis (`batch`, `length`) and update: measured seconds and the fitted line."""
+    """Returns measured seconds and fitted line by axis and update."""
     result = {}
     for i, axis in enumerate(LABELS):
         at = [size[i] for size in sizes[axis]]
@@ -119,7 +119,7 @@ def curves(times: Times, sizes: dict[str, list[Size]]) -> dict:
 
 
 def fit(at: list[int], taken: list[float]) -> dict:
-    """The line through measured seconds, and how far they are from it."""
+    """Returns the line that fits measured seconds, and their distance from it."""
     x, y = np.array(at), np.array(taken)
     slope, constant = np.polyfit(x, y, 1, w=1 / y)
     departures = (y - constant - slope * x) / y

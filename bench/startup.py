@@ -1,16 +1,16 @@
-"""Times starts of `launch/train.py`, and what memory a run takes.
+"""Times starts of `launch/train.py`, and measures the memory of a run.
 
     python bench/startup.py [--configs minatar] [--json FILE] [--precision 32 ...]
 
-`first_update_s` is from the start of a fresh process to the line of `metrics.jsonl`
-with the metrics of its first update, for `pretrain` and for `scratch` (fine-tuning is
-the same but for a file of weights). The process finds its data: a dataset of a few
-thousand steps a game, made before; and the `prefill` random steps of the replay.
-`peak_gib` is the most memory that was resident: until so many updates were made, and
-until the end, which comes after an evaluation, its videos and a checkpoint.
+`first_update_s` is the time from the start of a fresh process to the line of
+`metrics.jsonl` with the metrics of its first update, for `pretrain` and for `scratch`
+(fine-tuning only adds a file of weights). The data exist before: a dataset of a few
+thousand steps per game, and the `prefill` random steps of the replay.
+`peak_gib_updates` is the peak resident memory until `--updates` updates are made, and
+`peak_gib` until the end, after an evaluation, its videos and a checkpoint.
 
-The first start after an installation or a reboot reads more from the disk; the median
-is of `--repeats` starts, all of which are told.
+The first start after an installation or a reboot reads more from the disk. The result
+has all `--repeats` starts and their median.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.data import collection
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-COLLECTED = 5000  # Steps a game in the dataset.
+COLLECTED = 5000  # Steps per game in the dataset.
 INTERVAL = 0.02  # Seconds between two looks at the process.
 GIB_IN_KIB = 2**20
 
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
 
 
 def make_dataset(settings, folder: pathlib.Path) -> list:
-    """Collects the games to pre-train on. Returns the flags that name them."""
+    """Collects the games to pre-train on, and returns the flags that name them."""
     recipes = {
         task: collection.Recipe(settings=envs.options(settings, task))
         for task in settings.tasks
@@ -74,7 +74,7 @@ def make_dataset(settings, folder: pathlib.Path) -> list:
 
 
 def make_replay(settings, folder: pathlib.Path) -> list:
-    """Plays at random as an online run does at its beginning. Returns no flags."""
+    """Plays at random as an online run does first, and returns no flags."""
     task = settings.task
     collect.prefill(
         folder / "train_episodes",
@@ -91,7 +91,7 @@ def make_replay(settings, folder: pathlib.Path) -> list:
 
 
 def start(command: list, logdir: pathlib.Path, updates: int) -> dict[str, float]:
-    """Trains in a new process and a new logdir, and watches it."""
+    """Trains in a new process and a new logdir, and returns what `watch` saw."""
     shutil.rmtree(logdir, ignore_errors=True)
     replay = logdir.parent / "train_episodes"
     if replay.exists():
@@ -114,7 +114,7 @@ def start(command: list, logdir: pathlib.Path, updates: int) -> dict[str, float]
 
 
 def watch(process, metrics: pathlib.Path, begin: float, updates: int) -> dict:
-    """Looks at a process until it ends."""
+    """Watches time and memory of a process until it ends."""
     seen = {"peak_gib": 0.0}
     while process.poll() is None:
         time.sleep(INTERVAL)
@@ -128,7 +128,7 @@ def watch(process, metrics: pathlib.Path, begin: float, updates: int) -> dict:
 
 
 def peak_gib(pid: int) -> float:
-    """The most that was resident of a process; 0 once it has ended."""
+    """Returns the peak resident memory of a process; 0 once it has ended."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     return int(found[1]) / GIB_IN_KIB if found else 0.0
@@ -139,7 +139,7 @@ def logged_updates(metrics: pathlib.Path) -> int:
 
 
 def summary(starts: list[dict[str, float]]) -> dict:
-    """The median of the seconds, the largest of the peaks."""
+    """Returns the median of the seconds and the largest of the peaks."""
     seconds = [x["first_update_s"] for x in starts]
     return {
         "first_update_s": statistics.median(seconds),

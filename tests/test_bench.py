@@ -1,27 +1,172 @@
-"""The benchmarks that reach into a run still find what they measure."""
+"""Each benchmark runs at the smallest size, and says what it measured."""
 
+import importlib
 import json
+import os
 
+import keras
 import pytest
+import tensorflow as tf
 
 from tests import runs
 
 DEBUG = ("--configs", "minatar", "debug")
+FEW = ("--imag_horizon", 3, "--dataset.batch", 2, "--dataset.length", 6)
+# The Python of an environment with the original, see tests/golden/record.py.
+ORIGINAL = os.environ.get("DREAMERV2_PYTHON", "")
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a script of bench/, whose import of TensorFlow is then not repeated."""
+    monkeypatch.syspath_prepend(str(runs.ROOT / "bench"))
+    yield importlib.import_module
+    tf.config.run_functions_eagerly(False)
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
+def measured(script, *args) -> dict:
+    """Runs a script as a process of its own; its last line of JSON."""
+    done = runs.run(f"bench/{script}.py", *args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads([x for x in done.stdout.splitlines() if x.startswith("{")][-1])
+
+
+def run_here(module, tmp_path, *args) -> dict:
+    """Runs a script within this process; what it wrote."""
+    out = tmp_path / "result.json"
+    assert module.main([*map(str, args), "--json", str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def test_collect_counts_steps_a_second_of_both_loops():
+    found = measured("collect", "--games", "breakout", "--steps", 300)
+    assert found["tasks"] == ["minatar_breakout"] and found["steps"] == 300
+    assert found["ratio"] == found["random"] / found["plain"] > 0
+
+
+def test_loader_compares_both_loaders():
+    sizes = ("--batch", 2, "--length", 4, "--maxlen", 4, "--seconds", 0.01)
+    found = measured(
+        "loader",
+        "--tasks",
+        "minatar_breakout",
+        "--steps",
+        200,
+        "--seconds",
+        0.01,
+        *sizes,
+    )
+    assert found["batches_s"] > 0 and found["plain_batches_s"] > 0
+    assert found["ratio"] > 0 and found["steps_s"] > 0
+
+
+def test_memory_finds_the_same_batches_with_a_cap(tmp_path):
+    sizes = ("--game", "minatar", "--cap", 0.002, "--times", 2, "--seconds", 0.01)
+    done = runs.run("bench/memory.py", "--folder", tmp_path, *sizes)
+    # So small a cap is exceeded by what a process takes for other things.
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["same_batches"] and found["cap_mib"] == pytest.approx(2.048)
+    assert found["capped"]["dataset_mib"] == pytest.approx(4.1, rel=0.1)
+    assert {"build_peak_mib", "cold_batches_s"} <= found["capped"].keys()
+
+
+def test_onehot_times_every_way(benchmark, capsys):
+    sizes = ("--rows", "64", "--latents", "2", "--classes", "3", "--units", "8")
+    assert benchmark("onehot").main([*sizes, "--repeats", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    ways = ("product, full", "product, segment_sum", "product, ours")
+    ways += ("gradient, full", "gradient, ours")
+    assert list(found) == [f"{way}, ms" for way in ways]
+
+
+def test_train_step_times_both_updates(benchmark, tmp_path):
+    found = run_here(benchmark("train_step"), tmp_path, *DEBUG, *FEW, "--repeats", 1)
+    assert found["wm_step_s"] > 0 and found["step_s"] > 0
+    assert found["wm_efficiency"] > 0 and found["efficiency"] > 0
+
+
+def test_freeze_gives_shares_of_the_step_without_freezing(benchmark, tmp_path):
+    found = run_here(benchmark("freeze"), tmp_path, *DEBUG, *FEW, "--repeats", 1)
+    assert list(found) == ["none", "freeze_rssm", "freeze_world_model"]
+    assert found["none"]["step_share"] == 1 and found["freeze_rssm"]["step_share"] > 0
+
+
+def test_operations_are_listed_by_time(benchmark, capsys):
+    args = [*DEBUG, *map(str, FEW), "--jit", "True", "--step", "wm", "--top", "3"]
+    assert benchmark("operations").main(args) == 0
+    lines = [x for x in capsys.readouterr().out.splitlines() if " calls  " in x]
+    assert len(lines) == 3
+
+
+def test_scaling_fits_a_line_and_draws_it(benchmark, tmp_path, monkeypatch):
+    scaling = benchmark("scaling")
+    monkeypatch.setattr(scaling, "WARM_UP", 0)
+    sizes = ("--batches", "1,2,3", "--lengths", "3,4,6")
+    picture = ("--repeats", 1, "--picture", tmp_path / "scaling.png")
+    found = run_here(scaling, tmp_path, *DEBUG, *FEW, *sizes, *picture)
+    assert found["batch"]["at"] == [1, 2, 3] and found["length"]["at"] == [3, 4, 6]
+    assert len(found["batch"]["wm_step"]["departures"]) == 3
+    assert (tmp_path / "scaling.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_online_shares_out_the_time_of_a_run(benchmark, tmp_path):
+    task = ("--task", "minatar_space_invaders", "--updates", 2)
+    found = run_here(benchmark("online"), tmp_path, *DEBUG, *FEW, *task)
+    assert found["policy_ms"] > 0 and found["update_s"] > 0 and found["wall_s"] > 0
+    assert sum(found["share"].values()) == pytest.approx(1)
+    assert found["overhead"] < 1
+
+
+def test_distribute_times_one_process_and_two(tmp_path):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("Two processes need two cores.")
+    out = tmp_path / "result.json"
+    measured_at = ("--rounds", 1, "--repeats", 1, "--json", out)
+    done = runs.run("bench/distribute.py", *DEBUG, *FEW, *measured_at)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(out.read_text())
+    assert found["speedup"] == found["processes_1_s"] / found["processes_2_s"] > 0
+    assert [len(x) for x in found["all_s"].values()] == [1, 1]
+
+
+def test_startup_times_both_stages(benchmark, tmp_path, monkeypatch):
+    startup = benchmark("startup")
+    monkeypatch.setattr(startup, "COLLECTED", 60)
+    once = ("--updates", 1, "--repeats", 1, "--eval_eps", 0)
+    tasks = ("--tasks", "minatar_breakout", "--dataset.holdout", 0)
+    found = run_here(startup, tmp_path, *DEBUG, *FEW, *once, *tasks)
+    for stage in ("pretrain", "scratch"):
+        assert found[stage]["first_update_s"] > 0
+        assert 0 < found[stage]["peak_gib_updates"] <= found[stage]["peak_gib"]
 
 
 @pytest.mark.parametrize(
-    ("script", "options", "names"),
+    ("args", "message"),
     [
+        (DEBUG, "dreamerv2==2.2.0.*Received: nothing"),
+        ((*DEBUG, "--original", "python"), r"an image of shape \(10, 10, 10\)"),
         (
-            "online",
-            ("--task", "minatar_space_invaders", "--updates", 2),
-            {"policy_ms", "update_s", "wall_s", "share", "overhead"},
+            ("--configs", "atari", "debug", "--original", "no-such-python"),
+            "cannot be started: .* Received: no-such-python",
         ),
-        ("train_step", ("--repeats", 1), {"wm_step_s", "step_s", "efficiency"}),
     ],
 )
-def test_a_benchmark_says_what_it_measured(script, options, names, tmp_path):
-    out = tmp_path / "result.json"
-    found = runs.run(f"bench/{script}.py", *DEBUG, *options, "--json", out)
-    assert found.returncode == 0, found.stderr
-    assert names <= json.loads(out.read_text()).keys()
+def test_original_says_what_it_needs(benchmark, args, message):
+    original = benchmark("original")
+    with pytest.raises(original.OriginalError, match=message):
+        original.main([*args, "--repeats", "1"])
+
+
+@pytest.mark.skipif(
+    not ORIGINAL,
+    reason="original_steps.py needs a Python with dreamerv2==2.2.0: DREAMERV2_PYTHON",
+)
+def test_original_takes_the_same_first_step(benchmark, tmp_path):
+    args = ("--configs", "atari", "debug", "--original", ORIGINAL, "--repeats", 1)
+    found = run_here(benchmark("original"), tmp_path, *args)
+    assert found["first_model_loss"] == pytest.approx(
+        found["original_first_model_loss"], rel=0.1
+    )
+    assert found["ratio"] > 0
