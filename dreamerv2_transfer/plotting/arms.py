@@ -92,7 +92,7 @@ def doubts(found: Iterable[Run]) -> list[str]:
             first = configured[0]
             may_differ = ("seed", *irrelevant(run.config))
             changed = config_lib.difference(first.config, run.config, may_differ)
-            if _origin(run) == _origin(first):
+            if origin(run) == origin(first):
                 changed.pop("init.path", None)
             if changed:
                 notes.append(
@@ -102,7 +102,10 @@ def doubts(found: Iterable[Run]) -> list[str]:
     return notes
 
 
-def _origin(run: Run) -> str:
-    """Where a run's weights come from, minus the seed: each seed has its own model."""
+def origin(run: Run) -> str:
+    """Returns where a run's weights come from, with `SEED` in place of its seed.
+
+    Each seed of an arm has its own model.
+    """
     number = re.escape(str(run.config.seed))
     return re.sub(rf"(?<!\d){number}(?!\d)", "SEED", run.config.init.path)

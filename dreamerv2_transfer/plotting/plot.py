@@ -101,15 +101,9 @@ def figure(panels: Sequence[Panel], look: Look | None = None) -> Figure:
     drawn = Figure(figsize=(width, height), layout="constrained")
     axes = drawn.subplots(rows, cols, squeeze=False)
     styles = arm_styles(panels)
-    logarithmic = {p.metric for p in panels if _is_log(p, look.yscale)}
+    logarithmic = log_metrics(panels, look.yscale)
     for panel, place in zip(panels, places, strict=True):
-        draw(axes[place], panel, styles, look)
-        if panel.metric in logarithmic:  # All panels of a metric or none.
-            axis = axes[place].yaxis
-            axes[place].set_yscale("log")
-            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-            axis.set_minor_formatter(ticker.NullFormatter())
+        draw(axes[place], panel, styles, look, panel.metric in logarithmic)
     for place in np.ndindex(rows, cols):
         axes[place].set_visible(place in places)
     lines = _legend(drawn, axes, [arm_label(name, look.labels) for name in styles])
@@ -121,7 +115,11 @@ def figure(panels: Sequence[Panel], look: Look | None = None) -> Figure:
 
 
 def draw(
-    axes: Axes, panel: Panel, styles: Mapping[str, tuple[str, str]], look: Look
+    axes: Axes,
+    panel: Panel,
+    styles: Mapping[str, tuple[str, str]],
+    look: Look,
+    logarithmic: bool = False,
 ) -> None:
     """Draws the curves of a panel.
 
@@ -130,6 +128,7 @@ def draw(
         panel: Its curves.
         styles: By arm, colour and style of its lines.
         look: Labels and limits of the axes.
+        logarithmic: Whether the vertical axis is.
     """
     for name, curve in panel.paper.items():
         color, _ = styles[name]
@@ -147,6 +146,11 @@ def draw(
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(short_step))
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     if look.xlim[0] != look.xlim[1]:
         axes.set_xlim(look.xlim)
     if look.ylim[0] != look.ylim[1]:
@@ -210,6 +214,16 @@ def arm_styles(panels: Sequence[Panel]) -> dict[str, tuple[str, str]]:
         turn, color = divmod(index, len(free))
         styles[name] = free[color], STYLES[turn % len(STYLES)]
     return styles
+
+
+def log_metrics(panels: Sequence[Panel], yscale: str = "auto") -> set[str]:
+    """Returns the metrics whose panels get a logarithmic axis, all of them or none.
+
+    Args:
+        panels: The panels.
+        yscale: One of `YSCALES`.
+    """
+    return {panel.metric for panel in panels if _is_log(panel, yscale)}
 
 
 def short_step(value: float, position: int | None = None) -> str:
