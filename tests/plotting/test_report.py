@@ -1,7 +1,11 @@
 """The page about runs."""
 
+import base64
+import hashlib
+import html.parser
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -9,15 +13,18 @@ import pytest
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import report, runs
 
+ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = blocks.load_config(["minatar", "debug", "scratch"])
+FINETUNE = blocks.load_config(["minatar", "debug", "finetune"])
 GIF = b"GIF89a"
 
 
-def make_run(folder: pathlib.Path, name="run", config=CONFIG) -> runs.Run:
-    """A run with two points of a curve, in a folder of its own."""
-    held = {"train_return": (np.array([0.0, 5.0]), np.array([1.0, 2.5]))}
-    (folder / name).mkdir()
-    return runs.Run(name, folder / name, config, held)
+def make_run(folder: pathlib.Path, name="run", config=CONFIG, level=2.5, **metrics):
+    """A run with two points of each curve, in a folder of its own."""
+    levels = metrics or {"train_return": level}
+    held = {k: (np.array([0.0, 5.0]), np.array([1.0, x])) for k, x in levels.items()}
+    (folder / str(len([*folder.iterdir()]))).mkdir()
+    return runs.Run(name, max(folder.iterdir()), config, held)
 
 
 def analyze(run: runs.Run, findings=(), files=()) -> None:
@@ -35,24 +42,31 @@ def page(*found, notes=(), **options) -> str:
     return report.render(found, notes, report.Options(**options))
 
 
-def test_a_run_is_summed_up_by_what_it_logged_last(tmp_path):
-    row = report.summary(make_run(tmp_path))
-    assert row["name"] == "run" and row["step"] == 5
-    assert row["task"] == "minatar_space_invaders" and row["arm"] == "from scratch"
-    assert row["levels"] == [2.5, None, None, None]
+class Page(html.parser.HTMLParser):
+    """The parts of a page: texts outside of scripts and styles, tags and attributes."""
 
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.scripts, self._inside = [], "", [], []
+        self.feed(text)
 
-def test_runs_that_differ_in_their_seed_are_of_one_kind(tmp_path):
-    other = CONFIG.update({"seed": 1, "logdir": "/else"})
-    found = [
-        make_run(tmp_path, "a"),
-        make_run(tmp_path, "b", other),
-        make_run(tmp_path, "c", None),
-        make_run(tmp_path, "d", CONFIG.update({"discount": 0.5})),
-    ]
-    kinds = report.kinds(found)
-    assert kinds.names == [["a", "b"], ["d"]]
-    assert kinds.differences == [("discount", ["0.99", "0.5"])]
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self._inside.pop()
+
+    def handle_data(self, data):
+        if self._inside == ["script"]:
+            self.scripts.append(data)
+        if not self._inside:
+            self.text += data
+
+    def sources(self):
+        return [attrs["src"] for _, attrs in self.tags if "src" in attrs]
 
 
 def test_the_page_shows_findings_figures_and_videos(tmp_path):
@@ -62,54 +76,108 @@ def test_the_page_shows_findings_figures_and_videos(tmp_path):
     for name in ("a.gif", "b.gif", "c.gif"):
         (run.folder / "videos" / name).write_bytes(GIF)
     html = page(run, notes=["A note."], videos=2, title="A title")
-    for text in ("<title>A title</title>", "A finding.", "T probes.png", "A note."):
+    for text in ("<title>A title</title>", "A finding.", "probes.png", "A note."):
         assert text in html
     assert html.count("data:image/gif;base64,R0lGODlh") == 2
     assert "run has more videos, which are not shown: c.gif." in html
     assert "data:image/png;base64,cHJvYmVzLnBuZw==" in html
 
 
-def test_texts_of_a_run_are_no_markup(tmp_path):
-    run = make_run(tmp_path, "<script>alert(1)")
-    analyze(run, ["<img src=x onerror=alert(1)>"])
-    html = page(run)
-    assert "<script" not in html and "<img src=x" not in html
-    assert "&lt;script&gt;alert(1)" in html
+def test_the_summary_comes_first_with_verdict_and_main_figure(tmp_path):
+    seeds = [{"seed": seed} for seed in range(2)]
+    found = [make_run(tmp_path, f"s{x['seed']}", CONFIG.update(x)) for x in seeds]
+    found += [
+        make_run(tmp_path, f"f{x['seed']}", FINETUNE.update(x), 9.0) for x in seeds
+    ]
+    html = page(*found)
+    summary = html[html.index('id="summary"') : html.index('id="gains"')]
+    assert "Pre-trained on Space Invaders (MinAtar) is better" in summary
+    assert "2.86×" in summary and summary.count('class="chart"') == 1
+    assert 'id="curves"' not in html  # All of them are in the summary.
 
 
-def test_an_analysis_shows_no_files_but_its_own_pictures(tmp_path):
-    secret = tmp_path / "secret.png"
-    secret.write_bytes(b"secret")
-    run = make_run(tmp_path)
-    analyze(run, files=["notes.txt"])
-    file = run.folder / "analysis" / "analysis.json"
-    held = json.loads(file.read_text())
-    for name in ("../../secret.png", str(secret), "gone.png"):
-        held["figures"].append({"file": name, "title": "", "caption": ""})
-    file.write_text(json.dumps(held))
-    (found,), notes = report.analysis(run)
-    assert found.pictures == ()
-    assert notes == [
-        f"run lacks a figure of its analysis: {name}."
-        for name in ("notes.txt", "../../secret.png", str(secret), "gone.png")
+def test_further_metrics_are_among_the_curves(tmp_path):
+    levels = {"train_return": 1.0, "model_error": 30.0}
+    html = page(make_run(tmp_path, **levels))
+    plots = re.findall(r'class="chart" data-plot="(\d)"', html)
+    assert plots == ["0", "1"]
+    summary, curves = html.split('id="curves"')
+    assert summary.count('class="chart"') == curves.count('class="chart"') == 1
+    assert "Model error (nats a step)" in curves
+    data = json.loads(Page(html).scripts[0])
+    assert [x["y"] for x in data["plots"]] == [
+        "return of training episodes",
+        "model error (nats a step)",
     ]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"findings": 1}', '{"findings": []}'])
-def test_a_damaged_analysis_is_named(tmp_path, text):
-    run = make_run(tmp_path)
-    analyze(run)
-    (run.folder / "analysis" / "analysis.json").write_text(text)
-    assert report.analysis(run) == (
-        [],
-        ["run has an analysis that cannot be read: analysis.json."],
+def test_the_main_figure_has_a_few_games(tmp_path):
+    levels = {f"model_error/game{x}": 1.0 for x in range(6)}
+    html = page(make_run(tmp_path, **levels), metrics=("model_error",))
+    summary, curves = html.split('id="curves"')
+    assert summary.count('class="chart"') == 4
+    assert curves.count('class="chart"') == 2
+
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"ä'🎮"
+
+
+def test_texts_of_a_run_are_no_markup(tmp_path):
+    nameless = make_run(tmp_path, HOSTILE, None)
+    run = make_run(tmp_path, HOSTILE, CONFIG.update({"task": HOSTILE}))
+    analyze(run, [HOSTILE])
+    (run.folder / "videos").mkdir()
+    (run.folder / "videos" / "<i>.gif").write_bytes(GIF)
+    found = Page(page(nameless, run, notes=[HOSTILE], title=HOSTILE))
+    # The data, Plotly and our own.
+    assert len(found.scripts) == 3
+    assert found.text.count("alert(1)") > 5 and found.text.count("ä'🎮") > 5
+    data = json.loads(found.scripts[0])
+    # The arm of a run without a configuration is its folder's name.
+    assert any("alert(2)" in line["name"] for line in data["lines"])
+    handlers = [key for _, attrs in found.tags for key in attrs if key[:2] == "on"]
+    assert not handlers and "i" not in {tag for tag, attrs in found.tags if not attrs}
+    assert all(uri.startswith("data:") for uri in found.sources())
+
+
+def test_only_the_scripts_of_the_page_may_run(tmp_path):
+    found = Page(page(make_run(tmp_path)))
+    (policy,) = [x["content"] for tag, x in found.tags if "Content" in str(x)]
+    hashes = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        for script in found.scripts[1:]
+    ]
+    assert len(hashes) == 2
+    assert policy == (
+        f"default-src 'none'; script-src 'sha256-{hashes[0]}' 'sha256-{hashes[1]}'; "
+        "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+        "form-action 'none'"
     )
+
+
+def test_plotly_comes_with_its_license_and_without_its_server(tmp_path):
+    plotly, own = Page(page(make_run(tmp_path))).scripts[1:]
+    assert plotly.startswith("/*\nMIT License\n\nCopyright (c) 2016-2024 Plotly")
+    assert "plotly.js (basic - minified) v4.1.1" in plotly
+    assert 'plotlyServerURL: ""' in own and "sendChartToCloud" not in own
+
+
+def test_names_break_and_intervals_do_not():
+    environment = report._environment()
+    template = environment.from_string("{{ text|breakable }}")
+    assert template.render(text="a/b_c.d <b>") == "a/<wbr>b_<wbr>c.<wbr>d &lt;b&gt;"
+    space = "\N{NO-BREAK SPACE}"
+    assert template.render(text="1.5 (-1 to -0.5)") == f"1.5 (-1{space}to{space}-0.5)"
 
 
 def test_the_page_is_written_whole_into_a_new_folder(tmp_path):
-    path = report.write(
-        [make_run(tmp_path)], [], tmp_path / "a" / "b", report.Options()
-    )
+    run = make_run(tmp_path)
+    path = report.write([run], [], tmp_path / "a" / "b", report.Options())
     assert path == tmp_path / "a" / "b" / "index.html"
     assert path.read_text().endswith("</html>")
     assert [x.name for x in path.parent.iterdir()] == ["index.html"]
+
+
+@pytest.mark.parametrize("path", [*(ROOT / "results").rglob("report/index.html")])
+def test_a_published_page_is_smaller_than_6_megabytes(path):
+    assert path.stat().st_size < 6_000_000

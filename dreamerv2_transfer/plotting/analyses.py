@@ -1,0 +1,116 @@
+"""What `launch/analyze.py` left in a run's folder: findings, numbers and pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from dreamerv2_transfer.plotting import analysis_tables, labels, pictures
+from dreamerv2_transfer.plotting.pictures import Picture
+from dreamerv2_transfer.plotting.runs import Run
+from dreamerv2_transfer.plotting.tables import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What was found in a game, or in all games together.
+
+    Attributes:
+        title: The game's name.
+        text: What was measured; may be ''.
+        tables: Its numbers.
+        pictures: Its figures and dreams.
+    """
+
+    title: str
+    text: str = ""
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What was found in a run's world model.
+
+    Attributes:
+        run: Name of the run.
+        findings: Sentences.
+        overview: A row per game; None if the numbers are missing or cannot be read.
+        parts: The games, and all games together.
+    """
+
+    run: str
+    findings: tuple[str, ...]
+    overview: Table | None
+    parts: tuple[Part, ...]
+
+
+def read(run: Run) -> tuple[list[Analysis], list[str]]:
+    """Reads a run's `analysis/`; also returns notes on what cannot be read."""
+    file = run.folder / "analysis" / "analysis.json"
+    if not file.exists():
+        return [], []
+    try:
+        content = json.loads(file.read_bytes())
+        findings = tuple(map(str, content["findings"]))
+        figures = [
+            (str(x["file"]), str(x["title"]), str(x["caption"]))
+            for x in content["figures"]
+        ]
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+        return [], [f"{run.name} has an analysis that cannot be read: {file.name}."]
+    shown, notes = [], []
+    for name, title, caption in figures:
+        path = file.parent / name
+        # Only files in this folder: a stranger's run must not show any others.
+        if path.name == name and path.suffix in pictures.MEDIA and path.is_file():
+            picture = pictures.embed(path.read_bytes(), path.suffix, title, caption)
+            shown.append((name, picture))
+        else:
+            notes.append(f"{run.name} lacks a figure of its analysis: {name}.")
+    overview, parts = None, None
+    try:
+        overview, parts = _numbers(content, shown)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        notes.append(f"{run.name} has an analysis whose numbers cannot be read.")
+    if not overview:
+        parts = (Part("", pictures=tuple(picture for _, picture in shown)),)
+    return [Analysis(run.name, findings, overview, parts)], notes
+
+
+def _numbers(
+    content: dict[str, Any], shown: Sequence[tuple[str, Picture]]
+) -> tuple[Table | None, tuple[Part, ...]]:
+    """Returns the overview, and a part per game and for all games together.
+
+    Args:
+        content: Content of `analysis.json`.
+        shown: The pictures, with the names of their files.
+    """
+    games = content.get("tasks") or {}
+    if not games:
+        return None, ()
+    parts, rest = [], dict(shown)
+    for task, numbers in games.items():
+        own = [name for name in rest if name.startswith(f"{task}_")]
+        parts.append(
+            Part(
+                title=labels.task_label(task),
+                text=analysis_tables.measured(numbers),
+                tables=tuple(analysis_tables.of_game(numbers)),
+                pictures=tuple(_untitled(rest.pop(name), task) for name in own),
+            )
+        )
+    across = analysis_tables.across_games(content.get("transfer"))
+    if across or rest:
+        found = (across,) if across else ()
+        parts.append(Part("All games together", "", found, tuple(rest.values())))
+    return analysis_tables.overview(games), tuple(parts)
+
+
+def _untitled(picture: Picture, task: str) -> Picture:
+    """Returns a picture without the game in its title, which stands above it."""
+    title = picture.title.removeprefix(f"{task}: ")
+    return dataclasses.replace(picture, title=title[:1].upper() + title[1:])

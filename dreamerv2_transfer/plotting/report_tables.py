@@ -1,0 +1,161 @@
+"""The report's tables of runs, of gains over scratch and of the paper's claims."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamerv2_transfer.plotting import (
+    arms,
+    claims,
+    gains_table,
+    labels,
+    tables,
+    verdicts,
+)
+from dreamerv2_transfer.plotting.claims import Claim
+from dreamerv2_transfer.plotting.runs import Run
+from dreamerv2_transfer.plotting.tables import Cell, Name, Row, Table
+
+# Metrics whose last values are in the table of runs.
+LEVELS = ("train_return", "eval_return_mean", "model_error", "eval_model_error")
+
+
+def facts(found: Sequence[Run]) -> list[tuple[str, str]]:
+    """Returns what is compared: pairs of a name and a number."""
+    groups = collections.Counter((arms.task_of(run), arms.arm_of(run)) for run in found)
+    fewest, most = min(groups.values()), max(groups.values())
+    seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return [
+        ("Runs", f"{len(found)}"),
+        ("Games", f"{len({game for run in found for game in _games(run)})}"),
+        ("Arms", f"{len({arm for _, arm in groups})}"),
+        ("Seeds per arm and game", seeds),
+        ("Last step", f"{max(map(_last_step, found)):,.0f}"),
+    ]
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Returns what the table of runs says of one, with the last value of each level."""
+    logged = [run.series(name) for name in LEVELS]
+    return {
+        "name": run.name,
+        "task": arms.task_of(run),
+        "arm": arms.arm_of(run),
+        "seed": arms.seed_of(run),
+        "step": _last_step(run),
+        "levels": [float(series[1][-1]) if series else None for series in logged],
+    }
+
+
+def runs(found: Sequence[Run], order: dict[str, int]) -> Table:
+    """Returns the table of runs, by game and arm, with the means of each arm.
+
+    Args:
+        found: The runs.
+        order: The number of each arm that is drawn.
+    """
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for one in map(summary, found):
+        groups.setdefault((one["task"], one["arm"]), []).append(one)
+    shown = [
+        at for at in range(len(LEVELS)) if any(run.series(LEVELS[at]) for run in found)
+    ]
+    rows = []
+    for (task, arm), members in groups.items():
+        name = f"{labels.task_label(task) or 'unknown game'}: {labels.arm_label(arm)}"
+        means = [_mean([one["levels"][at] for one in members]) for at in shown]
+        cells = means if len(members) > 1 else [""] * len(shown)
+        seeds = "mean" if len(members) > 1 else ""
+        heading = (Name(name, order.get(arm)), seeds, "", *cells)
+        rows.append(Row(heading, is_heading=True))
+        for one in members:
+            texts = [tables.number(one["levels"][at], ".4g") for at in shown]
+            rows.append(Row((one["name"], one["seed"], f"{one['step']:,.0f}", *texts)))
+    names = [labels.metric_label(LEVELS[at]) for at in shown]
+    return Table(
+        headings=("run", "seed", "last step", *names),
+        rows=tuple(rows),
+        note="The last logged value of each metric.",
+    )
+
+
+def gains(compared: Sequence[dict[str, Any]], order: dict[str, int]) -> Table | None:
+    """Returns the table of gains over scratch; None if there are none.
+
+    Args:
+        compared: What the arms gain, as of `gains_table.numbers`.
+        order: The number of each arm that is drawn.
+    """
+    if not compared:
+        return None
+    ratios = [one["area_ratio"] or {} for one in compared]
+    scale = tables.Scale(x for ratio in ratios for x in ratio.values())
+    rows = []
+    for one in compared:
+        task, metric, arm, seeds, text, *rest = gains_table.row(one)
+        name = Name(labels.arm_label(arm), order.get(arm))
+        ratio = scale.interval(text, one["area_ratio"])
+        badge = verdicts.judge(one["area_ratio"])
+        rows.append((task, metric, (name, badge, ratio, _short(seeds), *rest)))
+    _, _, arm, seeds, ratio, *rest = gains_table.HEADINGS
+    return Table((arm, "verdict", ratio, seeds, *rest), _grouped(rows), texts=3)
+
+
+def paper(made: Sequence[Claim], order: dict[str, int]) -> Table | None:
+    """Returns the table of the paper's ratios and ours; None if there are none.
+
+    Args:
+        made: The claims.
+        order: The number of each arm that is drawn.
+    """
+    if not made:
+        return None
+    scale = tables.Scale(
+        x for one in made for x in (one.paper, one.ours.low, one.ours.high)
+    )
+    rows = []
+    for one in made:
+        task, metric, arm, until, theirs, text, seeds, _ = claims.row(one)
+        name = Name(labels.arm_label(arm), order.get(arm))
+        ours = scale.interval(text, dataclasses.asdict(one.ours), one.paper)
+        badge = verdicts.claim_badge(one)
+        cells = (name, badge, ours, theirs, until, _short(seeds))
+        rows.append((task, metric, cells))
+    headings = ("arm", "verdict", "ours", "the paper", "up to step", "seeds")
+    return Table(headings, _grouped(rows), texts=3)
+
+
+def _grouped(rows: Iterable[tuple[str, str, tuple[Cell, ...]]]) -> tuple[Row, ...]:
+    """Returns rows below headings; each is given with its task and its metric."""
+    found = []
+    for (task, metric), group in itertools.groupby(rows, lambda row: row[:2]):
+        game = labels.task_label(task) or "unknown game"
+        heading = f"{game}: {labels.metric_label(metric)}"
+        found.append(Row((heading,), is_heading=True))
+        found += [Row(cells) for _, _, cells in group]
+    return tuple(found)
+
+
+def _short(seeds: str) -> str:
+    return seeds.replace(" against ", "\N{NO-BREAK SPACE}vs\N{NO-BREAK SPACE}")
+
+
+def _games(run: Run) -> Sequence[str]:
+    """Returns the games of a run, all of them if it mixes several."""
+    is_mixed = run.config and not run.layout and run.config.stage == "pretrain"
+    return run.config.tasks if is_mixed else (arms.task_of(run),)
+
+
+def _last_step(run: Run) -> float:
+    return max(float(steps[-1]) for steps, _ in run.metrics.values())
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [x for x in values if x is not None]
+    return tables.number(float(np.mean(known)) if known else None, ".4g")

@@ -1,0 +1,193 @@
+"""What runs show, in words: a sentence for the top of the report, and its numbers."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamerv2_transfer.plotting import gains, gains_table, labels, tables
+from dreamerv2_transfer.plotting.claims import Claim
+from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.tables import Badge, Interval
+
+BETTER, WORSE, OPEN, SINGLE, NONE = (
+    Badge("better", "good"),
+    Badge("worse", "bad"),
+    Badge("not settled"),
+    Badge("too few seeds"),
+    Badge("cannot be compared"),
+)
+# What a sentence says of a lone comparison, and of one or several of many.
+LONE = {
+    BETTER: "is better than training from scratch",
+    WORSE: "is worse than training from scratch",
+    OPEN: "against training from scratch is not settled",
+    SINGLE: "against training from scratch has too few seeds to tell",
+    NONE: "cannot be compared with training from scratch",
+}
+MANY = {
+    BETTER: ("is better", "are better"),
+    WORSE: ("is worse", "are worse"),
+    OPEN: ("is not settled", "are not settled"),
+    SINGLE: ("has too few seeds to tell", "have too few seeds to tell"),
+    NONE: ("cannot be compared", "cannot be compared"),
+}
+TONES = {"agrees": "good", "same direction": "good", "disagrees": "bad"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """A number for the top of the page.
+
+    Attributes:
+        title: The game.
+        arm: The arm.
+        number: The number.
+        unit: What the number is.
+        seeds: How many seeds it comes from.
+        badge: The verdict; None if nothing is compared.
+        interval: The number's interval; None if nothing is compared.
+    """
+
+    title: str
+    arm: str
+    number: str
+    unit: str
+    seeds: str
+    badge: Badge | None = None
+    interval: Interval | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the page says first.
+
+    Attributes:
+        metric: The metric of the main figure.
+        sentence: The verdict.
+        cards: Its numbers.
+    """
+
+    metric: str
+    sentence: str
+    cards: tuple[Card, ...]
+
+
+def make(panels: Sequence[Panel], compared: Sequence[dict[str, Any]]) -> Verdict:
+    """Returns what some panels show.
+
+    Args:
+        panels: At least one.
+        compared: What the arms gain, as of `gains_table.numbers`.
+    """
+    if not compared:
+        metric = panels[0].metric
+        cards = [
+            card for panel in panels if panel.metric == metric for card in levels(panel)
+        ]
+        what = labels.metric_label(metric)
+        return Verdict(
+            metric,
+            "Nothing is compared: no game has both runs from scratch and other runs "
+            f"with returns. The numbers are the last level of the {what}.",
+            tuple(cards),
+        )
+    metric = compared[0]["metric"]
+    chosen = [one for one in compared if one["metric"] == metric]
+    scale = tables.Scale(
+        x for one in chosen for x in (one["area_ratio"] or {}).values()
+    )
+    cards = [_card(one, scale) for one in chosen]
+    return Verdict(metric, sentence(chosen), tuple(cards))
+
+
+def judge(ratio: dict | None) -> Badge:
+    """Returns what a ratio of areas, an `Estimate` in dict form, says."""
+    if ratio is None or ratio["value"] is None:
+        return NONE
+    if ratio["low"] is None:
+        return SINGLE
+    return BETTER if ratio["low"] > 1 else WORSE if ratio["high"] < 1 else OPEN
+
+
+def sentence(compared: Sequence[dict[str, Any]]) -> str:
+    """Returns the verdict on comparisons of one metric with training from scratch."""
+    badges = [judge(one["area_ratio"]) for one in compared]
+    known = [
+        one for one in compared if (one["area_ratio"] or {}).get("value") is not None
+    ]
+    best = max(known, key=lambda one: one["area_ratio"]["value"], default=None)
+    told = ""
+    if best:
+        value, *ends = best["area_ratio"].values()
+        known = ends[0] is not None
+        interval = f" (95% interval {ends[0]:.2f} to {ends[1]:.2f})" if known else ""
+        what = labels.metric_label(best["metric"])
+        told = f"{value:.2f} times the {what} over all steps{interval}"
+    if len(compared) == 1:
+        return f"{_arm(compared[0])} {LONE[badges[0]]}{': ' if told else ''}{told}."
+    counts = collections.Counter(badges)
+    parts = [f"{counts[x]} {MANY[x][counts[x] > 1]}" for x in MANY if counts[x]]
+    most = f" {_arm(best)} comes out highest: {told}." if told else ""
+    joined = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    return f"Of {len(compared)} comparisons with training from scratch, {joined}.{most}"
+
+
+def levels(panel: Panel) -> list[Card]:
+    """Returns the level that each arm of a panel ends with."""
+    cards = []
+    for name, arm in panel.arms.items():
+        ends = []
+        for steps, values in arm.curves:
+            last = steps >= steps[-1] - gains.END * (steps[-1] - steps[0])
+            ends.append(values[last].mean())
+        seeds = f"{len(ends)} seed{'s' if len(ends) > 1 else ''}"
+        cards.append(
+            Card(
+                title=labels.task_label(panel.task) or "unknown game",
+                arm=name,
+                number=f"{np.mean(ends):.3g}",
+                unit=labels.metric_label(panel.metric),
+                seeds=seeds,
+            )
+        )
+    return cards
+
+
+def claims_counted(claims: Sequence[Claim]) -> list[Badge]:
+    """Returns how often our runs agree with the paper."""
+    counts = collections.Counter(claim.verdict for claim in claims)
+    return [
+        Badge(f"{count} × {verdict}", TONES.get(verdict, "open"))
+        for verdict, count in counts.most_common()
+    ]
+
+
+def claim_badge(claim: Claim) -> Badge:
+    """Returns the verdict on a claim of the paper."""
+    return Badge(claim.verdict, TONES.get(claim.verdict, "open"))
+
+
+def _card(compared: dict[str, Any], scale: tables.Scale) -> Card:
+    ratio, seeds = compared["area_ratio"], compared["seeds"]
+    value = (ratio or {}).get("value")
+    text = gains_table.interval_text(ratio, ".2f")
+    return Card(
+        title=labels.task_label(compared["task"]) or "unknown game",
+        arm=compared["arm"],
+        number="-" if value is None else f"{value:.2f}×",
+        unit=f"{labels.metric_label(compared['metric'])} of training from scratch",
+        seeds=f"{seeds['transfer']} against {seeds['scratch']} seeds",
+        badge=judge(ratio),
+        interval=scale.interval(text, ratio),
+    )
+
+
+def _arm(compared: dict[str, Any]) -> str:
+    name = labels.arm_label(compared["arm"])
+    game = labels.task_label(compared["task"]) or "an unknown game"
+    return f"{name[:1].upper()}{name[1:]} on {game}"

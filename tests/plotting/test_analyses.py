@@ -1,0 +1,112 @@
+"""What an analysis left in a run's folder."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.plotting import analyses, runs
+
+PUBLISHED = (
+    pathlib.Path(__file__).parents[2]
+    / "results/minatar_small/space_invaders/pretrain_0/analysis"
+)
+
+
+def make_run(folder: pathlib.Path, files=(), **content) -> runs.Run:
+    """A run with an analysis, in which each file is its own picture."""
+    (folder / "analysis").mkdir()
+    for file in files:
+        (folder / "analysis" / file).write_bytes(file.encode())
+    figures = [{"file": f, "title": f"T {f}", "caption": "C"} for f in files]
+    held = {"findings": ["A finding."], "figures": figures, **content}
+    (folder / "analysis" / "analysis.json").write_text(json.dumps(held))
+    return runs.Run("run", folder, None, {"x": (np.zeros(1), np.zeros(1))})
+
+
+def test_findings_and_figures_without_numbers_are_shown(tmp_path):
+    run = make_run(tmp_path, ["probes.png"])
+    (found,), notes = analyses.read(run)
+    assert (found.run, found.findings, notes) == ("run", ("A finding.",), [])
+    assert found.overview is None
+    (part,) = found.parts
+    assert (part.title, part.tables) == ("", ())
+    (picture,) = part.pictures
+    assert (picture.title, picture.caption) == ("T probes.png", "C")
+    assert picture.uri == "data:image/png;base64,cHJvYmVzLnBuZw=="
+
+
+def test_a_run_without_an_analysis_has_none(tmp_path):
+    run = runs.Run("run", tmp_path, None, {})
+    assert analyses.read(run) == ([], [])
+
+
+def test_the_published_analysis_has_a_part_per_game_and_one_for_all(tmp_path):
+    shutil.copytree(PUBLISHED, tmp_path / "analysis")
+    (found,), notes = analyses.read(runs.Run("run", tmp_path, None, {}))
+    assert notes == []
+    assert len(found.overview.rows) == 4 and len(found.findings) == 50
+    *games, together = found.parts
+    assert [part.title for part in found.parts] == [
+        "Seaquest (MinAtar)",
+        "Asterix (MinAtar)",
+        "Breakout (MinAtar)",
+        "Freeway (MinAtar)",
+        "All games together",
+    ]
+    assert [(len(x.tables), len(x.pictures)) for x in games] == [(4, 7)] * 4
+    assert games[0].pictures[0].title == "What a linear probe reads off the features"
+    assert [len(x.rows) for x in games[0].tables] == [29, 9, 3, 4]
+    (table,) = together.tables
+    assert len(table.rows) == 11
+    assert [x.title for x in together.pictures] == [
+        "Probes from game to game",
+        "One probe for several games",
+    ]
+
+
+def test_an_analysis_shows_no_files_but_its_own_pictures(tmp_path):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    run = make_run(tmp_path, ["notes.txt"])
+    file = run.folder / "analysis" / "analysis.json"
+    held = json.loads(file.read_text())
+    for name in ("../../secret.png", "../secret.png", str(secret), "gone.png"):
+        held["figures"].append({"file": name, "title": "", "caption": ""})
+    file.write_text(json.dumps(held))
+    (found,), notes = analyses.read(run)
+    assert [part.pictures for part in found.parts] == [()]
+    assert notes == [
+        f"run lacks a figure of its analysis: {name}."
+        for name in (
+            "notes.txt",
+            "../../secret.png",
+            "../secret.png",
+            str(secret),
+            "gone.png",
+        )
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"findings": 1}', '{"findings": []}'])
+def test_a_damaged_analysis_is_named(tmp_path, text):
+    run = make_run(tmp_path)
+    (run.folder / "analysis" / "analysis.json").write_text(text)
+    assert analyses.read(run) == (
+        [],
+        ["run has an analysis that cannot be read: analysis.json."],
+    )
+
+
+@pytest.mark.parametrize(
+    "tasks", [[], [1], {"a": None}, {"a": {}}, {"a": {"probes": 3, "dreams": 3}}, 7]
+)
+def test_damaged_numbers_leave_the_findings_and_are_named(tmp_path, tasks):
+    run = make_run(tmp_path, ["a_probes.png"], tasks=tasks)
+    (found,), notes = analyses.read(run)
+    assert found.findings == ("A finding.",) and found.overview is None
+    assert len(found.parts[0].pictures) == 1
+    known = ["run has an analysis whose numbers cannot be read."]
+    assert notes == (known if tasks else [])
