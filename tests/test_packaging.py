@@ -74,7 +74,9 @@ def environment(wheel, tmp_path):
     install(wheel, "--python", folder / "bin" / "python", "install", cwd=tmp_path)
     variables = {"base": str(folder), "platbase": str(folder)}
     site = Path(sysconfig.get_path("purelib", "venv", variables))
-    (site / "borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    # With its .pth files: by one of these, setuptools provides distutils.
+    borrowed = sysconfig.get_path("purelib")
+    (site / "borrowed.pth").write_text(f"import site; site.addsitedir({borrowed!r})\n")
     return folder
 
 
