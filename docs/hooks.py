@@ -105,23 +105,31 @@ def notebook_page(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, b
         if cell["cell_type"] == "markdown":
             parts.append(source)
             continue
-        parts.append(f"````python\n{source}\n````")
-        for output in cell.get("outputs", []):
+        language = "python"
+        if source.startswith("%%bash"):
+            language, source = "bash", source.removeprefix("%%bash").lstrip("\n")
+        parts.append(f"````{language}\n{source}\n````")
+        printed = ""  # Standard output and error, as they came.
+        for output in [*cell.get("outputs", []), {}]:
+            if "text" in output:
+                printed += "".join(output["text"])
+                continue
+            if printed:
+                parts.append(_text_block(printed))
+                printed = ""
             data = output.get("data", {})
             if "image/png" in data:
                 path = f"{name}/{len(pictures)}.png"
                 pictures[path] = base64.b64decode("".join(data["image/png"]))
-                parts.append(f"![{data_text(data)}]({path})")
-            else:
-                text = "".join(output.get("text", data.get("text/plain", "")))
-                parts.append(f"````{{.text .output}}\n{text.rstrip()}\n````")
+                parts.append(f"![Output of the cell above]({path})")
+            elif data:
+                parts.append(_text_block("".join(data["text/plain"])))
     download = f'[Download this notebook]({name}.ipynb){{ download="" }}'
     return "\n\n".join([*parts, download]) + "\n", pictures
 
 
-def data_text(data: dict[str, Any]) -> str:
-    """The text that stands for a picture."""
-    return "".join(data.get("text/plain", "Output")).strip("<>").split(" size ")[0]
+def _text_block(text: str) -> str:
+    return f"````{{.text .output}}\n{text.rstrip()}\n````"
 
 
 def _add_notebook(path: pathlib.Path, files: Files, config: MkDocsConfig) -> str:

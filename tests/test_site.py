@@ -116,11 +116,13 @@ def test_a_notebook_becomes_a_page_with_its_outputs(hooks):
     picture = {"image/png": base64.b64encode(b"PNG").decode()}
     cells = [
         {"cell_type": "markdown", "source": ["# Title\n", "Text."]},
+        {"cell_type": "code", "source": ["%%bash\n", "ls"], "outputs": []},
         {
             "cell_type": "code",
             "source": "print(1)",
             "outputs": [
                 {"output_type": "stream", "name": "stdout", "text": ["1\n"]},
+                {"output_type": "stream", "name": "stderr", "text": "2\n"},
                 {
                     "output_type": "display_data",
                     "data": {**picture, "text/plain": "<Figure size 640x480>"},
@@ -131,8 +133,9 @@ def test_a_notebook_becomes_a_page_with_its_outputs(hooks):
     page, pictures = hooks.notebook_page({"cells": cells}, "first")
     assert pictures == {"first/0.png": b"PNG"}
     assert page == (
-        "# Title\nText.\n\n````python\nprint(1)\n````\n\n"
-        "````{.text .output}\n1\n````\n\n![Figure](first/0.png)\n\n"
+        "# Title\nText.\n\n````bash\nls\n````\n\n````python\nprint(1)\n````\n\n"
+        "````{.text .output}\n1\n2\n````\n\n"
+        "![Output of the cell above](first/0.png)\n\n"
         '[Download this notebook](first.ipynb){ download="" }\n'
     )
 
