@@ -1,4 +1,4 @@
-"""Small episodes for tests, made without an environment; and an environment."""
+"""Small episodes for tests, made without an environment; and a scripted environment."""
 
 import pathlib
 
@@ -11,7 +11,7 @@ GOOD = np.ones(2, np.float32)
 
 
 def episode(steps, number=0, image_shape=(10, 10, 10), dtype=bool, actions=6):
-    """An episode whose reward is 1000 * number + time, and whose image spells it.
+    """Returns an episode whose reward and image encode 1000 * number + time.
 
     With a boolean image, the first 16 pixels are the binary digits of that value.
     """
@@ -36,7 +36,7 @@ def episode(steps, number=0, image_shape=(10, 10, 10), dtype=bool, actions=6):
 
 
 class Scripted(gymnasium.Env):
-    """Plays what it is given; an exception is raised instead of returned."""
+    """Plays the observations it is given; raises those that are exceptions."""
 
     def __init__(
         self, steps=(), space=FLOATS, first=GOOD, actions=None, reward=1.0, done=False
@@ -68,7 +68,7 @@ class Scripted(gymnasium.Env):
 
 
 class Touch:
-    """A pickle of this object would create a file."""
+    """An object whose pickle creates a file."""
 
     def __init__(self, path):
         self._path = path

@@ -1,4 +1,4 @@
-"""Commands as processes of their own, and what a run logs."""
+"""Runs commands in separate processes, and reads what a run logs."""
 
 import json
 import os
@@ -25,14 +25,14 @@ def start(script: str, *args: Any) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> str:
-    """Waits for a process that is to succeed; returns what it said."""
+    """Waits for a process to succeed, and returns its output."""
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output
 
 
 def run(script: str, *args: Any) -> subprocess.CompletedProcess:
-    """Runs a script of the checkout to its end, whatever that is."""
+    """Runs a script of the checkout, whether it succeeds or fails."""
     return subprocess.run(
         [sys.executable, script, *map(str, args)],
         cwd=ROOT,
@@ -44,14 +44,14 @@ def run(script: str, *args: Any) -> subprocess.CompletedProcess:
 
 
 def rows(logdir: pathlib.Path) -> list[dict[str, Any]]:
-    """What was logged, without the speed, which no two runs share."""
+    """Returns what was logged, except for the speed, which differs in every run."""
     lines = (logdir / "metrics.jsonl").read_text().splitlines()
     loaded = [json.loads(line) for line in lines]
     return [{k: v for k, v in row.items() if k != "fps"} for row in loaded]
 
 
 def series(logdir: pathlib.Path, name: str) -> list[Any]:
-    """The values that were logged under a name."""
+    """Returns the values that were logged under a name."""
     return [row[name] for row in rows(logdir) if name in row]
 
 
@@ -59,7 +59,7 @@ def wait_for_step(logdir: pathlib.Path, step: int) -> None:
     """Waits until a process has logged a step, or a later one."""
     path = logdir / "metrics.jsonl"
     for _ in range(3000):
-        # As text, for the last line may be in the making.
+        # As text, since the last line may be incomplete.
         text = path.read_text() if path.exists() else ""
         if any(int(x) >= step for x in re.findall(r'"step": (\d+),', text)):
             return

@@ -26,7 +26,7 @@ def restored():
 
 
 class Sensors(gymnasium.Env):
-    """Ends after 6 steps; its observations are functions of the step alone."""
+    """Ends after 6 steps; its observations depend only on the step."""
 
     action_space = spaces.Discrete(3)
 
@@ -139,7 +139,7 @@ def test_a_function_makes_all_environments(tmp_path):
     found = []
     config = make_config(tmp_path, "dmc_proprio", envs=3, steps=1, eval_envs=2)
     assert api.train(make, config, [found.append])
-    # For the spaces, random play, training, and evaluation.
+    # For the spaces, random play, training and evaluation.
     assert len(made) == 1 + 3 + 3 + 2
     names = {name for summaries in found for _, name, _ in summaries}
     assert {"eval_return_mean", "model_loss", "vector_loss", "fps"} <= names

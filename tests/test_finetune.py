@@ -76,7 +76,7 @@ def run(logdir, config, make_agent=agent_lib.make_agent, make_envs=None, **optio
 
 
 def quick_agent(*args) -> agent_lib.Agent:
-    """A real agent whose updates only check what they get, and count."""
+    """Returns a real agent whose updates only check their inputs, and count."""
     agent = agent_lib.make_agent(*args)
 
     def train(data, state):
@@ -97,7 +97,7 @@ WHOLE = {"steps": 6, "eval_every": 3, "train_every": 15}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run without interruption, with everything that it leaves behind."""
+    """The logdir of an uninterrupted run."""
     logdir = tmp_path_factory.mktemp("whole")
     assert run(logdir, make_config(**WHOLE))
     return logdir
@@ -138,7 +138,7 @@ def test_several_environments_share_the_ratio(tmp_path):
     config = make_config(steps=7, train_every=2, envs=3, checkpoint_every=1)
     run(tmp_path, config, quick_agent)
     saved = [checkpoint_state(tmp_path, step)["steps"]["value"] for step in (5, 6, 7)]
-    # Three steps are made at once, and two of them are due for an update.
+    # Three steps are made at once, and every second one brings an update.
     assert saved[2] - saved[0] in (3, 6)
 
 
@@ -152,11 +152,11 @@ EXPLORING = {
 
 @pytest.mark.parametrize(("number", "changes"), [(1, {}), (2, {}), (1, EXPLORING)])
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes):
-    """Also where episodes were finished after the checkpoint, and one is half done."""
+    """Also if episodes ended after the checkpoint, and one is in progress."""
     config = make_config(steps=6, envs=number, train_every=30, **changes)
     run(tmp_path / "a", config)
     run(tmp_path / "b", config)
-    # As a kill between updates 4 and 6 leaves it.
+    # The state after a kill between updates 4 and 6.
     for path in (tmp_path / "b" / "checkpoints").glob("ckpt-6.*"):
         path.unlink()
     before = count_episodes(tmp_path / "b")
@@ -308,7 +308,7 @@ def test_graph_and_eager_runs_agree(tmp_path):
 
 
 def test_several_updates_in_a_call_are_those_of_single_calls(tmp_path, monkeypatch):
-    """Also where such a run is killed; no graph is traced twice."""
+    """Also if such a run is killed; no graph is traced twice."""
     # Three updates at once, then two after each step until 5, when all is saved.
     config = make_config(
         jit=True,
@@ -322,7 +322,7 @@ def test_several_updates_in_a_call_are_those_of_single_calls(tmp_path, monkeypat
     )
     run(tmp_path / "a", config, evaluates=False)
     config = config.update(steps_per_call=2)
-    # Of updates with and without the world model; the policy has two modes.
+    # Updates with and without the world model; the policy has two modes.
     for expected in ({"_one_fn": [1, 0], "_several_fn": [1, 1]}, LATER):
         made = graphs.record(monkeypatch)
         run(tmp_path / "b", config)
@@ -333,7 +333,7 @@ def test_several_updates_in_a_call_are_those_of_single_calls(tmp_path, monkeypat
         assert logged == rows_of_updates(tmp_path / "a") and len(logged) == 1
         for name in ("world_model.weights.h5", "actor_critic.weights.h5"):
             assert weights(tmp_path / "a" / name) == weights(tmp_path / "b" / name)
-        # As a kill after update 5 leaves it.
+        # The state after a kill after update 5.
         for path in (tmp_path / "b" / "checkpoints").glob("ckpt-9.*"):
             path.unlink()
 
@@ -347,7 +347,7 @@ def rows_of_updates(logdir) -> list[dict]:
 
 
 def test_a_run_that_goes_on_longer_is_an_uninterrupted_one(tmp_path):
-    """Also where its end falls between updates that are due at once."""
+    """Also if its end falls between updates that are due at once."""
     config = make_config(steps=9, envs=3, train_every=1)
     run(tmp_path / "a", config, quick_agent, evaluates=False)
     run(tmp_path / "b", config.update(steps=5), quick_agent, evaluates=False)
@@ -379,7 +379,7 @@ def test_what_is_saved_is_told(tmp_path):
 def test_ctrl_c_saves_and_stops_between_two_updates(tmp_path, capsys):
     class Interrupting(replay.Replay):
         def batch(self, *size):
-            if self._next > 3:  # Of the episodes that were begun.
+            if self._next > 3:  # The number of episodes that began.
                 os.kill(os.getpid(), signal.SIGINT)
             return super().batch(*size)
 
@@ -404,7 +404,7 @@ def test_a_finished_run_says_so(whole, capsys):
 
 @pytest.mark.parametrize("every", [2, 9])
 def test_a_loss_that_is_no_number_is_named(tmp_path, every):
-    """Before weights are saved or acted by that came out of it."""
+    """Before the resulting weights are saved, or used to act."""
     config = make_config(pretrain=2, log_every=9, checkpoint_every=every)
 
     class Spoiled(replay.Replay):
@@ -431,7 +431,7 @@ def test_a_loss_that_is_no_number_is_named(tmp_path, every):
 
 
 class Failing(envs.MinAtar):
-    """Raises in its 91st step; random play makes 64."""
+    """Raises in its 91st step, after 64 of random play."""
 
     steps = 0
 
@@ -473,7 +473,7 @@ def test_with_restart_a_fresh_environment_goes_on(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "the emulator crashed" in printed and "A fresh environment" in printed
     lengths = [store.parse_name(p)[1] for p in tmp_path.rglob("*.npz")]
-    # Whole episodes, and what there was of the broken one.
+    # Whole episodes, and the beginning of the broken one.
     assert 30 in lengths and min(lengths) < 30
 
 

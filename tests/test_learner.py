@@ -1,4 +1,4 @@
-"""The chief's updates and the other processes', which meet in a list of messages."""
+"""The updates of chief and followers, which exchange a list of messages."""
 
 import contextlib
 
@@ -42,9 +42,9 @@ def test_a_follower_makes_the_updates_of_the_chief(tmp_path):
     chief = make_learner(tmp_path, said.append, wm_steps=2)
     with chief.leading(0):
         chief.update([batch(0), batch(1)], 0)
-        chief.agent.rng.make_seeds(5)  # As acting does, in the chief alone.
+        chief.agent.rng.make_seeds(5)  # Like acting, which happens only in the chief.
         chief.agent.tfstep.assign(7)
-        chief.update([batch(2)], 2)  # Of the behavior alone.
+        chief.update([batch(2)], 2)  # Updates only the behavior.
     assert [sorted(x) for x in said][-1] == []
     assert len(said) == 4
     other = make_learner(tmp_path, lambda nothing: said.pop(0), seed=1, wm_steps=2)
@@ -92,7 +92,7 @@ def test_a_follower_waits_for_the_end_before_it_names_a_loss(tmp_path):
     said = []
     chief = make_learner(tmp_path, said.append)
     with chief.leading(0):
-        for step in range(0, 18, 3):  # It reads after 16, as a follower does.
+        for step in range(0, 18, 3):  # Like a follower, it reads after 16.
             with contextlib.suppress(TrainingError):
                 chief.update([bad] * 3, step)
     assert said[-1] == {} and len(said) == 8

@@ -88,7 +88,7 @@ def test_logged_losses_are_means_over_the_interval(tmp_path, episodes):
 
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, episodes):
     run(tmp_path / "a", episodes, make_config(steps=6, log_every=3))
-    # Stops in the middle of a log interval, then goes on.
+    # Stops in the middle of a log interval, then resumes.
     run(tmp_path / "b", episodes, make_config(steps=4, log_every=3))
     run(tmp_path / "b", episodes, make_config(steps=6, log_every=3))
     a = {r["step"]: r for r in rows(tmp_path / "a") if "model_loss" in r}
@@ -135,7 +135,7 @@ def test_ctrl_c_saves_and_stops_between_two_updates(tmp_path, episodes):
 
 
 def spoil_third(dataset, task=None):
-    """Puts a NaN into the third batch, all of whose rows may be given a task."""
+    """Puts a NaN into the third batch, and optionally one task into all its rows."""
     draw, count = dataset.next, iter(range(100))
 
     def next_batch():
@@ -206,7 +206,7 @@ def test_graph_and_eager_runs_agree(tmp_path, episodes):
 def test_several_updates_in_a_call_are_those_of_single_calls(
     tmp_path, episodes, monkeypatch
 ):
-    """Also where such a run is stopped; no graph is traced twice."""
+    """Also if such a run is stopped; no graph is traced twice."""
     every = dict(log_every=9, eval_every=5, checkpoint_every=5)
     config = make_config(jit=True, steps=9, **every)
     run(tmp_path / "a", episodes, config)

@@ -1,6 +1,8 @@
 """What a run checks before it plays or trains, and how its parts are wired."""
 
 import json
+import subprocess
+import sys
 
 import gymnasium
 import keras
@@ -16,7 +18,7 @@ from dreamerv2_transfer.common.logger import LoggerError
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.transfer import weights
-from tests.runs import rows
+from tests.runs import ROOT, rows
 
 TASK = "minatar_breakout"
 
@@ -72,6 +74,16 @@ def make_config(*names, **changes):
 def test_the_configuration_alone_tells(names, changes, error, message):
     with pytest.raises(error, match=message):
         train.check(make_config(*names, **changes))
+
+
+def test_nothing_of_it_needs_tensorflow():
+    code = "import sys; from dreamerv2_transfer import train; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    imported = {"dreamerv2_transfer.train", "tensorflow", "keras"}
+    assert imported & {*done.stdout.split()} == {"dreamerv2_transfer.train"}
 
 
 def test_several_processes_collect_no_dataset(monkeypatch):

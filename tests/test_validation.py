@@ -4,7 +4,9 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import collect, train, validation
-from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.common import blocks, logger
+from dreamerv2_transfer.common.counter import Counter
+from dreamerv2_transfer.common.logger import video
 from dreamerv2_transfer.common.logger.averages import Averages
 from dreamerv2_transfer.common.replay import offline, packed
 from dreamerv2_transfer.data.collection import Recipe
@@ -67,3 +69,30 @@ def test_nothing_held_out_gives_no_losses(directory):
     dataset = offline.make_dataset(config, packed.open_dataset(directory, [TASK]))
     wm = agent_lib.WorldModel(config, dataset.obs_space, dataset.act_space, rng=None)
     assert validation.HeldOut(wm, config, dataset).losses(TASK) == {}
+
+
+def test_dreams_show_what_the_model_predicts_after_the_context(directory, tmp_path):
+    config = CONFIG.update({"video.context": 3, "task_weights": [1.0]})
+    dataset = offline.make_dataset(config, packed.open_dataset(directory, [TASK]))
+    wm = agent_lib.WorldModel(config, dataset.obs_space, dataset.act_space, rng=None)
+    found = []
+    log = logger.Logger(Counter(), [found.extend])
+    dreams = validation.Dreams(wm, config, log, tmp_path)
+    batch = dataset.video_batch(TASK, 2, 7)
+    inputs = {k: tf.constant(v) for k, v in batch.items()}
+    truth, model = dreams.predict(inputs)["image"]
+    np.testing.assert_array_equal(truth, batch["image"])
+    assert model.shape == (2, 7, 10, 10, 10)
+    dreams.log(batch, TASK, planes=4, name="openl")
+    log.write()
+    ((_, name, frames),) = found
+    assert name == f"openl_image/{TASK}" and frames.dtype == np.uint8
+    # The model's border is green for as long as it observes, then red.
+    green, red = (
+        [(frame == color).all(-1).sum() for frame in frames]
+        for color in (video.OBSERVED, video.DREAMED)
+    )
+    assert [x > 0 for x in green] == [True] * 3 + [False] * 4
+    assert [x > 0 for x in red] == [False] * 3 + [True] * 4
+    gif = tmp_path / "videos" / f"openl_image_{TASK}.gif"
+    assert gif.read_bytes()[:4] == b"GIF8"

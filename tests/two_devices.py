@@ -1,6 +1,6 @@
 """Updates on one device and on two: `python -m tests.two_devices KEY=VALUE ...`
 
-A process of its own, for TensorFlow must know of the devices before it begins.
+It is a separate process, since TensorFlow must know the devices before it starts.
 """
 
 import json
@@ -36,7 +36,7 @@ def main(changes: list[str]) -> None:
 
 
 def train(config, continuous: bool) -> dict:
-    """Metrics of each update, and all that they change at the end."""
+    """Returns the metrics of each update, and everything that the updates changed."""
     replicas.check(config)
     box = gymnasium.spaces.Box
     space = box(-1, 1, (2,)) if continuous else gymnasium.spaces.Discrete(6)
@@ -85,7 +85,9 @@ def make_batch(seed: int, continuous: bool) -> dict[str, np.ndarray]:
         "is_first": rng.random(lead) < 0.2,
         "is_last": np.zeros(lead, bool),
         "is_terminal": rng.random(lead) < 0.2,
-        "task": np.array([0, 2, 0, 0], np.int32),  # None of 1; 2 on one device alone.
+        "task": np.array(
+            [0, 2, 0, 0], np.int32
+        ),  # No row of game 1; game 2 on one device only.
     }
 
 

@@ -165,11 +165,6 @@ def numbers(metrics: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
     return {k: v.numpy() for k, v in sorted(metrics.items())}
 
 
-def is_due(step: int, every: float) -> bool:
-    """Whether a step is a multiple of an interval; an interval of 0 means never."""
-    return bool(every) and int(step) % int(every) == 0
-
-
 def check_finite(
     metrics: Mapping[str, np.ndarray],
     batch: Batch,

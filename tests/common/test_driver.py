@@ -8,7 +8,7 @@ from dreamerv2_transfer.common import driver, envs, errors
 
 
 def onehot(obs, state):
-    """Does action 0, 1, 2, ... in all environments; counts its calls."""
+    """Takes action 0, 1, 2, ... in all environments, and counts its calls."""
     state = (state or 0) + 1
     action = np.zeros((len(obs["reward"]), 6), np.float32)
     action[:, (state - 1) % 6] = 1
@@ -146,7 +146,7 @@ def test_environments_that_reset_by_themselves_are_refused():
 
 
 def random_actions(number, skip=0):
-    """A policy of random actions that goes on after the first so many calls."""
+    """Returns a policy of random actions that skips those of the first calls."""
     rng = np.random.default_rng(0)
     actions = np.eye(6, dtype=np.float32)[rng.integers(6, size=(3000, number))]
 
@@ -158,7 +158,7 @@ def random_actions(number, skip=0):
 
 
 def seeded(task, number, begun=0, make=envs.make_vector_env):
-    """A driver with a seed for each episode, and all that its callbacks get."""
+    """Returns a driver with a seed per episode, and what its callbacks receive."""
     calls = []
     seeds = iter(range(begun, 10_000))
     drive = driver.Driver(make(task, number), seeds=lambda worker: next(seeds))
@@ -284,7 +284,7 @@ def test_an_episode_without_a_seed_is_dropped(capsys):
 
 
 class Unseeded(envs.Dummy):
-    """Ends after as many steps as the test wants, whatever the seed is."""
+    """Ends after the number of steps that the test sets, whatever the seed."""
 
     lengths = iter(())
 

@@ -43,7 +43,7 @@ def test_the_same_seed_plays_the_same_episodes():
 
 
 def test_episodes_depend_on_their_number_and_not_on_how_many_are_played_together():
-    # A policy without noise: so lengths depend on the environment's seed alone.
+    # Without noise in the policy, lengths depend only on the environment's seed.
     alone, together = (play(first_action, 8, number) for number in (1, 4))
     assert alone == together
     assert len(set(alone.lengths)) > 1

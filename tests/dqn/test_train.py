@@ -24,7 +24,7 @@ def make_config(**changes):
         "steps": 400,
         "log_every": 100,
         "eval_every": 200,
-        "checkpoint_every": 95,  # So between two lines of the log, and two updates.
+        "checkpoint_every": 95,  # Between two lines of the log, and two updates.
         "dqn.train_start": 100,
         "dqn.epsilon_steps": 50,
         "dqn.envs": 10,
@@ -51,7 +51,7 @@ def weights(path) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run without interruption."""
+    """The logdir of an uninterrupted run."""
     logdir = tmp_path_factory.mktemp("whole")
     assert run(logdir, make_config())
     return logdir
@@ -84,11 +84,11 @@ def test_agents_are_written_at_100_1000_and_at_the_end(tmp_path):
 
 
 class Killed(BaseException):
-    """Ends a run at once, as nothing catches it."""
+    """Ends a run at once, since nothing catches it."""
 
 
 def killed_at(logdir, config, steps):
-    """Runs, and dies in the given step of the environments."""
+    """Starts a run that dies in the given step of the environments."""
     count = 0
 
     class Dying(envs.MinAtar):
@@ -163,7 +163,7 @@ def test_ctrl_c_saves(tmp_path, capsys):
 
 
 class Signs(gymnasium.Env):
-    """Pays one for the action whose plane's first cell is on; an episode is 4 steps."""
+    """Rewards the action whose plane has its first cell on; an episode has 4 steps."""
 
     def __init__(self):
         image = spaces.Box(0, 1, (10, 10, 10), bool)
@@ -226,7 +226,7 @@ def test_what_is_saved_is_told(tmp_path):
 
 
 def fixed_values(network, values):
-    """Lets a network return these values, whatever it sees."""
+    """Makes a network return these values for every input."""
     for variable in network.variables:
         variable.assign(np.zeros(variable.shape))
     network.variables[-1].assign(values)
@@ -278,7 +278,7 @@ def test_updates_and_steps_keep_their_ratio(tmp_path):
         logger.Logger(Counter(), [logger.JSONLOutput(tmp_path)]),
     )
     made.run(lambda: False)
-    # 200 steps after the start, 8 an update.
+    # 200 steps after the start, 8 per update.
     assert len(calls) == 25 and calls[:6] == [110, 120, 130, 140, 140, 150]
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of a run, as a process of its own."""
+"""The evaluation of a run, in a separate process."""
 
 import json
 import pathlib

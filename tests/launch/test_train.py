@@ -1,4 +1,4 @@
-"""The command that a user types, as a process of its own."""
+"""The command that a user types, in a separate process."""
 
 import functools
 import json
@@ -124,7 +124,7 @@ def free_ports(number):
 
 
 def start_workers(monkeypatch, *args):
-    """Two processes of one run, the chief first."""
+    """Starts two processes of one run, the chief first."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     started = []
     for index in range(2):
@@ -137,12 +137,12 @@ def start_workers(monkeypatch, *args):
 
 
 def wait_for_more(logdir):
-    """Waits until processes that have just been started have gone on with a run."""
+    """Waits until new processes have resumed a run and logged more."""
     wait_for_step(logdir, rows(logdir)[-1]["step"] + 3)
 
 
 def lose(killed, left):
-    """Kills one of two processes; the one that is left says what to do."""
+    """Kills one of two processes, and checks that the other says what to do."""
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     output, _ = left.communicate(timeout=120)
@@ -172,7 +172,7 @@ def test_two_processes_make_the_run_of_one_even_if_one_is_killed(tmp_path, monke
     lose(other, chief)
     both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")
     wait_for_more(tmp_path / "b")
-    both[1].send_signal(signal.SIGINT)  # One of them is told, both stop and save.
+    both[1].send_signal(signal.SIGINT)  # One gets the signal, both stop and save.
     outputs = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [130, 130], outputs
     both = start_workers(monkeypatch, *run, "--logdir", tmp_path / "b")

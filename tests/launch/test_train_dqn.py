@@ -1,4 +1,4 @@
-"""The command that a user types, as a process of its own."""
+"""The command that a user types, in a separate process."""
 
 import functools
 import signal

@@ -12,13 +12,13 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
 from tests.runs import ROOT
 
-# Free nats above the KL and a running norm: what is not linear in the rows.
+# Free nats above the KL and a running norm are not linear in the rows.
 DISCRETE = ["kl.free=5", "reward_norm.momentum=0.5"]
 CONTINUOUS = ["continuous=1", "rssm.discrete=0", "model_opt.opt=sgd"]
 
 
 def two_devices(*changes):
-    """What updates give on one device and on two."""
+    """Returns the results of updates on one device and on two."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.two_devices", *changes],
         cwd=ROOT,
@@ -38,7 +38,7 @@ def test_two_devices_make_the_updates_of_one(changes):
     assert (one["replicas"], two["replicas"]) == (1, 2)
     assert len(one["metrics"]) == 3
     for wanted, got in zip(one["metrics"], two["metrics"], strict=True):
-        # Without the Normals' constants, what is left of a sum of hundreds.
+        # An error is a loss without the Normals' constants, a difference of hundreds.
         for name, value in wanted.items():
             at = wanted[name.replace("error", "loss")]
             limit = 1e-5 * np.maximum(np.abs(at), 1)
