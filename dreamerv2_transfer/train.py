@@ -120,10 +120,12 @@ def run_pretraining(config: Config, folder: remote.Folder) -> bool:
             spaces = envs.obs_space(env), envs.act_space(env)
     world_model = prepare(config, folder.path, *spaces)
 
-    from dreamerv2_transfer import collect, pretrain
+    from dreamerv2_transfer import pretrain
 
     pretrain.announce(config, *spaces)
     if not config.dataset.directory:
+        from dreamerv2_transfer import collect
+
         directory = folder.path / "dataset"
         if not collect.complete(config, directory, folder.push):
             return False
