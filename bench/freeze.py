@@ -1,9 +1,9 @@
-"""Times what freezing saves, as shares of the step that trains all weights.
+"""Times updates with frozen weights, as shares of the update that trains all weights.
 
     python bench/freeze.py --configs minatar --json result.json
 
-An update of the world model and a whole update (world model, actor and critic), with
-all weights training, with `freeze_rssm` and with `freeze_world_model`, in one run.
+It times an update of the world model and a whole update (world model, actor and critic)
+with all weights training, with `freeze_rssm` and with `freeze_world_model`, in one run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
 
 
 def measure(settings, arm: str, repeats: int) -> dict:
-    """Median seconds of both steps."""
+    """Returns the median seconds of both steps."""
     agent, batch, wm_step = train_step.prepare(settings)
     times = {
         "wm_step_s": train_step.timed(f"{arm}, model", wm_step, batch, agent, repeats),

@@ -1,9 +1,9 @@
-"""Lists the operations of a step by the time that they take.
+"""Lists a step's operations by the time that they take.
 
     python bench/operations.py --configs minatar --precision 32 [--step wm] [--top 30]
 
-Milliseconds are summed over threads, so a kind of operation can take more than the
-step; `calls` says how many there were. `--step` is `wm` or `whole`.
+Milliseconds are summed over threads, so a kind of operation can take longer than the
+step; `calls` counts its calls. `--step` is `wm` or `whole`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
 
 
 def make_step(settings, which: str):
-    """A function that makes an update and waits for it."""
+    """Returns a function that makes an update and waits for its end."""
     agent, batch, wm_step = train_step.prepare(settings)
     state = agent.wm.rssm.initial(settings.dataset.batch)
     update = wm_step if which == "wm" else agent.train
@@ -56,7 +56,7 @@ def report(folder: pathlib.Path, top: int) -> None:
         for plane in space.planes:
             events = [event for line in plane.lines for event in line.events]
             for event in events:
-                # A name is that of the node and of the kind of operation.
+                # The name is the node's, a colon, and the kind of operation.
                 name = plane.event_metadata[event.metadata_id].name.split(":")[-1]
                 time[name] += event.duration_ps / 1e9
                 calls[name] += 1

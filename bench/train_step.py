@@ -1,11 +1,11 @@
-"""Times a training step against what the machine's matrix products allow.
+"""Times a training step, and compares it with the machine's fastest matrix products.
 
     python bench/train_step.py --configs minatar --precision 32 --json result.json
 
 measures an update of the world model, a whole update (world model, actor and critic),
-and the matrix-product peak of the same machine and precision in the same run.
-`efficiency` is the step's dense operations (see common/flops.py) a second over that
-peak. For the block `minatar` the operations are known, and are checked.
+and the machine's peak in matrix products of the same precision, all in one run.
+`efficiency` is the step's dense operations (see common/ops/flops.py) a second over that
+peak. For the block `minatar` the number of operations is known, and is checked.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def main(argv: list[str]) -> int:
 
 
 def measure(settings, repeats: int) -> dict:
-    """Seconds, operations and efficiencies of both steps."""
+    """Returns seconds, operations and efficiencies of both steps."""
     agent, batch, wm_step = prepare(settings)
     shapes, actions = agent.wm.shapes, envs.act_size(agent.act_space)
     dtype = tfutils.compute_dtype().name
-    # The peak is taken between the two steps too: the machine's speed may drift.
+    # The peak is measured before, between and after: the machine's speed may drift.
     peaks = [flops.measure_peak(dtype, size=PEAK_SIZE)]
     wm_times = timed("world model", wm_step, batch, agent, repeats)
     peaks.append(flops.measure_peak(dtype, size=PEAK_SIZE))
@@ -80,7 +80,7 @@ def measure(settings, repeats: int) -> dict:
 
 
 def prepare(settings):
-    """A fresh agent, a batch for it, and the graph of an update of its world model."""
+    """Creates an agent, a batch for it, and the graph of a world model's update."""
     obs_space, act_space = spaces(settings)
     agent = agent_lib.make_agent(settings, obs_space, act_space)
     batch = random_batch(settings, obs_space, envs.act_size(agent.act_space))
@@ -89,7 +89,7 @@ def prepare(settings):
 
 
 def spaces(settings):
-    """Of the configured task; images of Atari's size where it is no MinAtar game."""
+    """Returns the task's spaces; images of Atari's size unless it is a MinAtar game."""
     if settings.task.startswith("minatar"):
         with envs.make_env(settings.task) as env:
             return envs.obs_space(env), envs.act_space(env)
@@ -102,25 +102,22 @@ def spaces(settings):
 
 
 def random_batch(settings, obs_space, actions: int) -> dict[str, tf.Tensor]:
-    """Sparse planes, seldom an end: about what MinAtar's batches look like."""
+    """Draws a batch about as sparse in planes, rewards and ends as MinAtar's."""
     rng = np.random.default_rng(settings.seed)
     lead = (settings.dataset.batch, settings.dataset.length)
-    seldom = lambda: rng.random(lead) < 0.05  # noqa: E731
     space = obs_space["image"]
     image = rng.random((*lead, *space.shape)) < 0.1
     batch = {
         "image": image if space.dtype == bool else image.astype(np.uint8) * 255,
         "action": np.eye(actions, dtype=np.float32)[rng.integers(actions, size=lead)],
-        "reward": seldom().astype(np.float32),
-        "is_first": seldom(),
-        "is_last": seldom(),
-        "is_terminal": seldom(),
+        "reward": (rng.random(lead) < 0.05).astype(np.float32),
+        **{k: rng.random(lead) < 0.05 for k in ("is_first", "is_last", "is_terminal")},
     }
     return {k: tf.convert_to_tensor(v) for k, v in batch.items()}
 
 
 def timed(name: str, step, batch, agent, repeats: int) -> list[float]:
-    """Seconds of each step, the first two (tracing, warming up) left out."""
+    """Returns the seconds of each step, without the first two (tracing, warm-up)."""
     state, times = agent.wm.rssm.initial(len(batch["reward"])), []
     for _ in tqdm(range(repeats + 2), name, unit="step"):
         start = time.perf_counter()
@@ -133,7 +130,7 @@ def timed(name: str, step, batch, agent, repeats: int) -> list[float]:
 def check_operations(result: dict) -> None:
     for name, known in KNOWN.items():
         if abs(result[name] / known - 1) > 0.005:
-            raise AssertionError(f"{name} is {result[name]}, but {known} is known.")
+            raise AssertionError(f"{name} must be {known}. Received: {result[name]}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The graphs that a run makes, and how often each of them is traced."""
+"""Records the graphs that a run makes, and counts how often each is traced."""
 
 from collections import defaultdict
 

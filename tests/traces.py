@@ -1,10 +1,10 @@
-"""What an environment returns along given actions, to compare episodes."""
+"""Records what an environment returns for given actions, to compare episodes."""
 
 import numpy as np
 
 
 def play(env, seed, actions):
-    """Images, rewards and ends, from a reset on, for as long as the episode goes."""
+    """Images, rewards and ends, from a reset to the end of the episode."""
     trace = [env.reset(seed=seed)[0]["image"]]
     for action in actions:
         obs, reward, terminated, *_ = env.step(action)

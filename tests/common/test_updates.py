@@ -66,11 +66,14 @@ def test_metrics_are_read_before_too_many_batches_are_kept(tmp_path):
 
 @pytest.mark.parametrize("xla", [None, True])
 def test_several_updates_are_made_in_turn_by_a_loop(tmp_path, monkeypatch, xla):
-    compiled = lambda fn, config: tf.function(fn, jit_compile=xla, autograph=False)  # noqa: E731
+
+    def compiled(fn, config):
+        return tf.function(fn, jit_compile=xla, autograph=False)
+
     monkeypatch.setattr(updates.tfutils, "compiled", compiled)
     sums = Sums(tmp_path)
     assert sums.run(1, 2, 3, 4, 5) == [15, 5]
-    assert sums.traced == 1  # In a loop that is unrolled it were five.
+    assert sums.traced == 1  # An unrolled loop would trace it five times.
     sums.updates.read()
     assert [x["sum_loss"] for x in sums.told] == [2, 5, 9, 14, 20]
     assert [x["by_row"] for x in sums.told] == [[n, 1] for n in range(1, 6)]

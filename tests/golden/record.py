@@ -1,26 +1,26 @@
 """Records reference values of the original DreamerV2, in the format of data/README.md.
 
-It runs the original's own code, on the processor and without a game, and needs nothing
-of this project. Make an environment for it, with the package as it was published:
+It runs the original's own code on the CPU, without a game, and imports nothing of this
+project. Create an environment for it, with the package as it was published:
 
     pip install tensorflow==2.21.0 tf_keras==2.21.0 ruamel.yaml \
         'tensorflow-probability[tf]==0.25.0'
     pip install --no-deps dreamerv2==2.2.0
 
-Then one command makes one folder, for example
+Then one command records one folder, for example
 
     python tests/golden/record.py --out layer_norm \
         --configs crafter --obs image,velocity:9 --set '.*\\.norm=layer' --seed 7
 
 and `DREAMERV2_GOLDEN=. pytest tests/golden` tests the port on all folders beside it.
-`--like FOLDER` records anew what a folder holds: with its configuration, its inputs and
-its initial variables. `--source FOLDER` takes the code from elsewhere, such as
+`--like FOLDER` records a folder again, with its configuration, its inputs and its
+initial variables. `--source FOLDER` takes the code from another folder, such as
 
     git clone https://github.com/danijar/dreamerv2 && git -C dreamerv2 checkout 07d906e
 
-Of that commit, the last one, 2.2.0 lacks one line of `agent.py` (train.py aside), which
-is put in as it is loaded: it lets gradients flow through the actions in the reinforce
-loss.
+This last commit differs from 2.2.0 (apart from train.py) in one line of `agent.py`: in
+the reinforce loss, 2.2.0 lets gradients flow through the actions. The line is replaced
+while 2.2.0 is loaded.
 """
 
 import argparse
@@ -42,7 +42,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 BATCH, LENGTH, STEPS = 3, 7, 3
-# What makes the agent tiny, over the original's blocks.
+# Makes the agent tiny; applied after the original's blocks.
 TINY = {
     "precision": 32,
     "imag_horizon": 5,
@@ -54,7 +54,7 @@ TINY = {
     r"(reward_head|discount_head|expl_head|actor|critic)\.layers": 2,
     r"(reward_head|discount_head|expl_head|actor|critic)\.units": 16,
 }
-# What 2.2.0 has in the reinforce loss, and what came after it.
+# The reinforce loss of 2.2.0, and that of the last commit.
 FLOWING = """\
       objective = policy.log_prob(seq['action'][1:-1]) * advantage
     elif self.config.actor_grad == 'both':
@@ -120,7 +120,7 @@ def parse_args():
 
 
 def load_original(source):
-    """The original's modules, made to import under today's TensorFlow."""
+    """Imports the original's modules under today's TensorFlow."""
     if source is None:
         package = importlib.util.find_spec("dreamerv2")
         if package is None:
@@ -157,7 +157,7 @@ def load_module(name, path, change=lambda code, path: code):
 
 
 def stop_action_gradient(code, path):
-    """The one fix between 2.2.0 and the last commit, where it is missing."""
+    """Applies the one fix between 2.2.0 and the last commit, if it is missing."""
     if code.count(STOPPED) == 1:
         return code
     if code.count(FLOWING) != 1:
@@ -170,12 +170,12 @@ def stop_action_gradient(code, path):
 
 
 def take_act_space(code, path):
-    """So that Random can be made at all, which reads what it is about to set."""
+    """Repairs the constructor of Random, which reads what it is about to set."""
     return code.replace("self.act_space = self.act_space", "self.act_space = act_space")
 
 
 def replace_samples(common):
-    """Modes with the gradients of samples, and always the first of an ensemble."""
+    """Replaces samples by modes with their gradients, and draws the first member."""
     uniform = tf.random.uniform
 
     def first_member(shape, minval=0, maxval=None, dtype=tf.float32, **kwargs):
@@ -215,7 +215,7 @@ def make_config(original, args):
 
 
 def override(config, key, value):
-    """Sets a key; what the original's type check refuses (its schedules), as it is."""
+    """Sets a key, also to a schedule, which the original's type check refuses."""
     try:
         return config.update({key: value})
     except TypeError:
@@ -271,30 +271,34 @@ def make_agent(original, config, inputs, discrete):
 
 
 def create_variables(agent, data):
-    """A pass without an update, for the original makes its layers at first use."""
+    """Makes a pass without an update: the original creates layers at first use."""
     world_model(agent, data)
     behavior(agent, data)
     exploration(agent, data)
 
 
 def perturb(agent, args):
-    """Initial values with noise, because zero biases would hide faults."""
+    """Adds noise to the initial values, because zero biases would hide faults."""
     rng = np.random.default_rng(args.seed)
     first, *rest = (v.numpy() for v in agent.variables)
-    noise = lambda x: rng.normal(0, args.noise, x.shape).astype(x.dtype)  # noqa: E731
-    rest = [x + noise(x) if x.dtype == np.float32 else x for x in rest]
+
+    def perturbed(x):
+        noise = rng.normal(0, args.noise, x.shape)
+        return x + noise.astype(x.dtype) if x.dtype == np.float32 else x
+
+    rest = [perturbed(x) for x in rest]
     return [np.int32(args.step) if first.shape == () else first, *rest]
 
 
 def assign(agent, values):
-    """Fills the agent's variables, of which the first counts environment steps."""
+    """Fills the agent's variables; the first one counts environment steps."""
     for variable, value in zip(agent.variables, values, strict=True):
         variable.assign(value)
     agent.step.value = int(agent.tfstep.numpy())
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays and nothing else, for a pickle can hold code."""
+    """Reads arrays and nothing else, because a pickle can hold code."""
 
     names = ("_reconstruct", "scalar", "_frombuffer", "ndarray", "dtype")
 
@@ -367,7 +371,7 @@ def behavior(agent, data):
 
 
 def exploration(agent, data):
-    """What an exploration that learns imagines, and how it rewards that."""
+    """Returns the dreams of an exploration that learns, and their rewards."""
     wm, explorer = agent.wm, agent._expl_behavior
     if not hasattr(explorer, "ac"):
         return {}

@@ -166,12 +166,11 @@ class EnsembleRSSM(keras.layers.Layer):
         if rssm_loop.applies():
             post, prior = rssm_loop.observe(self, state, *inputs)
         else:
-            post, prior = tfutils.scan(
-                lambda prev, now: self.obs_step(prev[0], *now),
-                inputs,
-                (state, state),
-                embed.shape[0],
-            )
+
+            def step(prev, now):
+                return self.obs_step(prev[0], *now)
+
+            post, prior = tfutils.scan(step, inputs, (state, state), embed.shape[0])
         return tf.nest.map_structure(swap, (post, prior))
 
     def imagine(
@@ -222,7 +221,8 @@ class EnsembleRSSM(keras.layers.Layer):
         x = self.obs_out_norm(x)
         x = self.act(x)
         stats = self.suff_stats(self.obs_dist(x))
-        latent = self.draw(self.get_dist(stats), noise.get("post"), sample)
+        dist = self.get_dist(stats)
+        latent = self.draw(dist, noise.get("post"), sample)
         post = {**latent, "deter": prior["deter"], **stats}
         return post, prior
 
@@ -251,9 +251,8 @@ class EnsembleRSSM(keras.layers.Layer):
         x = self.act(x)
         deter = self.cell(x, prev_state["deter"])
         stats = self.prior_stats(deter, noise.get("member"))
-        latent = self.draw(
-            self.get_dist(stats), noise.get("prior"), sample, like=prev_state
-        )
+        dist = self.get_dist(stats)
+        latent = self.draw(dist, noise.get("prior"), sample, like=prev_state)
         return {**latent, "deter": deter, **stats}
 
     def prior_stats(self, deter: tf.Tensor, member: tf.Tensor | None = None) -> State:

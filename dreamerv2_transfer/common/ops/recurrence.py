@@ -58,25 +58,12 @@ def run(
     @tf.custom_gradient
     def unroll(*tensors):
         kernels, offsets, weights, start = tf.nest.pack_sequence_as(learned, tensors)
-        states, product_inputs, product_outputs = _compiled(loop.forward)(
-            kernels, offsets, weights, start
-        )
+        states, *products = _compiled(loop.forward)(kernels, offsets, weights, start)
 
         def gradient(*upstream):
             upstream = tf.nest.pack_sequence_as(start, upstream)
-            previous = tf.nest.map_structure(
-                lambda first, x: tf.concat([first[None], x[:-1]], 0), start, states
-            )
-            grad_offsets, grad_weights, grad_start = _compiled(loop.backward)(
-                kernels, weights, previous, product_outputs, upstream
-            )
-            grad_kernels = {
-                k: tf.linalg.matmul(_rows(x), _rows(grad_offsets[k]), transpose_a=True)
-                for k, x in product_inputs.items()
-            }
-            return tf.nest.flatten(
-                (grad_kernels, grad_offsets, grad_weights, grad_start)
-            )
+            grads = loop.gradients(kernels, weights, start, states, products, upstream)
+            return tf.nest.flatten(grads)
 
         return tf.nest.flatten(states), gradient
 
@@ -85,7 +72,7 @@ def run(
 
 
 class _Loop:
-    """Both directions, as functions of tensors alone.
+    """The loops forward and backward, as functions of tensors alone.
 
     Args:
         step: As `run` takes it.
@@ -126,13 +113,37 @@ class _Loop:
         begin = (start, no_inputs, tf.nest.map_structure(tf.zeros_like, first))
         return tfutils.scan(step, (self._inputs, offsets), begin, length)
 
+    def gradients(self, kernels, weights, start, states, products, upstream):
+        """Returns the gradients of kernels, offsets, weights and start.
+
+        Args:
+            kernels: As `forward` took them, and so `weights` and `start`.
+            weights: See `kernels`.
+            start: See `kernels`.
+            states: As `forward` returned them.
+            products: The inputs and outputs of the products, likewise.
+            upstream: The gradient of the states.
+        """
+        product_inputs, product_outputs = products
+        previous = tf.nest.map_structure(
+            lambda first, x: tf.concat([first[None], x[:-1]], 0), start, states
+        )
+        grad_offsets, grad_weights, grad_start = _compiled(self.backward)(
+            kernels, weights, previous, product_outputs, upstream
+        )
+        grad_kernels = {
+            k: tf.linalg.matmul(_rows(x), _rows(grad_offsets[k]), transpose_a=True)
+            for k, x in product_inputs.items()
+        }
+        return grad_kernels, grad_offsets, grad_weights, grad_start
+
     def backward(self, kernels, weights, previous, product_outputs, upstream):
         """Returns the gradients of the offsets, of the weights and of the first state.
 
         Args:
-            kernels: Of each product.
+            kernels: `(n, m)` of each product.
             weights: The values of the variables.
-            previous: The state before each step.
+            previous: The state before each step, `(T, B, ...)`.
             product_outputs: The result of each product in each step.
             upstream: The gradient of the state after each step.
         """
