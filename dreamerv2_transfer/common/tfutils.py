@@ -88,14 +88,14 @@ def variables(values):
     return tf.nest.map_structure(lambda x: tf.Variable(x, trainable=False), values)
 
 
-def with_values(variables, values) -> keras.StatelessScope:
+def with_values(targets, values) -> keras.StatelessScope:
     """Returns a scope in which Keras variables have the given values."""
-    return keras.StatelessScope(list(zip(variables, values, strict=True)))
+    return keras.StatelessScope(list(zip(targets, values, strict=True)))
 
 
-def assign(variables, values) -> None:
+def assign(targets, values) -> None:
     """Assigns the values of a structure to variables in the same order."""
-    pairs = zip(tf.nest.flatten(variables), tf.nest.flatten(values), strict=True)
+    pairs = zip(tf.nest.flatten(targets), tf.nest.flatten(values), strict=True)
     for variable, value in pairs:
         variable.assign(value)
 

@@ -130,13 +130,13 @@ class Updates:
     def _packed(self, batch: dict[str, tf.Tensor], state):
         """Makes one update; its metrics are one vector, in the order of their names."""
 
-        def update(batch, state):
+        def one_update(batch, state):
             state, metrics = self._update(batch, state)
             metrics = {k: tf.cast(metrics[k], tf.float32) for k in sorted(metrics)}
             self._shapes = {k: tuple(v.shape) for k, v in metrics.items()}
             return state, tf.concat([tf.reshape(v, [-1]) for v in metrics.values()], 0)
 
-        return replicas.update(self._strategy, update, batch, state)
+        return replicas.update(self._strategy, one_update, batch, state)
 
 
 def in_next_call(config, step: int, *ends: int) -> int:

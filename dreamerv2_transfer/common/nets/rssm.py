@@ -343,8 +343,8 @@ class EnsembleRSSM(keras.layers.Layer):
         return noise
 
     def _latent_noise(self, seed: tf.Tensor, lead: Sequence) -> tf.Tensor:
-        draw = replicas.uniform if self._discrete else replicas.normal
-        return draw([*lead, self._stoch], seed, axis=len(lead) - 1)
+        kind = replicas.uniform if self._discrete else replicas.normal
+        return kind([*lead, self._stoch], seed, axis=len(lead) - 1)
 
     def get_feat(self, state: State) -> tf.Tensor | Features:
         """Returns what the heads read: `(..., stoch * discrete + deter)`.
@@ -404,18 +404,18 @@ class EnsembleRSSM(keras.layers.Layer):
         Returns:
             The scalar loss, and the KL of each step `(B, T)` in nats.
         """
-        sg, get_dist = stop_gradient, self.get_dist
+        sg = stop_gradient
         lhs, rhs = (prior, post) if forward else (post, prior)
         mix = balance if forward else 1 - balance
         if balance == 0.5:
-            value = kl_divergence(get_dist(lhs), get_dist(rhs))
+            value = kl_divergence(self.get_dist(lhs), self.get_dist(rhs))
             return free_nats(value, free, free_avg=False), value
-        value = value_lhs = kl_divergence(get_dist(lhs), get_dist(sg(rhs)))
-        value_rhs = kl_divergence(get_dist(sg(lhs)), get_dist(rhs))
+        value = kl_divergence(self.get_dist(lhs), self.get_dist(sg(rhs)))
+        value_rhs = kl_divergence(self.get_dist(sg(lhs)), self.get_dist(rhs))
         whole = None
         if free_avg:  # Both sides have the same value: one exchange between replicas.
             whole = replicas.mean(sg(tf.reduce_mean(value)))
-        loss_lhs = free_nats(value_lhs, free, free_avg, whole)
+        loss_lhs = free_nats(value, free, free_avg, whole)
         loss_rhs = free_nats(value_rhs, free, free_avg, whole)
         return mix * loss_lhs + (1 - mix) * loss_rhs, value
 

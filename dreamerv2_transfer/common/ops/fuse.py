@@ -52,11 +52,11 @@ def recomputed(fn: Callable) -> Callable:
         return tape.gradient(result, args, upstream)
 
     @tf.custom_gradient
-    def compiled(*args):
+    def both(*args):
         return forward(*args), lambda upstream: backward(upstream, *args)
 
     @functools.wraps(fn)
     def call(*args):
-        return compiled(*args) if on() else fn(*args)
+        return both(*args) if on() else fn(*args)
 
     return call

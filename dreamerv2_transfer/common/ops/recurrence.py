@@ -91,7 +91,7 @@ class _Loop:
         All are `(T, B, ...)`.
         """
 
-        def step(previous, now):
+        def forward_step(previous, now):
             inputs, offset = now
             product_inputs, product_outputs = {}, {}
 
@@ -111,7 +111,7 @@ class _Loop:
         }
         length = next(iter(offsets.values())).shape[0]
         begin = (start, no_inputs, tf.nest.map_structure(tf.zeros_like, first))
-        return tfutils.scan(step, (self._inputs, offsets), begin, length)
+        return tfutils.scan(forward_step, (self._inputs, offsets), begin, length)
 
     def gradients(self, kernels, weights, start, states, products, upstream):
         """Returns the gradients of kernels, offsets, weights and start.
@@ -149,7 +149,7 @@ class _Loop:
         """
         transposed = {k: tf.transpose(v) for k, v in kernels.items()}
 
-        def step(later, now):
+        def backward_step(later, now):
             inputs, state, outputs, upstream = now
             with tf.GradientTape() as tape:
                 offset = tf.nest.map_structure(tf.zeros_like, outputs)
@@ -171,7 +171,7 @@ class _Loop:
         )
         begin = (*end, tf.nest.map_structure(tf.zeros_like, weights))
         elems = (self._inputs, previous, product_outputs, upstream)
-        states, offsets, weights = tf.scan(step, elems, begin, reverse=True)
+        states, offsets, weights = tf.scan(backward_step, elems, begin, reverse=True)
         first = tf.nest.map_structure(lambda x: x[0], states)
         return offsets, [tf.reduce_sum(w, 0) for w in weights], first
 
