@@ -70,7 +70,8 @@ def read(run: Run) -> tuple[list[Analysis], list[str]]:
             shown.append((name, picture))
         else:
             notes.append(f"{run.name} lacks a figure of its analysis: {name}.")
-    overview, parts = None, None
+    overview = None
+    parts: tuple[Part, ...] = ()
     try:
         overview, parts = _numbers(content, shown)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
@@ -94,13 +95,19 @@ def _numbers(
         return None, ()
     parts, rest = [], dict(shown)
     for task, numbers in games.items():
-        own = [name for name in rest if name.startswith(f"{task}_")]
+        own = []
+        for name in [name for name in rest if name.startswith(f"{task}_")]:
+            picture = rest.pop(name)
+            # The game's name stands above its pictures.
+            title = picture.title.removeprefix(f"{task}: ")
+            title = title[:1].upper() + title[1:]
+            own.append(dataclasses.replace(picture, title=title))
         parts.append(
             Part(
                 title=labels.task_label(task),
                 text=analysis_tables.measured(numbers),
                 tables=tuple(analysis_tables.of_game(numbers)),
-                pictures=tuple(_untitled(rest.pop(name), task) for name in own),
+                pictures=tuple(own),
             )
         )
     across = analysis_tables.across_games(content.get("transfer"))
@@ -108,9 +115,3 @@ def _numbers(
         found = (across,) if across else ()
         parts.append(Part("All games together", "", found, tuple(rest.values())))
     return analysis_tables.overview(games), tuple(parts)
-
-
-def _untitled(picture: Picture, task: str) -> Picture:
-    """Returns a picture without the game in its title, which stands above it."""
-    title = picture.title.removeprefix(f"{task}: ")
-    return dataclasses.replace(picture, title=title[:1].upper() + title[1:])

@@ -34,6 +34,8 @@ def overview(games: Mapping[str, Numbers]) -> Table:
         easier = [
             x for x in probes.values() if x["trained"]["low"] > x["untrained"]["high"]
         ]
+        found = [x["trained"]["p_adjusted"] for x in numbers["events"].values()]
+        told = sum(p < SIGNIFICANT for p in found)
         ahead: list[tables.Cell] = ["-", "-"]
         if "skipped" not in dreams:
             better, horizon = dreams["better"], int(dreams["horizon"])
@@ -47,7 +49,7 @@ def overview(games: Mapping[str, Numbers]) -> Table:
                     labels.task_label(task),
                     tables.of(len(readable), len(probes)),
                     tables.of(len(easier), len(probes)),
-                    f"{_told(numbers)} of {len(numbers['events'])}",
+                    f"{told} of {len(found)}",
                     *ahead,
                 )
             )
@@ -256,11 +258,6 @@ def across_games(numbers: Mapping[str, Numbers] | None) -> Table | None:
         "games is not, the games use directions that differ and do not collide; the "
         "cosine says how similar the directions are.",
     )
-
-
-def _told(numbers: Numbers) -> int:
-    found = [x["trained"]["p_adjusted"] for x in numbers["events"].values()]
-    return sum(p < SIGNIFICANT for p in found)
 
 
 def _off_diagonal(matrix: list[list[float]]) -> np.ndarray:

@@ -14,7 +14,6 @@ from dreamerv2_transfer.plotting import labels, pictures, plot
 from dreamerv2_transfer.plotting.curves import Series
 from dreamerv2_transfer.plotting.panels import Panel
 from dreamerv2_transfer.plotting.pictures import Picture
-from dreamerv2_transfer.plotting.views import Arm
 
 SIZE = (5.6, 3.2)  # Inches; the same for all, so that the page has a grid.
 DIGITS = 5  # Significant digits of what the browser gets.
@@ -125,7 +124,16 @@ def numbers(panel: Panel, order: dict[str, int]) -> Iterable[dict[str, Any]]:
     for name, curve in panel.paper.items():
         yield {"arm": order[name], "paper": True, **_points(curve)}
     for name, arm in panel.arms.items():
-        yield from ({"arm": order[name], "paper": False, **x} for x in _curves(arm))
+        known = {"arm": order[name], "paper": False}
+        band = arm.band
+        if band is None:
+            yield from (known | _points(line) for line in arm.lines)
+            continue
+        known |= _points((band.steps, band.mean))
+        if band.count.max() > 1:
+            known |= {"low": _list(band.low), "high": _list(band.high)}
+            known["count"] = band.count.tolist()
+        yield known
 
 
 def brighter(color: str) -> str:
@@ -138,17 +146,6 @@ def brighter(color: str) -> str:
 
 def _arms(panel: Panel) -> tuple[str, ...]:
     return (*panel.arms, *panel.paper)
-
-
-def _curves(arm: Arm) -> list[dict[str, Any]]:
-    band = arm.band
-    if band is None:
-        return [_points(line) for line in arm.lines]
-    points = _points((band.steps, band.mean))
-    if band.count.max() > 1:
-        points |= {"low": _list(band.low), "high": _list(band.high)}
-        points["count"] = band.count.tolist()
-    return [points]
 
 
 def _points(curve: Series) -> dict[str, list]:

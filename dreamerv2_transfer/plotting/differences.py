@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from dreamerv2_transfer.plotting import arms, labels
 from dreamerv2_transfer.plotting.runs import Run
@@ -39,12 +38,12 @@ def kinds(found: Sequence[Run]) -> Kinds:
     groups: dict[tuple, list[Run]] = {}
     for run in found:
         if run.config:
-            settings = _settings(run) | {ORIGIN: arms.origin(run)}
-            groups.setdefault(tuple(settings.items()), []).append(run)
-    settings = [_settings(group[0]) for group in groups.values()]
-    for flat, (group, runs) in zip(settings, groups.items(), strict=True):
+            alike = _settings(run) | {ORIGIN: arms.origin(run)}
+            groups.setdefault(tuple(alike.items()), []).append(run)
+    settings = [_settings(runs[0]) for runs in groups.values()]
+    for flat, runs in zip(settings, groups.values(), strict=True):
         if len({_settings(run).get(ORIGIN) for run in runs}) > 1:
-            flat[ORIGIN] = dict(group)[ORIGIN]
+            flat[ORIGIN] = arms.origin(runs[0])
     keys = dict.fromkeys(key for flat in settings for key in flat)
     rows = [(key, [flat.get(key, "") for flat in settings]) for key in keys]
     return Kinds(
@@ -54,12 +53,19 @@ def kinds(found: Sequence[Run]) -> Kinds:
 
 
 def table(of: Kinds) -> list[Table]:
-    """Returns the differences as tables that are a few kinds wide."""
+    """Returns the differences as tables that are a few kinds wide.
+
+    What most kinds do not have stands out.
+    """
     names = [title(runs) for runs in of.runs]
+    marked = {}
+    for key, values in of.differences:
+        ((usual, _),) = collections.Counter(values).most_common(1)
+        marked[key] = [x if x == usual else Strong(x) for x in values]
     found = []
     for start in range(0, len(names), COLUMNS):
         part = slice(start, start + COLUMNS)
-        rows = [Row((key, *_marked(values)[part])) for key, values in of.differences]
+        rows = [Row((key, *cells[part])) for key, cells in marked.items()]
         found.append(Table(("key", *names[part]), tuple(rows), texts=1 + COLUMNS))
     return found
 
@@ -72,19 +78,12 @@ def title(runs: Sequence[Run]) -> str:
     return f"{game}, {arm}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
 
 
-def _marked(values: Sequence[str]) -> list[str | Strong]:
-    """Returns the values of a key, those that most kinds do not share in bold."""
-    ((usual, _),) = collections.Counter(values).most_common(1)
-    return [value if value == usual else Strong(value) for value in values]
-
-
 def _settings(run: Run) -> dict[str, str]:
     flat = run.config.flat
     keys = [key for key in flat if key.split(".")[0] not in BESIDE]
-    return {key: _text(flat[key]) for key in keys}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return ", ".join(map(str, value))
-    return str(value)
+    return {
+        key: ", ".join(map(str, flat[key]))
+        if isinstance(flat[key], tuple | list)
+        else str(flat[key])
+        for key in keys
+    }

@@ -39,7 +39,7 @@ class Picture:
     @property
     def is_wide(self) -> bool:
         """Whether it is much wider than high."""
-        return bool(self.size) and self.size[0] > WIDE * self.size[1]
+        return self.size is not None and self.size[0] > WIDE * self.size[1]
 
 
 def embed(data: bytes, suffix: str, title: str, caption: str = "") -> Picture:
@@ -61,7 +61,8 @@ def embed(data: bytes, suffix: str, title: str, caption: str = "") -> Picture:
         # Pillow raises anything on damaged files, IndexError and struct.error included.
         # A browser may still show them.
         pass
-    return Picture(_uri(data, suffix), title, caption, size)
+    uri = f"data:{MEDIA[suffix]};base64,{base64.b64encode(data).decode()}"
+    return Picture(uri, title, caption, size)
 
 
 def smaller(image: Image.Image, data: bytes) -> tuple[bytes, str]:
@@ -92,7 +93,3 @@ def smaller(image: Image.Image, data: bytes) -> tuple[bytes, str]:
     )
     packed = buffer.getvalue()
     return (packed, ".webp") if len(packed) < len(data) else (data, ".gif")
-
-
-def _uri(data: bytes, suffix: str) -> str:
-    return f"data:{MEDIA[suffix]};base64,{base64.b64encode(data).decode()}"

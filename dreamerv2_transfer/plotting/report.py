@@ -8,17 +8,10 @@ without scripts, and in print, they are pictures.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
-import importlib.resources
 import os
 import pathlib
-import re
 from collections.abc import Callable, Iterable, Sequence
-
-import jinja2
-import markupsafe
 
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.plotting import (
@@ -28,6 +21,7 @@ from dreamerv2_transfer.plotting import (
     labels,
     pictures,
     report_tables,
+    template,
     verdicts,
 )
 from dreamerv2_transfer.plotting import panels as panels_lib
@@ -35,13 +29,10 @@ from dreamerv2_transfer.plotting.charts import Chart
 from dreamerv2_transfer.plotting.comparison import Comparison
 from dreamerv2_transfer.plotting.pictures import Picture
 from dreamerv2_transfer.plotting.runs import Run
+from dreamerv2_transfer.plotting.verdicts import Verdict
 from dreamerv2_transfer.plotting.views import View
 
 PAGE = "index.html"
-FOLDER = "page"  # Of the template, the style and the scripts.
-TEMPLATE = "report.html"
-# Plotly's license has to accompany its code.
-SCRIPTS = (("LICENSE.plotly", "plotly-basic-4.1.1.min.js"), ("report.js",))
 FILES = ("*videos/*", "*analysis/*")  # Fetched from a store, besides what was logged.
 MOST = 4  # Charts of the main figure; the others are among the curves.
 
@@ -102,18 +93,11 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
     drawn = charts.make(panels, across, options.dpi)
     analyzed, damage = _collect(analyses.read, found)
     videos, left_out = _collect(lambda run: run_videos(run, options.videos), found)
-    main = [chart for chart in drawn if chart.metric == verdict.metric]
-    rest = [chart for chart in drawn if chart.metric != verdict.metric]
-    main, rest = main[:MOST], [*main[MOST:], *rest]
+    main, rest = _split(drawn, verdict)
     kinds = differences.kinds(found)
     order = {line.arm: number for number, line in enumerate(lines)}
-    scripts = [_script(names) for names in SCRIPTS]
-    template = _environment().get_template(TEMPLATE)
     return template.render(
         title=options.title,
-        policy=_policy(scripts),
-        scripts=scripts,
-        style=markupsafe.Markup(_read("report.css")),
         metric_label=labels.metric_label,
         lines=lines,
         order=order,
@@ -121,7 +105,11 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
         verdict=verdict,
         agreement=verdicts.claims_counted(compared.claims),
         main=main,
-        curves=_by_metric(rest),
+        curves={
+            metric: [chart for chart in rest if chart.metric == metric]
+            for metric in dict.fromkeys(chart.metric for chart in rest)
+        },
+        behind=any(panel.paper for panel in panels),
         data={
             "lines": [dataclasses.asdict(line) for line in lines],
             "plots": [chart.plot for chart in (*main, *rest)],
@@ -149,54 +137,13 @@ def run_videos(run: Run, most: int) -> tuple[list[Picture], list[str]]:
     return shown, [note] if names else []
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dreamerv2_transfer.plotting", FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breakable"] = _breakable
-    environment.filters["initial"] = lambda text: text[:1].upper() + text[1:]
-    return environment
-
-
-def _breakable(text: str) -> markupsafe.Markup:
-    """Escapes a text and lets lines break within names, but not within intervals."""
-    kept = re.sub(
-        r"(?<=\d) (to|of) (?=-?\d)",
-        "\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}",
-        text,
-    )
-    return markupsafe.Markup("<wbr>").join(re.split(r"(?<=[/_.])(?=[^\W\d_])", kept))
-
-
-def _read(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath(FOLDER, name).read_text()
-
-
-def _script(names: Sequence[str]) -> markupsafe.Markup:
-    """Returns a script; files before the last one are comments on it."""
-    *comments, code = map(_read, names)
-    return markupsafe.Markup("".join([*(f"/*\n{x}*/\n" for x in comments), code]))
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Returns a policy that lets only our own scripts run, and loads nothing."""
-    hashes = [hashlib.sha256(script.encode()).digest() for script in scripts]
-    known = " ".join(f"'sha256-{base64.b64encode(x).decode()}'" for x in hashes)
-    return (
-        f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _by_metric(drawn: Sequence[Chart]) -> dict[str, list[Chart]]:
-    groups: dict[str, list[Chart]] = {}
-    for chart in drawn:
-        groups.setdefault(chart.metric, []).append(chart)
-    return groups
+def _split(drawn: Sequence[Chart], verdict: Verdict) -> tuple[list[Chart], list[Chart]]:
+    """Returns the charts of the main figure, and the others."""
+    told = {card.title for card in verdict.cards}
+    main = [chart for chart in drawn if chart.metric == verdict.metric]
+    main.sort(key=lambda chart: chart.title not in told)
+    rest = [chart for chart in drawn if chart.metric != verdict.metric]
+    return main[:MOST], [*main[MOST:], *rest]
 
 
 def _collect(

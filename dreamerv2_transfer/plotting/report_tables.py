@@ -29,11 +29,15 @@ LEVELS = ("train_return", "eval_return_mean", "model_error", "eval_model_error")
 def facts(found: Sequence[Run]) -> list[tuple[str, str]]:
     """Returns what is compared: pairs of a name and a number."""
     groups = collections.Counter((arms.task_of(run), arms.arm_of(run)) for run in found)
+    games: set[str] = set()
+    for run in found:
+        is_mixed = run.config and not run.layout and run.config.stage == "pretrain"
+        games |= {*run.config.tasks} if is_mixed else {arms.task_of(run)}
     fewest, most = min(groups.values()), max(groups.values())
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
     return [
         ("Runs", f"{len(found)}"),
-        ("Games", f"{len({game for run in found for game in _games(run)})}"),
+        ("Games", f"{len(games)}"),
         ("Arms", f"{len({arm for _, arm in groups})}"),
         ("Seeds per arm and game", seeds),
         ("Last step", f"{max(map(_last_step, found)):,.0f}"),
@@ -69,10 +73,13 @@ def runs(found: Sequence[Run], order: dict[str, int]) -> Table:
     rows = []
     for (task, arm), members in groups.items():
         name = f"{labels.task_label(task) or 'unknown game'}: {labels.arm_label(arm)}"
-        means = [_mean([one["levels"][at] for one in members]) for at in shown]
-        cells = means if len(members) > 1 else [""] * len(shown)
-        seeds = "mean" if len(members) > 1 else ""
-        heading = (Name(name, order.get(arm)), seeds, "", *cells)
+        cells = [""] * (2 + len(shown))
+        if len(members) > 1:
+            levels = [[one["levels"][at] for one in members] for at in shown]
+            known = [[x for x in column if x is not None] for column in levels]
+            means = [np.mean(column) if column else None for column in known]
+            cells = ["mean", "", *(tables.number(mean, ".4g") for mean in means)]
+        heading = (Name(name, order.get(arm)), *cells)
         rows.append(Row(heading, is_heading=True))
         for one in members:
             texts = [tables.number(one["levels"][at], ".4g") for at in shown]
@@ -100,9 +107,9 @@ def gains(compared: Sequence[dict[str, Any]], order: dict[str, int]) -> Table | 
     for one in compared:
         task, metric, arm, seeds, text, *rest = gains_table.row(one)
         name = Name(labels.arm_label(arm), order.get(arm))
-        ratio = scale.interval(text, one["area_ratio"])
+        ours = scale.interval(text, one["area_ratio"])
         badge = verdicts.judge(one["area_ratio"])
-        rows.append((task, metric, (name, badge, ratio, _short(seeds), *rest)))
+        rows.append((task, metric, (name, badge, ours, _short(seeds), *rest)))
     _, _, arm, seeds, ratio, *rest = gains_table.HEADINGS
     return Table((arm, "verdict", ratio, seeds, *rest), _grouped(rows), texts=3)
 
@@ -146,16 +153,5 @@ def _short(seeds: str) -> str:
     return seeds.replace(" against ", "\N{NO-BREAK SPACE}vs\N{NO-BREAK SPACE}")
 
 
-def _games(run: Run) -> Sequence[str]:
-    """Returns the games of a run, all of them if it mixes several."""
-    is_mixed = run.config and not run.layout and run.config.stage == "pretrain"
-    return run.config.tasks if is_mixed else (arms.task_of(run),)
-
-
 def _last_step(run: Run) -> float:
     return max(float(steps[-1]) for steps, _ in run.metrics.values())
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [x for x in values if x is not None]
-    return tables.number(float(np.mean(known)) if known else None, ".4g")

@@ -25,8 +25,8 @@ BETTER, WORSE, OPEN, SINGLE, NONE = (
 LONE = {
     BETTER: "is better than training from scratch",
     WORSE: "is worse than training from scratch",
-    OPEN: "against training from scratch is not settled",
-    SINGLE: "against training from scratch has too few seeds to tell",
+    OPEN: "is not settled against training from scratch",
+    SINGLE: "has too few seeds to be compared with training from scratch",
     NONE: "cannot be compared with training from scratch",
 }
 MANY = {
@@ -101,7 +101,21 @@ def make(panels: Sequence[Panel], compared: Sequence[dict[str, Any]]) -> Verdict
     scale = tables.Scale(
         x for one in chosen for x in (one["area_ratio"] or {}).values()
     )
-    cards = [_card(one, scale) for one in chosen]
+    cards = []
+    for one in chosen:
+        ratio, seeds = one["area_ratio"], one["seeds"]
+        game, _ = _names(one)
+        cards.append(
+            Card(
+                title=game,
+                arm=one["arm"],
+                number="-" if judge(ratio) == NONE else f"{ratio['value']:.2f}×",
+                unit=f"{labels.metric_label(metric)} of training from scratch",
+                seeds=f"{seeds['transfer']} against {seeds['scratch']} seeds",
+                badge=judge(ratio),
+                interval=scale.interval(gains_table.interval_text(ratio, ".2f"), ratio),
+            )
+        )
     return Verdict(metric, sentence(chosen), tuple(cards))
 
 
@@ -117,24 +131,21 @@ def judge(ratio: dict | None) -> Badge:
 def sentence(compared: Sequence[dict[str, Any]]) -> str:
     """Returns the verdict on comparisons of one metric with training from scratch."""
     badges = [judge(one["area_ratio"]) for one in compared]
-    known = [
-        one for one in compared if (one["area_ratio"] or {}).get("value") is not None
-    ]
-    best = max(known, key=lambda one: one["area_ratio"]["value"], default=None)
-    told = ""
-    if best:
-        value, *ends = best["area_ratio"].values()
-        known = ends[0] is not None
-        interval = f" (95% interval {ends[0]:.2f} to {ends[1]:.2f})" if known else ""
-        what = labels.metric_label(best["metric"])
-        told = f"{value:.2f} times the {what} over all steps{interval}"
     if len(compared) == 1:
-        return f"{_arm(compared[0])} {LONE[badges[0]]}{': ' if told else ''}{told}."
+        game, arm = _names(compared[0])
+        return f"On {game}, {arm} {LONE[badges[0]]}{_told(compared[0])}."
     counts = collections.Counter(badges)
     parts = [f"{counts[x]} {MANY[x][counts[x] > 1]}" for x in MANY if counts[x]]
-    most = f" {_arm(best)} comes out highest: {told}." if told else ""
     joined = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-    return f"Of {len(compared)} comparisons with training from scratch, {joined}.{most}"
+    said = f"Of {len(compared)} comparisons with training from scratch, {joined}."
+    known = [one for one in compared if judge(one["area_ratio"]) != NONE]
+    if not known:
+        return said
+    # A lone seed's ratio may be the highest by chance.
+    several = [one for one in known if judge(one["area_ratio"]) != SINGLE]
+    best = max(several or known, key=lambda one: one["area_ratio"]["value"])
+    game, arm = _names(best)
+    return f"{said} The highest is {arm} on {game}{_told(best)}."
 
 
 def levels(panel: Panel) -> list[Card]:
@@ -172,22 +183,16 @@ def claim_badge(claim: Claim) -> Badge:
     return Badge(claim.verdict, TONES.get(claim.verdict, "open"))
 
 
-def _card(compared: dict[str, Any], scale: tables.Scale) -> Card:
-    ratio, seeds = compared["area_ratio"], compared["seeds"]
-    value = (ratio or {}).get("value")
-    text = gains_table.interval_text(ratio, ".2f")
-    return Card(
-        title=labels.task_label(compared["task"]) or "unknown game",
-        arm=compared["arm"],
-        number="-" if value is None else f"{value:.2f}×",
-        unit=f"{labels.metric_label(compared['metric'])} of training from scratch",
-        seeds=f"{seeds['transfer']} against {seeds['scratch']} seeds",
-        badge=judge(ratio),
-        interval=scale.interval(text, ratio),
-    )
+def _names(compared: dict[str, Any]) -> tuple[str, str]:
+    game = labels.task_label(compared["task"]) or "unknown game"
+    return game, labels.arm_label(compared["arm"])
 
 
-def _arm(compared: dict[str, Any]) -> str:
-    name = labels.arm_label(compared["arm"])
-    game = labels.task_label(compared["task"]) or "an unknown game"
-    return f"{name[:1].upper()}{name[1:]} on {game}"
+def _told(compared: dict[str, Any]) -> str:
+    """Returns the ratio for the end of a sentence; '' if it is unknown."""
+    value, low, high = (compared["area_ratio"] or dict.fromkeys("vlh")).values()
+    if value is None:
+        return ""
+    interval = "" if low is None else f" (95% interval {low:.2f} to {high:.2f})"
+    what = labels.metric_label(compared["metric"])
+    return f": {value:.2f} times the {what} over all steps{interval}"

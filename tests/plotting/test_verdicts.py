@@ -52,16 +52,17 @@ def test_the_interval_decides(estimate, text, tone):
 
 def test_a_lone_comparison_is_told_with_its_interval():
     assert verdicts.sentence([compared(ratio(1.234, 1.1, 1.5))]) == (
-        "Pre-trained on Seaquest (MinAtar) is better than training from scratch: 1.23 "
+        "On Seaquest (MinAtar), pre-trained is better than training from scratch: 1.23 "
         "times the return of training episodes over all steps (95% interval 1.10 to "
         "1.50)."
     )
     assert verdicts.sentence([compared(ratio(0.5))]) == (
-        "Pre-trained on Seaquest (MinAtar) against training from scratch has too few "
-        "seeds to tell: 0.50 times the return of training episodes over all steps."
+        "On Seaquest (MinAtar), pre-trained has too few seeds to be compared with "
+        "training from scratch: 0.50 times the return of training episodes over all "
+        "steps."
     )
     assert verdicts.sentence([compared(None)]) == (
-        "Pre-trained on Seaquest (MinAtar) cannot be compared with training from "
+        "On Seaquest (MinAtar), pre-trained cannot be compared with training from "
         "scratch."
     )
 
@@ -75,9 +76,18 @@ def test_several_comparisons_are_counted_and_the_highest_is_named():
     ]
     assert verdicts.sentence(found) == (
         "Of 4 comparisons with training from scratch, 2 are worse, 1 is not settled "
-        "and 1 cannot be compared. DQN on Seaquest (MinAtar) comes out highest: 2.00 "
+        "and 1 cannot be compared. The highest is DQN on Seaquest (MinAtar): 2.00 "
         "times the return of training episodes over all steps (95% interval 0.90 to "
         "4.00)."
+    )
+
+
+def test_a_lone_seed_is_the_highest_only_among_its_like():
+    single, open_ = compared(ratio(3.0), "dqn"), compared(ratio(1.2, 0.9, 1.5))
+    assert "The highest is pre-trained on" in verdicts.sentence([single, open_])
+    assert "The highest is DQN on" in verdicts.sentence([single, compared(ratio(2.0))])
+    assert verdicts.sentence([compared(None), compared(None)]) == (
+        "Of 2 comparisons with training from scratch, 2 cannot be compared."
     )
 
 
@@ -86,7 +96,7 @@ def test_the_first_metric_is_the_main_one():
     found = [compared(first), compared(second, metric="eval_return_mean")]
     verdict = verdicts.make([panel(scratch=arm(1))], found)
     assert verdict.metric == "train_return"
-    assert verdict.sentence.startswith("Pre-trained on Seaquest (MinAtar) is better")
+    assert verdict.sentence.startswith("On Seaquest (MinAtar), pre-trained is better")
     (card,) = verdict.cards
     assert (card.title, card.arm, card.number) == (
         "Seaquest (MinAtar)",
