@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 
 import pytest
@@ -14,10 +15,21 @@ if "TF_XLA_FLAGS" not in os.environ:  # Shared by all processes of one test run.
     atexit.register(shutil.rmtree, cache, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def default_settings():
+    """Undoes what a run sets for its process: eager mode and precision."""
+    yield
+    if "keras" in sys.modules:  # Their import would take seconds.
+        import keras
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(False)
+        keras.mixed_precision.set_dtype_policy("float32")
+
+
 @pytest.fixture
 def precision():
     """Sets Keras' global policy, such as `mixed_bfloat16`, for one test."""
     import keras  # After the settings above.
 
-    yield keras.mixed_precision.set_dtype_policy
-    keras.mixed_precision.set_dtype_policy("float32")
+    return keras.mixed_precision.set_dtype_policy

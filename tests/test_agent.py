@@ -13,8 +13,6 @@ from tests import models
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
-    yield
-    keras.mixed_precision.set_dtype_policy("float32")
 
 
 def run_steps(jit: bool, discrete=True, precision="float32", steps=2, **changes):

@@ -1,7 +1,6 @@
 import json
 
 import gymnasium
-import keras
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -14,15 +13,6 @@ from dreamerv2_transfer.common.replay import store
 from tests import fakes
 
 IMAGE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def restored():
-    yield
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(False)
-    keras.mixed_precision.set_dtype_policy("float32")
 
 
 class Sensors(gymnasium.Env):

@@ -4,9 +4,7 @@ import importlib
 import json
 import os
 
-import keras
 import pytest
-import tensorflow as tf
 
 from tests import runs
 
@@ -20,9 +18,7 @@ ORIGINAL = os.environ.get("DREAMERV2_PYTHON", "")
 def benchmark(monkeypatch):
     """Imports a script of bench/, whose import of TensorFlow is then not repeated."""
     monkeypatch.syspath_prepend(str(runs.ROOT / "bench"))
-    yield importlib.import_module
-    tf.config.run_functions_eagerly(False)
-    keras.mixed_precision.set_dtype_policy("float32")
+    return importlib.import_module
 
 
 def measured(script, *args) -> dict:

@@ -16,8 +16,6 @@ SIZE = 4 * 4 + 16  # Of the features.
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
-    yield
-    keras.mixed_precision.set_dtype_policy("float32")
 
 
 def make_config(behavior="Plan2Explore", **changes):

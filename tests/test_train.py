@@ -5,9 +5,7 @@ import subprocess
 import sys
 
 import gymnasium
-import keras
 import pytest
-import tensorflow as tf
 
 from dreamerv2_transfer import collect, train
 from dreamerv2_transfer.common import blocks, checkpoint, envs
@@ -21,13 +19,6 @@ from dreamerv2_transfer.transfer import weights
 from tests.runs import ROOT, rows
 
 TASK = "minatar_breakout"
-
-
-@pytest.fixture(autouse=True)
-def restored():
-    yield
-    tf.config.run_functions_eagerly(False)
-    keras.mixed_precision.set_dtype_policy("float32")
 
 
 def make_config(*names, **changes):

@@ -20,13 +20,10 @@ def test_auto_precision(tmp_path):
 
 def test_setup_follows_the_configuration(precision):
     config = blocks.load_config(["minatar", "pretrain"])
-    try:
-        said = machine.setup(config.update(precision="bf16", jit=False))
-        assert tfutils.compute_dtype() == tf.bfloat16
-        assert tf.config.functions_run_eagerly()
-        assert "mixed_bfloat16" in said and "eager" in said
-    finally:
-        tf.config.run_functions_eagerly(False)
+    said = machine.setup(config.update(precision="bf16", jit=False))
+    assert tfutils.compute_dtype() == tf.bfloat16
+    assert tf.config.functions_run_eagerly()
+    assert "mixed_bfloat16" in said and "eager" in said
 
 
 CPU = "model name : EPYC\nflags : fpu avx2\n"
