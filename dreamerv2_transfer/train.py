@@ -41,19 +41,21 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
 
     Raises:
         ConfigError: The configuration does not allow a run; the message names the key.
-        DatasetError: `replay.minlen` or `replay.maxlen` is out of range.
+        DatasetError: The same, for keys of the dataset.
         LoggerError: `outputs` lacks `jsonl`.
         TrackerError: The package of an output is not installed.
     """
     if outputs is None:
         logger.check(config.outputs)
-    least = {"steps_per_call": 1, "dataset.batch": 1, "dataset.length": 1, "seed": 0}
-    if config.stage != "pretrain":
-        least |= {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
+    check_least(config, {"steps_per_call": 1, "seed": 0})
+    if config.stage == "pretrain":
+        offline.check(config, config.tasks)
+    else:
+        least = {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
         least |= {"train_steps": 1, "pretrain": 0, "replay.capacity": 0}
+        check_least(config, least | {"dataset.batch": 1, "dataset.length": 1})
+        rows.Law(config.replay.minlen, config.replay.maxlen)
         envs.check_action_repeat(config, config.task)
-    check_least(config, least)
-    rows.Law(config.replay.minlen, config.replay.maxlen)
     if config.stage == "finetune" and not config.init.path:
         raise ConfigError(
             "Fine-tuning starts from a world model: --init LOGDIR, the logdir of "

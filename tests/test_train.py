@@ -48,7 +48,11 @@ def make_config(*names, **changes):
         (["scratch"], {"action_repeat": 2}, ConfigError, "action_repeat.*Received: 2"),
         (["scratch"], {"steps_per_call": 0}, ConfigError, "steps_per_call.*d: 0"),
         (["pretrain"], {"steps_per_call": 0}, ConfigError, "steps_per_call.*d: 0"),
-        (["pretrain"], {"dataset.batch": 0}, ConfigError, "dataset.batch.*d: 0"),
+        (["scratch"], {"dataset.batch": 0}, ConfigError, "dataset.batch.*d: 0"),
+        (["pretrain"], {"dataset.batch": 0}, DatasetError, "batch=0"),
+        (["pretrain"], {"task_weights": [1.0, 2.0]}, DatasetError, "=.1.0, 2.0."),
+        (["pretrain"], {"dataset.holdout": 1}, DatasetError, "holdout=1"),
+        (["pretrain"], {"dataset.memory": -1.0}, DatasetError, "memory=-1"),
         (["pretrain"], {"replay.minlen": 0}, DatasetError, "minlen=0"),
         (
             ["scratch"],

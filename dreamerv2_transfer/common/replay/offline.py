@@ -64,23 +64,8 @@ class OfflineDataset:
         holdout: int = 20,
     ):
         law = Law(minlen, maxlen, prioritize_ends)
-        for name, value in dict(batch=batch, length=length).items():
-            if value < 1:
-                raise DatasetError(
-                    f"{name} must be at least 1. Received: {name}={value}."
-                )
-        if holdout < 0 or holdout == 1:
-            raise DatasetError(
-                "dataset.holdout must be 0 (none) or at least 2 (one episode of this "
-                f"many). Received: holdout={holdout}."
-            )
         weights = [float(x) for x in weights or [1.0] * len(tasks)]
-        valid = np.isfinite(weights).all() and min(weights) >= 0 and sum(weights) > 0
-        if len(weights) != len(tasks) or not valid:
-            raise DatasetError(
-                "task_weights must be one number per task, none negative, not all "
-                f"zero. Received: task_weights={weights} for tasks={list(tasks)}."
-            )
+        check_options(list(tasks), batch, length, weights, holdout)
         packing.check_same_kinds(tasks.values())
         self.tasks = tuple(tasks)
         self._packed = packing.with_same_coding(list(tasks.values()))
@@ -250,6 +235,51 @@ class OfflineDataset:
         return {"tasks": list(self.tasks), **episodes, **self._options}
 
 
+def check(config, tasks: Sequence[str]) -> None:
+    """Checks what a configuration says about a dataset, before there is one.
+
+    Args:
+        config: Says how batches are drawn.
+        tasks: The games.
+
+    Raises:
+        DatasetError: A value is out of range.
+    """
+    memory_cap(config)
+    chosen = options(config, tasks)
+    Law(chosen["minlen"], chosen["maxlen"])
+    sizes = (chosen[key] for key in ("batch", "length", "weights", "holdout"))
+    check_options(tasks, *sizes)
+
+
+def check_options(
+    tasks: Sequence[str],
+    batch: int,
+    length: int,
+    weights: Sequence[float],
+    holdout: int,
+) -> None:
+    """Checks arguments of `OfflineDataset` that its tasks' names suffice to check.
+
+    Raises:
+        DatasetError: One is out of range.
+    """
+    for name, value in dict(batch=batch, length=length).items():
+        if value < 1:
+            raise DatasetError(f"{name} must be at least 1. Received: {name}={value}.")
+    if holdout < 0 or holdout == 1:
+        raise DatasetError(
+            "dataset.holdout must be 0 (none) or at least 2 (one episode of this "
+            f"many). Received: holdout={holdout}."
+        )
+    valid = np.isfinite(weights).all() and min(weights) >= 0 and sum(weights) > 0
+    if len(weights) != len(tasks) or not valid:
+        raise DatasetError(
+            "task_weights must be one number per task, none negative, not all "
+            f"zero. Received: task_weights={weights} for tasks={list(tasks)}."
+        )
+
+
 def memory_cap(config) -> int:
     """Returns the bytes that a dataset may take in memory; 0 for no cap.
 
@@ -320,15 +350,22 @@ def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
             f"may take. Received: dataset.memory={size.memory}. Raise it, or set it to "
             "0 for no cap."
         )
-    weights = list(config.task_weights)
-    return OfflineDataset(
-        tasks,
-        batch=size.batch,
-        length=size.length,
+    return OfflineDataset(tasks, **options(config, list(tasks)))
+
+
+def options(config, tasks: Sequence[str]) -> dict[str, Any]:
+    """Returns the keyword arguments of `OfflineDataset` that a configuration holds.
+
+    A single weight counts for each task.
+    """
+    weights = [float(x) for x in config.task_weights]
+    return dict(
+        batch=config.dataset.batch,
+        length=config.dataset.length,
         minlen=config.replay.minlen,
         maxlen=config.replay.maxlen,
         prioritize_ends=config.replay.prioritize_ends,
         weights=weights * len(tasks) if len(weights) == 1 else weights,
         seed=config.seed,
-        holdout=size.holdout,
+        holdout=config.dataset.holdout,
     )
