@@ -120,16 +120,11 @@ class Seeds:
 class Trainer(trainer_lib.Trainer):
     """Acts in environments and updates an agent on their episodes.
 
+    Its other arguments are those of `finetune`.
+
     Args:
-        config: The resolved configuration.
-        logdir: The run's folder.
         train_envs: The environments to learn from.
-        eval_envs: The environments of evaluation episodes, if any are played.
-        replay: See `finetune`.
-        agent: See `finetune`.
-        logger: See `finetune`.
-        dataset: See `finetune`.
-        saved: Called after each checkpoint.
+        eval_envs: The environments of evaluation episodes; None to play none.
 
     Attributes:
         learner: Updates the agent, in all processes.

@@ -64,13 +64,7 @@ def pretrain(
 class Trainer(trainer_lib.Trainer):
     """Updates a world model on batches of several games.
 
-    Args:
-        config: The resolved configuration.
-        logdir: The run's folder.
-        dataset: Provides the batches.
-        world_model: The world model to train.
-        logger: Receives the metrics; its step counter counts the updates.
-        saved: Called after each checkpoint.
+    Its arguments are those of `pretrain`.
     """
 
     # The rest of an interval belongs to the next log line of a longer run.

@@ -213,13 +213,11 @@ class QLearning:
 class Trainer(trainer_lib.Trainer):
     """Acts in environments and updates a Q-network on their transitions.
 
+    Its other arguments are those of `train`.
+
     Args:
-        config: The resolved configuration.
-        logdir: The run's folder.
         train_envs: The environments to learn from.
         eval_envs: The environments of evaluation episodes.
-        logger: Receives the metrics; its step counter counts the steps.
-        saved: Called after each checkpoint.
     """
 
     def __init__(
