@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import keras
@@ -70,7 +71,8 @@ class Agent:
         make_ac = functools.partial(
             ActorCritic, config, act_space, self.wm.rssm.feat_size, rng, self.tfstep
         )
-        self.task_behavior = self.expl_behavior = make_ac()
+        self.task_behavior = make_ac()
+        self.expl_behavior: Any = self.task_behavior
         if config.expl_behavior != "greedy":
             make_ac = functools.partial(make_ac, prefix="expl_")
             self.expl_behavior = expl.make(

@@ -227,7 +227,7 @@ class Trainer(trainer_lib.Trainer):
         self.learner.read()
         with tfutils.reseeded(self.agent.rng, EVAL_SEED):
             if self._eval_envs is not None:
-                self._play()
+                self._play(self._eval_envs)
             if self._held_out:
                 # The episodes drew noise; this noise does not depend on them.
                 with tfutils.reseeded(self.agent.rng, EVAL_SEED):
@@ -241,10 +241,10 @@ class Trainer(trainer_lib.Trainer):
                 self._dreams.log(batch, self.config.task, self._planes, "train_openl")
         self.logger.write()
 
-    def _play(self) -> None:
+    def _play(self, eval_envs: VectorEnv) -> None:
         """Logs returns of evaluation episodes, and a video of the first."""
         played = evaluation.evaluate(
-            self._eval_policy, self._eval_envs, self.config.eval_eps, EVAL_SEED, keep=1
+            self._eval_policy, eval_envs, self.config.eval_eps, EVAL_SEED, keep=1
         )
         self.logger.add(played.metrics(), prefix="eval")
         look, keys = self.config.video, self.agent.wm.heads["decoder"].cnn_keys

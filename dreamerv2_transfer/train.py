@@ -92,7 +92,7 @@ def run(config: Config, folder: remote.Folder) -> bool:
     make_envs = functools.partial(
         envs.make_vector_env, config.task, **envs.run_options(config, config.task)
     )
-    with contextlib.closing(make_envs(1)) as env:
+    with contextlib.closing(make_envs(1)) as env:  # type: ignore[call-arg]
         spaces = envs.obs_space(env), envs.act_space(env)
     return run_online(config, folder, make_envs, *spaces)
 

@@ -45,7 +45,9 @@ class WorldModel:
         self.config = config
         self.rng = rng
         self.shapes = {
-            k: tuple(v.shape) for k, v in obs_space.items() if not k.startswith("log_")
+            k: tuple(v.shape or ())
+            for k, v in obs_space.items()
+            if not k.startswith("log_")
         }
         self.obs_space = obs_space
         decoder = {**config.decoder, "cnn_dist": image_dist(config, obs_space)}
@@ -341,7 +343,7 @@ def image_dist(config, obs_space: dict[str, gymnasium.Space]) -> str:
     """
     if config.decoder.cnn_dist != "auto":
         return config.decoder.cnn_dist
-    images = [x for x in obs_space.values() if len(x.shape) == 3]
+    images = [x for x in obs_space.values() if len(x.shape or ()) == 3]
     return "binary" if images and all(x.dtype == bool for x in images) else "mse"
 
 

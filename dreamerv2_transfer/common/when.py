@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsInt
+
 
 def reached(every: float, before: int, now: int) -> bool:
     """Returns whether a multiple of `every` lies in `before + 1` to `now`.
@@ -26,9 +28,9 @@ class Every:
 
     def __init__(self, every: int | None):
         self._every = every
-        self._last = None
+        self._last: int | None = None
 
-    def __call__(self, step: int) -> bool:
+    def __call__(self, step: SupportsInt) -> bool:
         step = int(step)
         if not self._every:
             return False
@@ -78,7 +80,7 @@ class Until:
     def __init__(self, until: int | None):
         self._until = until
 
-    def __call__(self, step: int) -> bool:
+    def __call__(self, step: SupportsInt) -> bool:
         return not self._until or int(step) < self._until
 
     def state(self) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import SupportsFloat
 
 
 class Averages:
@@ -12,7 +13,7 @@ class Averages:
         self._sums: dict[str, float] = {}
         self._weights: dict[str, float] = {}
 
-    def add(self, metrics: Mapping[str, float], weight: float = 1.0) -> None:
+    def add(self, metrics: Mapping[str, SupportsFloat], weight: float = 1.0) -> None:
         """Counts each value `weight` times; a weight of 0 leaves no trace."""
         if not weight:
             return
