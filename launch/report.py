@@ -1,8 +1,9 @@
 """Makes a report. `python launch/report.py --runs RUN... --out report/`
 
-Writes `report/index.html`, which contains all its pictures and needs no network: the
-runs, the differences of their configurations, curves, what pre-training gained, what
-`analyze.py` found, and videos. Folders are searched for runs.
+Writes `report/index.html`, which contains all it shows and needs no network: a verdict
+with its main figure, interactive curves, what pre-training gained, what `analyze.py`
+found, videos, the runs, and the differences of their configurations. Folders are
+searched for runs.
 """
 
 from __future__ import annotations
