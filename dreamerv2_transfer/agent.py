@@ -292,6 +292,7 @@ class ActorCritic:
         # The last action leads nowhere, the one before it only to the bootstrap, and
         # the first target is that of a replayed state, which no dreamed action led to.
         metrics = {}
+        # The dream has computed the actor's dense layers already.
         cache = [tf.stop_gradient(x[:-1]) for x in seq["actor_cache"]]
         policy = self.actor(nets.stop_gradient(seq["feat"][:-2]), cache=cache)
         advantage = tf.stop_gradient(target[1:] - seq["value"][:-2])
