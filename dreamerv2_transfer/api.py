@@ -16,22 +16,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import gymnasium
 from ruamel.yaml import YAML
 
 from dreamerv2_transfer import train as train_lib
-from dreamerv2_transfer.common import blocks, envs
+from dreamerv2_transfer.common import blocks, envs, quiet
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.errors import EnvError
 from dreamerv2_transfer.common.files import logdir
 from dreamerv2_transfer.train import Output
+
+quiet.hush_tensorflow()
 
 # What a single environment allows, as it cannot be copied.
 SINGLE = {"envs": 1, "envs_parallel": "none", "envs_restart": False}

@@ -463,11 +463,18 @@ def main(argv: list[str]) -> int:
     return conclude(statuses)
 
 
-def start() -> int:
-    """Runs `main`, or only reports the packages if one is missing."""
+def can_start() -> bool:
+    """Returns whether the required packages are installed; if not, reports that."""
     packages = examine("Packages", check_packages)
     if packages.status == TROUBLE:
-        return conclude(show([check_python(), packages]))
+        conclude(show([check_python(), packages]))
+    return packages.status != TROUBLE
+
+
+def start() -> int:
+    """Runs `main`, or only reports the packages if one is missing."""
+    if not can_start():
+        return FAILED
     from dreamerv2_transfer.common import cli
 
     return cli.run(main)

@@ -1,4 +1,4 @@
-"""The parts of launch/evaluate.py; tests/launch/test_evaluate.py runs the command."""
+"""The parts of the command evaluate; tests/commands/test_evaluate.py runs it."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,7 @@
 """The structure of the package: which folder may import which, and how long things are.
 
-    5  api, commands (and the scripts of launch/)
+    6  __main__            (and the scripts of launch/)
+    5  api, commands
     4  train
     3  pretrain, finetune, collect, analysis
     2  learner, validation, evaluate, data, porting
@@ -9,8 +10,8 @@
 
 Each line imports only lower ones; those of line 1 may import each other. `common`
 imports nothing of the package outside itself. `reproduction` runs commands, and so
-needs plotting and common alone; `doctor` needs common alone. Imports inside functions
-and for types count too.
+needs plotting and common alone; `doctor` needs common alone. Only `commands` imports
+these two. Imports inside functions and for types count too.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ LAYERS = {
             "pretrain finetune collect analysis",
             "train",
             "api commands",
+            "__main__",
         )
     )
     for name in names.split()
@@ -110,6 +112,8 @@ def _may(name: list[str], target: list[str]) -> bool:
         return True
     if room in BESIDE:
         return other in BESIDE[room]
+    if other in BESIDE:
+        return room == "commands"
     same = LAYERS[room] == LAYERS[other] == 1
     return same or LAYERS[other] < LAYERS[room]
 

@@ -1,13 +1,12 @@
-"""What the launch scripts share: `--configs`, and errors as one line of text."""
+"""What the commands share: `--configs`, and errors as one line of text."""
 
 from __future__ import annotations
 
 import os
-import pathlib
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
-from dreamerv2_transfer.common import blocks, config, flags
+from dreamerv2_transfer.common import flags, quiet
 from dreamerv2_transfer.common.errors import UserError
 
 FAILED = 2
@@ -21,37 +20,19 @@ def split_configs(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     return parsed.configs, remaining
 
 
-def load_config(
-    argv: Sequence[str], script: str, stages: Collection[str], hint: str
-) -> config.Config:
-    """Loads the configuration that a launch script's command line asks for.
-
-    Args:
-        argv: The command line.
-        script: Path of the script, in a folder next to `configs.yaml`; without that
-            file, the installed one is used.
-        stages: The stages that the script can run.
-        hint: What to do where the configuration has another stage.
-
-    Raises:
-        ConfigError: The stage is another one, or as for `blocks.load_config`.
-    """
-    names, flags_given = split_configs(argv)
-    path = pathlib.Path(script).resolve().parents[1] / "configs.yaml"
-    loaded = blocks.load_config(names, flags_given, path if path.exists() else None)
-    if loaded.stage not in stages:
-        raise config.ConfigError(f"{hint} Received: --configs {' '.join(names)}")
-    return loaded
-
-
-def run(main: Callable[[list[str]], int]) -> int:
-    """Runs a launch script's main function and returns the exit status.
+def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Runs a command's main function and returns the exit status.
 
     A `UserError` becomes one line without a traceback. Other exceptions are bugs, and
-    keep their traceback.
+    keep their traceback. TensorFlow's notes at its import are left out.
+
+    Args:
+        main: Takes the arguments and returns the exit status.
+        argv: The arguments; by default those of this process.
     """
+    quiet.hush_tensorflow()
     try:
-        return main(sys.argv[1:])
+        return main(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         return FAILED

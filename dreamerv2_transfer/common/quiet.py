@@ -24,7 +24,8 @@ NOTES = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IW]\
 def hush_tensorflow() -> None:
     """Leaves out TensorFlow's notes when it is imported, now or later."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Once it is imported.
-    if "tensorflow" not in sys.modules:
+    is_waiting = any(isinstance(finder, _Finder) for finder in sys.meta_path)
+    if "tensorflow" not in sys.modules and not is_waiting:
         sys.meta_path.insert(0, _Finder())
 
 

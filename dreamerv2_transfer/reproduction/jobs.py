@@ -16,7 +16,7 @@ class Job:
 
     Attributes:
         name: Name of the job, and of its log.
-        script: The script in `launch/`, without `.py`.
+        script: The command, called like its script in `launch/`.
         args: The command line.
         needs: Names of the jobs that must be done before.
         logdir: What it writes.

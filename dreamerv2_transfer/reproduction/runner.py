@@ -24,7 +24,7 @@ from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.ledger import Ledger
 
-LAUNCH = pathlib.Path(__file__).resolve().parents[2] / "launch"
+PROGRAM = [sys.executable, "-m", "dreamerv2_transfer"]
 POLL = 0.5  # Seconds between two looks at the processes.
 PR_SET_PDEATHSIG = 1  # Of Linux' prctl.h.
 
@@ -154,7 +154,7 @@ def start(job: Job, log: pathlib.Path, threads: int, gpu: str) -> subprocess.Pop
         env["CUDA_VISIBLE_DEVICES"] = gpu
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [sys.executable, LAUNCH / f"{job.script}.py", *job.args],
+            [*PROGRAM, job.script, *job.args],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

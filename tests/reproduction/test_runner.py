@@ -17,25 +17,25 @@ from tests.runs import ROOT
 # `work FILE STATUS` notes that it ran, and waits where STATUS is `wait`.
 WORK = """
 import pathlib, sys, time
-path = pathlib.Path(sys.argv[1])
+command, file, status = sys.argv[1:]
+path = pathlib.Path(file)
 path.write_text(path.read_text() + "ran " if path.exists() else "ran ")
 print("words of", path.name)
 try:
-    while sys.argv[2] == "wait":
+    while status == "wait":
         time.sleep(0.05)
 except KeyboardInterrupt:
     path.write_text(path.read_text() + "stopped ")
     sys.exit(130)
-sys.exit(int(sys.argv[2]))
+sys.exit(int(status))
 """
 
 
 @pytest.fixture
 def launch(tmp_path, monkeypatch):
-    folder = tmp_path / "launch"
-    folder.mkdir()
-    (folder / "work.py").write_text(WORK)
-    monkeypatch.setattr(runner, "LAUNCH", folder)
+    (tmp_path / "program.py").write_text(WORK)
+    program = [sys.executable, str(tmp_path / "program.py")]
+    monkeypatch.setattr(runner, "PROGRAM", program)
     monkeypatch.setattr(runner, "POLL", 0.02)
     return tmp_path
 
@@ -64,8 +64,8 @@ def test_jobs_run_after_those_that_they_need_and_once(launch):
 
 def test_jobs_that_run_together_have_a_gpu_each(launch, monkeypatch):
     code = "import os, pathlib, sys, time; time.sleep(1); "
-    code += "pathlib.Path(sys.argv[1]).write_text(os.environ['CUDA_VISIBLE_DEVICES'])"
-    (launch / "launch" / "work.py").write_text(code)
+    code += "pathlib.Path(sys.argv[2]).write_text(os.environ['CUDA_VISIBLE_DEVICES'])"
+    (launch / "program.py").write_text(code)
     made = [job(launch, name) for name in "abc"]
     assert Runner(launch / "study", 2, 2, gpus=["3", "5"]).run(made)
     assert {ran(launch, "a"), ran(launch, "b")} == {"3", "5"}
@@ -113,7 +113,7 @@ def in_a_process(launch) -> subprocess.Popen:
     import pathlib
     from dreamerv2_transfer.reproduction import runner
     from dreamerv2_transfer.reproduction.jobs import Job
-    runner.LAUNCH = pathlib.Path({str(launch / "launch")!r})
+    runner.PROGRAM = {[sys.executable, str(launch / "program.py")]!r}
     path = pathlib.Path({str(launch)!r})
     made = Job("a", "work", (str(path / "a"), "wait"), (), path, 1, "unit")
     print(runner.Runner(path / "study", 1, 1).run([made]))

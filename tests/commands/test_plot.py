@@ -1,11 +1,11 @@
 """The drawing of curves: the command, and in this process what it refuses."""
 
-import importlib.util
 import json
 import pathlib
 
 import pytest
 
+from dreamerv2_transfer.commands import plot as command
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common.errors import UserError
 from tests import runs
@@ -114,12 +114,8 @@ def test_folders_of_the_original_are_read_as_it_does(tmp_path):
     ],
 )
 def test_bad_input_is_refused_with_its_name(args, message):
-    path = runs.ROOT / "launch" / "plot.py"
-    spec = importlib.util.spec_from_file_location("launch_plot", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     with pytest.raises(UserError, match=message):
-        script.main([str(arg) for arg in args])
+        command.main([str(arg) for arg in args])
 
 
 def test_an_error_is_one_line():

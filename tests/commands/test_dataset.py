@@ -1,27 +1,20 @@
 """The command that looks after datasets."""
 
 import pathlib
-import runpy
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import cli
+from dreamerv2_transfer import commands
 from dreamerv2_transfer.common.replay import store
 from tests import fakes, runs
 
-ROOT = pathlib.Path(__file__).parents[2]
-
 
 @pytest.fixture
-def launch(monkeypatch, capsys):
-    main = runpy.run_path(str(ROOT / "launch" / "dataset.py"))["main"]
-
+def launch(capsys):
     def run(*args) -> subprocess.CompletedProcess:
-        monkeypatch.setattr(sys, "argv", ["dataset.py", *map(str, args)])
-        status = cli.run(main)
+        status = commands.main(["dataset", *map(str, args)])
         return subprocess.CompletedProcess(args, status, *capsys.readouterr())
 
     return run

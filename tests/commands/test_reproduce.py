@@ -1,9 +1,8 @@
 """The study as a process of its own."""
 
-import runpy
-
 import pytest
 
+from dreamerv2_transfer.commands import reproduce
 from tests import runs
 
 
@@ -35,12 +34,8 @@ def test_jobs_run_and_are_done(tmp_path):
     assert again.returncode == 0 and "Started" not in again.stdout
 
 
-def parse(*args):
-    return runpy.run_path(runs.ROOT / "launch" / "reproduce.py")["parse"]([*args])
-
-
 def test_a_study_needs_no_options():
-    suite, options = parse("minatar")
+    suite, options = reproduce.parse(["minatar"])
     assert (suite, options.scale, options.beyond) == ("minatar", "paper", False)
 
 
@@ -54,7 +49,7 @@ def test_a_study_needs_no_options():
     ],
 )
 def test_some_flags_stand_for_themselves_and_hyphens_for_underscores(args, expected):
-    _, options = parse("atari", *args)
+    _, options = reproduce.parse(["atari", *args])
     assert (options.beyond, options.dry_run, options.leave_out) == expected
 
 

@@ -1,0 +1,79 @@
+"""Analyses the world model of a run.
+
+Plays episodes of games and measures what the run's world model makes of them: how its
+features relate to what is where in a game, and how accurate its dreams are. Writes
+figures and analysis.json to LOGDIR/analysis and prints what was found. Several games
+are analysed with the one model, and then compared.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+
+from dreamerv2_transfer.commands import options as options_lib
+from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.common import blocks, config
+
+OPTIONS = {
+    "logdir": Option("", "The run's folder."),
+    "task": Option([""], "Games, with commas between; by default the run's own."),
+    "frames": Option(100_000, "Frames to play per game.", least=1),
+    "seed": Option(0, "Seed of episodes, latents and statistics.", least=0),
+    "policy": Option(
+        "auto",
+        "auto is the run's actor if it has one, else random play; or random, actor, or "
+        "the path of a DQN player or of a folder of them, as for collections.",
+    ),
+    # One episode each to learn from, to choose by and to measure on.
+    "envs": Option(32, "Environments that are stepped together.", least=3),
+    "clusters": Option(16, "Clusters of k-means.", least=2),
+    "permutations": Option(
+        500, "Permutations of a test, so p values are at least 1/501.", least=1
+    ),
+    "context": Option(5, "Frames that the model sees before it dreams.", least=1),
+    "horizon": Option(45, "Most frames that it dreams.", least=1),
+    "sequences": Option(256, "Most dreams.", least=1),
+    "output": Option("", "Folder for the results; by default LOGDIR/analysis."),
+}
+USAGE = Usage(
+    forms=("--logdir LOGDIR --task TASK[,TASK...] [--frames 100000 ...]",),
+    examples={
+        "--logdir logdir/small --task minatar_asterix,minatar_breakout": (
+            "what the model knows about two games"
+        ),
+    },
+    options={"": OPTIONS},
+)
+
+
+def main(argv: list[str]) -> int:
+    options = options_lib.parse(OPTIONS, argv)
+    if not options.logdir:
+        raise config.ConfigError("Name the run to analyse: --logdir LOGDIR.")
+
+    from dreamerv2_transfer.common import envs
+    from dreamerv2_transfer.common.files import remote
+
+    logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
+    settings, notes = blocks.load_old(logdir / "config.yaml")
+    print(*notes, sep="\n", end="\n" if notes else "")
+    # In full precision, so that the numbers do not depend on the machine.
+    settings = settings.update(precision="32", expl_noise=0.0)
+    tasks = [task for task in options.task if task] or [settings.task]
+    directory = pathlib.Path(options.output or logdir / "analysis").expanduser()
+
+    from dreamerv2_transfer.analysis import models, players
+    from dreamerv2_transfer.analysis.analyze import Analysis
+
+    def make_env(task: str):
+        # In this process, so that the games can be read.
+        return envs.make_vector_env(task, options.envs, **envs.options(settings, task))
+
+    load = functools.partial(models.load, settings, logdir)
+    play = functools.partial(players.choose, options.policy, options.seed, settings)
+    analysis = Analysis(settings, options, directory, make_env, load, play)
+    result = analysis.run(tasks)
+    print(*result["findings"], sep="\n")
+    print(f"Saved {len(result['figures'])} figures and {directory / 'analysis.json'}.")
+    return 0

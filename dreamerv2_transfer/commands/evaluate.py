@@ -1,0 +1,100 @@
+"""Evaluates the agent of a run.
+
+Plays whole episodes with the agent of an online run (finetune or scratch) and prints a
+JSON object on the last line: `episodes`, `return_mean`, `return_ci95`, `length_mean`,
+`seed`, `policy`, `task`, `envs`; with --dataset also `held_out`, the world model's
+losses. The same command gives the same figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+
+from dreamerv2_transfer.commands import options as options_lib
+from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.common import blocks, config
+
+MODES = {"greedy": "eval", "sampled": "train"}
+OPTIONS = {
+    "logdir": Option("", "The run's folder."),
+    "episodes": Option(100, "Episodes to play.", least=1),
+    "seed": Option(0, "Seed of environments and policy.", least=0),
+    "policy": Option(
+        "greedy", "greedy takes the mode of the actor; sampled samples.", (*MODES,)
+    ),
+    "task": Option("", "The task to play; by default the run's own."),
+    "envs": Option(16, "Environments that are stepped together.", least=1),
+    "videos": Option(
+        0, "Episodes to draw, as LOGDIR/videos/evaluate_NUMBER_image.gif.", least=0
+    ),
+    "dataset": Option(
+        "", "A dataset on whose held-out episodes the world model is evaluated."
+    ),
+    "batches": Option(
+        50, "Number of batches of these episodes, of the run's size.", least=1
+    ),
+    "json": Option("", "File for the figures."),
+}
+USAGE = Usage(
+    forms=("--logdir LOGDIR [--episodes 100 ...]",),
+    examples={
+        "--logdir logdir/agent --episodes 100": "the mean return of 100 episodes",
+        "--logdir logdir/agent --episodes 3 --videos 3": "three episodes as videos",
+    },
+    options={"": OPTIONS},
+)
+
+
+def main(argv: list[str]) -> int:
+    options = options_lib.parse(OPTIONS, argv)
+    if not options.logdir:
+        raise config.ConfigError("Name the run to evaluate: --logdir LOGDIR.")
+
+    from dreamerv2_transfer import train
+    from dreamerv2_transfer.common import envs
+    from dreamerv2_transfer.common.files import atomic, remote
+
+    logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
+    settings, notes = blocks.load_old(logdir / "config.yaml")
+    print(*notes, sep="\n", end="")
+    # A failed environment must not become an episode, so it is not restarted.
+    settings = settings.update(envs_restart=False, expl_noise=0.0)
+    task, number = options.task or settings.task, min(options.envs, options.episodes)
+    chosen = {"policy": options.policy, "task": task, "envs": number}
+    with contextlib.closing(make_envs(task, number, settings)) as env:
+        from dreamerv2_transfer import evaluate, validation
+
+        agent = evaluate.load(settings, logdir, env)
+        mode, seed = MODES[options.policy], options.seed
+        played = evaluate.play(
+            agent, env, mode, options.episodes, seed, keep=options.videos
+        )
+    evaluate.draw(settings, played.kept, logdir, envs.native_planes(task))
+    result = {**played.summary(), **chosen}
+    if options.dataset:
+        changes = {"task": task, "eval_dataset": options.dataset}
+        settings = settings.update(changes, eval_batches=options.batches)
+        dataset = train.open_eval_dataset(settings, logdir)
+        agent.rng.reset_from_seed(seed)
+        held_out = validation.HeldOut(agent.wm, settings, dataset)
+        result["held_out"] = held_out.losses(task)
+    if options.json:
+        with atomic.atomic_write(pathlib.Path(options.json).expanduser()) as file:
+            file.write(json.dumps(result).encode() + b"\n")
+    print(json.dumps(result))
+    return 0
+
+
+def make_envs(task: str, number: int, settings: config.Config):
+    from dreamerv2_transfer.common import envs
+
+    try:
+        return envs.make_vector_env(task, number, **envs.run_options(settings, task))
+    except envs.EnvError as error:
+        raise envs.EnvError(
+            f"{error} A run of api.train on an environment that has no such name is "
+            "evaluated during its training; for one that Gymnasium knows, name it by "
+            "--task gym_ID."
+        ) from error

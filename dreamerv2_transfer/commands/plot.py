@@ -1,0 +1,117 @@
+"""Draws curves of runs.
+
+A run is a folder with metrics.jsonl; folders are searched for runs. Runs of one game,
+arm and configuration are the seeds of one curve: their mean with its 95% bootstrap
+band, thin where some of them have ended. If there are returns and runs from scratch, it
+prints what pre-training gained. Options of the original's plot.py mean the same here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from dreamerv2_transfer.commands import options as options_lib
+from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.common import config
+
+OPTIONS = {
+    "runs": Option([""], "Folders of runs, or files of metrics."),
+    "indir": Option(
+        [""], "Folders TASK/METHOD/SEED whose names count, as the original's."
+    ),
+    "out": Option("", "The figure: .png, .pdf or .svg."),
+    "outdir": Option("", "Folder for curves.png and curves.pdf, as the original's."),
+    "json": Option("", "File for the numbers."),
+    "figure": Option(
+        [""], "Figures of the paper; only their games and metrics are drawn."
+    ),
+    "paper": Option(False, "Draw the paper's own curves behind."),
+    "threshold": Option(
+        "", "A return to reach; by default the final level of training from scratch."
+    ),
+}
+CURVES = {
+    "xaxis": Option(
+        "step", "Horizontal axis: step, or a metric such as train_total_steps."
+    ),
+    "yaxis": Option(
+        [""], "Metrics; by default returns and model error, as far as logged."
+    ),
+    "tasks": Option([".*"], "Regular expressions for games."),
+    "methods": Option(
+        [".*"], "Regular expressions for arms, in the order of the legend."
+    ),
+    "bins": Option(
+        0.0,
+        "Bin width in units of the horizontal axis; 0 shows what was logged.",
+        (),
+        0,
+    ),
+    "smooth": Option(
+        0.0, "Window of a running mean in the same units; 0 is none.", least=0
+    ),
+    "agg": Option(
+        "ci95", "The band: ci95, std1, per0, per5, per25; none draws a line per run."
+    ),
+    "maxval": Option(0.0, "Largest magnitude of a value; 0 is no limit."),
+    "xmult": Option(1.0, "Factor of the horizontal axis."),
+}
+APPEARANCE = {
+    "labels": Option([""], "Names in the legend: ARM NAME ARM NAME ..."),
+    "title": Option("", "Title of the figure."),
+    "xlabel": Option("", "Label of the horizontal axis."),
+    "ylabel": Option("", "Label of the vertical axis."),
+    "xlim": Option([0.0, 0.0], "Horizontal limits; equal ones fit the curves."),
+    "ylim": Option([0.0, 0.0], "Vertical limits; equal ones fit the curves."),
+    "yscale": Option("auto", "Vertical scale: auto, linear or log."),
+    "cols": Option(4, "Panels in a row.", least=1),
+    "size": Option([4.2, 3.1], "Width and height of a panel, in inches."),
+    "dpi": Option(110.0, "Pixels per inch.", least=10),
+}
+USAGE = Usage(
+    forms=("--runs RUN [RUN ...] --out FIGURE [--yaxis METRIC ...] [...]",),
+    examples={
+        "--runs logdir/agent --out curves.png": "the curves of one run",
+        "--runs logdir/study --methods scratch finetune --out arms.pdf": (
+            "two arms compared, over their seeds"
+        ),
+    },
+    options={"": OPTIONS, "Which curves": CURVES, "How they look": APPEARANCE},
+)
+LISTS = ("runs", "indir", "figure", "yaxis", "labels")  # In which '' stands for none.
+LOOK = ("size", "cols", "xlim", "ylim", "yscale", "ylabel", "title")
+
+
+def main(argv: list[str]) -> int:
+    options = options_lib.parse(OPTIONS | CURVES | APPEARANCE, argv)
+    chosen = {name: [x for x in options[name] if x] for name in LISTS}
+    if not (chosen["runs"] or chosen["indir"]):
+        raise config.ConfigError("Name the runs to draw: --runs LOGDIR [LOGDIR ...].")
+
+    from dreamerv2_transfer.plotting import comparison, gains, panels, paper, plot
+    from dreamerv2_transfer.plotting.labels import across
+    from dreamerv2_transfer.plotting.views import View
+
+    files = plot.outputs(options.out, options.outdir)
+    threshold = gains.read_threshold(options.threshold)
+    view = View(**{x.name: options[x.name] for x in dataclasses.fields(View)})
+    look = plot.Look(
+        **{name: options[name] for name in LOOK}, labels=plot.named(chosen["labels"])
+    )
+    figures = paper.chosen(chosen["figure"])
+    found, notes = comparison.read(chosen["runs"], chosen["indir"])
+    print(*notes, sep="\n", end="\n" if notes else "")
+    selection = panels.Selection(
+        chosen["yaxis"], options.tasks, options.methods, figures
+    )
+    made, lacking = panels.make(found, selection, view, options.paper)
+    compared = comparison.Comparison(found, made, threshold)
+    print(*lacking, *panels.describe(made), *compared.tables(), sep="\n")
+    xlabel = options.xlabel or across(view.xaxis, found)
+    drawn = plot.figure(made, dataclasses.replace(look, xlabel=xlabel))
+    for file in files:
+        plot.save(drawn, file, options.dpi)
+    if options.json:
+        compared.save(options.json)
+    print(f"Saved {', '.join(map(str, [*files, *filter(None, [options.json])]))}.")
+    return 0

@@ -1,0 +1,103 @@
+"""Ports agents of the original DreamerV2 to ours, and back.
+
+OLD is an old logdir or its variables.pkl. Its configuration is the one beside it unless
+--config names another file. Without any, --configs names the blocks that the agent was
+trained with, and sizes are read off the arrays. Flags for keys of the configuration,
+such as --rssm.stoch 32, override all of these. What the agent observes and does is told
+by its episodes, its game or its arrays; if not, name it by --obs and --actions.
+
+The result is a run that train continues, evaluate plays and --init starts from.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from dreamerv2_transfer.commands import options as options_lib
+from dreamerv2_transfer.commands import program
+from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.common.config import Config, ConfigError
+
+TARGET = {"to": Option("", "The folder or, with --reverse, the file to write.")}
+REVERSE = {"reverse": Option(False, "Port a run of ours to the original's format.")}
+OLD = {
+    "config": Option("", "The original's config.yaml or config.json."),
+    "configs": Option([""], "Blocks of configs.yaml."),
+    "obs": Option([""], "Observations with their sizes: image:64x64x1 position:8."),
+    "actions": Option("", "discrete:6 or continuous:6."),
+}
+USAGE = Usage(
+    forms=(
+        "OLD --to LOGDIR [--config OLD_CONFIG] [--KEY VALUE ...]",
+        "LOGDIR --reverse --to FILE.pkl",
+    ),
+    examples={
+        "old/logdir --to logdir/ported": "an agent of the original becomes a run",
+        "logdir/agent --reverse --to variables.pkl": "and back",
+    },
+    options={"": TARGET | REVERSE | OLD},
+)
+
+
+def main(argv: list[str]) -> int:
+    path, *rest = argv or ["nothing"]
+    if path.startswith("--") or not argv:
+        raise ConfigError(
+            f"Name an old logdir or a variables.pkl first. Received: {path}"
+        )
+    is_reverse = options_lib.parse_known(REVERSE, rest)[0].reverse
+    # In reverse, flags for keys of the configuration are errors.
+    if is_reverse:
+        options, keys = options_lib.parse(TARGET | REVERSE, rest), []
+    else:
+        options, keys = options_lib.parse_known(TARGET | REVERSE | OLD, rest)
+    if not options.to:
+        raise ConfigError("Name what to write: --to PATH.")
+
+    from dreamerv2_transfer.common.files import remote
+
+    if remote.is_remote(options.to):
+        raise ConfigError(f"Name a local path by --to. Received: {options.to}")
+    path = str(remote.fetched(path))
+    if not is_reverse:
+        return port(path, options, keys)
+    from dreamerv2_transfer.porting import port as port_lib
+
+    number = port_lib.reverse(path, options.to)
+    print(
+        f"Wrote {number} arrays to {options.to}, which the original DreamerV2 loads "
+        "with the configuration beside it."
+    )
+    return 0
+
+
+def port(path: str, options: Config, argv: list[str]) -> int:
+    # TensorFlow takes seconds to import, so what can fail without it comes first.
+    from dreamerv2_transfer.porting import old as old_lib
+
+    old_lib.check_free(options.to)
+    blocks, obs = ([x for x in options[name] if x] for name in ("configs", "obs"))
+    old = old_lib.read(path, options.config, blocks, argv, obs, options.actions)
+
+    from dreamerv2_transfer import agent as agent_lib
+    from dreamerv2_transfer.common import machine
+    from dreamerv2_transfer.porting import port as port_lib
+
+    machine.setup(old.config)
+    agent = agent_lib.make_agent(old.config, *old.spaces)
+    port_lib.fill(agent, old.arrays, old.path)
+    port_lib.write(agent, old, options.to)
+    sizes = (f"{k} ({'x'.join(map(str, shape))})" for k, shape in old.obs.items())
+    logdir = shlex.quote(options.to)
+    print(
+        *old.notes,
+        f"Ported {len(old.arrays)} arrays of {old.path} to {options.to}: an agent of "
+        f"{int(agent.tfstep)} steps that observes {', '.join(sizes)} and has "
+        f"{old.actions} {'discrete' if old.discrete else 'continuous'} actions. The "
+        "old format holds no state of the optimizers, so they start afresh.",
+        f"Play: {shlex.join(program.words('evaluate'))} --logdir {logdir}",
+        f"Train: {shlex.join(program.words('train'))} --configs {logdir}/config.yaml "
+        f"scratch --logdir {logdir}",
+        sep="\n",
+    )
+    return 0

@@ -1,0 +1,106 @@
+"""Runs a study of the paper.
+
+From nothing to a report: DQN players, episodes of all games, world models of all games
+but one, then the arms on that one with several seeds, evaluation, analysis and the
+report. It prints its plan first; with --dry-run nothing else. The same command resumes
+a study that was stopped; finished jobs are not run again.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from dreamerv2_transfer.commands import options as options_lib
+from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.common import blocks as blocks_lib
+from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common.config import Config, ConfigError
+
+SUITES = ("minatar", "atari")
+SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
+OPTIONS = {
+    "scale": Option("paper", "Size of networks and runs.", (*SCALES,)),
+    "seeds": Option(3, "Seeds of each arm.", least=1),
+    "logdir": Option(
+        "", "The study's folder; by default logdir/reproduce_SUITE_SCALE."
+    ),
+    "leave_out": Option(
+        "", "The new game, such as asterix; by default the paper's; or all."
+    ),
+    "beyond": Option(
+        False, "Also single frozen sublayers, and other lengths of pre-training."
+    ),
+    "best": Option(
+        [""], "Sublayers, such as img_in, that --beyond runs with all seeds."
+    ),
+    "parallel": Option(
+        0,
+        "Jobs at the same time; 0 is one per GPU or, without any, one per core.",
+        least=0,
+    ),
+    "only": Option(
+        [""], "Regular expressions: only jobs whose names contain one of them."
+    ),
+    "dry_run": Option(False, "Print the plan only."),
+    "publish": Option(
+        "", "Runs nothing, but copies small files of the study to this folder."
+    ),
+}
+USAGE = Usage(
+    forms=("minatar|atari [--scale paper|small|debug] [--seeds 3 ...]",),
+    examples={
+        "minatar --scale debug": "everything at once, in tiny sizes",
+        "minatar --scale small --seeds 3 --dry-run": "the plan and its hours",
+    },
+    options={"": OPTIONS},
+    words=SUITES,
+)
+
+
+def main(argv: list[str]) -> int:
+    suite, options = parse(argv)
+
+    from dreamerv2_transfer.reproduction import costs, jobs, plan, publish, runner
+    from dreamerv2_transfer.reproduction.study import Study, new_games, sublayers
+
+    blocks = (suite, *SCALES[options.scale])
+    settings = blocks_lib.load_config(blocks, [])
+    logdir = options.logdir or f"logdir/reproduce_{suite}_{options.scale}"
+    logdir = pathlib.Path(logdir).expanduser().resolve()
+    new, best = new_games(settings, options.leave_out), sublayers(options.best)
+    study = Study(blocks, settings, logdir, options.seeds, new, options.beyond, best)
+    patterns = [pattern for pattern in options.only if pattern]
+    planned = plan.make(study)
+    chosen = jobs.select(planned, patterns) if patterns else planned
+    cores, gpus = len(os.sched_getaffinity(0)), runner.visible_gpus()
+    parallel = options.parallel or len(gpus) or cores
+    running = runner.Runner(logdir, parallel, cores, gpus)
+    told = costs.describe(chosen, logdir, running.ledger, blocks, parallel)
+    print(told, flush=True)
+    if options.publish:
+        made = publish.publish(logdir, pathlib.Path(options.publish).expanduser())
+        print(f"Published {len(made)} runs in {options.publish}.")
+        return 0
+    if options.dry_run:
+        return 0
+    return 0 if running.run(chosen) else cli.INTERRUPTED
+
+
+def parse(argv: list[str]) -> tuple[str, Config]:
+    """Returns the suite, and the options."""
+    suite, *rest = argv or [""]
+    if suite not in SUITES:
+        raise ConfigError(
+            f"Name the study first: {' or '.join(SUITES)}. Received: {suite}"
+        )
+    options = options_lib.parse(OPTIONS, rest)
+
+    from dreamerv2_transfer.common.files import remote
+
+    if remote.is_remote(options.logdir):
+        raise ConfigError(
+            "A study works in one local folder, as its jobs read what others wrote. "
+            f"Received: --logdir {options.logdir}"
+        )
+    return suite, options

@@ -1,0 +1,47 @@
+"""Trains a world model on several games, or an agent on one.
+
+The last block of --configs names the stage: pretrain trains a world model on episodes
+of several games, finetune an agent on a game from a world model, and scratch an agent
+without one. The same command resumes a run that was stopped.
+"""
+
+from __future__ import annotations
+
+from dreamerv2_transfer.commands import configuration
+from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.common import cli
+
+OPTIONS = {
+    "template": Option("", "Folder of logdir_templates/ whose experiment to run."),
+}
+USAGE = Usage(
+    forms=("--configs BLOCK [BLOCK ...] [--KEY VALUE ...]",),
+    examples={
+        "--configs minatar debug pretrain --logdir logdir/first": (
+            "30 updates of tiny networks, half a minute"
+        ),
+        "--configs minatar small pretrain --logdir logdir/small": (
+            "30,000 updates, about 50 minutes on 2 CPU cores"
+        ),
+        "--configs minatar small finetune --init logdir/small --logdir logdir/agent": (
+            "an agent on a new game"
+        ),
+    },
+    options={"": OPTIONS},
+    blocks=True,
+)
+
+
+def main(argv: list[str]) -> int:
+    # TensorFlow is imported later still, once the configuration has been checked.
+    from dreamerv2_transfer import train
+    from dreamerv2_transfer.common.files import logdir
+
+    stages = ", ".join(train.STAGES)
+    hint = f"Name the stage to run in --configs: one of {stages}; or a --template."
+    settings = configuration.load(argv, train.STAGES, hint)
+    train.check(settings)
+    print(f"Logdir {settings.logdir}", flush=True)
+    with logdir.opened(settings) as folder:
+        done = train.run(settings, folder)
+    return 0 if done else cli.INTERRUPTED
