@@ -271,8 +271,7 @@ class _Bars:
     def show(self, task: str, done: int, total: int) -> None:
         """Shows how many of a task's steps are done."""
         if task not in self._bars:
-            position = len(self._bars)
-            self._bars[task] = progress.Progress(total, done, task, position=position)
+            self._bars[task] = progress.Progress(total, done, task)
         bar = self._bars[task]
         bar.update(done - bar.done)
         if time.monotonic() - self._pushed > PUSH_INTERVAL:

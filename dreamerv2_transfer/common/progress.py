@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from typing import TextIO
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
 
-from tqdm import tqdm
-
-CURSOR_UP = "\x1b[A"  # What tqdm prints between several bars.
 LINE_INTERVAL = 10.0  # Seconds between two lines where there is no terminal.
+REDRAW_INTERVAL = 0.25  # Seconds between two states of a bar; each takes 1 ms.
+SMOOTHING = 0.3  # Weight of the newest interval in the rate.
+
+_hidden = False
 
 
 class Progress:
@@ -24,8 +30,10 @@ class Progress:
         desc: What is going on, in a word or two.
         unit: Name of a step in the rate.
         stream: Where to print; standard error by default.
-        position: The line of the bar, where several are shown at the same time.
-        delay: Seconds before the bar appears; shorter work shows nothing.
+        delay: Seconds before anything is shown; shorter work shows nothing.
+
+    Attributes:
+        done: Steps done so far, including those of earlier runs.
     """
 
     def __init__(
@@ -35,25 +43,23 @@ class Progress:
         desc: str = "",
         unit: str = "step",
         stream: TextIO | None = None,
-        position: int | None = None,
         delay: float = 0,
     ):
+        self.done = initial
+        self._total = total
+        self._desc = desc
+        self._unit = unit
+        self._note = ""
+        self._begun = self._shown = time.monotonic()
+        self._counted = initial  # Steps when the rate was last updated.
+        self._rate = 0.0  # Steps per second.
         stream = stream or sys.stderr
-        options = {"dynamic_ncols": True, "file": stream}
-        if not stream.isatty():
-            position = None
-            # Without miniters tqdm guesses how often to look at the clock.
-            options = {"mininterval": LINE_INTERVAL, "miniters": 1}
-            options["file"] = _LineStream(stream)
-        self._bar = tqdm(
-            total=total,
-            initial=initial,
-            desc=desc or None,
-            unit=unit,
-            position=position,
-            delay=delay,
-            **options,
-        )
+        redraws = stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        self._display = None if _hidden else (_Bar if redraws else _Lines)(stream)
+        self._interval = REDRAW_INTERVAL if redraws else LINE_INTERVAL
+        self._appears = self._begun + delay
+        self._is_visible = False
+        self._show(self._begun)
 
     def __enter__(self) -> Progress:
         return self
@@ -61,18 +67,16 @@ class Progress:
     def __exit__(self, *error) -> None:
         self.close()
 
-    @property
-    def done(self) -> int:
-        """Steps done so far, including those of earlier runs."""
-        return self._bar.n
-
     def update(self, steps: int = 1) -> None:
         """Counts `steps` more steps as done."""
-        self._bar.update(steps)
+        self.done += steps
+        now = time.monotonic()
+        if now - self._shown >= self._interval:
+            self._show(now)
 
     def note(self, text: str) -> None:
-        """Sets a text that follows the bar from its next redraw on."""
-        self._bar.set_postfix_str(text, refresh=False)
+        """Sets a text that follows the rate from the next redraw on."""
+        self._note = text
 
     def write(self, line: str) -> None:
         """Prints a line to standard output without breaking the bar."""
@@ -80,24 +84,125 @@ class Progress:
 
     def close(self) -> None:
         """Leaves the last state on the screen."""
-        self._bar.close()
+        if self._display and self._is_visible:
+            self._show(time.monotonic())
+            self._display.close()
+        self._display = None
+
+    def _show(self, now: float) -> None:
+        passed = now - self._shown
+        # The last interval may be too short to tell a rate.
+        is_long = passed >= self._interval / 2 or not self._rate
+        if is_long and passed and self.done > self._counted:
+            rate = (self.done - self._counted) / passed
+            weight = SMOOTHING if self._rate else 1.0
+            self._rate += weight * (rate - self._rate)
+        self._shown, self._counted = now, self.done
+        if self._display and now >= self._appears:
+            self._is_visible = True
+            self._display.show(self._desc, self.done, self._total, self._state(now))
+
+    def _state(self, now: float) -> str:
+        """Returns counts, times, the rate and the note."""
+        times, share = clock(now - self._begun), f"{self.done} {self._unit}s"
+        if self._total:
+            left = (self._total - self.done) / self._rate if self._rate else None
+            times = f"{times}<{'?' if left is None else clock(left)}"
+            share = f"{100 * self.done / self._total:3.0f}% {self.done}/{self._total}"
+        rate = f"{self._rate:.4g} {self._unit}/s"
+        if 0 < self._rate < 1:
+            rate = f"{1 / self._rate:.4g} s/{self._unit}"
+        return f"{share} [{', '.join(filter(None, [times, rate, self._note]))}]"
+
+
+def clock(seconds: float) -> str:
+    """Returns a time as `mm:ss` or `h:mm:ss`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+    )
 
 
 def write(line: str) -> None:
     """Prints a line to standard output without breaking the visible bars."""
-    tqdm.write(line)
+    print(line, flush=True)
 
 
-class _LineStream:
-    """Writes each redraw of the bar as a line instead of carriage returns."""
+@contextlib.contextmanager
+def hidden() -> Iterator[None]:
+    """Shows no progress that begins in this context."""
+    global _hidden
+    before, _hidden = _hidden, True
+    try:
+        yield
+    finally:
+        _hidden = before
+
+
+class _Lines:
+    """Writes each state as a line."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
 
-    def write(self, text: str) -> None:
-        line = text.replace(CURSOR_UP, "").strip()
-        if line:
-            self._stream.write(line + "\n")
-
-    def flush(self) -> None:
+    def show(self, desc: str, done: int, total: int | None, state: str) -> None:
+        self._stream.write(f"{desc}: {state}\n" if desc else f"{state}\n")
         self._stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class _Bar:
+    """A bar below all other lines; several bars stand below each other.
+
+    rich draws them. It draws when told to, as a thread of its own would take time from
+    the work.
+    """
+
+    _lock = threading.RLock()
+    _screen: Any = None  # The rich.progress.Progress that all visible bars share.
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._task: Any = None
+
+    def show(self, desc: str, done: int, total: int | None, state: str) -> None:
+        with self._lock:
+            if self._task is None:
+                _Bar._screen = _Bar._screen or _start(self._stream)
+                self._task = self._screen.add_task(desc, total=total, state=state)
+            self._screen.update(self._task, completed=done, state=state, refresh=True)
+
+    def close(self) -> None:
+        with self._lock:
+            screen = self._screen
+            if len(screen.tasks) == 1:
+                screen.stop()
+                _Bar._screen = None
+                return
+            # The others stay below this one's last state.
+            row = next(task for task in screen.tasks if task.id == self._task)
+            screen.remove_task(self._task)
+            screen.console.print(screen.make_tasks_table([row]))
+
+
+def _start(stream: TextIO) -> Any:
+    from rich import progress
+    from rich.console import Console
+
+    is_ours = stream is sys.stderr
+    made = progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[state]}", markup=False),
+        console=Console(file=stream, highlight=False),
+        auto_refresh=False,
+        # Other lines go above the bars, unless they go somewhere else.
+        redirect_stdout=is_ours and sys.stdout.isatty(),
+        redirect_stderr=is_ours,
+    )
+    made.start()
+    made.console.show_cursor(True)  # Stays, even if the process is killed.
+    return made

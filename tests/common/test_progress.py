@@ -57,6 +57,67 @@ def test_a_terminal_gets_a_bar_that_redraws_itself():
     assert "\r" in terminal.getvalue() and "10/10" in terminal.getvalue()
 
 
+def test_bars_stand_below_each_other_until_they_end(monkeypatch):
+    monkeypatch.setattr(progress, "REDRAW_INTERVAL", 0.0)
+    terminal = Terminal()
+    with progress.Progress(4, desc="Training", stream=terminal) as bar:
+        with progress.Progress(2, desc="Upload", stream=terminal) as inner:
+            inner.update(2)
+        bar.update(3)
+    *_, last = terminal.getvalue().split("Upload")
+    assert "2/2" in last and "Training" in last and "3/4" in last
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    with progress.Progress(10, stream=terminal) as bar:
+        bar.update(10)
+    assert "\r" not in terminal.getvalue() and terminal.getvalue().count("\n") == 2
+
+
+def test_short_work_shows_nothing_where_bars_appear_late():
+    log = io.StringIO()
+    with progress.Progress(10, stream=log, delay=60) as bar:
+        bar.update(10)
+    assert log.getvalue() == ""
+
+
+def test_nothing_is_shown_where_progress_is_hidden():
+    log = io.StringIO()
+    with progress.hidden(), progress.Progress(10, stream=log) as bar:
+        bar.update(3)
+    assert log.getvalue() == "" and bar.done == 3
+    with progress.Progress(10, stream=log):
+        pass
+    assert "0/10" in log.getvalue()
+
+
+def test_rate_and_remaining_time_are_those_of_this_process(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    log = io.StringIO()
+    bar = progress.Progress(100, initial=50, unit="update", stream=log)
+    now = 120.0
+    bar.update(10)
+    now = 140.0
+    bar.update(10)
+    assert log.getvalue().splitlines() == [
+        " 50% 50/100 [00:00<?, 0 update/s]",
+        " 60% 60/100 [00:20<01:20, 2 s/update]",
+        " 70% 70/100 [00:40<01:00, 2 s/update]",
+    ]
+
+
+def test_times_are_read_at_a_glance():
+    assert [progress.clock(x) for x in (0, 59.6, 3599, 36061)] == [
+        "00:00",
+        "01:00",
+        "59:59",
+        "10:01:01",
+    ]
+
+
 def test_other_lines_go_to_standard_output(capsys):
     log = io.StringIO()
     with progress.Progress(10, stream=log) as bar:

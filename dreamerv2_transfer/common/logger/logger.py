@@ -12,14 +12,13 @@ import math
 import os
 import pathlib
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.logger import trackers, video
@@ -160,8 +159,7 @@ class TerminalOutput:
             if self._keys.search(name)
         ]
         if shown:
-            tqdm.write(f"[{step}] {' / '.join(shown)}")
-            sys.stdout.flush()
+            progress.write(f"[{step}] {' / '.join(shown)}")
 
 
 class JSONLOutput:

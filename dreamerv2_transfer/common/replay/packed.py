@@ -14,13 +14,12 @@ import math
 import multiprocessing
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
+from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.replay import packed_index, store
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
@@ -47,6 +46,7 @@ __all__ = [
     "write_index",
 ]
 
+BAR_DELAY = 5.0  # Seconds until reading files shows a progress bar.
 INDEX = ".packed"
 FORMAT = 1
 FILES_A_CHUNK = 64
@@ -238,9 +238,8 @@ def each_chunk(
     """
     starts = range(0, len(paths), FILES_A_CHUNK)
     chunks = [paths[i : i + FILES_A_CHUNK] for i in starts]
-    interval = 0.1 if sys.stderr.isatty() else 10  # Seconds; few lines in a log.
     with contextlib.ExitStack() as stack:
-        bar = tqdm.tqdm(total=len(paths), desc=title, delay=5, mininterval=interval)
+        bar = progress.Progress(len(paths), 0, title, "file", delay=BAR_DELAY)
         stack.enter_context(bar)
         results = map(function, chunks)
         if processes > 1:
