@@ -1,5 +1,6 @@
 """Every template is one of the paper's experiments, and trains."""
 
+import configparser
 import pathlib
 
 import pytest
@@ -69,3 +70,12 @@ def test_a_template_that_does_not_exist_is_named(tmp_path):
     assert done.returncode == 2
     assert "--template is one of atari_breakout_finetune, " in done.stderr
     assert "Received: minatar_pong" in done.stderr
+
+
+def test_an_installed_package_has_every_template():
+    parser = configparser.ConfigParser()
+    parser.read(runs.ROOT / "setup.cfg")
+    listed = dict(parser["options.data_files"])
+    folder = "share/dreamerv2_transfer/logdir_templates"
+    for name in SAME:
+        assert listed[f"{folder}/{name}"] == f"logdir_templates/{name}/*.yaml"

@@ -13,7 +13,7 @@ import pathlib
 
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage
-from dreamerv2_transfer.common import blocks, config
+from dreamerv2_transfer.common import blocks, cli, config
 
 OPTIONS = {
     "logdir": Option("", "The run's folder."),
@@ -74,6 +74,6 @@ def main(argv: list[str]) -> int:
     play = functools.partial(players.choose, options.policy, options.seed, settings)
     analysis = Analysis(settings, options, directory, make_env, load, play)
     result = analysis.run(tasks)
-    print(*result["findings"], sep="\n")
+    cli.show("\n".join(result["findings"]))
     print(f"Saved {len(result['figures'])} figures and {directory / 'analysis.json'}.")
     return 0

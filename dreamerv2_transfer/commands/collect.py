@@ -8,7 +8,7 @@ s3://...
 
 from __future__ import annotations
 
-from dreamerv2_transfer.commands import configuration
+from dreamerv2_transfer.commands import configuration, summary
 from dreamerv2_transfer.commands.options import Usage
 from dreamerv2_transfer.common import cli
 
@@ -34,4 +34,5 @@ def main(argv: list[str]) -> int:
     directory = settings.dataset.directory or f"{settings.logdir}/dataset"
     with remote.opened(directory) as folder:
         done = collect.complete(settings, folder.path, folder.push)
+    summary.print_next("collect", argv, settings, done)
     return 0 if done else cli.INTERRUPTED

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from dreamerv2_transfer.commands import program
 from dreamerv2_transfer.common import blocks, cli, flags
+from dreamerv2_transfer.common.blocks import Resolved
 from dreamerv2_transfer.common.config import Config, ConfigError, suggestion
+
+# A text that YAML reads as such without quotes.
+PLAIN = r"(?!(true|false|null)$)[a-z][\w/-]*"
 
 
 def path() -> pathlib.Path:
@@ -60,8 +66,45 @@ def load(argv: Sequence[str], stages: Collection[str], hint: str) -> Config:
         ConfigError: The stage is another one, or as for `split` and
             `blocks.load_config`.
     """
-    names, rest = split(argv)
-    loaded = blocks.load_config(names, rest, path())
+    loaded = resolve(argv).config
     if loaded.stage not in stages:
+        names, _ = split(argv)
         raise ConfigError(f"{hint} Received: --configs {' '.join(names)}")
     return loaded
+
+
+def resolve(argv: Sequence[str]) -> Resolved:
+    """Returns the configuration of any stage, and where each value comes from.
+
+    Raises:
+        ConfigError: As for `split` and `blocks.load_config`.
+    """
+    names, rest = split(argv)
+    return blocks.resolve(names, rest, path())
+
+
+def show(argv: Sequence[str]) -> None:
+    """Prints all keys with their values, and where each value comes from.
+
+    The text is a configuration file, so `--configs FILE.yaml` takes it.
+    """
+    from rich.text import Text
+
+    from dreamerv2_transfer.commands import screen
+
+    out, resolved = screen.console(), resolve(argv)
+    for key, value in resolved.config.flat.items():
+        origin = resolved.origins[key]
+        line = Text(f"{key}:", screen.NAME) + Text(f" {_as_yaml(value)}", screen.VALUE)
+        line.pad_right(max(2, 40 - len(line)))
+        is_default = origin == "defaults"
+        out.print(line + Text(f"# {origin}", screen.FAINT if is_default else ""))
+
+
+def _as_yaml(value: Any) -> str:
+    """Returns a value on one line as YAML reads it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_as_yaml, value))}]"
+    if not isinstance(value, str) or re.fullmatch(PLAIN, value):
+        return str(value)
+    return "'" + value.replace("'", "''") + "'"

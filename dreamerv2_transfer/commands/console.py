@@ -6,11 +6,16 @@ once, and `doctor` has to work where a package is missing.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib
 import sys
 from collections.abc import Sequence
 
+from dreamerv2_transfer import __version__
 from dreamerv2_transfer.commands import program
+
+HELP = ("--help", "-h")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,9 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The name and the arguments of a command; by default what was typed.
     """
-    name, *rest = sys.argv[1:] if argv is None else argv
-    name = program.canonical(name)
-    if name == "doctor":
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["doctor"]:
         from dreamerv2_transfer import doctor
 
         if not doctor.can_start():
@@ -29,5 +33,76 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from dreamerv2_transfer.common import cli
 
+    return cli.run(run, argv)
+
+
+def run(argv: list[str]) -> int:
+    """Does the same as `main`, but raises errors."""
+    from dreamerv2_transfer.common import cli
+
+    if argv == ["--version"]:
+        print(__version__)
+        return 0
+    if not argv or argv[0] in (*HELP, "help"):
+        from dreamerv2_transfer.commands import help as help_lib
+
+        help_lib.overview()
+        return 0 if argv else 2
+    name = program.canonical(argv[0])
+    if name not in program.COMMANDS:
+        from dreamerv2_transfer.common.config import ConfigError, suggestion
+
+        raise ConfigError(
+            f"There is no command '{argv[0]}'.{suggestion(name, program.COMMANDS)} "
+            f"Commands: {', '.join(program.COMMANDS)}."
+        )
     module = importlib.import_module(program.COMMANDS[name])
-    return cli.run(module.main, rest)
+    request = Request.read(argv[1:], module.USAGE.blocks)
+    if request.names is not None:
+        from dreamerv2_transfer.commands import help as help_lib
+
+        help_lib.show(name, module, request.argv, request.names)
+    elif request.prints_config:
+        from dreamerv2_transfer.commands import configuration
+
+        configuration.show(request.argv)
+    else:
+        with cli.hidden() if request.is_quiet else contextlib.nullcontext():
+            return module.main(request.argv)
+    return 0
+
+
+@dataclasses.dataclass
+class Request:
+    """What a command line asks of every command, and the rest of it.
+
+    Attributes:
+        names: What `--help` is to explain; empty for the whole page; None if no help is
+            asked for.
+        prints_config: Whether to print the configuration instead of using it.
+        is_quiet: Whether to show results and errors alone.
+        argv: The other arguments.
+    """
+
+    names: list[str] | None = None
+    prints_config: bool = False
+    is_quiet: bool = False
+    argv: list[str] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def read(cls, argv: Sequence[str], has_config: bool) -> Request:
+        """Reads a command line; only `has_config` allows to print a configuration."""
+        request, is_name = cls(), False
+        for argument in argv:
+            is_name = is_name and not argument.startswith("--")
+            if argument in HELP:
+                request.names, is_name = request.names or [], True
+            elif is_name:
+                request.names.append(argument)
+            elif argument == "--quiet":
+                request.is_quiet = True
+            elif has_config and argument.replace("_", "-") == "--print-config":
+                request.prints_config = True
+            else:
+                request.argv.append(argument)
+        return request

@@ -10,10 +10,9 @@ dataset (minari). export writes a Minari dataset for each task.
 
 from __future__ import annotations
 
-import functools
-
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.common.config import Config, ConfigError, suggestion
 
 FORMATS = ("auto", "dreamerv2", "pydreamer", "minari")
@@ -63,7 +62,7 @@ def info(directory: str, options: Config) -> None:
 
     directory = remote.fetched(directory)
     for task in inspect.info(directory):
-        print(task.table(), *task.damaged, sep="\n", flush=True)
+        cli.show("\n".join([task.table(), *task.damaged]))
     picture = options.picture or f"{directory}/contact_sheet.png"
     if contact_sheet.save(directory, picture):
         print(f"Saved {picture}.")
@@ -73,9 +72,8 @@ def check(directory: str, options: Config) -> int:
     from dreamerv2_transfer.common.files import remote
     from dreamerv2_transfer.data import verify
 
-    tell = functools.partial(print, flush=True)
-    verified = verify.verify(remote.fetched(directory), tell)
-    print(verified.summary())
+    verified = verify.verify(remote.fetched(directory), cli.show)
+    cli.show(verified.summary())
     return 1 if verified.damaged else 0
 
 
@@ -89,7 +87,7 @@ def import_(directory: str, options: Config) -> None:
     kind = imports.detect(source) if options.format == "auto" else options.format
     with remote.opened(directory) as folder:
         result = imports.import_source(folder.path, source, tasks, kind, env_id)
-    print(*result.damaged, *result.notes, result.summary(), sep="\n")
+    cli.show("\n".join([*result.damaged, *result.notes, result.summary()]))
 
 
 def export(directory: str, options: Config) -> None:
@@ -98,7 +96,7 @@ def export(directory: str, options: Config) -> None:
 
     directory = remote.fetched(directory)
     for task, done in minari_io.export(directory, options.target, options.task):
-        print(*done.damaged, done.summary(task), sep="\n", flush=True)
+        cli.show("\n".join([*done.damaged, done.summary(task)]))
 
 
 ACTIONS = {

@@ -14,7 +14,7 @@ import pathlib
 
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage
-from dreamerv2_transfer.common import blocks, config
+from dreamerv2_transfer.common import blocks, cli, config
 
 MODES = {"greedy": "eval", "sampled": "train"}
 OPTIONS = {
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         with atomic.atomic_write(pathlib.Path(options.json).expanduser()) as file:
             file.write(json.dumps(result).encode() + b"\n")
-    print(json.dumps(result))
+    cli.show(json.dumps(result))
     return 0
 
 

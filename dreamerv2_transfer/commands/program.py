@@ -49,6 +49,6 @@ def words(command: str) -> list[str]:
     script = SCRIPTS.get(command, command.replace("-", "_"))
     if checkout() and (typed.parent / f"{script}.py").exists():
         return ["python", str(typed.parent / f"{script}.py")]
-    if typed.name == "__main__.py":
+    if typed.parts[-2:] == ("dreamerv2_transfer", "__main__.py"):
         return ["python", "-m", "dreamerv2_transfer", command]
     return [NAME, command]

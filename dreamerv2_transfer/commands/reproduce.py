@@ -14,7 +14,7 @@ import pathlib
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common import blocks as blocks_lib
-from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common import cli, progress
 from dreamerv2_transfer.common.config import Config, ConfigError
 
 SUITES = ("minatar", "atari")
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     parallel = options.parallel or len(gpus) or cores
     running = runner.Runner(logdir, parallel, cores, gpus)
     told = costs.describe(chosen, logdir, running.ledger, blocks, parallel)
-    print(told, flush=True)
+    (cli.show if options.dry_run else progress.write)(told)
     if options.publish:
         made = publish.publish(logdir, pathlib.Path(options.publish).expanduser())
         print(f"Published {len(made)} runs in {options.publish}.")

@@ -7,7 +7,7 @@ without one. The same command resumes a run that was stopped.
 
 from __future__ import annotations
 
-from dreamerv2_transfer.commands import configuration
+from dreamerv2_transfer.commands import configuration, summary
 from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common import cli
 
@@ -44,4 +44,5 @@ def main(argv: list[str]) -> int:
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as folder:
         done = train.run(settings, folder)
+    summary.print_run("train", argv, settings, folder.path, done)
     return 0 if done else cli.INTERRUPTED

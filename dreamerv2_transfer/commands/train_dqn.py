@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from dreamerv2_transfer.commands import configuration
+from dreamerv2_transfer.commands import configuration, summary
 from dreamerv2_transfer.commands.options import Usage
 from dreamerv2_transfer.common import cli
 
@@ -40,4 +40,5 @@ def main(argv: list[str]) -> int:
         print(machine.setup(settings.update({"precision": "32"})), flush=True)
         log = logger.make_logger(folder.path, counter.Counter(), names=settings.outputs)
         done = train.train(settings, folder.path, make_envs, log, folder.push)
+    summary.print_run("train-dqn", argv, settings, folder.path, done)
     return 0 if done else cli.INTERRUPTED

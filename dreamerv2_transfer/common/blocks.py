@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,20 @@ def _places() -> list[Path]:
     return [*recorded, top / INSTALLED, Path(sysconfig.get_path("data")) / INSTALLED]
 
 
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """A configuration, and where each value of it comes from.
+
+    Attributes:
+        config: The configuration.
+        origins: By dotted key: the name of a block or the path of a file, `--` and the
+            flag's key, `stages.STAGE`, or `the blocks' names` for a default logdir.
+    """
+
+    config: Config
+    origins: dict[str, str]
+
+
 def load_config(
     names: Sequence[str], argv: Sequence[str] = (), path: Path | None = None
 ) -> Config:
@@ -92,11 +107,24 @@ def load_config(
     Raises:
         ConfigError: The file, a block, a key or a value is unknown or not allowed.
     """
-    flags = Flags(_merge(names, path or find_configs()))
-    config = _set_stage(flags.parse(argv), flags.given)
-    if config.get("logdir") == UNSET_LOGDIR and "logdir" not in flags.given:
+    return resolve(names, argv, path).config
+
+
+def resolve(
+    names: Sequence[str], argv: Sequence[str] = (), path: Path | None = None
+) -> Resolved:
+    """Does the same as `load_config`, and also returns where each value comes from."""
+    merged = _merge(names, path or find_configs())
+    flags = Flags(merged.config)
+    config, given = flags.parse(argv), flags.given
+    origins = merged.origins | {key: f"--{key}" for key in given}
+    keys = _stage_keys(config, given)
+    config = _set_stage(config, keys)
+    origins |= dict.fromkeys(keys, f"stages.{config.get('stage')}")
+    if config.get("logdir") == UNSET_LOGDIR and "logdir" not in given:
         config = config.update(logdir=_default_logdir(names, config))
-    return config
+        origins["logdir"] = "the blocks' names"
+    return Resolved(config, origins)
 
 
 def load_old(
@@ -115,7 +143,7 @@ def load_old(
     Raises:
         ConfigError: The file cannot be read or has a bad value.
     """
-    defaults = _merge([], configs or find_configs())
+    defaults = _merge([], configs or find_configs()).config
     known, notes = _read_old(Path(path), defaults)
     with locating(path):
         return defaults.update(known), notes
@@ -145,14 +173,16 @@ def _read_old(path: Path, defaults: Config) -> tuple[dict[str, Any], list[str]]:
 
 def with_stage(config: Config, stage: str) -> Config:
     """Returns the configuration for a stage, with what its section of `stages` sets."""
-    return _set_stage(config.update(stage=stage), frozenset())
+    config = config.update(stage=stage)
+    return _set_stage(config, _stage_keys(config, frozenset()))
 
 
-def _merge(names: Sequence[str], path: Path) -> Config:
+def _merge(names: Sequence[str], path: Path) -> Resolved:
     blocks = read_mapping(path)
     defaults = _block(blocks, "defaults", path)
     with locating(f"{path}, block 'defaults'"):
         config = Config(defaults)
+    origins = dict.fromkeys(config.flat, "defaults")
     for name in names:
         if Path(name).suffix in SUFFIXES:
             place = name
@@ -162,8 +192,9 @@ def _merge(names: Sequence[str], path: Path) -> Config:
         else:
             place, block = f"{path}, block '{name}'", _block(blocks, name, path)
         with locating(place):
+            origins |= dict.fromkeys(config.matches(block), name)
             config = config.update(block)
-    return config
+    return Resolved(config, origins)
 
 
 def _block(blocks: dict, name: str, path: Path) -> dict:
@@ -179,10 +210,15 @@ def _block(blocks: dict, name: str, path: Path) -> dict:
     return blocks[name]
 
 
-def _set_stage(config: Config, given: frozenset[str]) -> Config:
+def _stage_keys(config: Config, given: frozenset[str]) -> list[str]:
+    """Returns the top-level keys that the stage sets, as no flag does."""
     section = config.get(f"stages.{config.get('stage')}", {})
-    keys = [key for key in STAGE_KEYS if key in section and key not in given]
-    return config.update({key: section[key] for key in keys})
+    return [key for key in STAGE_KEYS if key in section and key not in given]
+
+
+def _set_stage(config: Config, keys: Iterable[str]) -> Config:
+    stage = config.get("stage")
+    return config.update({key: config[f"stages.{stage}.{key}"] for key in keys})
 
 
 def _default_logdir(names: Sequence[str], config: Config) -> str:

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
-from dreamerv2_transfer.common import flags, quiet
+from dreamerv2_transfer.common import flags, progress, quiet
 from dreamerv2_transfer.common.errors import UserError
 
 FAILED = 2
 CUT_SHORT = 141  # What a shell reports for a process whose output pipe was closed.
 INTERRUPTED = 130  # What a shell reports for a process that Ctrl-C ended.
 
+_results: TextIO | None = None  # Where results go while all else is hidden.
+
 
 def split_configs(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Splits a command line into the names after `--configs` and the other flags."""
     parsed, remaining = flags.Flags(configs=["defaults"]).parse_known(argv)
     return parsed.configs, remaining
+
+
+def show(result: str) -> None:
+    """Prints what a command is run for, even where all else is hidden."""
+    print(result, file=_results, flush=True)
+
+
+@contextlib.contextmanager
+def hidden() -> Iterator[None]:
+    """Hides progress and what is printed, but for errors and for `show`."""
+    global _results
+    with open(os.devnull, "w") as nowhere, progress.hidden():
+        _results = sys.stdout
+        try:
+            with contextlib.redirect_stdout(nowhere):
+                yield
+        finally:
+            _results = None
 
 
 def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> int:

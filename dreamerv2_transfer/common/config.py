@@ -109,6 +109,14 @@ class Config(dict):
                 result[key] = _cast(key, value, self._flat[key])
         return type(self)(result)
 
+    def matches(self, mapping: Mapping[str, Any]) -> list[str]:
+        """Returns the dotted keys that `update` with a mapping sets.
+
+        Raises:
+            ConfigError: A key is unknown.
+        """
+        return [key for name in _flatten(mapping) for key in self.match(name)]
+
     def save(self, path: str | os.PathLike) -> None:
         """Writes the configuration to a .yaml, .yml or .json file, atomically.
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from dreamerv2_transfer.common.config import Config, ConfigError, table, type_name
 
-# Flags that the launch scripts read themselves; errors may suggest them too.
-LAUNCH = ("configs", "help")
+# Flags that the commands read themselves; errors may suggest them too.
+OTHERS = ("configs", "help", "print-config", "quiet", "template")
 
 
 class Flags:
@@ -50,7 +50,7 @@ class Flags:
                 )
             name = argument[2:].split("=", 1)[0]
             try:
-                self._config.match(name, LAUNCH)
+                self._config.match(name, OTHERS)
             except ConfigError as error:
                 raise ConfigError(f"Flag '--{name}': {error} See --help.") from error
         return config

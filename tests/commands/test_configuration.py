@@ -50,3 +50,21 @@ def test_a_script_uses_the_file_of_its_checkout(monkeypatch, tmp_path):
     source = runs.ROOT / "logdir_templates"
     shutil.copytree(source, tmp_path / "logdir_templates")
     assert configuration.templates() == tmp_path / "logdir_templates"
+
+
+def test_the_printed_configuration_is_a_block_and_names_origins(capsys, tmp_path):
+    argv = ["--configs", "minatar", "small", "pretrain", "--rssm.deter", "64"]
+    configuration.show(argv)
+    text = capsys.readouterr().out
+    origins = dict(line.split(" # ") for line in text.splitlines())
+    origins = {" ".join(key.split()): origin for key, origin in origins.items()}
+    assert origins["rssm.deter: 64"] == "--rssm.deter"
+    assert origins["rssm.stoch: 16"] == "small"
+    assert origins["rssm.act: elu"] == "defaults"
+    assert origins["steps: 30000.0"] == "stages.pretrain"
+    assert origins["log_keys_sum: '^$'"] == "defaults"
+    assert origins["logdir: logdir/minatar_small_pretrain"] == "the blocks' names"
+    (tmp_path / "mine.yaml").write_text(text)
+    again = configuration.resolve(["--configs", str(tmp_path / "mine.yaml")]).config
+    expected = configuration.resolve(argv).config
+    assert again.update(logdir="x") == expected.update(logdir="x")

@@ -1,4 +1,25 @@
-from dreamerv2_transfer import commands
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dreamerv2_transfer import __version__, commands
+from dreamerv2_transfer.commands.console import Request
+from tests import runs
+
+RUN = ["--configs", "minatar", "debug", "scratch", "--task", "minatar_breakout"]
+SHORT = [*RUN, "--prefill", "60", "--steps", "1", "--imag_horizon", "3"]
+
+
+def call(*args) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "dreamerv2_transfer", *map(str, args)],
+        cwd=runs.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_a_command_may_be_typed_like_its_script(capsys):
@@ -7,3 +28,54 @@ def test_a_command_may_be_typed_like_its_script(capsys):
     errors = capsys.readouterr().err.splitlines()
     assert errors[0].startswith("Error: Name the block dqn")
     assert errors[1].startswith("Error: Name an old logdir")
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+    assert commands.main(["trian"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Error: There is no command 'trian'. Did you mean 'train'?")
+    assert "collect, train, train-dqn, evaluate" in error
+
+
+def test_the_version_is_printed(capsys):
+    assert commands.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--seed", "1"], Request(argv=["--seed", "1"])),
+        (["--seed", "1", "--quiet"], Request(is_quiet=True, argv=["--seed", "1"])),
+        (["--help"], Request([])),
+        (["-h", "a", "b", "--seed", "1"], Request(["a", "b"], argv=["--seed", "1"])),
+        (["--print-config"], Request(prints_config=True)),
+        (["--print_config"], Request(prints_config=True)),
+    ],
+)
+def test_what_all_commands_have_in_common_is_taken_out(argv, expected):
+    assert Request.read(argv, has_config=True) == expected
+
+
+def test_only_a_command_with_blocks_prints_a_configuration(capsys):
+    assert commands.main(["plot", "--print-config"]) == 2
+    assert "'--print-config': Unknown key" in capsys.readouterr().err
+
+
+def test_a_quiet_run_says_nothing_and_a_quiet_evaluation_its_figures(tmp_path):
+    few = ["--dataset.batch", 2, "--dataset.length", 6, "--eval_every", 0]
+    trained = call("train", *SHORT, *few, "--logdir", tmp_path, "--quiet")
+    assert (trained.returncode, trained.stdout, trained.stderr) == (0, "", "")
+    assert (tmp_path / "actor_critic.weights.h5").exists()
+    played = call("evaluate", "--quiet", "--logdir", tmp_path, "--episodes", 2)
+    assert (played.returncode, played.stderr) == (0, "")
+    (line,) = played.stdout.splitlines()
+    assert json.loads(line)["episodes"] == 2
+
+
+def test_errors_are_shown_even_by_a_quiet_command(capsys):
+    assert (
+        commands.main(["plot", "--quiet", "--runs", "/nowhere", "--out", "a.png"]) == 2
+    )
+    captured = capsys.readouterr()
+    assert captured.out == "" and "/nowhere" in captured.err

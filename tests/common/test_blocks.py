@@ -137,3 +137,19 @@ def test_values_that_were_written_otherwise(tmp_path):
     assert config.grad_heads == ("decoder", "reward")
     assert (config.encoder.cnn_keys, config.encoder.cnn_depth) == ("image$", 7)
     assert len(notes) == 2
+
+
+def test_each_value_knows_where_it_comes_from(path, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 3\n")
+    names = ["big", str(file), "normed", "pretrain"]
+    resolved = blocks.resolve(names, ["--critic.norm", "none"], path)
+    origins = resolved.origins
+    assert origins["rssm.deter"] == "big" and origins["rssm.norm"] == "normed"
+    assert origins["critic.norm"] == "--critic.norm"
+    assert origins["seed"] == str(file) and origins["precision"] == "defaults"
+    assert origins["steps"] == "stages.pretrain"
+    assert origins["checkpoint_every"] == "defaults"
+    assert origins["logdir"] == "the blocks' names"
+    assert origins.keys() == resolved.config.flat.keys()
+    assert resolved.config == blocks.load_config(names, ["--critic.norm", "none"], path)

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 
 from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.common.errors import UserError
+from tests import runs
 
 
 def test_configs_are_taken_out_of_the_command_line():
@@ -50,3 +52,26 @@ def test_a_reader_that_has_enough_gets_no_traceback():
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 141
+
+
+def test_results_are_shown_where_all_else_is_hidden(capsys):
+    with cli.hidden():
+        print("a note")
+        cli.show("a result")
+    print("after")
+    assert capsys.readouterr().out == "a result\nafter\n"
+
+
+def test_a_command_imports_tensorflow_without_its_notes():
+    code = (
+        "import sys; from dreamerv2_transfer.common import cli\n"
+        "def main(argv):\n    import tensorflow\n    return len(argv)\n"
+        "sys.exit(cli.run(main, ['x', 'y']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(runs.ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 
+from dreamerv2_transfer.common import quiet
 from tests import runs
 
 NOTES = (
@@ -62,3 +63,11 @@ def test_the_real_tensorflow_says_nothing():
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_asking_twice_filters_once(monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [])
+    quiet.hush_tensorflow()
+    quiet.hush_tensorflow()
+    assert len(sys.meta_path) == 1

@@ -1,0 +1,138 @@
+"""What a command says at its end: where things are, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shlex
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from dreamerv2_transfer.commands import configuration, program, screen
+from dreamerv2_transfer.common import flags
+from dreamerv2_transfer.common.config import Config
+from dreamerv2_transfer.common.distributed import cluster
+
+# What a run may leave in its folder.
+FILES = {
+    "metrics.jsonl": "all metrics, which plot and report draw",
+    "world_model.weights.h5": "the world model, from which finetune starts",
+    "actor_critic.weights.h5": "actor and critic, which evaluate plays",
+    "model_*.weights.h5": "players, with which collect plays",
+    "videos": "predictions and episodes as GIFs",
+    "dataset": "the episodes that were collected",
+    "train_episodes": "the episodes that were played",
+    "checkpoints": "all state, from which the same command resumes",
+    "config.yaml": "the configuration",
+}
+METRICS = ("eval_return_mean", "train_return", "eval_model_error", "model_error")
+TAIL = 1 << 17  # Bytes at the end of the metrics that are searched for the last values.
+# Keys of one run alone; the next run's networks and games are like this one's.
+OWN = (
+    *("logdir", "seed", "steps", "log_every", "eval_every", "checkpoint_every"),
+    *("stage", "task", "init.path", "init.components", "dataset.directory"),
+    *("eval_dataset", "collect.steps", "dqn.checkpoints"),
+)
+
+Step = tuple[str, list[str]]
+
+
+def print_run(
+    command: str, argv: Sequence[str], config: Config, folder: pathlib.Path, done: bool
+) -> None:
+    """Prints the summary of a run, unless another process of it does.
+
+    Args:
+        command: The command, such as `train`.
+        argv: What was typed after it.
+        config: The run's configuration.
+        folder: The run's folder on this machine.
+        done: Whether the run is complete.
+    """
+    if not cluster.is_chief(config):
+        return
+    out = screen.console()
+    if done:
+        reached = ", ".join(f"{name} {value:.4g}" for name, value in last(folder))
+        out.print("\nDone" + (f": {reached}" if reached else ""), style=screen.HEADING)
+        out.print(f"\nIn {config.logdir}", style=screen.HEADING)
+        for name, text in FILES.items():
+            if any(folder.glob(name)):
+                out.print(screen.entry(Text(name, screen.NAME), text, out.width))
+    print_next(command, argv, config, done)
+
+
+def print_next(command: str, argv: Sequence[str], config: Config, done: bool) -> None:
+    """Prints commands to copy: what can be done next or, if not done, how to resume."""
+    out = screen.console()
+    steps = next_steps(argv, config) if done else [("Resume", [command, *argv])]
+    for title, words in steps:
+        name, *rest = words
+        start = program.words(name) if name in program.COMMANDS else [name]
+        out.print(f"\n{title}", style=screen.HEADING)
+        out.print(f"  {shlex.join([*start, *rest])}")
+
+
+def last(folder: pathlib.Path) -> Iterator[tuple[str, float]]:
+    """Yields the last step that was logged, and the last values of `METRICS`."""
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        lines = file.read().splitlines()
+    found: dict[str, float] = {}
+    for line in lines:
+        try:
+            found |= json.loads(line)
+        except ValueError:  # The first line, where it is cut.
+            continue
+    for name in ("step", *METRICS):
+        if isinstance(found.get(name), int | float):
+            yield name, found[name]
+
+
+def next_steps(argv: Sequence[str], config: Config) -> Iterator[Step]:
+    """Yields what can be done next: titles, and commands with their arguments."""
+    logdir = config.logdir.rstrip("/")
+    if config.stage == "collect":
+        data = config.dataset.directory or f"{logdir}/dataset"
+        yield "Look at the episodes", ["dataset", "info", data]
+        train = ["train", *_next(argv, config, "pretrain")]
+        yield "Pre-train a world model", [*train, "--dataset.directory", data]
+    elif config.stage == "dqn":
+        yield "Draw its curves", ["plot", "--runs", logdir, "--out", "curves.png"]
+        # A folder with a folder for each game, as it is by default.
+        players = str(pathlib.PurePath(logdir).parent)
+        collect = ["collect", *_next(argv, config, "collect"), "--tasks", config.task]
+        collect += ["--dqn.checkpoints", players]
+        yield (
+            "Collect episodes",
+            [*collect, "--dataset.directory", f"{players}/dataset"],
+        )
+    elif config.stage == "pretrain":
+        yield "Watch its curves", ["tensorboard", "--logdir", logdir]
+        tasks = ["--task", ",".join(config.tasks)]
+        yield "Analyse what it knows", ["analyze", "--logdir", logdir, *tasks]
+        train = ["train", *_next(argv, config, "finetune"), "--init", logdir]
+        train += ["--task", config.task, "--logdir", f"{logdir}_finetune"]
+        yield "Fine-tune an agent", train
+    else:
+        yield (
+            "Evaluate the agent",
+            ["evaluate", "--logdir", logdir, "--episodes", "100"],
+        )
+        yield "Draw its curves", ["plot", "--runs", logdir, "--out", "curves.png"]
+
+
+def _next(argv: Sequence[str], config: Config, stage: str) -> list[str]:
+    """Returns the arguments of the next stage that the typed ones are kept in."""
+    own = {key: config[key] for key in OWN}
+    if stage != "pretrain":
+        own["tasks"] = config.tasks
+    names, rest = configuration.split(argv)
+    _, kept = flags.Flags(own).parse_known(rest)
+    # A stage's block, and what belongs to fine-tuning.
+    sizes = (x for x in names if x not in config.stages and not x.startswith("freeze_"))
+    return ["--configs", *sizes, stage, *kept]
