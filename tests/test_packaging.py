@@ -104,6 +104,13 @@ def test_an_installed_wheel_trains(environment, tmp_path):
     assert (tmp_path / "run" / "world_model.weights.h5").exists()
 
 
+def test_the_console_command_explains_itself(environment, tmp_path):
+    command = environment / "bin" / "dreamerv2-transfer"
+    if not command.exists():
+        pytest.skip("setup.cfg declares no console command yet.")
+    assert "usage" in run(command, "--help", cwd=tmp_path).lower()
+
+
 def test_the_sdist_holds_what_a_user_runs_and_reads(distributions, tmp_path):
     archive = next(distributions.glob("*.tar.gz"))
     assert archive.name == "dreamerv2_transfer-0.2.0.tar.gz"
