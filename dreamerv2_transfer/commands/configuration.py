@@ -95,10 +95,11 @@ def show(argv: Sequence[str]) -> None:
     out, resolved = screen.console(), resolve(argv)
     for key, value in resolved.config.flat.items():
         origin = resolved.origins[key]
-        line = Text(f"{key}:", screen.NAME) + Text(f" {_as_yaml(value)}", screen.VALUE)
+        written = (f" {_as_yaml(value)}", screen.VALUE)
+        line = Text.assemble((f"{key}:", screen.NAME), written)
         line.pad_right(max(2, 40 - len(line)))
-        is_default = origin == "defaults"
-        out.print(line + Text(f"# {origin}", screen.FAINT if is_default else ""))
+        line.append(f"# {origin}", screen.FAINT if origin == "defaults" else "")
+        out.print(line)
 
 
 def _as_yaml(value: Any) -> str:

@@ -31,10 +31,7 @@ EXPORT = {
     "task": Option("", "The task to export; by default all."),
     "format": Option("minari", "Format of the target.", ("minari",)),
 }
-REQUIRED = {
-    "source": "what to import: a file, a folder or a Minari dataset",
-    "target": "the Minari dataset to write: a name or a folder",
-}
+REQUIRED = ("source", "target")
 
 
 def main(argv: list[str]) -> int:
@@ -50,9 +47,11 @@ def main(argv: list[str]) -> int:
         )
     function, options = ACTIONS[command]
     values = options_lib.parse(options, rest[1:])
-    for name in REQUIRED.keys() & options.keys():
+    for name in options.keys() & REQUIRED:
         if not values[name]:
-            raise ConfigError(f"Name {REQUIRED[name]}: --{name} {name.upper()}.")
+            raise ConfigError(
+                f"--{name} {name.upper()} is missing: {options[name].text}"
+            )
     return function(rest[0], values) or 0
 
 

@@ -209,4 +209,5 @@ class Help:
 
 def _lead(name: str, value: Any) -> Text:
     """Returns a flag with its value."""
-    return Text(f"--{name}", screen.NAME) + Text(f" {as_flag(value)}", screen.VALUE)
+    value = (f" {as_flag(value)}", screen.VALUE)
+    return Text.assemble((f"--{name}", screen.NAME), value)

@@ -16,43 +16,22 @@ from dreamerv2_transfer.common import config
 
 OPTIONS = {
     "runs": Option([""], "Folders of runs, or files of metrics."),
-    "indir": Option(
-        [""], "Folders TASK/METHOD/SEED whose names count, as the original's."
-    ),
+    "indir": Option([""], "Folders TASK/METHOD/SEED, as the original's."),
     "out": Option("", "The figure: .png, .pdf or .svg."),
     "outdir": Option("", "Folder for curves.png and curves.pdf, as the original's."),
     "json": Option("", "File for the numbers."),
-    "figure": Option(
-        [""], "Figures of the paper; only their games and metrics are drawn."
-    ),
+    "figure": Option([""], "Figures of the paper: only their games and metrics."),
     "paper": Option(False, "Draw the paper's own curves behind."),
-    "threshold": Option(
-        "", "A return to reach; by default the final level of training from scratch."
-    ),
+    "threshold": Option("", "A return to reach; by default the final one of scratch."),
 }
 CURVES = {
-    "xaxis": Option(
-        "step", "Horizontal axis: step, or a metric such as train_total_steps."
-    ),
-    "yaxis": Option(
-        [""], "Metrics; by default returns and model error, as far as logged."
-    ),
+    "xaxis": Option("step", "step, or a metric such as train_total_steps."),
+    "yaxis": Option([""], "Metrics; by default returns and model error."),
     "tasks": Option([".*"], "Regular expressions for games."),
-    "methods": Option(
-        [".*"], "Regular expressions for arms, in the order of the legend."
-    ),
-    "bins": Option(
-        0.0,
-        "Bin width in units of the horizontal axis; 0 shows what was logged.",
-        (),
-        0,
-    ),
-    "smooth": Option(
-        0.0, "Window of a running mean in the same units; 0 is none.", least=0
-    ),
-    "agg": Option(
-        "ci95", "The band: ci95, std1, per0, per5, per25; none draws a line per run."
-    ),
+    "methods": Option([".*"], "Regular expressions for arms, in the legend's order."),
+    "bins": Option(0.0, "Bin width in the axis' units; 0 is none.", least=0),
+    "smooth": Option(0.0, "Window of a running mean; 0 is none.", least=0),
+    "agg": Option("ci95", "Band: ci95, std1, per0, per5, per25; none is all lines."),
     "maxval": Option(0.0, "Largest magnitude of a value; 0 is no limit."),
     "xmult": Option(1.0, "Factor of the horizontal axis."),
 }

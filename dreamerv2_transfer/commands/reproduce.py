@@ -22,30 +22,14 @@ SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
 OPTIONS = {
     "scale": Option("paper", "Size of networks and runs.", (*SCALES,)),
     "seeds": Option(3, "Seeds of each arm.", least=1),
-    "logdir": Option(
-        "", "The study's folder; by default logdir/reproduce_SUITE_SCALE."
-    ),
-    "leave_out": Option(
-        "", "The new game, such as asterix; by default the paper's; or all."
-    ),
-    "beyond": Option(
-        False, "Also single frozen sublayers, and other lengths of pre-training."
-    ),
-    "best": Option(
-        [""], "Sublayers, such as img_in, that --beyond runs with all seeds."
-    ),
-    "parallel": Option(
-        0,
-        "Jobs at the same time; 0 is one per GPU or, without any, one per core.",
-        least=0,
-    ),
-    "only": Option(
-        [""], "Regular expressions: only jobs whose names contain one of them."
-    ),
+    "logdir": Option("", "The folder; by default logdir/reproduce_SUITE_SCALE."),
+    "leave_out": Option("", "The new game, such as asterix, or all; else the paper's."),
+    "beyond": Option(False, "Also single sublayers frozen, and other pre-trainings."),
+    "best": Option([""], "Sublayers, as img_in, that --beyond runs with all seeds."),
+    "parallel": Option(0, "Jobs at once; 0 is one per GPU or else per core.", least=0),
+    "only": Option([""], "Regular expressions for the names of the jobs to run."),
     "dry_run": Option(False, "Print the plan only."),
-    "publish": Option(
-        "", "Runs nothing, but copies small files of the study to this folder."
-    ),
+    "publish": Option("", "Runs nothing, but copies small files to this folder."),
 }
 USAGE = Usage(
     forms=("minatar|atari [--scale paper|small|debug] [--seeds 3 ...]",),

@@ -29,6 +29,18 @@ def show(result: str) -> None:
     print(result, file=_results, flush=True)
 
 
+def show_error(text: str) -> None:
+    """Prints an error, with a red head on a terminal that has colours."""
+    if not sys.stderr.isatty():
+        print(f"Error: {text}", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(("Error:", "bold red"), f" {text}")
+    Console(stderr=True, soft_wrap=True).print(line)
+
+
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
     """Hides progress and what is printed, but for errors and for `show`."""
@@ -56,7 +68,7 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
     try:
         return main(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr, flush=True)
+        show_error(str(error))
         return FAILED
     except KeyboardInterrupt:
         print(

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import commands
+from dreamerv2_transfer.commands import dataset as command
 from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.data import imports
 from tests import fakes, runs
 
 
@@ -50,6 +52,10 @@ def test_verify_ends_with_1_where_a_file_is_damaged(dataset):
     assert done.returncode == 1
     assert sum(str(bad) in line for line in done.stdout.splitlines()) == 1
     assert done.stdout.splitlines()[-1].endswith("; 1 damaged.")
+
+
+def test_every_format_that_can_be_imported_may_be_named():
+    assert ("auto", *imports.FORMATS) == command.FORMATS
 
 
 def test_export_and_import(dataset, tmp_path, launch):

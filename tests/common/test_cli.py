@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -30,6 +31,22 @@ def test_errors_for_a_person_have_no_traceback(capsys, error, status, message):
 
     assert cli.run(fail) == status
     assert capsys.readouterr().err == message
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("no_color", "style"), [("", "1;31"), ("1", "1")])
+def test_an_error_has_a_red_head_on_a_terminal(monkeypatch, no_color, style):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Terminal())
+        cli.show_error("no such file: [x]")
+        line = sys.stderr.getvalue()
+    assert line == f"\x1b[{style}mError:\x1b[0m no such file: [x]\n"
 
 
 def test_bugs_keep_their_traceback():
