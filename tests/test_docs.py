@@ -37,6 +37,12 @@ def test_the_configuration_page_is_that_of_configs_yaml(reference):
     )
 
 
+def test_the_commands_page_is_that_of_the_commands(reference):
+    assert (DOCS / "commands.md").read_text() == reference.commands_page(), (
+        "Run: python docs/reference.py"
+    )
+
+
 def test_every_key_has_a_row(reference):
     page = (DOCS / "configuration.md").read_text()
     keys = re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE)

@@ -190,10 +190,8 @@ class Help:
 
     def _print_options(self, options: Mapping[str, Option]) -> None:
         for name, option in options.items():
-            default = option.default if option.default != [""] else ""
-            value = default if not isinstance(default, list) else tuple(default)
             choices = f"({', '.join(option.choices)})" if option.choices else ""
-            lead = _lead(name.replace("_", "-"), value)
+            lead = _lead(name.replace("_", "-"), option.default)
             self._out.print(screen.entry(lead, option.text, self._out.width, choices))
 
     def _print_keys(self, found: Iterable[Key]) -> None:

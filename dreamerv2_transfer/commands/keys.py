@@ -127,7 +127,7 @@ def _plain(value: Any) -> Any:
 
 def as_flag(value: Any) -> str:
     """Returns a value as a flag takes it."""
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return ",".join(map(as_flag, value))
     if isinstance(value, float):
         return re.sub(r"e\+?(-?)0?", r"e\1", f"{value:g}")
