@@ -1,10 +1,11 @@
 """Ports agents of the original DreamerV2 to ours, and back.
 
 OLD is an old logdir or its variables.pkl. Its configuration is the one beside it unless
---config names another file. Without any, --configs names the blocks that the agent was
-trained with, and sizes are read off the arrays. Flags for keys of the configuration,
-such as --rssm.stoch 32, override all of these. What the agent observes and does is told
-by its episodes, its game or its arrays; if not, name it by --obs and --actions.
+--config names another file. Without any, name the blocks that the agent was trained
+with by --configs, and sizes are read off the arrays. Flags for keys of the
+configuration, such as --rssm.stoch 32, override all of these. What the agent observes
+and does is told by its episodes, its game or its arrays; if not, name it by --obs and
+--actions.
 
 The result is a run that train continues, evaluate plays and --init starts from.
 """

@@ -1,8 +1,8 @@
 """Trains a world model on several games, or an agent on one.
 
-The last block of --configs names the stage: pretrain trains a world model on episodes
-of several games, finetune an agent on a game from a world model, and scratch an agent
-without one. The same command resumes a run that was stopped.
+One of the blocks names the stage: pretrain trains a world model on episodes of several
+games, finetune an agent on a game from a world model, and scratch an agent without one.
+The same command resumes a run that was stopped.
 """
 
 from __future__ import annotations
