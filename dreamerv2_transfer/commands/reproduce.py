@@ -68,7 +68,10 @@ def main(argv: list[str]) -> int:
         return 0
     if options.dry_run:
         return 0
-    return 0 if running.run(chosen) else cli.INTERRUPTED
+    done = running.run(chosen)
+    for page in sorted(logdir.glob("*/report/index.html")):
+        print(f"Report: {page}")
+    return 0 if done else cli.INTERRUPTED
 
 
 def parse(argv: list[str]) -> tuple[str, Config]:

@@ -141,14 +141,18 @@ def hidden() -> Iterator[None]:
 
 
 class _Lines:
-    """Writes each state as a line."""
+    """Writes each state as a line, once."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
+        self._last = ""
 
     def show(self, desc: str, done: int, total: int | None, state: str) -> None:
-        self._stream.write(f"{desc}: {state}\n" if desc else f"{state}\n")
-        self._stream.flush()
+        line = f"{desc}: {state}\n" if desc else f"{state}\n"
+        if line != self._last:
+            self._stream.write(line)
+            self._stream.flush()
+        self._last = line
 
     def close(self) -> None:
         pass

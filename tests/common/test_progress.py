@@ -29,8 +29,10 @@ def test_a_log_file_gets_a_line_each_interval(monkeypatch):
     with progress.Progress(3, stream=log) as bar:
         bar.note("loss 2.5")
         bar.update()
+        bar.update()
     first, second, last = log.getvalue().splitlines()
     assert "1/3" in second and "loss 2.5" in second
+    assert "2/3" in last
 
 
 def test_earlier_steps_count_as_done():
@@ -102,6 +104,7 @@ def test_rate_and_remaining_time_are_those_of_this_process(monkeypatch):
     bar.update(10)
     now = 140.0
     bar.update(10)
+    bar.close()  # What it would say has been said.
     assert log.getvalue().splitlines() == [
         " 50% 50/100 [00:00<?, 0 update/s]",
         " 60% 60/100 [00:20<01:20, 2 s/update]",
