@@ -132,12 +132,12 @@ class Help:
             ConfigError: There is none of this name; the message has the nearest.
         """
         blocks = self._reference.blocks
-        options = {k: o for x in self._usage.options.values() for k, o in x.items()}
+        groups = self._usage.options.values()
         option, found = name.replace("-", "_"), self._match(name)
-        if option in options:
-            self._print_options({option: options[option]})
+        for group in [x for x in groups if option in x]:
+            self._print_options({option: group[option]})
         if name in blocks:
-            self._heading(f"Block {name}: {blocks[name]}")
+            self._out.print(f"Block {name}: {blocks[name]}", style=screen.HEADING)
             set_here = [x for x in self._reference.keys.values() if name in x.others]
             for key in set_here:
                 lead = _lead(key.name, key.others[name])
@@ -146,6 +146,7 @@ class Help:
             self._explain_key(found[0])
         elif found:
             self._print_keys(found)
+        options = [x for group in groups for x in group]
         if option not in options and name not in blocks and not found:
             known = [*options, *blocks, *self._reference.keys]
             raise ConfigError(
@@ -166,7 +167,7 @@ class Help:
     def _explain_key(self, key: Key) -> None:
         value, origin = as_flag(self._values[key.name]), self._origins[key.name]
         others = (f"{block} {as_flag(x)}" for block, x in key.others.items())
-        self._heading(f"--{key.name}: {key.text}")
+        self._out.print(f"--{key.name}: {key.text}", style=screen.HEADING)
         rows = {
             "type": type_name(key.default),
             "value": f"{value or repr('')} (from {origin})",
