@@ -1,15 +1,15 @@
 """The paper's study as jobs."""
 
-import importlib.util
+import importlib
 import pathlib
 
 import pytest
 
+from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.common import blocks as blocks_lib
-from dreamerv2_transfer.common import cli, flags
+from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.reproduction import plan
 from dreamerv2_transfer.reproduction.study import Study, new_games
-from tests.runs import ROOT
 
 HOME = pathlib.Path("/study")
 
@@ -108,12 +108,11 @@ def test_every_command_can_be_read(blocks):
             config = blocks_lib.load_config(given, rest)
             assert config.stage in ("dqn", "collect", "pretrain", "finetune", "scratch")
         else:
-            options = script(job.script).OPTIONS
-            assert flags.Flags(options).parse(job.args) is not None
+            options = options_of(job.script)
+            assert options_lib.parse(options, job.args) is not None
 
 
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "launch" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def options_of(name: str) -> dict[str, options_lib.Option]:
+    module = importlib.import_module(f"dreamerv2_transfer.commands.{name}")
+    groups = module.USAGE.options.values()
+    return {key: option for group in groups for key, option in group.items()}
