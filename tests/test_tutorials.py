@@ -7,6 +7,7 @@ import nbclient
 import nbformat
 import pytest
 
+from dreamerv2_transfer.common.config import Config
 from tests import runs
 
 FOLDER = runs.ROOT / "docs" / "tutorials"
@@ -39,8 +40,8 @@ def execute(name, logdir, monkeypatch):
 def test_the_first_tutorial_pretrains_and_fine_tunes(tmp_path, monkeypatch):
     notebook = execute("pretrain.ipynb", tmp_path, monkeypatch)
     assert len(pictures(notebook)) == 2
-    config = (tmp_path / "finetuned" / "config.yaml").read_text()
-    assert f"path: {tmp_path / 'model'}" in config
+    config = Config.load(tmp_path / "finetuned" / "config.yaml")
+    assert config.init.path == str(tmp_path / "model")
     for name in ("model", "finetuned", "scratch"):
         assert runs.rows(tmp_path / name)[-1]["step"] == 2
 
