@@ -11,7 +11,7 @@ COUNTS = ("total_steps", "total_episodes", "loaded_steps", "loaded_episodes")
 
 
 def pack(lengths, first=0, **kwargs):
-    """Packed episodes of so many steps, numbered from `first`; see `fakes.episode`."""
+    """Packs episodes of the given steps, numbered from `first`; see `fakes`."""
     numbered = enumerate(lengths, first)
     episodes = [fakes.episode(steps, number, **kwargs) for number, steps in numbered]
     return packed.PackedEpisodes.join(
@@ -68,7 +68,7 @@ def add(replay, episode, worker=0, stop=None, start=0):
 
 
 def fill(replay, lengths, first=0):
-    """Adds complete episodes of so many steps, numbered from `first`."""
+    """Adds complete episodes of the given steps, numbered from `first`."""
     for number, steps in enumerate(lengths, first):
         add(replay, fakes.episode(steps, number))
 

@@ -55,7 +55,7 @@ def test_a_band_covers_only_steps_where_there_are_runs():
 def test_the_band_is_the_bootstrap_interval_of_the_mean():
     values = np.random.default_rng(0).normal(size=50)
     band = curves.band([curve([0], [value]) for value in values])
-    # Of a mean of so many, the normal approximation is near.
+    # With this many values the normal approximation is close.
     half = 1.96 * values.std() / np.sqrt(50)
     assert band.mean[0] == pytest.approx(values.mean())
     assert band.low[0] == pytest.approx(values.mean() - half, abs=0.05)
