@@ -10,8 +10,8 @@ from dreamerv2_transfer.commands import doctor as command
 def test_a_quick_look_leaves_tensorflow_out(args, capsys, tmp_path):
     assert commands.main(["doctor", *args, "--logdir", str(tmp_path)]) == 0
     output = capsys.readouterr().out
-    # A long path moves what follows it to the next line.
-    assert f"{tmp_path} can be written" in " ".join(output.split())
+    # Lines of 80 columns may break a long path anywhere.
+    assert f"{tmp_path}canbewritten" in "".join(output.split())
     assert output.endswith("Training can run.\n") and "XLA" not in output
 
 
