@@ -27,6 +27,8 @@ from mkdocs.structure.pages import Page
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "dreamerv2_transfer"
+# What a terminal reads as colours; Jupyter makes commands print them.
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
 # Lexers of Pygments for the files that are shown as text.
 LANGUAGES = {
     "": "text",
@@ -129,6 +131,7 @@ def notebook_page(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, b
 
 
 def _text_block(text: str) -> str:
+    text = COLORS.sub("", text)
     return f"````{{.text .output}}\n{text.rstrip()}\n````"
 
 
