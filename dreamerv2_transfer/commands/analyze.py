@@ -57,7 +57,8 @@ def main(argv: list[str]) -> int:
 
     logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
     settings, notes = blocks.load_old(logdir / "config.yaml")
-    print(*notes, sep="\n", end="\n" if notes else "")
+    for note in notes:
+        print(note)
     # In full precision, so that the numbers do not depend on the machine.
     settings = settings.update(precision="32", expl_noise=0.0)
     tasks = [task for task in options.task if task] or [settings.task]

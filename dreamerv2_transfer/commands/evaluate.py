@@ -58,7 +58,8 @@ def main(argv: list[str]) -> int:
 
     logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
     settings, notes = blocks.load_old(logdir / "config.yaml")
-    print(*notes, sep="\n", end="")
+    for note in notes:
+        print(note)
     # A failed environment must not become an episode, so it is not restarted.
     settings = settings.update(envs_restart=False, expl_noise=0.0)
     task, number = options.task or settings.task, min(options.envs, options.episodes)

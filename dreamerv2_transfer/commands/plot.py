@@ -79,7 +79,8 @@ def main(argv: list[str]) -> int:
     )
     figures = paper.chosen(chosen["figure"])
     found, notes = comparison.read(chosen["runs"], chosen["indir"])
-    print(*notes, sep="\n", end="\n" if notes else "")
+    for note in notes:
+        print(note)
     selection = panels.Selection(
         chosen["yaxis"], options.tasks, options.methods, figures
     )

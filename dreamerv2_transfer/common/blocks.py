@@ -187,7 +187,8 @@ def _merge(names: Sequence[str], path: Path) -> Resolved:
         if Path(name).suffix in SUFFIXES:
             place = name
             block, notes = _read_old(Path(name), config)
-            print(*notes, sep="\n", end="\n" if notes else "")
+            for note in notes:
+                print(note)
             block.pop("logdir", None)  # That of the run which the file is from.
         else:
             place, block = f"{path}, block '{name}'", _block(blocks, name, path)

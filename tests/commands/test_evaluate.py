@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from dreamerv2_transfer import collect
+from dreamerv2_transfer import collect, commands
 from dreamerv2_transfer.data.collection import Recipe
 from tests import runs
 
@@ -55,6 +55,18 @@ def test_the_model_is_tried_on_held_out_episodes(logdir, tmp_path):
     # A Normal's constant for each of 1,000 cells, and a small squared error.
     assert 919 < losses["image_loss"] < 970
     assert 0 < losses["model_error"] < 60
+
+
+@pytest.mark.parametrize("command", ["evaluate", "analyze"])
+def test_a_note_on_an_old_configuration_is_a_line_of_its_own(command, tmp_path, capsys):
+    config = (runs.ROOT / "tests/earlier_layout/finetune/config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(f"{config}forgotten: 3\n")
+    args = [command, "--logdir", str(tmp_path), "--task", "minatar_breakout"]
+    assert commands.main(args) == 2  # There are no weights.
+    note = "key 'forgotten' is not known today and has no effect."
+    lines = capsys.readouterr().out.splitlines(keepends=True)
+    line = next(line for line in lines if note in line)
+    assert line.endswith("Received: forgotten=3\n")
 
 
 @pytest.mark.parametrize(

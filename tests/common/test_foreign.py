@@ -92,7 +92,7 @@ def test_processes_of_gymnasium_end_when_they_are_asked_to():
     for process in env.processes:
         process.join(10)
     assert [process.exitcode for process in env.processes] == [0, 0]
-    foreign.ask_to_close(env)  # Nobody listens any more.
+    foreign.ask_to_close(env)  # The processes are gone.
     env.close_extras(terminate=True)
     env.closed = True
 
