@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -13,6 +14,22 @@ if "TF_XLA_FLAGS" not in os.environ:  # Shared by all processes of one test run.
     cache = tempfile.mkdtemp(prefix="dreamerv2-xla-")
     os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
     atexit.register(shutil.rmtree, cache, ignore_errors=True)
+
+# Property-based tests draw the same examples in each run; with
+# `--hypothesis-profile thorough` they draw many new ones.
+SETTINGS = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+}
+hypothesis.settings.register_profile(
+    "quick", max_examples=30, derandomize=True, **SETTINGS
+)
+hypothesis.settings.register_profile("thorough", max_examples=2000, **SETTINGS)
+hypothesis.settings.load_profile("quick")
 
 
 @pytest.fixture(autouse=True)
