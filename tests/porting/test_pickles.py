@@ -1,6 +1,7 @@
 import io
 import pathlib
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -38,6 +39,109 @@ def test_a_hostile_pickle_runs_nothing(tmp_path):
     with pytest.raises(pickles.PortError, match="is no numpy array"):
         pickles.load_variables(path)
     assert not target.exists()
+
+
+class Calls:
+    """An object whose pickle calls a function, and gives the result a state."""
+
+    def __init__(self, function, args, state=None):
+        self._parts = (function, args, state)
+
+    def __reduce__(self):
+        return self._parts
+
+
+def reconstructed(state):
+    """An array that is made as numpy does, with a state of one's own."""
+    empty = np.zeros(0, "u1").__reduce__()
+    return Calls(*empty[:2], state)
+
+
+BYTES = np.dtype("u1")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Calls(np.ndarray, ((64,), BYTES, b"x" * 64, -4096)),
+        Calls(np.ndarray, ((64,), BYTES, b"x" * 64, 0)),
+        Calls(np.ndarray, ((8,), BYTES, b"x" * 8, 0, (-64,))),
+        Calls(np.ndarray, ((64,), BYTES, b"x")),
+        Calls(np.ndarray, ((2**33,), BYTES)),
+        Calls(np.ndarray, ((2**33,), BYTES, b"")),
+        Calls(np.ndarray, ((-1, -1), BYTES, b"x")),
+        Calls(np.ndarray, ((True,), BYTES, b"x")),
+        Calls(np.ndarray, ((2**62, 4), BYTES, b"")),
+        Calls(np.ndarray, ((1,) * 33, BYTES, b"x")),
+        Calls(np.ndarray, ((1,), np.dtype("O"), b"x" * 8)),
+        Calls(np.ndarray, ((1,), np.dtype("u1,f4"), b"x" * 5)),
+        Calls(np.ndarray, ((1,), np.dtype("V4"), b"x" * 4)),
+        Calls(np.ndarray, ((1,), Calls(np.dtype, ("2147483647u1", False, True)), b"")),
+        Calls(np.ndarray, ((1,), Calls(np.dtype, ({"names": []}, False, True)), b"")),
+        Calls(np.ndarray, ((1,), np.dtype("u1"), np.zeros(64, "u1"))),
+        Calls(np.frombuffer, (b"x" * 64, BYTES)),
+        Calls(np.zeros(1).__reduce_ex__(5)[0], (b"x" * 64, BYTES, (32,), "C")),
+        Calls(np.zeros(1).__reduce__()[0], (np.ndarray, (2**33,), b"b")),
+        Calls(np.int64(0).__reduce__()[0], (np.dtype("O"), b"x" * 8)),
+        Calls(np.int64(0).__reduce__()[0], (np.dtype("i8"), b"x")),
+        reconstructed((1, (2**33,), BYTES, False, b"x")),
+        reconstructed((1, (1,), np.dtype("O"), False, [1])),
+        reconstructed((1, (64,), np.dtype("f8"), False, b"x" * 64)),
+    ],
+    ids=range(24),
+)
+def test_no_array_reaches_outside_of_its_bytes(tmp_path, value):
+    path = tmp_path / "variables.pkl"
+    path.write_bytes(pickle.dumps((np.zeros(2), value)))
+    tracemalloc.start()
+    with pytest.raises(pickles.PortError, match="None of it was run"):
+        pickles.load_variables(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+DEEP = b"\x80\x04)" + b"\x85" * 90_000  # A tuple of a tuple of ...
+PAIRS = b"".join(b"\x94h%c\x86" % i for i in range(60))  # 2**60, if printed.
+MEMO = b"\x80\x04)r\xff\xff\xff\x7f"  # The two thousand millionth value.
+BYTEARRAY = b"\x80\x05\x96" + (2**33).to_bytes(8, "little") + b"."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP + b".",
+        DEEP + b"}\x94(h\x00h\x00u.",  # As a key, its hash would need a deep stack.
+        b"\x80\x04)" + PAIRS + b"\x8c\x01x\x93.",
+        MEMO,
+        BYTEARRAY,
+        b"\x80\x04" + b"]" * 200_000 + b".",
+        b"\x80\x04(.",
+        b"\x80\x04R.",
+        b"\x80\x04\x8c\x05numpy\x8c\x07ndarray\x93}b.",
+        b"\x80\x02cnumpy\nndarray\n)\x81.",
+        b"\x80\x04\x82\x01.",
+        b"\x80\x04P\n.",
+    ],
+    ids=range(12),
+)
+def test_no_instruction_takes_more_than_the_file_has(tmp_path, content):
+    path = tmp_path / "variables.pkl"
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(pickles.PortError) as error:
+        pickles.load_variables(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 2**20 and len(str(error.value)) < 500
+
+
+def test_a_text_of_the_file_does_not_control_the_terminal(tmp_path):
+    path = tmp_path / "variables.pkl"
+    path.write_bytes(b"\x80\x04\x8c\x06\x1b[31m\n\x8c\x03\xed\xa0\x80\x93.")
+    with pytest.raises(pickles.PortError) as error:
+        pickles.load_variables(path)
+    assert str(error.value).isprintable() and str(error.value).isascii()
 
 
 @pytest.mark.parametrize(
