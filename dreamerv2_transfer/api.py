@@ -73,7 +73,7 @@ def train(
             "creates one, such as lambda: gymnasium.make('CartPole-v1')."
         )
     check(config, is_instance)
-    with contextlib.closing(envs.make_env(make)) as adapted:
+    with contextlib.closing(envs.make_env(make, fit=envs.fit(config))) as adapted:
         spaces = envs.obs_space(adapted), envs.act_space(adapted)
         stage = "finetune" if config.init.path else "scratch"
         config = config.update(task=wrappers.title(adapted), stage=stage)

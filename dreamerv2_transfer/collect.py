@@ -94,8 +94,9 @@ def complete(
     directory, steps = pathlib.Path(directory).expanduser(), int(config.collect.steps)
     missing = _missing(directory, config.tasks, steps)
     for task in [task for task, lack in missing.items() if not lack]:
-        with _collecting(directory / task):
-            print(collection.refresh(directory / task, task), flush=True)
+        folder = directory / store.folder_name(task)
+        with _collecting(folder):
+            print(collection.refresh(folder, task), flush=True)
     return collect(
         directory,
         {task: make_recipe(config, task) for task, lack in missing.items() if lack},
@@ -103,6 +104,7 @@ def complete(
         processes=config.collect.processes,
         disk=config.collect.disk,
         memory=offline.memory_cap(config),
+        make_vector_env=functools.partial(envs.make_vector_env, fit=envs.fit(config)),
         push=push,
     )
 
@@ -148,7 +150,13 @@ def collect(
     share = memory // max(processes, 1)
     jobs = {
         task: functools.partial(
-            _collect_task, directory / task, task, x, steps, share, make_vector_env
+            _collect_task,
+            directory / store.folder_name(task),
+            task,
+            x,
+            steps,
+            share,
+            make_vector_env,
         )
         for task, x in recipes.items()
     }
@@ -245,7 +253,8 @@ def _missing(
     directory: pathlib.Path, tasks: Iterable[str], steps: int
 ) -> dict[str, int]:
     """Returns the number of steps that each task lacks."""
-    counted = {task: store.count_episodes(directory / task)[1] for task in tasks}
+    folders = {task: directory / store.folder_name(task) for task in tasks}
+    counted = {task: store.count_episodes(x)[1] for task, x in folders.items()}
     return {task: max(0, steps - there) for task, there in counted.items()}
 
 

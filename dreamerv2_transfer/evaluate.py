@@ -70,6 +70,6 @@ def draw(
         for key in [k for k, v in episode.items() if v.ndim == 4]:
             images = episode[key][: config.video.episode]
             frames = video.episode(images, config.video.scale, planes)
-            path = logdir / "videos" / f"evaluate_{number}_{key}.gif"
+            path = video.gif_path(logdir, f"evaluate_{number}_{key}")
             video.save_gif(path, frames, config.video.fps)
             print(f"Saved {path}.")

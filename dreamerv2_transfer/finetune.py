@@ -252,7 +252,7 @@ class Trainer(trainer_lib.Trainer):
             images = played.kept[0][key][: look.episode]
             frames = video.episode(images, look.scale, self._planes)
             self.logger.video(f"eval_policy_{key}", frames)
-            path = self.logdir / "videos" / f"eval_policy_{key}.gif"
+            path = video.gif_path(self.logdir, f"eval_policy_{key}")
             video.save_gif(path, frames, look.fps)
 
     # Checkpoints.

@@ -118,7 +118,8 @@ def run_pretraining(config: Config, folder: remote.Folder) -> bool:
         spaces = dataset.obs_space, dataset.act_space
     else:
         task = config.tasks[0]
-        with envs.make_env(task, **envs.options(config, task)) as env:
+        settings = envs.options(config, task)
+        with envs.make_env(task, fit=envs.fit(config), **settings) as env:
             spaces = envs.obs_space(env), envs.act_space(env)
     world_model = prepare(config, folder.path, *spaces)
 

@@ -87,7 +87,7 @@ class Dreams:
         self._wm = world_model
         self._options = config.video
         self._logger = logger
-        self._folder = pathlib.Path(logdir) / "videos"
+        self._logdir = logdir
         self._predict = tfutils.compiled(self.predict, config)
 
     def log(
@@ -109,7 +109,7 @@ class Dreams:
                 truth.numpy(), model.numpy(), options.context, **look
             )
             self._logger.video(f"{name}_{key}/{task}", frames)
-            path = self._folder / f"{name}_{key}_{task}.gif"
+            path = video.gif_path(self._logdir, f"{name}_{key}_{task}")
             video.save_gif(path, frames, options.fps)
 
     def predict(self, batch) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:

@@ -139,7 +139,12 @@ def test_a_function_makes_all_environments(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "blocks"),
-    [((64, 64), ()), ((64, 64, 3), ("crafter",)), ((10, 10, 2), ("minatar",))],
+    [
+        ((64, 64), ()),
+        ((64, 64, 3), ("crafter",)),
+        ((10, 10, 2), ("minatar",)),
+        ((48, 48, 3), ()),  # Resized to 64x64, as the original does.
+    ],
 )
 def test_images_that_the_stacks_can_take(tmp_path, shape, blocks):
     image = spaces.Box(0, 255, shape, np.uint8)
@@ -151,12 +156,14 @@ def test_images_that_the_stacks_can_take(tmp_path, shape, blocks):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((48, 48, 3), r"images of \(64, 64\), but 'image' has .*ResizeObservation"),
+        ((64, 48, 3), r"images of \(64, 64\), but 'image' has .*ResizeObservation"),
         ((10, 10, 2), r"\(10, 10, 2\) are too small .*encoder.cnn_kernels"),
     ],
 )
-def test_other_images_are_refused_before_random_play(tmp_path, shape, message):
-    env = Sensors(spaces.Box(0, 255, shape, np.uint8))
+def test_planes_that_do_not_fit_are_refused_before_random_play(
+    tmp_path, shape, message
+):
+    env = Sensors(spaces.Box(0, 1, shape, bool))
     with pytest.raises(config_lib.ConfigError, match=message) as error:
         api.train(env, make_config(tmp_path))
     assert "\n" not in str(error.value)

@@ -69,7 +69,8 @@ def main(argv: list[str]) -> int:
 
     def make_env(task: str):
         # In this process, so that the games can be read.
-        return envs.make_vector_env(task, options.envs, **envs.options(settings, task))
+        made = envs.options(settings, task)
+        return envs.make_vector_env(task, options.envs, fit=envs.fit(settings), **made)
 
     load = functools.partial(models.load, settings, logdir)
     play = functools.partial(players.choose, options.policy, options.seed, settings)

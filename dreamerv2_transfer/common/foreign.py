@@ -18,6 +18,7 @@ from typing import Any
 
 # The first of the modules that MinAtar's display imports.
 PLOTTING = "matplotlib.pyplot"
+SEABORN = "seaborn"
 # The module by which TensorFlow opens its libraries to all others of the process.
 GLOBAL_FLAGS = "tensorflow.python.pywrap_dlopen_global_flags"
 
@@ -65,16 +66,31 @@ def import_minatar() -> types.ModuleType:
     The display alone needs seaborn, whose import takes seconds in every process.
     Without matplotlib, MinAtar warns and leaves the display out.
     """
-    if "minatar" not in sys.modules and PLOTTING not in sys.modules:
+    return _import_without(PLOTTING, "minatar")
+
+
+def register_minatar() -> None:
+    """Registers MinAtar's environments at Gymnasium, once, without their rendering."""
+    import gymnasium
+
+    import_minatar()
+    module = _import_without(SEABORN, "minatar.gym")
+    if not any(spec.namespace == "MinAtar" for spec in gymnasium.registry.values()):
+        module.register_envs()
+
+
+def _import_without(hidden: str, name: str) -> types.ModuleType:
+    """Imports a module as if another one that it only warns about were missing."""
+    if name not in sys.modules and hidden not in sys.modules:
         level = logging.root.manager.disable
         logging.disable(logging.WARNING)
-        sys.modules[PLOTTING] = None  # As if it were not installed.
+        sys.modules[hidden] = None  # As if it were not installed.
         try:
-            importlib.import_module("minatar")
+            importlib.import_module(name)
         finally:
-            del sys.modules[PLOTTING]
+            del sys.modules[hidden]
             logging.disable(level)
-    return importlib.import_module("minatar")
+    return importlib.import_module(name)
 
 
 # ale-py 0.11 to 0.12.

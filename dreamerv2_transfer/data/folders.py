@@ -15,7 +15,7 @@ POLICY = "log_policy"  # Key with the number of the policy that chose each actio
 
 
 def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
-    """Returns the folders with episodes by name.
+    """Returns the folders with episodes by task.
 
     Args:
         directory: A dataset, or a single task's folder.
@@ -27,9 +27,10 @@ def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
     if not directory.is_dir():
         raise DatasetError(f"{directory} is no folder. Name a dataset.")
     if episode_files(directory):
-        return {directory.name: directory}
+        return {store.task_name(directory.name): directory}
     inside = sorted(x for x in directory.iterdir() if x.is_dir())
-    found = {x.name: x for x in inside if x.name[0] != "." and episode_files(x)}
+    inside = [x for x in inside if x.name[0] != "." and episode_files(x)]
+    found = {store.task_name(x.name): x for x in inside}
     if not found:
         raise DatasetError(
             f"{directory} holds no episode: no file *.npz, and no folder with some. "

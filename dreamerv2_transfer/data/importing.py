@@ -209,7 +209,7 @@ def importing(
         DatasetError: Another process writes to the folder; or as `Importer`.
         OutputError: The folder cannot be written to.
     """
-    folder = pathlib.Path(directory).expanduser() / task
+    folder = pathlib.Path(directory).expanduser() / store.folder_name(task)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     used = DatasetError(f"Another process writes to {folder}. Wait for it.")

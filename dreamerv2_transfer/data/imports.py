@@ -277,7 +277,8 @@ def check_task(task: str) -> None:
         DatasetError: It is no name for a folder.
         EnvError: The suite is known here and has no such game.
     """
-    if not task or task != pathlib.Path(task).name or task.startswith("."):
+    name = store.folder_name(task) if task.startswith("gym_") else task
+    if not name or name != pathlib.Path(name).name or name.startswith("."):
         raise DatasetError(
             "Name what is played, such as --task minatar_breakout. "
             f"Received: task={task}"

@@ -24,6 +24,7 @@ def games() -> tuple[str, ...]:
     """Returns the ROM names of ale-py's games that one player can play."""
     import ale_py
 
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     gymnasium.register_envs(ale_py)
     specs = gymnasium.registry.values()
     return tuple(sorted({x.kwargs["game"] for x in specs if x.namespace == "ALE"}))

@@ -7,6 +7,8 @@ from typing import Any
 
 import gymnasium
 
+from dreamerv2_transfer.common import foreign
+from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.envs.wrappers import Checked, Make, adapt
 from dreamerv2_transfer.common.errors import EnvError, describe
 
@@ -38,12 +40,21 @@ def wrap(maker: Make, task: str = "") -> gymnasium.Env:
 
 
 def tasks() -> tuple[str, ...]:
-    """Returns the ids that are registered now; an id may name a module with others."""
+    """Returns the ids that are registered; an id may name a module with others."""
+    register()
     return tuple(gymnasium.registry)
+
+
+def register() -> None:
+    """Registers the ids of installed packages that Gymnasium does not find itself."""
+    atari.games()
+    foreign.register_minatar()
 
 
 def make(name: str) -> gymnasium.Env:
     """Makes an environment by its id; for the errors see `wrap`."""
+    if name not in gymnasium.registry:
+        register()
     # `Checked` does more than Gymnasium's checker, which only warns.
     maker = functools.partial(gymnasium.make, name, disable_env_checker=True)
     return wrap(maker, f"gym_{name}")

@@ -20,7 +20,7 @@ from dreamerv2_transfer.common.choices import PARALLEL
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.envs import atari, crafter, dmc, dummy, gym, minatar
 from dreamerv2_transfer.common.envs.processes import ProcessVectorEnv
-from dreamerv2_transfer.common.envs.wrappers import Make, Restarting
+from dreamerv2_transfer.common.envs.wrappers import Make, Resized, Restarting
 from dreamerv2_transfer.common.errors import EnvError
 
 # A suite is a module with three functions: `tasks()` names its tasks, `make(name,
@@ -33,6 +33,7 @@ SUITES = {
     "dummy": dummy,
     "gym": gym,
 }
+Fit = tuple[str, tuple[int, int]]
 REPEATING = ("atari", "dmc")  # Suites whose environments repeat actions.
 
 
@@ -41,6 +42,7 @@ def make_env(
     *,
     time_limit: int = 0,
     restart: bool = False,
+    fit: Fit | None = None,
     **settings: Any,
 ) -> gymnasium.Env:
     """Makes an environment whose observations are a dictionary.
@@ -51,6 +53,8 @@ def make_env(
             makes an environment.
         time_limit: Steps after which an episode is truncated; 0 for no limit.
         restart: Whether a fresh environment replaces one that fails, see `Restarting`.
+        fit: Pattern of keys, and the size that such images of `gym_` tasks and of
+            functions are resized to, see `Resized`; None keeps theirs.
         **settings: Settings of the suite: see `MinAtar`, `atari.Atari`, `dmc.DMC` and
             `crafter.Crafter`.
 
@@ -58,11 +62,13 @@ def make_env(
         EnvError: There is no such suite or no such task in it (the message suggests
             similar ones), it could not be made, or its spaces cannot be used.
     """
-    make = functools.partial(_make, task, time_limit=time_limit, **settings)
+    make = functools.partial(_make, task, time_limit=time_limit, fit=fit, **settings)
     return Restarting(make) if restart else make()
 
 
-def _make(task: str | Make, *, time_limit: int, **settings: Any) -> gymnasium.Env:
+def _make(
+    task: str | Make, *, time_limit: int, fit: Fit | None, **settings: Any
+) -> gymnasium.Env:
     if callable(task):
         made = gym.wrap(task)
     else:
@@ -74,7 +80,14 @@ def _make(task: str | Make, *, time_limit: int, **settings: Any) -> gymnasium.En
             made = SUITES[suite].make(name, **settings)
         except gymnasium.error.UnregisteredEnv as error:
             raise EnvError(_unknown(task)) from error
+    if fit and _any_size(task):
+        made = Resized(made, *fit)
     return gymnasium.wrappers.TimeLimit(made, time_limit) if time_limit else made
+
+
+def _any_size(task: str | Make) -> bool:
+    """Whether images may have any size; other suites render what is asked for."""
+    return callable(task) or task.startswith("gym_")
 
 
 def _unknown(task: str) -> str:
@@ -125,16 +138,27 @@ def make_vector_env(
 
 
 def options(config, task: str | Make) -> dict[str, Any]:
-    """Returns the options of `make_env` that a configuration holds for a task."""
+    """Returns the options of `make_env` that a manifest lists as settings of a task."""
     suite = "" if callable(task) else task.partition("_")[0]
     of_suite = SUITES[suite].settings(config) if suite in SUITES else {}
     return {"time_limit": config.time_limit, **of_suite}
 
 
+def fit(config) -> Fit:
+    """Returns the option `fit` that makes images what the decoder predicts."""
+    size = 1
+    stack = zip(config.decoder.cnn_kernels, config.decoder.cnn_strides, strict=False)
+    for kernel, stride in stack:
+        size = (size - 1) * stride + max(kernel, stride)
+    return config.decoder.cnn_keys, (size, size)
+
+
 def run_options(config, task: str | Make) -> dict[str, Any]:
-    """Returns `options`, and those of `make_vector_env` that change no episode."""
+    """Returns the options of `make_vector_env` that a configuration holds."""
+    fitted = {"fit": fit(config)} if _any_size(task) else {}
     return dict(
         **options(config, task),
+        **fitted,
         restart=config.get("envs_restart", False),
         parallel=config.envs_parallel,
     )

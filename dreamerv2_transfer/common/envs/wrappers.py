@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard, cast
 
@@ -209,6 +210,48 @@ class Checked(gymnasium.Wrapper):
 
     def _wrong(self, name: str, wanted: Any, received: Any) -> EnvError:
         return self._fault(f"{name} must be {wanted}. Received: {received}.")
+
+
+class Resized(gymnasium.ObservationWrapper):
+    """Resizes images of bytes; planes of zeros and ones keep their size.
+
+    Args:
+        env: An environment in our form, as `adapt` returns it.
+        keys: Pattern of the images' keys.
+        size: Height and width that they get.
+    """
+
+    def __init__(self, env: gymnasium.Env, keys: str, size: tuple[int, int]):
+        super().__init__(env)
+        seen = cast(spaces.Dict, env.observation_space).spaces
+        self._shapes = {
+            key: (*size, space.shape[2])
+            for key, space in seen.items()
+            if re.match(keys, key)
+            and not key.startswith("log_")
+            and _is_image(space)
+            and space.dtype == np.uint8
+            and space.shape[:2] != size
+        }
+        resized = {k: spaces.Box(0, 255, x, np.uint8) for k, x in self._shapes.items()}
+        self.observation_space = spaces.Dict({**seen, **resized})
+
+    def observation(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns an observation with its images resized."""
+        sizes = self._shapes.items()
+        return {**observation, **{k: resize(observation[k], x[:2]) for k, x in sizes}}
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns an image `(H, W, C)` of bytes in another height and width."""
+    import cv2
+
+    # OpenCV shrinks four channels at a time, and drops the axis of a single one.
+    parts = [
+        cv2.resize(image[..., i : i + 4], size[::-1], interpolation=cv2.INTER_AREA)
+        for i in range(0, image.shape[-1], 4)
+    ]
+    return np.concatenate([part.reshape(*size, -1) for part in parts], -1)
 
 
 class Restarting(gymnasium.Wrapper):

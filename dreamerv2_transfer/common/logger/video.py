@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import pathlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -208,6 +209,11 @@ def encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(gray_to_rgb(image)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def gif_path(logdir: str | os.PathLike, name: str) -> pathlib.Path:
+    """Returns where a run keeps a video; `/` in a task or key becomes `@`."""
+    return pathlib.Path(logdir) / "videos" / f"{name.replace('/', '@')}.gif"
 
 
 def save_gif(path: str | os.PathLike, frames: np.ndarray, fps: float) -> None:

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import packed as packing
+from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
 from dreamerv2_transfer.common.replay.rows import Law, Pieces, Rows, longest_first
 from dreamerv2_transfer.common.replay.store import DatasetError
@@ -316,11 +317,13 @@ def open_dataset(
         DatasetError: As `packed.open_dataset` and `make_dataset`.
     """
     episodes = packing.open_dataset(
-        remote.fetched(directory, *(f"{task}/*" for task in tasks)),
+        remote.fetched(directory, *(f"{store.folder_name(task)}/*" for task in tasks)),
         tasks,
         cache=cache,
         memory=memory_cap(config),
-        expected=envs.kinds(tasks[0], **envs.options(config, tasks[0])),
+        expected=envs.kinds(
+            tasks[0], fit=envs.fit(config), **envs.options(config, tasks[0])
+        ),
     )
     return make_dataset(config, episodes)
 

@@ -82,11 +82,12 @@ def open_dataset(
         raise DatasetError("No task to open. Received: tasks=[]. Name at least one.")
     if not directory.is_dir():
         raise DatasetError(f"{directory} is no folder. Collect a dataset there first.")
-    found = sorted(x.name for x in directory.iterdir() if x.is_dir())
+    found = sorted(store.task_name(x.name) for x in directory.iterdir() if x.is_dir())
     if missing := [task for task in tasks if task not in found]:
         hint = ""
         if next(directory.glob("*.npz"), None):
-            hint = f" Move its own episodes into a folder {missing[0]} inside it."
+            name = store.folder_name(missing[0])
+            hint = f" Move its own episodes into a folder {name} inside it."
         there = ", ".join(x for x in found if not x.startswith(".")) or "none"
         raise DatasetError(
             f"{directory} has no task folder {missing[0]}. Task folders there: {there}."
@@ -94,8 +95,9 @@ def open_dataset(
         )
     opened = {}
     for task in tasks:
-        task_cache = pathlib.Path(cache) / task if cache else None
-        opened[task] = open_task(directory / task, task_cache, memory)
+        name = store.folder_name(task)
+        task_cache = pathlib.Path(cache) / name if cache else None
+        opened[task] = open_task(directory / name, task_cache, memory)
     check_same_kinds(opened.values())
     for packed in opened.values() if expected else ():
         check_kinds(packed, {**kinds(packed), **expected}, "what the model expects")

@@ -184,6 +184,16 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any] | None:
     return manifest
 
 
+def folder_name(task: str) -> str:
+    """Returns the name of a task's folder: `gym_ALE@Pong-v5` for `gym_ALE/Pong-v5`."""
+    return task.replace("/", "@")
+
+
+def task_name(folder: str) -> str:
+    """Returns the task of a folder, given its name: the inverse of `folder_name`."""
+    return folder.replace("@", "/") if folder.startswith("gym_") else folder
+
+
 def listed_policies(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns a manifest's policies in the order in which `log_policy` numbers them.
 

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common import choices, config, envs
+from dreamerv2_transfer.common import blocks, choices, config, envs
 from dreamerv2_transfer.common.envs import suites
 from tests import fakes
 
@@ -120,3 +120,19 @@ def test_each_way_to_step_in_parallel(parallel):
     with contextlib.closing(envs.make_vector_env("dummy_discrete", 2, parallel)) as env:
         env.reset()
         assert env.step(np.zeros(2, int))[1].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("names", "size"), [([], 64), (["minatar"], 10), (["crafter"], 64)]
+)
+def test_images_are_fitted_to_what_the_decoder_predicts(names, size):
+    loaded = blocks.load_config(names)
+    assert envs.fit(loaded) == (loaded.decoder.cnn_keys, (size, size))
+    assert envs.run_options(loaded, "gym_X-v0")["fit"] == envs.fit(loaded)
+    # What manifests list stays as it was, so that older collections are continued.
+    assert envs.options(loaded, "gym_X-v0") == {"time_limit": loaded.time_limit}
+
+
+def test_suites_that_render_what_is_asked_for_are_not_fitted():
+    env = envs.make_env("atari_pong", fit=(".*", (10, 10)))
+    assert env.observation_space["image"].shape == (64, 64, 1)

@@ -376,3 +376,43 @@ def test_driver_keeps_the_episode_that_a_restart_ended():
     drive(lambda obs, state: ({"action": np.eye(2)[:1]}, state), episodes=2)
     assert [episode["reward"].tolist() for episode in kept] == [[0, 1, 0], [0, 1]]
     assert [bool(episode["is_terminal"][-1]) for episode in kept] == [False, True]
+
+
+def fitted(space, value, keys=".*", size=(2, 2), key="image"):
+    """Returns the only observation of an environment whose images are resized."""
+    space = spaces.Dict({key: space})
+    env = fakes.Scripted(space=space, first={key: value})
+    env = envs.make_env(lambda: env, fit=(keys, size))
+    obs, _ = env.reset()
+    assert env.observation_space.contains(obs)
+    return obs[key]
+
+
+def test_images_are_resized_to_the_mean_of_what_a_pixel_covers():
+    quarters = np.kron([[10, 20], [30, 40]], np.ones((8, 8))).astype(np.uint8)
+    resized = fitted(spaces.Box(0, 255, (16, 16), np.uint8), quarters)
+    assert resized.tolist() == [[[10], [20]], [[30], [40]]]
+    checkers = (np.indices((16, 16)).sum(0) % 2 * 200).astype(np.uint8)
+    resized = fitted(spaces.Box(0, 255, (16, 16), np.uint8), checkers)
+    assert resized.tolist() == [[[100], [100]], [[100], [100]]]
+
+
+def test_all_channels_of_an_image_are_resized():
+    image = np.broadcast_to(np.arange(9, dtype=np.uint8) * 7, (6, 8, 9))
+    resized = fitted(spaces.Box(0, 255, (6, 8, 9), np.uint8), image, size=(2, 4))
+    assert (resized == np.arange(9) * 7).all()
+    assert resized.shape == (2, 4, 9)
+
+
+@pytest.mark.parametrize(
+    ("space", "options"),
+    [
+        (spaces.Box(0, 1, (8, 8, 3), bool), {}),
+        (spaces.Box(0, 255, (8, 8, 3), np.uint8), {"keys": "view"}),
+        (spaces.Box(0, 255, (8, 8, 3), np.uint8), {"key": "log_view"}),
+        (spaces.Box(0, 255, (8, 8, 3), np.uint8), {"size": (8, 8)}),
+    ],
+)
+def test_planes_and_images_that_are_not_predicted_keep_their_size(space, options):
+    value = np.ones(space.shape, space.dtype)
+    assert fitted(space, value, **options).shape == (8, 8, 3)

@@ -212,3 +212,8 @@ def test_a_picture_that_cannot_be_saved_is_named(tmp_path):
     (tmp_path / "folder").write_text("not a folder")
     with pytest.raises(atomic.OutputError, match="folder/photo.png"):
         video.save_png(tmp_path / "folder" / "photo.png", np.zeros((2, 2, 3)))
+
+
+def test_videos_of_tasks_and_keys_with_a_slash_lie_beside_the_others(tmp_path):
+    path = video.gif_path(tmp_path, "openl_eye/left_gym_ALE/Pong-v5")
+    assert path == tmp_path / "videos" / "openl_eye@left_gym_ALE@Pong-v5.gif"

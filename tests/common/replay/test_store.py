@@ -141,3 +141,20 @@ def test_damaged_manifest_is_named(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(store.DatasetError, match="manifest.json"):
         store.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "folder"),
+    [
+        ("minatar_breakout", "minatar_breakout"),
+        ("gym_ALE/Pong-v5", "gym_ALE@Pong-v5"),
+        ("gym_module:Space/Game-v1", "gym_module:Space@Game-v1"),
+    ],
+)
+def test_every_task_has_a_folder_of_its_own_in_a_dataset(task, folder):
+    assert store.folder_name(task) == folder
+    assert store.task_name(folder) == task
+
+
+def test_folders_that_users_named_keep_their_names():
+    assert store.task_name("mine@home") == "mine@home"
