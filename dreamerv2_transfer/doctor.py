@@ -449,7 +449,9 @@ def main(argv: list[str]) -> int:
     from dreamerv2_transfer.common import flags
     from dreamerv2_transfer.common.files import remote
 
-    options = flags.Flags(OPTIONS).parse(argv)
+    reader = flags.Flags(OPTIONS)
+    reader.paths = ["logdir"]
+    options = reader.parse(argv)
     is_url = remote.is_remote(options.logdir)
     logdir = (remote.local_folder if is_url else pathlib.Path)(options.logdir)
     logdir = logdir.expanduser().absolute()

@@ -16,7 +16,7 @@ from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common import blocks, cli, config
 
 OPTIONS = {
-    "logdir": Option("", "The run's folder."),
+    "logdir": Option("", "The run's folder.", is_path=True),
     "task": Option([""], "Games, with commas between; by default the run's own."),
     "frames": Option(100_000, "Frames to play per game.", least=1),
     "seed": Option(0, "Seed of episodes, latents and statistics.", least=0),
@@ -34,7 +34,9 @@ OPTIONS = {
     "context": Option(5, "Frames that the model sees before it dreams.", least=1),
     "horizon": Option(45, "Most frames that it dreams.", least=1),
     "sequences": Option(256, "Most dreams.", least=1),
-    "output": Option("", "Folder for the results; by default LOGDIR/analysis."),
+    "output": Option(
+        "", "Folder for the results; by default LOGDIR/analysis.", is_path=True
+    ),
 }
 USAGE = Usage(
     forms=("--logdir LOGDIR --task TASK[,TASK...] [--frames 100000 ...]",),

@@ -35,7 +35,9 @@ def split(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     Raises:
         ConfigError: There is no such template.
     """
-    given, rest = flags.Flags(template="").parse_known(argv)
+    reader = flags.Flags(template="")
+    reader.paths = ["template"]
+    given, rest = reader.parse_known(argv)
     names, rest = cli.split_configs(rest)
     if not given.template:
         return names, rest

@@ -14,20 +14,25 @@ from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.common.config import Config, ConfigError, suggestion
+from dreamerv2_transfer.common.files import paths
 
 FORMATS = ("auto", "dreamerv2", "pydreamer", "minari")
 INFO = {
-    "picture": Option("", "The drawing; by default DIRECTORY/contact_sheet.png."),
+    "picture": Option(
+        "", "The drawing; by default DIRECTORY/contact_sheet.png.", is_path=True
+    ),
 }
 IMPORT = {
-    "source": Option("", "A file, a folder or a Minari dataset."),
+    "source": Option("", "A file, a folder or a Minari dataset.", is_path=True),
     "task": Option("", "The game of the episodes."),
     "tasks": Option([""], "The games of a source of several, in their order."),
     "env_id": Option(-1, "Number of the game to import; -1 imports all."),
     "format": Option("auto", "Format of the source.", FORMATS),
 }
 EXPORT = {
-    "target": Option("", "The Minari dataset to write: a name or a folder."),
+    "target": Option(
+        "", "The Minari dataset to write: a name or a folder.", is_path=True
+    ),
     "task": Option("", "The task to export; by default all."),
     "format": Option("minari", "Format of the target.", ("minari",)),
 }
@@ -45,6 +50,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError(
             f"Name a dataset after {command}. Received: {' '.join(rest) or 'nothing'}"
         )
+    paths.check(rest[0], "DIRECTORY")
     function, options = ACTIONS[command]
     values = options_lib.parse(options, rest[1:])
     for name in options.keys() & REQUIRED:

@@ -18,7 +18,7 @@ from dreamerv2_transfer.common import blocks, cli, config
 
 MODES = {"greedy": "eval", "sampled": "train"}
 OPTIONS = {
-    "logdir": Option("", "The run's folder."),
+    "logdir": Option("", "The run's folder.", is_path=True),
     "episodes": Option(100, "Episodes to play.", least=1),
     "seed": Option(0, "Seed of environments and policy.", least=0),
     "policy": Option(
@@ -30,12 +30,14 @@ OPTIONS = {
         0, "Episodes to draw, as LOGDIR/videos/evaluate_NUMBER_image.gif.", least=0
     ),
     "dataset": Option(
-        "", "A dataset on whose held-out episodes the world model is evaluated."
+        "",
+        "A dataset on whose held-out episodes the world model is evaluated.",
+        is_path=True,
     ),
     "batches": Option(
         50, "Number of batches of these episodes, of the run's size.", least=1
     ),
-    "json": Option("", "File for the figures."),
+    "json": Option("", "File for the figures.", is_path=True),
 }
 USAGE = Usage(
     forms=("--logdir LOGDIR [--episodes 100 ...]",),

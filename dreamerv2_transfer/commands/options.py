@@ -25,12 +25,14 @@ class Option:
         text: What the option means.
         choices: The allowed values; empty if any is allowed.
         least: The smallest allowed number.
+        is_path: Whether the value is a path, or each element of it.
     """
 
     default: Any
     text: str
     choices: Sequence[str] = ()
     least: float | None = None
+    is_path: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,7 @@ def parse(options: Mapping[str, Option], argv: Sequence[str]) -> Config:
 
     Raises:
         ConfigError: An option is unknown, or its value is not allowed.
+        PathError: A path is not one.
     """
     return _check(options, _flags(options).parse(_spelled(options, argv)))
 
@@ -73,13 +76,16 @@ def parse_known(
 
     Raises:
         ConfigError: The value of an option is not allowed.
+        PathError: A path is not one.
     """
     parsed, rest = _flags(options).parse_known(_spelled(options, argv))
     return _check(options, parsed), rest
 
 
 def _flags(options: Mapping[str, Option]) -> Flags:
-    return Flags({name: option.default for name, option in options.items()})
+    flags = Flags({name: option.default for name, option in options.items()})
+    flags.paths = [name for name, option in options.items() if option.is_path]
+    return flags
 
 
 def _spelled(options: Mapping[str, Option], argv: Sequence[str]) -> list[str]:

@@ -18,11 +18,14 @@ from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands import program
 from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common.config import Config, ConfigError
+from dreamerv2_transfer.common.files import paths
 
-TARGET = {"to": Option("", "The folder or, with --reverse, the file to write.")}
+TARGET = {
+    "to": Option("", "The folder or, with --reverse, the file to write.", is_path=True)
+}
 REVERSE = {"reverse": Option(False, "Port a run of ours to the original's format.")}
 OLD = {
-    "config": Option("", "The original's config.yaml or config.json."),
+    "config": Option("", "The original's config.yaml or config.json.", is_path=True),
     "configs": Option([""], "Blocks of configs.yaml."),
     "obs": Option([""], "Observations with their sizes: image:64x64x1 position:8."),
     "actions": Option("", "discrete:6 or continuous:6."),
@@ -42,6 +45,7 @@ USAGE = Usage(
 
 def main(argv: list[str]) -> int:
     path, *rest = argv or ["nothing"]
+    paths.check(path, "OLD")
     if path.startswith("--") or not argv:
         raise ConfigError(
             f"Name an old logdir or a variables.pkl first. Received: {path}"

@@ -13,8 +13,8 @@ from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common import config
 
 OPTIONS = {
-    "runs": Option([""], "Folders of runs, or files of metrics."),
-    "out": Option("", "The folder to write."),
+    "runs": Option([""], "Folders of runs, or files of metrics.", is_path=True),
+    "out": Option("", "The folder to write.", is_path=True),
     "title": Option("Runs", "Title of the page."),
     "yaxis": Option(
         [""], "Metrics; by default returns and model error, as far as logged."

@@ -22,14 +22,18 @@ SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
 OPTIONS = {
     "scale": Option("paper", "Size of networks and runs.", (*SCALES,)),
     "seeds": Option(3, "Seeds of each arm.", least=1),
-    "logdir": Option("", "The folder; by default logdir/reproduce_SUITE_SCALE."),
+    "logdir": Option(
+        "", "The folder; by default logdir/reproduce_SUITE_SCALE.", is_path=True
+    ),
     "leave_out": Option("", "The new game, such as asterix, or all; else the paper's."),
     "beyond": Option(False, "Also single sublayers frozen, and other pre-trainings."),
     "best": Option([""], "Sublayers, as img_in, that --beyond runs with all seeds."),
     "parallel": Option(0, "Jobs at once; 0 is one per GPU or else per core.", least=0),
     "only": Option([""], "Regular expressions for the names of the jobs to run."),
     "dry_run": Option(False, "Print the plan only."),
-    "publish": Option("", "Runs nothing, but copies small files to this folder."),
+    "publish": Option(
+        "", "Runs nothing, but copies small files to this folder.", is_path=True
+    ),
 }
 USAGE = Usage(
     forms=("minatar|atari [--scale paper|small|debug] [--seeds 3 ...]",),

@@ -12,7 +12,9 @@ from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common import cli
 
 OPTIONS = {
-    "template": Option("", "Folder of logdir_templates/ whose experiment to run."),
+    "template": Option(
+        "", "Folder of logdir_templates/ whose experiment to run.", is_path=True
+    ),
 }
 USAGE = Usage(
     forms=("--configs BLOCK [BLOCK ...] [--KEY VALUE ...]",),

@@ -19,6 +19,7 @@ from dreamerv2_transfer.common.config import (
     read_mapping,
     suggestion,
 )
+from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.flags import Flags
 
 # Top-level keys that a stage sets from its section `stages.<stage>`.
@@ -42,6 +43,8 @@ RENAMED = {
     "decoder.depth": "decoder.cnn_depth",
     "decoder.kernels": "decoder.cnn_kernels",
 }
+# Keys whose values are paths or URLs.
+PATHS = ("logdir", "init.path", "dataset.directory", "eval_dataset", "dqn.checkpoints")
 UNSET_LOGDIR = "/dev/null"
 INSTALLED = Path("share", "dreamerv2_transfer", "configs.yaml")
 
@@ -106,6 +109,7 @@ def load_config(
 
     Raises:
         ConfigError: The file, a block, a key or a value is unknown or not allowed.
+        PathError: The value of one of `PATHS` is no path.
     """
     return resolve(names, argv, path).config
 
@@ -116,7 +120,13 @@ def resolve(
     """Does the same as `load_config`, and also returns where each value comes from."""
     merged = _merge(names, path or find_configs())
     flags = Flags(merged.config)
+    # '' takes back what a block has set, but is a mistake where that was '' already.
+    kept = [key for key in PATHS if merged.config.get(key) and key != "logdir"]
+    flags.paths = [key for key in PATHS if key not in kept]
     config, given = flags.parse(argv), flags.given
+    for key in PATHS:
+        if key == "logdir" or config.get(key):
+            paths.check(config.get(key, UNSET_LOGDIR), f"Key '{key}'")
     origins = merged.origins | {key: f"--{key}" for key in given}
     keys = _stage_keys(config, given)
     config = _set_stage(config, keys)

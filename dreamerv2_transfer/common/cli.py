@@ -20,7 +20,9 @@ _results: TextIO | None = None  # Where results go while all else is hidden.
 
 def split_configs(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Splits a command line into the names after `--configs` and the other flags."""
-    parsed, remaining = flags.Flags(configs=["defaults"]).parse_known(argv)
+    reader = flags.Flags(configs=["defaults"])
+    reader.paths = ["configs"]
+    parsed, remaining = reader.parse_known(argv)
     return parsed.configs, remaining
 
 

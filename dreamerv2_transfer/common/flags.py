@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from dreamerv2_transfer.common.config import Config, ConfigError, table, type_name
+from dreamerv2_transfer.common.files import paths as paths_lib
 
 # Flags that the commands read themselves; errors may suggest them too.
 OTHERS = ("configs", "help", "print-config", "quiet", "template")
@@ -21,11 +23,14 @@ class Flags:
         *args, **kwargs: As for `Config`: the keys, with their default values.
 
     Attributes:
+        paths: The keys whose values are paths, which are checked. In a list of them, a
+            comma separates nothing if there is a file or folder of that very name.
         given: The dotted keys that the last parsed command line named.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         self._config = Config(*args, **kwargs)
+        self.paths: Collection[str] = ()
         self.given: frozenset[str] = frozenset()
 
     def parse(self, argv: Sequence[str] | None = None) -> Config:
@@ -37,6 +42,7 @@ class Flags:
 
         Raises:
             ConfigError: A flag is unknown or its value is not allowed.
+            PathError: A path is not one, see `paths.check`.
         """
         argv = sys.argv[1:] if argv is None else argv
         config, remaining = self.parse_known(argv)
@@ -67,6 +73,7 @@ class Flags:
 
         Raises:
             ConfigError: The value of a flag is not allowed.
+            PathError: A path is not one, see `paths.check`.
         """
         argv = sys.argv[1:] if argv is None else argv
         if "--help" in argv:
@@ -90,12 +97,22 @@ class Flags:
     def _value(self, key: str, flag: str, texts: list[str]) -> str | list[str]:
         if not texts:
             raise ConfigError(f"Flag '{flag}' needs a value after it.")
-        if isinstance(self._config[key], tuple):
-            return [part for text in texts for part in text.split(",") if part]
-        if len(texts) > 1:
+        is_list, is_path = isinstance(self._config[key], tuple), key in self.paths
+        if is_list:
+            texts = [part for text in texts for part in _elements(text, is_path)]
+        elif len(texts) > 1:
             received = " ".join(texts)
             raise ConfigError(f"Flag '{flag}' takes one value. Received: {received}")
-        return texts[0]
+        for text in texts if is_path else ():
+            paths_lib.check(text, flag)
+        return texts if is_list else texts[0]
+
+
+def _elements(text: str, is_path: bool) -> list[str]:
+    """Returns the elements of a list that one argument names."""
+    if is_path and (not text or os.path.lexists(text)):
+        return [text]
+    return [part for part in text.split(",") if part]
 
 
 def _entries(argv: Sequence[str]) -> Iterator[tuple[str, list[str], list[str]]]:

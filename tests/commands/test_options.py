@@ -1,7 +1,12 @@
+import importlib
+import itertools
+
 import pytest
 
-from dreamerv2_transfer.commands import options
+from dreamerv2_transfer import commands
+from dreamerv2_transfer.commands import options, program
 from dreamerv2_transfer.commands.options import Option
+from dreamerv2_transfer.common.blocks import PATHS as KEYS
 from dreamerv2_transfer.common.config import ConfigError
 
 OPTIONS = {
@@ -41,6 +46,75 @@ def test_a_bool_needs_no_value_and_hyphens_are_underscores(args, expected):
 def test_a_wrong_option_is_named(args, message):
     with pytest.raises(ConfigError, match=message):
         options.parse(OPTIONS, args)
+
+
+def path_options(module):
+    flat = itertools.chain(*(x.items() for x in module.USAGE.options.values()))
+    return {name for name, option in flat if option.is_path}
+
+
+MODULES = {
+    name: importlib.import_module(path) for name, path in program.COMMANDS.items()
+}
+PATHS = {
+    "train": {"template"},
+    "evaluate": {"logdir", "dataset", "json"},
+    "analyze": {"logdir", "output"},
+    "plot": {"runs", "indir", "out", "outdir", "json"},
+    "report": {"runs", "out"},
+    "dataset": {"picture", "source", "target"},
+    "port": {"to", "config"},
+    "reproduce": {"logdir", "publish"},
+}
+FIRST = {
+    "train": ["--configs", "minatar", "debug", "pretrain"],
+    "collect": ["--configs", "minatar", "debug", "collect"],
+    "train-dqn": ["--configs", "minatar", "debug", "dqn"],
+    "port": ["OLD"],
+    "reproduce": ["minatar"],
+    "picture": ["info", "data"],
+    "source": ["import", "data"],
+    "target": ["export", "data"],
+}
+
+
+def test_each_option_that_is_a_path_says_so():
+    found = {name: path_options(module) for name, module in MODULES.items()}
+    assert {name: paths for name, paths in found.items() if paths} == PATHS
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        *((name, flag) for name, flags in PATHS.items() for flag in sorted(flags)),
+        *((x, y) for x in ("train", "collect", "train-dqn") for y in (*KEYS, "init")),
+        ("train", "configs"),
+        ("doctor", "logdir"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("", "is empty"), ("simplecache::s3://b/x", "chain"), ("\udcff", "UTF-8")],
+)
+def test_every_path_of_every_command_is_checked_before_anything_is_written(
+    command, flag, path, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    first = FIRST.get(flag, FIRST.get(command, []))
+    assert commands.main([command, *first, f"--{flag}", path]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: --{flag} ") and message in error
+    assert error.count("\n") == 1 and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "first", [["dataset", "info"], ["dataset", "import"], ["port"]]
+)
+def test_a_path_without_a_flag_is_checked(first, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert commands.main([*first, ""]) == 2
+    assert "is empty. Name a file or a folder" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_other_flags_are_left_as_they_are():

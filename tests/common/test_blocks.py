@@ -4,6 +4,7 @@ import pytest
 
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.files.paths import PathError
 
 YAML = """
 defaults:
@@ -153,3 +154,49 @@ def test_each_value_knows_where_it_comes_from(path, tmp_path):
     assert origins["logdir"] == "the blocks' names"
     assert origins.keys() == resolved.config.flat.keys()
     assert resolved.config == blocks.load_config(names, ["--critic.norm", "none"], path)
+
+
+PATHS_YAML = """
+defaults:
+  logdir: /dev/null
+  init: {path: '', components: [rssm]}
+  dataset: {directory: ''}
+  eval_dataset: ''
+  dqn: {checkpoints: ''}
+tuned:
+  init.path: there
+chained:
+  eval_dataset: simplecache::s3://b/x
+unnamed:
+  logdir: ''
+"""
+
+
+@pytest.fixture
+def with_paths(tmp_path):
+    path = tmp_path / "configs.yaml"
+    path.write_text(PATHS_YAML)
+    return path
+
+
+@pytest.mark.parametrize("key", [*blocks.PATHS, "init"])
+def test_an_empty_path_on_the_command_line_is_a_mistake(with_paths, key):
+    with pytest.raises(PathError, match=f"^--{key} is empty"):
+        blocks.load_config([], [f"--{key}", ""], with_paths)
+
+
+def test_an_empty_path_takes_back_what_a_block_set(with_paths):
+    assert blocks.load_config(["tuned"], [], with_paths).init.path == "there"
+    assert blocks.load_config(["tuned"], ["--init", ""], with_paths).init.path == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("chained", "Key 'eval_dataset' is a chain of URLs"),
+        ("unnamed", "Key 'logdir' is empty"),
+    ],
+)
+def test_a_path_of_a_block_is_checked(with_paths, name, message):
+    with pytest.raises(PathError, match=message):
+        blocks.load_config([name], [], with_paths)

@@ -1,6 +1,7 @@
 import pytest
 
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.files.paths import PathError
 from dreamerv2_transfer.common.flags import Flags
 
 
@@ -50,6 +51,38 @@ def test_flags_set_values(flags, argv, key, value):
     result = flags.parse(argv)[key]
     assert result == value
     assert type(result) is type(value)
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--runs", ""], "--runs is empty"),
+        (["--runs="], "--runs is empty"),
+        (["--runs", "a", ""], "--runs is empty"),
+        (["--runs", "a,simplecache::s3://b"], "--runs is a chain of URLs"),
+        (["--out", ""], "--out is empty"),
+        (["--out="], "--out is empty"),
+        (["--out", "\udcff"], r"--out has bytes .*Received: '\\udcff'"),
+    ],
+)
+def test_a_flag_that_is_no_path_is_named(argv, message):
+    flags = Flags(runs=["x"], out="")
+    flags.paths = ["runs", "out"]
+    with pytest.raises(PathError, match=message):
+        flags.parse(argv)
+
+
+def test_a_comma_separates_paths_unless_it_belongs_to_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "layers=[16,16]").mkdir()
+    flags = Flags(runs=["x"])
+    assert flags.parse(["--runs", "layers=[16,16]"]).runs == ("layers=[16", "16]")
+    flags.paths = ["runs"]
+    assert flags.parse(["--runs", "layers=[16,16]", "a,b"]).runs == (
+        "layers=[16,16]",
+        "a",
+        "b",
+    )
 
 
 def test_no_flags_change_nothing(flags):

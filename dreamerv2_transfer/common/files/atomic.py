@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from dreamerv2_transfer.common.errors import UserError
 
-URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # A `pathlib.Path` keeps only one slash.
+# A `pathlib.Path` keeps only one slash.
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 class OutputError(UserError):

@@ -11,7 +11,7 @@ from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic, locks, remote
+from dreamerv2_transfer.common.files import atomic, locks, paths, remote
 
 # Keys that may change between the starts of a run: how long it is and what it shows,
 # but not what it computes.
@@ -66,10 +66,12 @@ def opened(config: config_lib.Config) -> Iterator[remote.Folder]:
     logdir is a URL, `push` uploads new files; this also happens at the end.
 
     Raises:
+        PathError: It is not a path, see `paths.check`.
         LogdirError: It belongs to another configuration (the message lists the
             differences), or another process is using it.
         RemoteError: It is a URL that cannot be reached.
     """
+    paths.check(config.logdir, "logdir")
     check = functools.partial(_check_same_run, config)
     if not cluster.is_chief(config):
         path = remote.followed(config.logdir, f"worker{cluster.task()[1]}")

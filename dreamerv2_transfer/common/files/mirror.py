@@ -81,8 +81,10 @@ class Mirror:
     """
 
     def __init__(self, url: str, reader: str = ""):
-        self.url = url.rstrip("/")
-        self._fs, self._root = _connect(url)
+        # Protocols are not case-sensitive, but fsspec knows them in small letters.
+        protocol, slashes, place = url.partition("://")
+        self.url = f"{protocol.lower()}{slashes}{place}".rstrip("/")
+        self._fs, self._root = _connect(self.url)
         # Readable, and different for each URL.
         readable = re.sub(r"\W+", "-", self.url)[:60].strip("-")
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:12]

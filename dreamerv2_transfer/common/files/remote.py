@@ -11,11 +11,12 @@ import contextlib
 import fnmatch
 import os
 import pathlib
-import re
 from collections.abc import Callable, Iterator
 
 from dreamerv2_transfer.common import progress
+from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.files.mirror import Mirror, RemoteError, WriterError
+from dreamerv2_transfer.common.files.paths import is_url as is_remote
 
 __all__ = [
     "Folder",
@@ -31,11 +32,6 @@ __all__ = [
 # Files of a run that another run starts from or plays with.
 WEIGHTS = ("*.weights.h5", "config.yaml")
 CHECKPOINTS = ("checkpoints/*", "config.yaml")
-
-
-def is_remote(path: str | os.PathLike) -> bool:
-    """Returns whether a path is a URL, `PROTOCOL://...`."""
-    return bool(re.match(r"[a-z][a-z0-9+.-]+://", os.fspath(path)))
 
 
 def local_folder(url: str) -> pathlib.Path:
@@ -55,8 +51,10 @@ def fetched(path: str | os.PathLike, *patterns: str) -> pathlib.Path:
             `*.weights.h5`; all by default. `*` matches slashes too.
 
     Raises:
+        PathError: It is not a path, see `paths.check`.
         RemoteError: There is nothing at the URL, or it cannot be reached.
     """
+    paths.check(path)
     if not is_remote(path):
         return pathlib.Path(path).expanduser()
     source = Mirror(os.fspath(path))
@@ -82,8 +80,10 @@ def followed(path: str | os.PathLike, reader: str) -> pathlib.Path:
         reader: Name of this reader, which gets its own local copy of the URL.
 
     Raises:
+        PathError: It is not a path, see `paths.check`.
         RemoteError: The URL cannot be reached.
     """
+    paths.check(path)
     if not is_remote(path):
         return pathlib.Path(path).expanduser()
     source = Mirror(os.fspath(path), f"-{reader}")
@@ -179,9 +179,11 @@ def opened(
             raises an error, the store stays as it is.
 
     Raises:
+        PathError: It is not a path, see `paths.check`.
         WriterError: Another process writes there.
         RemoteError: The store cannot be reached.
     """
+    paths.check(path)
     if not is_remote(path):
         folder = pathlib.Path(path).expanduser()
         check(folder)

@@ -3,6 +3,7 @@ import pytest
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.files import logdir
+from dreamerv2_transfer.common.files.paths import PathError
 
 
 def make_config(path, **changes):
@@ -61,3 +62,11 @@ def test_a_damaged_configuration_is_named(tmp_path):
         logdir.opened(config),
     ):
         pass
+
+
+def test_a_logdir_that_is_empty_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = blocks.load_config(["minatar", "debug", "pretrain"]).update(logdir="")
+    with pytest.raises(PathError, match="^logdir is empty"), logdir.opened(config):
+        pass
+    assert not any(tmp_path.iterdir())

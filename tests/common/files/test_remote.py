@@ -2,6 +2,7 @@ import pytest
 
 from dreamerv2_transfer.common import errors
 from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.common.files.paths import PathError
 from tests.stores import URL, put, read, there, write
 
 INDEX = "checkpoints/ckpt-3.index"
@@ -14,6 +15,8 @@ INDEX = "checkpoints/ckpt-3.index"
         ("memory://x", True),
         ("file:///x", True),
         ("abfs+x://c@a/x", True),
+        ("S3://bucket/run", True),
+        ("FILE:///x", True),
         ("/home/run", False),
         ("run", False),
         ("C://run", False),
@@ -34,6 +37,28 @@ def test_a_mirror_is_in_the_cache_and_called_as_the_folder(tmp_path):
     assert one == remote.local_folder("memory://a/b-c/run/")
     assert one.is_relative_to(tmp_path / "cache" / "dreamerv2_transfer" / "remote")
     assert "memory-a-b-c-run" in one.parent.name
+
+
+def test_a_protocol_in_capitals_is_the_same_store(tmp_path):
+    assert remote.local_folder("MEMORY://a/B") == remote.local_folder("memory://a/B")
+    store = tmp_path / "store"
+    with remote.opened(f"FILE://{store}") as folder:
+        (folder.path / "config.yaml").write_text("seed: 0")
+    assert (store / "config.yaml").read_text() == "seed: 0"
+    fetched = remote.fetched(f"File://{store}")
+    assert (fetched / "config.yaml").read_text() == "seed: 0"
+
+
+@pytest.mark.parametrize("path", ["", "file://", "simplecache::s3://b/x", "\udcff"])
+def test_what_is_no_path_is_neither_read_nor_written(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for use in (remote.fetched, lambda x: remote.followed(x, "worker1")):
+        with pytest.raises(PathError):
+            use(path)
+    with pytest.raises(PathError), remote.opened(path):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_path_is_expanded_and_untouched(monkeypatch):
