@@ -13,10 +13,11 @@ from typing import Any
 
 import gymnasium
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer import expl
-from dreamerv2_transfer.common import envs, nets, optimizer, other, tfutils
+from dreamerv2_transfer.common import envs, nets, optimizer, other, tfutils, updates
 from dreamerv2_transfer.common.driver import Policy
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.world_model import (
@@ -383,6 +384,9 @@ def acting(agent: Agent, mode: str | Callable[[], str]) -> Policy:
     Args:
         agent: The agent.
         mode: `train`, `explore` or `eval`, or a function that returns one of them.
+
+    Raises:
+        TrainingError: The policy raises it for an action that is not finite.
     """
     encoder = agent.wm.encoder
     keys = (*encoder.cnn_keys, *encoder.mlp_keys, "is_first")
@@ -391,6 +395,13 @@ def acting(agent: Agent, mode: str | Callable[[], str]) -> Policy:
         now = mode if isinstance(mode, str) else mode()
         state = agent.initial(len(obs["is_first"])) if state is None else state
         outputs, state = agent.policy({k: obs[k] for k in keys}, state, now)
-        return {"action": outputs["action"].numpy()}, state
+        action = outputs["action"].numpy()
+        if not np.isfinite(action).all():
+            raise updates.TrainingError(
+                "Not a number: the action of the actor, after training on "
+                f"{int(agent.tfstep)} steps. Received: {action[0].tolist()}. Its "
+                f"weights have diverged. {updates.ADVICE}"
+            )
+        return {"action": action}, state
 
     return policy

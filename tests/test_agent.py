@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import choices
+from dreamerv2_transfer.common import choices, updates
 from dreamerv2_transfer.common.ops import fuse
 from tests import models
 
@@ -235,6 +235,19 @@ def test_policy_acts(discrete, mode):
         assert action.shape == (models.BATCH, 2) and np.abs(action).max() <= 1
     output, _ = agent.policy(obs, state, mode)
     assert output["action"].shape == action.shape
+
+
+@pytest.mark.parametrize(("discrete", "value"), [(True, 1e38), (False, np.nan)])
+def test_an_actor_that_diverged_ends_the_run_before_it_acts(discrete, value):
+    agent = models.make_agent(discrete=discrete)
+    for weight in agent.task_behavior.actor.trainable_variables:
+        weight.assign(tf.fill(weight.shape, value))
+    agent.tfstep.assign(64)
+    policy = agent_lib.acting(agent, "train")
+    obs = {k: v.numpy() for k, v in models.make_obs(discrete).items()}
+    named = r"after training on 64 steps. Received: \[nan.* actor_opt.lr"
+    with pytest.raises(updates.TrainingError, match=named):
+        policy(obs, None)
 
 
 def test_evaluation_is_deterministic_without_sampled_latents():

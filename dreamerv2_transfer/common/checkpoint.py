@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.errors import UserError
 
 
@@ -48,8 +49,9 @@ class Checkpoint:
     ):
         self._directory = pathlib.Path(directory)
         self._python = _PythonState(stateful)
+        self._variables = dict(variables)
         self._checkpoint = tf.train.Checkpoint(
-            variables=dict(variables), python=self._python
+            variables=self._variables, python=self._python
         )
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, str(self._directory), keep
@@ -93,6 +95,9 @@ class Checkpoint:
                 self._checkpoint.restore(prefix).assert_consumed()
             except Exception as error:  # Damage makes TensorFlow raise anything.
                 faults.append(f"{prefix}: {first_line(error)}")
+                continue
+            if names := tfutils.not_finite(self._variables):  # As 0.1.0 might save.
+                faults.append(f"{prefix}: {names[0]} is not a number.")
                 continue
             self._python.load()
             for fault in faults:

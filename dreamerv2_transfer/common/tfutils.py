@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.common.distributed import replicas
@@ -91,6 +92,14 @@ def variables(values):
 def with_values(targets, values) -> keras.StatelessScope:
     """Returns a scope in which Keras variables have the given values."""
     return keras.StatelessScope(list(zip(targets, values, strict=True)))
+
+
+def not_finite(variables: Mapping[str, tf.Variable]) -> list[str]:
+    """Returns the names of the variables that hold NaN or infinity."""
+    floats = {k: v for k, v in variables.items() if v.dtype.is_floating}
+    # One wait for the device, not one for each variable.
+    finite = [tf.reduce_all(tf.math.is_finite(v)) for v in floats.values()]
+    return [k for k, fine in zip(floats, np.array(finite), strict=True) if not fine]
 
 
 def assign(targets, values) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from dreamerv2_transfer.common import when
+from dreamerv2_transfer.common import updates, when
 from dreamerv2_transfer.common.checkpoint import Checkpoint, Stateful
 from dreamerv2_transfer.common.errors import EnvError
 from dreamerv2_transfer.common.logger import Logger
@@ -176,7 +176,13 @@ class Trainer(abc.ABC):
         return step
 
     def save(self) -> None:
-        """Writes a checkpoint and the files beside it."""
+        """Writes a checkpoint and the files beside it.
+
+        Raises:
+            TrainingError: A variable is not finite; nothing is written.
+        """
+        now = f"{self._unit} {int(self.counter)}"
+        updates.check_weights(self.variables(), now)
         self._checkpoint.save(int(self.counter))
         self.save_files()
         self._saved()

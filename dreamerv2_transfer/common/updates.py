@@ -1,4 +1,4 @@
-"""Runs updates in graphs, reads their metrics, and stops at a loss that is NaN."""
+"""Runs updates in graphs, reads their metrics, and stops at what is not finite."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ Batch = Mapping[str, np.ndarray]
 # Largest number of updates that go unchecked. Their batches are kept, about 50 MB for
 # Atari; waiting for the device only this often costs next to nothing.
 READ_EVERY = 16
+ADVICE = (
+    "Start a run in another --logdir with a lower learning rate (model_opt.lr for the "
+    "world model, actor_opt.lr and critic_opt.lr for the behavior, dqn.optimizer.lr "
+    "for a DQN) or --precision 32."
+)
 
 
 class TrainingError(UserError):
-    """A loss is not finite."""
+    """A loss, a gradient or a weight is not finite."""
 
 
 class Updates:
@@ -172,21 +177,27 @@ def check_finite(
     step: int,
     source: str,
 ) -> None:
-    """Stops a run whose losses are not finite, and saves the batch.
+    """Stops a run whose losses or gradients are not finite, and saves the batch.
 
     Args:
-        metrics: Scalars; those whose names end in `_loss` are checked. In float16 the
-            gradients may overflow, which is normal: that update is skipped.
+        metrics: Scalars; those whose names end in `_loss` or `_grad_norm` are checked.
+            Gradients of a scaled loss may overflow in float16, which is normal: that
+            update is skipped.
         batch: The batch that they were computed from.
         logdir: The folder in which the batch is saved.
         step: Number of updates made before this one.
         source: Where the batch comes from, in words.
 
     Raises:
-        TrainingError: Names the losses and the file.
+        TrainingError: Names the metrics and the file.
     """
-    losses = {k: v for k, v in metrics.items() if k.endswith("_loss")}
-    faults = [name for name, value in losses.items() if not math.isfinite(value)]
+    faults = [
+        name
+        for name, value in metrics.items()
+        if name.endswith(("_loss", "_grad_norm"))
+        and f"{name.removesuffix('_grad_norm')}_loss_scale" not in metrics
+        and not math.isfinite(value)
+    ]
     if not faults:
         return
     path = logdir / f"bad_batch_{int(step)}.npz"
@@ -194,7 +205,26 @@ def check_finite(
         np.savez_compressed(file, **batch)
     raise TrainingError(
         f"Not a number in update {int(step) + 1}: {', '.join(faults)}. The batch "
-        f"({source}) is saved in {path}; the last checkpoint is from before. Start a "
-        "run in another --logdir with a lower learning rate (model_opt.lr for the "
-        "world model) or --precision 32. Load the weights of this run with --init."
+        f"({source}) is saved in {path}; the last checkpoint is from before. {ADVICE} "
+        "Load the weights of this run with --init."
     )
+
+
+def check_weights(variables: Mapping[str, tf.Variable], when: str) -> None:
+    """Stops a run before it saves variables that are not finite.
+
+    The losses of an update tell of the weights before it, never of those after.
+
+    Args:
+        variables: All variables by name.
+        when: When they have these values, such as `update 7`.
+
+    Raises:
+        TrainingError: Names the first of them.
+    """
+    if names := tfutils.not_finite(variables):
+        others = f" and {len(names) - 1} more" if names[1:] else ""
+        raise TrainingError(
+            f"Not a number after {when}: {names[0]}{others}. They are not saved; the "
+            f"last checkpoint is from before. {ADVICE}"
+        )

@@ -102,6 +102,18 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, capsys):
     assert "ckpt-2" in capsys.readouterr().out
 
 
+def test_a_checkpoint_that_is_not_a_number_is_named_and_passed_over(tmp_path, capsys):
+    run = Run(tmp_path)
+    run.save(1)
+    run.weight.assign([2.0, np.nan])
+    run.count = 20
+    run.checkpoint.save(2)
+    again = Run(tmp_path)
+    assert again.checkpoint.restore() == 1
+    assert again.weight.numpy().tolist() == [1, -1] and again.count == 10
+    assert "ckpt-2: weight is not a number." in capsys.readouterr().out
+
+
 def test_a_missing_data_file_is_passed_over(tmp_path):
     run = Run(tmp_path)
     run.save(1)

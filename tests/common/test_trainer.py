@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import logger, trainer
+from dreamerv2_transfer.common import logger, trainer, updates
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.errors import EnvError
@@ -148,6 +148,25 @@ def test_an_environment_that_fails_leaves_a_checkpoint(tmp_path):
         made.run(never)
     assert made.calls[-1] == ("save", 3)
     assert (tmp_path / "checkpoints" / "ckpt-3.index").exists()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    made = Counting(tmp_path, checkpoint_every=1)
+    weight = tf.Variable(1.0)
+    made.variables = lambda: {"total": made.total, "weight": weight}
+
+    def diverge():
+        Counting.step(made)
+        if made.counter == 3:
+            weight.assign(float("nan"))
+
+    made.step = diverge
+    made.start()
+    with pytest.raises(updates.TrainingError, match="after step 3: weight. They"):
+        made.run(never)
+    assert made.calls[-1] == ("save", 2)
+    steps = {path.name for path in (tmp_path / "checkpoints").glob("*.index")}
+    assert steps == {"ckpt-1.index", "ckpt-2.index"}
 
 
 def test_saved_is_called_after_the_files_are_written(tmp_path):

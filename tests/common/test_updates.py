@@ -109,6 +109,37 @@ def test_a_loss_that_is_not_finite_is_told_of_its_own_update(tmp_path):
         sums.updates.read()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_is_told_though_its_loss_is(tmp_path, value):
+    metrics = {"model_loss": 2.0, "model_grad_norm": value}
+    with pytest.raises(updates.TrainingError, match="update 8: model_grad_norm"):
+        updates.check_finite(metrics, {"x": np.zeros(2)}, tmp_path, 7, "a game")
+    assert (tmp_path / "bad_batch_7.npz").exists()
+
+
+def test_a_scaled_gradient_may_overflow_since_its_update_is_skipped(tmp_path):
+    metrics = {"model_loss": 2.0, "model_grad_norm": np.inf, "model_loss_scale": 8.0}
+    metrics |= {"actor_loss": 1.0, "actor_grad_norm": 3.0}
+    updates.check_finite(metrics, {"x": np.zeros(2)}, tmp_path, 7, "a game")
+    with pytest.raises(updates.TrainingError, match="update 8: actor_grad_norm. "):
+        bad = {**metrics, "actor_grad_norm": np.nan}
+        updates.check_finite(bad, {"x": np.zeros(2)}, tmp_path, 7, "a game")
+
+
+def test_the_first_weight_that_is_not_finite_is_named():
+    fine = {
+        "a": tf.Variable([1.0, 2.0]),
+        "b": tf.Variable([1, 2]),
+        "c": tf.Variable(""),
+    }
+    updates.check_weights(fine, "update 7")
+    bad = {**fine, "model/w": tf.Variable([1.0, np.inf])}
+    bad["opt/w"] = tf.Variable([np.nan], dtype=tf.bfloat16)
+    named = "after update 7: model/w and 1 more. They are not saved; the last"
+    with pytest.raises(updates.TrainingError, match=named):
+        updates.check_weights(bad, "update 7")
+
+
 @pytest.mark.parametrize(
     ("step", "ends", "expected"),
     [
