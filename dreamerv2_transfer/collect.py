@@ -23,6 +23,7 @@ from dreamerv2_transfer.data import disk as disk_lib
 from dreamerv2_transfer.data.collection import Collection, MakeVectorEnv, Recipe
 from dreamerv2_transfer.data.policies import Policy
 
+STOPPED = "Stopped; run the same command to resume."
 PUSH_INTERVAL = 300.0  # Seconds between two uploads while episodes are collected.
 PARALLEL_FROM = 20_000  # Steps; fewer are played sooner than processes start.
 LEAST = {
@@ -166,7 +167,7 @@ def collect(
     if any(_missing(directory, recipes, steps).values()):
         limit.check()
     if stopped():
-        print("Stopped; run the same command to resume.", flush=True)
+        print(STOPPED, flush=True)
     return not stopped()
 
 
@@ -179,7 +180,7 @@ def prefill(
     seed: int,
     make_envs: Callable[[int], VectorEnv],
     settings: Mapping[str, Any],
-) -> None:
+) -> bool:
     """Fills a replay's folder up to a number of steps by random play.
 
     Args:
@@ -191,19 +192,26 @@ def prefill(
         seed: Seed of the episodes.
         make_envs: Called with a number of environments; creates a vector environment.
         settings: Settings of the environments, for the manifest.
+
+    Returns:
+        Whether all steps are there; False if the process was asked to stop.
     """
     folder = pathlib.Path(directory).expanduser()
     if store.count_episodes(folder)[1] >= steps:
-        return
-    with _collecting(folder):
+        return True
+    with _collecting(folder), interrupt.caught() as stopped:
         filled = Collection(folder, task, Recipe(seed, envs, settings))
         with progress.Progress(steps, filled.steps, task) as bar:
             filled.fill(
                 steps,
                 lambda task, number, **_: make_envs(number),
                 lambda done, total: bar.update(done - bar.done),
+                stopped,
             )
         print(filled.summary(), flush=True)
+    if stopped():
+        print(STOPPED, flush=True)
+    return not stopped()
 
 
 def _collect_task(

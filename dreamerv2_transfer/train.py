@@ -175,7 +175,7 @@ def run_online(
     if not is_chief:
         return learner.follow(config, logdir, agent)
     episodes = logdir / "train_episodes"
-    collect.prefill(
+    filled = collect.prefill(
         episodes,
         config.task,
         steps=int(config.prefill),
@@ -184,6 +184,8 @@ def run_online(
         make_envs=make_envs,
         settings=envs.options(config, config.task),
     )
+    if not filled:
+        return False
     return finetune.finetune(
         config,
         logdir,

@@ -1,5 +1,6 @@
 import dataclasses
 import fcntl
+import functools
 import os
 import pathlib
 import shutil
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import blocks, config, driver, errors
+from dreamerv2_transfer.common import blocks, config, driver, envs, errors, interrupt
 from dreamerv2_transfer.common.replay import packed, store
 from dreamerv2_transfer.data import collection, disk
 from dreamerv2_transfer.data.collection import Recipe
@@ -247,6 +248,29 @@ def test_stop_saves_what_is_whole_and_goes_on(tmp_path, monkeypatch, capsys):
     run(tmp_path / "b", steps=2000)
     assert 0 < stopped_at < len(names(tmp_path / "b"))
     assert fingerprints(tmp_path) == fingerprints(tmp_path / "b")
+
+
+@pytest.mark.parametrize("number", interrupt.SIGNALS)
+def test_random_play_stops_and_goes_on_too(tmp_path, monkeypatch, capsys, number):
+    play = driver.Driver.__call__
+
+    def interrupted(drive, *args, **kwargs):
+        play(drive, *args, **kwargs)
+        os.kill(os.getpid(), number)
+
+    def prefill():
+        make_envs = functools.partial(envs.make_vector_env, GAMES[0])
+        options = dict(envs=2, seed=0, make_envs=make_envs, settings={})
+        return collect.prefill(tmp_path, GAMES[0], steps=1000, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.Driver, "__call__", interrupted)
+        assert not prefill()
+    printed = capsys.readouterr().out
+    assert "steps in" in printed and "run the same command to resume" in printed
+    assert 0 < store.count_episodes(tmp_path)[1] < 1000
+    assert prefill() and prefill()
+    assert store.count_episodes(tmp_path)[1] >= 1000
 
 
 def test_dataset_that_grows_beyond_its_budget_stops(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
-from dreamerv2_transfer.common import flags, progress, quiet
+from dreamerv2_transfer.common import flags, interrupt, progress, quiet
 from dreamerv2_transfer.common.errors import UserError
 
 FAILED = 2
@@ -59,8 +59,9 @@ def hidden() -> Iterator[None]:
 def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> int:
     """Runs a command's main function and returns the exit status.
 
-    A `UserError` becomes one line without a traceback. Other exceptions are bugs, and
-    keep their traceback. TensorFlow's notes at its import are left out.
+    A `UserError` becomes one line without a traceback, as does Ctrl-C, SIGTERM or
+    SIGHUP. Other exceptions are bugs, and keep their traceback. TensorFlow's notes at
+    its import are left out.
 
     Args:
         main: Takes the arguments and returns the exit status.
@@ -68,7 +69,8 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
     """
     quiet.hush_tensorflow()
     try:
-        return main(list(sys.argv[1:] if argv is None else argv))
+        with interrupt.raised():
+            return main(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         show_error(str(error))
         return FAILED

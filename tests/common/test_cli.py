@@ -1,11 +1,12 @@
 import io
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common import cli, interrupt
 from dreamerv2_transfer.common.errors import UserError
 from tests import runs
 
@@ -31,6 +32,17 @@ def test_errors_for_a_person_have_no_traceback(capsys, error, status, message):
 
     assert cli.run(fail) == status
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_each_signal_is_like_ctrl_c(capsys, number):
+    before = {x: signal.signal(x, signal.SIG_DFL) for x in interrupt.SIGNALS}
+    try:
+        assert cli.run(lambda argv: os.kill(os.getpid(), number)) == 130
+    finally:
+        for x, handler in before.items():
+            signal.signal(x, handler)
+    assert "run the same command to resume" in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):
