@@ -1,4 +1,5 @@
 import json
+from concurrent import futures
 
 import gymnasium
 import numpy as np
@@ -194,7 +195,9 @@ def test_what_is_no_environment_is_refused(tmp_path, env):
 
 
 def test_a_logdir_belongs_to_one_environment(tmp_path):
-    api.train(Sensors(), make_config(tmp_path, steps=1))
+    with futures.ThreadPoolExecutor() as pool:  # Only the main thread has signals.
+        config = make_config(tmp_path, steps=1)
+        assert pool.submit(api.train, Sensors(), config).result()
     with pytest.raises(logdir.LogdirError, match="task was Sensors and is CartPole-v1"):
         api.train(gymnasium.make("CartPole-v1"), make_config(tmp_path, steps=1))
 

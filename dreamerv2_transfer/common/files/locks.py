@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import pathlib
 from collections.abc import Iterator
 
 import filelock
 
 from dreamerv2_transfer.common.files import atomic
+
+# What network file systems without locks answer.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
 @contextlib.contextmanager
@@ -34,6 +38,14 @@ def locked(folder: pathlib.Path, error: Exception | None = None) -> Iterator[Non
             lock.acquire(timeout=0 if error else -1)
         except filelock.Timeout:
             raise error from None
+        except OSError as cause:
+            if cause.errno not in NO_LOCKS:
+                raise
+            raise atomic.OutputError(
+                f"Cannot lock {folder}: {cause.strerror}. Its file system has no locks "
+                "(flock), which keep two processes from writing there at once. Choose "
+                "a folder on another file system, such as a local disk."
+            ) from cause
     try:
         yield
     finally:

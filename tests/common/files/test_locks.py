@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 
@@ -78,3 +80,20 @@ def test_processes_of_the_first_release_and_ours_respect_each_other(tmp_path):
         pytest.raises(BlockingIOError),
     ):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL"])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, name):
+    fcntl = pytest.importorskip("fcntl")
+    number = getattr(errno, name)
+
+    def flock(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(atomic.OutputError) as error:
+        is_free(tmp_path)
+    assert str(error.value).startswith(
+        f"Cannot lock {tmp_path}: {os.strerror(number)}. Its file system has no locks"
+    )
+    assert error.value.__cause__.errno == number  # The doctor says why.
