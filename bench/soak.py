@@ -52,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     with open(log_path, "w") as log:
         run = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     samples = watch(run, logdir, args.hours * 3600, args.every)
+    if not samples:
+        sys.exit(f"The run ended before it logged anything; see {log_path}.")
     alone = run.poll() is not None
     if not alone:
         run.send_signal(signal.SIGINT)
@@ -59,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     stopped = "Stopped at" in log_path.read_text()
     result = {
         "run": " ".join(args.run),
-        "hours": round(samples[-1]["hours"], 2),
+        "hours": samples[-1]["hours"],
         "updates": samples[-1]["step"],
         "ended_by_itself": alone,
         "stopped_when_asked": stopped,
@@ -88,7 +90,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def watch(run: subprocess.Popen, logdir: pathlib.Path, seconds: float, every: float):
-    """Returns samples of the run, until `seconds` have passed or it has ended."""
+    """Samples the run from its first metrics on, for `seconds` or until it ends."""
+    while run.poll() is None and not last_step(logdir / "metrics.jsonl"):
+        time.sleep(1)
     start, samples = time.monotonic(), []
     while True:
         time.sleep(every)

@@ -3,10 +3,12 @@
 import importlib
 import json
 import os
+import subprocess
 
 import pytest
 
-from tests import runs
+from dreamerv2_transfer.common.replay import store
+from tests import fakes, runs
 
 DEBUG = ("--configs", "minatar", "debug")
 FEW = ("--imag_horizon", 3, "--dataset.batch", 2, "--dataset.length", 6)
@@ -166,3 +168,41 @@ def test_original_takes_the_same_first_step(benchmark, tmp_path):
         found["original_first_model_loss"], rel=0.1
     )
     assert found["ratio"] > 0
+
+
+def test_soak_watches_a_run_and_stops_it(tmp_path):
+    watched = ("--hours", 0.001, "--every", 2, "--folder", tmp_path / "soak")
+    run = ("scratch", "--tasks", "minatar_breakout", "--log_every", 1)
+    picture = ("--picture", tmp_path / "soak.png")
+    args = (*watched, *picture, "--", *DEBUG, *run)
+    found = measured("soak", *args)
+    assert found["stopped_when_asked"] and not found["ended_by_itself"]
+    assert found["processes"]["peak"] == 1 and found["memory_mib"]["peak"] > 100
+    assert (tmp_path / "soak.png").stat().st_size > 1000
+
+
+def test_kills_compares_what_a_killed_collection_ends_with(tmp_path):
+    args = ("--kinds", "collection", "--kills", 1, "--a_chain", 1)
+    found = measured("kills", *args, "--folder", tmp_path)
+    assert found == {"kills": 1, "runs": 1, "differ": 0, "left_over": 0}
+
+
+def test_kills_finds_another_bit(benchmark, tmp_path):
+    fingerprint = benchmark("kills").fingerprint
+    store.save_episode(tmp_path, fakes.episode(5, 0))
+    assert fingerprint(tmp_path) == fingerprint(tmp_path)
+    before = fingerprint(tmp_path)
+    store.save_episode(tmp_path, fakes.episode(5, 1))
+    assert fingerprint(tmp_path) != before
+
+
+def test_kills_sees_what_came_before_a_new_folder_was_watched(benchmark, tmp_path):
+    kills = benchmark("kills")
+    with kills.Watch(tmp_path, kills.APPEARS, "deep/*.npz") as watch:
+        (tmp_path / "deep").mkdir()
+        (tmp_path / "deep" / "a.npz").touch()
+        running = subprocess.Popen(["sleep", "60"])
+        assert watch.wait([running])
+        running.kill()
+        running.wait()
+        assert not watch.wait([running])
