@@ -228,7 +228,7 @@ def prepare(
     if config.stage == "pretrain":
         return agent_lib.make_world_model(config, obs_space, act_space)
     agent = agent_lib.make_agent(config, obs_space, act_space)
-    if cluster.is_chief(config) and not checkpoint.written(logdir / "checkpoints"):
+    if cluster.is_chief(config) and not checkpoint.steps(logdir / "checkpoints"):
         load_initial_weights(config, logdir, agent)
     return agent
 

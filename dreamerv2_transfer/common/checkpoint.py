@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import tensorflow as tf
 
 from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import atomic
+
+PART = re.compile(
+    r"ckpt-(?P<step>\d+)\.(index|data-\d+-of-\d+)(?P<temporary>\.tempstate\d+)?"
+)
+INCOMING = re.compile(r"\.ckpt-\d+\.tmp|ckpt-\d+_temp")  # Ours, and earlier versions'.
+# TensorFlow expands wildcards in the paths that it reads, and knows only UTF-8.
+LITERAL = re.compile(r"[^*?\[\\\ud800-\udfff]*")
 
 
 class CheckpointError(UserError):
@@ -33,6 +43,11 @@ class Stateful(Protocol):
 class Checkpoint:
     """The last few checkpoints of a run, in one folder.
 
+    A checkpoint is `ckpt-STEP.data-...` and `ckpt-STEP.index`. Both are written into a
+    folder of their own, and the index is moved last, so it stands for a whole
+    checkpoint. What the folder holds decides what can be restored and what is kept;
+    the file `checkpoint` only tells other programs.
+
     Args:
         directory: LOGDIR/checkpoints.
         variables: Every variable of the run, by a unique name.
@@ -48,13 +63,11 @@ class Checkpoint:
         keep: int = 3,
     ):
         self._directory = pathlib.Path(directory)
+        self._keep = keep
         self._python = _PythonState(stateful)
         self._variables = dict(variables)
         self._checkpoint = tf.train.Checkpoint(
             variables=self._variables, python=self._python
-        )
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self._directory), keep
         )
 
     def save(self, step: int) -> None:
@@ -64,20 +77,56 @@ class Checkpoint:
             CheckpointError: It cannot be written, for example on a full disk.
         """
         try:
-            self._manager.save(checkpoint_number=step, check_interval=False)
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._remove_all_but(steps(self._directory))
+            self._write(f"ckpt-{step}")
+            # Later ones are damaged: the run resumed from an earlier one.
+            kept = [x for x in steps(self._directory) if x <= step][: self._keep]
+            self._record(kept)
+            self._remove_all_but(kept)
         except (tf.errors.OpError, OSError) as error:
+            with contextlib.suppress(OSError):
+                self._remove_all_but(steps(self._directory))
             raise CheckpointError(
                 f"Cannot write a checkpoint to {self._directory}: "
                 f"{first_line(error)}. The earlier checkpoints are intact; free "
                 "some space and start the same command again."
             ) from error
-        # Remove what a kill left behind, and checkpoints that are no longer listed.
-        listed = {pathlib.Path(p).name for p in self._manager.checkpoints}
-        for path in self._directory.glob("ckpt-*"):
-            if path.name.endswith("_temp") or path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.name.split(".")[0] not in listed:
+
+    def _write(self, name: str) -> None:
+        incoming = self._directory / f".{name}.tmp"
+        incoming.mkdir()
+        # Not needed here, but `CheckpointManager` of earlier versions reads it.
+        self._checkpoint.save_counter.assign_add(1)
+        with literal(incoming) as folder:
+            self._checkpoint.write(str(folder / name))
+        parts = sorted(incoming.glob(f"{name}.*"), key=lambda x: x.suffix == ".index")
+        for part in parts:
+            atomic.sync(part)
+        for part in parts:
+            part.replace(self._directory / part.name)
+        atomic.sync_names(self._directory)
+
+    def _record(self, kept: Sequence[int]) -> None:
+        """Writes the file by which TensorFlow finds the newest checkpoint."""
+        lines = [f'model_checkpoint_path: "ckpt-{kept[0]}"']
+        for step in reversed(kept):
+            written = (self._directory / f"ckpt-{step}.index").stat().st_mtime
+            lines.append(f'all_model_checkpoint_paths: "ckpt-{step}"')
+            lines.append(f"all_model_checkpoint_timestamps: {written}")
+        with atomic.atomic_write(self._directory / "checkpoint", sync=False) as file:
+            file.write("\n".join([*lines, ""]).encode())
+
+    def _remove_all_but(self, kept: Collection[int]) -> None:
+        """Removes other checkpoints, and what interrupted saves left."""
+        paths = self._directory.iterdir()
+        # The index first, so that no half of a checkpoint looks like a whole one.
+        for path in sorted(paths, key=lambda path: path.suffix != ".index"):
+            part = PART.fullmatch(path.name)
+            if part and (part["temporary"] or int(part["step"]) not in kept):
                 path.unlink(missing_ok=True)
+            elif INCOMING.fullmatch(path.name):
+                shutil.rmtree(path)
 
     def restore(self) -> int | None:
         """Restores the newest readable checkpoint and names the damaged ones.
@@ -89,15 +138,17 @@ class Checkpoint:
             CheckpointError: There are checkpoints, but none can be read.
         """
         faults = []
-        for step, prefix in written(self._directory):
+        for step in steps(self._directory):
+            name = f"ckpt-{step}"
             try:
                 # The file and the run must have the same variables.
-                self._checkpoint.restore(prefix).assert_consumed()
+                with literal(self._directory) as folder:
+                    self._checkpoint.restore(str(folder / name)).assert_consumed()
             except Exception as error:  # Damage makes TensorFlow raise anything.
-                faults.append(f"{prefix}: {first_line(error)}")
+                faults.append(f"{self._directory / name}: {first_line(error)}")
                 continue
             if names := tfutils.not_finite(self._variables):  # As 0.1.0 might save.
-                faults.append(f"{prefix}: {names[0]} is not a number.")
+                faults.append(f"{self._directory / name}: {names[0]} is not a number.")
                 continue
             self._python.load()
             for fault in faults:
@@ -131,17 +182,25 @@ class _PythonState(tf.train.experimental.PythonState):
             part.load_state(self._read[name])
 
 
-def written(directory: str | os.PathLike) -> list[tuple[int, str]]:
-    """Returns step and prefix of the checkpoints in a folder, newest first.
+def steps(directory: str | os.PathLike) -> list[int]:
+    """Returns the steps of the checkpoints in a folder, the newest first."""
+    parts = (
+        PART.fullmatch(path.name) for path in pathlib.Path(directory).glob("*.index")
+    )
+    return sorted((int(part["step"]) for part in parts if part), reverse=True)
 
-    It does not trust the state file of `CheckpointManager`: if that were damaged, a run
-    would silently start from scratch.
-    """
-    found = []
-    for path in pathlib.Path(directory).glob("ckpt-*.index"):
-        if match := re.fullmatch(r"ckpt-(\d+)", path.stem):
-            found.append((int(match[1]), str(path.with_suffix(""))))
-    return sorted(found, reverse=True)
+
+@contextlib.contextmanager
+def literal(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a path that TensorFlow takes literally: the folder's, or a link's."""
+    folder = folder.absolute()
+    if LITERAL.fullmatch(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as place:
+        link = pathlib.Path(place, "checkpoints")
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 def named_variables(prefix: str, variables) -> dict[str, tf.Variable]:

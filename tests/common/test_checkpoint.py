@@ -1,4 +1,9 @@
+import contextlib
+import errno
+import os
+import pathlib
 import re
+from unittest import mock
 
 import keras
 import numpy as np
@@ -6,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint
+from dreamerv2_transfer.common.files import atomic
 
 
 class Run:
@@ -13,9 +19,13 @@ class Run:
 
     def __init__(self, directory, keep=2):
         self.weight = tf.Variable([0.0, 0.0])
+        self.large = tf.Variable(tf.zeros(1000))
         self.count = 0
         self.checkpoint = checkpoint.Checkpoint(
-            directory, {"weight": self.weight}, {"run": self}, keep
+            directory,
+            {"weight": self.weight, "large": self.large},
+            {"run": self},
+            keep,
         )
 
     def state(self):
@@ -32,8 +42,8 @@ class Run:
 
 
 def steps(directory) -> list[int]:
-    names = (p.name for p in directory.glob("ckpt-*.index"))
-    return sorted(int(re.search(r"\d+", name)[0]) for name in names)
+    names = (re.fullmatch(r"ckpt-(\d+)\.index", p.name) for p in directory.iterdir())
+    return sorted(int(name[1]) for name in names if name)
 
 
 def test_nothing_to_restore(tmp_path):
@@ -47,6 +57,40 @@ def test_restores_variables_and_python_state(tmp_path):
     assert run.checkpoint.restore() == 7
     np.testing.assert_array_equal(run.weight, [7, -7])
     assert run.count == 70
+
+
+ODD = [
+    "layers=[16,16]",
+    "a*b?",
+    "back\\slash",
+    "[!a]",
+    "new\nline",
+    " 100% {x} $y$ ",
+    "-ü",
+]
+ODD += [os.fsdecode(b"latin-\xfc"), "scheme:", "~", "#1&2;'\""]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_any_name_of_a_folder_works(tmp_path, name):
+    directory = tmp_path / name / "checkpoints"
+    run = Run(directory, keep=1)
+    for step in (3, 4):
+        run.save(step)
+    assert steps(directory) == [4]
+    run = Run(directory)
+    assert run.checkpoint.restore() == 4
+    np.testing.assert_array_equal(run.weight, [4, -4])
+    assert run.count == 40
+    run.save(5)
+    assert Run(directory).checkpoint.restore() == 5
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_relative_path_with_brackets_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Run(pathlib.Path("[a]")).save(1)
+    assert Run(pathlib.Path("[a]")).checkpoint.restore() == 1
 
 
 class Recording:
@@ -72,13 +116,15 @@ def test_states_are_restored_in_the_given_order(tmp_path):
     assert order == ["replay", "driver", "averages"]
 
 
-def test_written_checkpoints_are_listed_newest_first(tmp_path):
-    assert checkpoint.written(tmp_path / "none") == []
+def test_checkpoints_are_listed_newest_first(tmp_path):
+    assert checkpoint.steps(tmp_path / "none") == []
     run = Run(tmp_path)
     for step in (2, 10):
         run.save(step)
-    listed = [(10, str(tmp_path / "ckpt-10")), (2, str(tmp_path / "ckpt-2"))]
-    assert checkpoint.written(tmp_path) == listed
+    assert checkpoint.steps(tmp_path) == [10, 2]
+    for name in ("ckpt-x.index", "ckpt-11.data-00000-of-00001", "ckpt-12.index.old"):
+        (tmp_path / name).touch()
+    assert checkpoint.steps(tmp_path) == [10, 2]
 
 
 def test_keeps_the_last_few(tmp_path):
@@ -87,6 +133,152 @@ def test_keeps_the_last_few(tmp_path):
         run.save(step)
     assert steps(tmp_path) == [10, 11]
     assert Run(tmp_path).checkpoint.restore() == 11
+
+
+def test_what_the_folder_holds_is_kept_whatever_the_state_file_says(tmp_path):
+    run = Run(tmp_path, keep=3)
+    run.save(0)
+    told = (tmp_path / "checkpoint").read_bytes()
+    run.save(2)
+    # As after a kill before the state file was written.
+    (tmp_path / "checkpoint").write_bytes(told)
+    Run(tmp_path, keep=3).save(4)
+    assert steps(tmp_path) == [0, 2, 4]
+    latest = tf.train.latest_checkpoint(str(tmp_path))
+    assert latest == str(tmp_path / "ckpt-4")
+    for step in (4, 2, 0):
+        assert Run(tmp_path).checkpoint.restore() == step
+        (tmp_path / f"ckpt-{step}.index").unlink()
+
+
+def test_no_file_but_a_checkpoint_of_this_folder_is_removed(tmp_path):
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    Run(theirs).save(1)
+    Run(ours, keep=1).save(2)
+    entries = [str(theirs / "ckpt-1"), "../theirs/ckpt-1", "notes", "ckpt-2"]
+    listed = [f'all_model_checkpoint_paths: "{entry}"\n' for entry in entries]
+    newest = 'model_checkpoint_path: "ckpt-2"\n'
+    (ours / "checkpoint").write_text(newest + "".join(listed))
+    others = ["notes.index", "notes.data-00000-of-00001", "ckpt-2.txt", "ckpt-x.index"]
+    others += [".ckpt-x.tmp", "ckpt-3.index.bak"]
+    for name in others:
+        (ours / name).write_text("mine")
+    Run(ours, keep=1).save(4)
+    assert steps(ours) == [4]
+    assert Run(theirs).checkpoint.restore() == 1
+    assert [(ours / name).read_text() for name in others] == ["mine"] * 6
+
+
+def test_later_checkpoints_that_were_passed_over_make_room(tmp_path):
+    Run(tmp_path, keep=1).save(3)
+    (tmp_path / "ckpt-9.index").write_bytes(b"garbage")
+    run = Run(tmp_path, keep=1)
+    assert run.checkpoint.restore() == 3
+    run.save(4)
+    assert steps(tmp_path) == [4]
+
+
+def disk_full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def no_index(self, target):
+    """Moves a file, but no index."""
+    return disk_full() if self.suffix == ".index" else os.replace(self, target)
+
+
+@contextlib.contextmanager
+def limited(size):
+    """Keeps this process from writing files of more bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+FULL = {
+    "its folder": lambda: mock.patch.object(pathlib.Path, "mkdir", disk_full),
+    "the data": lambda: limited(1000),
+    "the disk": lambda: mock.patch.object(atomic, "sync", disk_full),
+    "the name of the data": lambda: mock.patch.object(
+        pathlib.Path, "replace", disk_full
+    ),
+    "the name of the index": lambda: mock.patch.object(
+        pathlib.Path, "replace", no_index
+    ),
+}
+
+
+@pytest.mark.parametrize("earlier", [[], [1, 2]], ids=["first", "later"])
+@pytest.mark.parametrize("moment", FULL)
+def test_a_full_disk_leaves_the_earlier_checkpoints_and_no_other(
+    tmp_path, moment, earlier
+):
+    run = Run(tmp_path)
+    for step in earlier:
+        run.save(step)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with FULL[moment](), pytest.raises(checkpoint.CheckpointError, match="free some"):
+        run.save(3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    run = Run(tmp_path)
+    assert run.checkpoint.restore() == (earlier[-1] if earlier else None)
+    run.save(3)
+    assert Run(tmp_path).checkpoint.restore() == 3
+
+
+def test_parts_of_a_save_that_was_killed_are_removed(tmp_path):
+    Run(tmp_path).save(1)
+    for name in (".ckpt-2.tmp/ckpt-2_temp", "ckpt-3_temp"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "part").touch()
+    names = (".ckpt-2.tmp/ckpt-2.index", "ckpt-2.data-00000-of-00001")
+    for name in (*names, "ckpt-1.index.tempstate123"):
+        (tmp_path / name).touch()
+    assert Run(tmp_path).checkpoint.restore() == 1
+    Run(tmp_path).save(4)
+    kept = [
+        f"ckpt-{x}.{part}" for x in (1, 4) for part in ("data-00000-of-00001", "index")
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", *kept]
+
+
+def test_all_parts_are_on_the_disk_before_they_get_their_names(tmp_path, monkeypatch):
+    done = []
+    for name in ("sync", "sync_names"):
+        act = getattr(atomic, name)
+
+        def recorded(path, name=name, act=act):
+            done.append((name, path.relative_to(tmp_path).as_posix()))
+            act(path)
+
+        monkeypatch.setattr(atomic, name, recorded)
+    Run(tmp_path).save(1)
+    data, index = "ckpt-1.data-00000-of-00001", "ckpt-1.index"
+    synced = [("sync", f".ckpt-1.tmp/{part}") for part in (data, index)]
+    assert done == [*synced, ("sync_names", ".")]
+
+
+def test_what_checkpoint_manager_wrote_is_resumed_and_the_other_way_round(tmp_path):
+    earlier = Run(tmp_path)
+    variables = {"weight": earlier.weight, "large": earlier.large}
+    python = checkpoint._PythonState({"run": earlier})
+    whole = tf.train.Checkpoint(variables=variables, python=python)
+    manager = tf.train.CheckpointManager(whole, str(tmp_path), 2)
+    for step in (5, 6):
+        earlier.weight.assign([step, -step])
+        manager.save(checkpoint_number=step)
+    run = Run(tmp_path)
+    assert run.checkpoint.restore() == 6
+    run.save(7)
+    assert steps(tmp_path) == [6, 7]
+    manager = tf.train.CheckpointManager(whole, str(tmp_path), 2)
+    assert manager.checkpoints == [str(tmp_path / f"ckpt-{x}") for x in (6, 7)]
+    whole.restore(manager.latest_checkpoint).assert_consumed()
+    np.testing.assert_array_equal(earlier.weight, [7, -7])
 
 
 def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, capsys):
@@ -141,13 +333,6 @@ def test_a_checkpoint_of_other_variables_is_an_error(tmp_path):
     wider = checkpoint.Checkpoint(tmp_path, {"other": tf.Variable(1.0)}, {})
     with pytest.raises(checkpoint.CheckpointError, match="ckpt-3"):
         wider.restore()
-
-
-def test_leftovers_of_a_kill_are_removed(tmp_path):
-    (tmp_path / "ckpt-5_temp").mkdir(parents=True)
-    (tmp_path / "ckpt-5_temp" / "part").write_bytes(b"x")
-    Run(tmp_path).save(6)
-    assert not (tmp_path / "ckpt-5_temp").exists()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -65,5 +65,23 @@ def atomic_write(path: str | os.PathLike, sync: bool = True) -> Iterator[BinaryI
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(temporary, path)
+            if sync:
+                sync_names(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sync(path: pathlib.Path) -> None:
+    """Waits until the content of a file is on the disk."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_names(folder: pathlib.Path) -> None:
+    """Waits until a folder's names are on the disk, where the file system can tell."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

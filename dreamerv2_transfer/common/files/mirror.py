@@ -355,7 +355,7 @@ class Mirror:
                 f"Received: {name!r}. Remove it."
             )
         is_cache = parts[0] == "packed" or ".packed" in parts
-        is_temporary = re.fullmatch(r"\..*\.tmp", parts[-1])
+        is_temporary = any(re.fullmatch(r"\..*\.tmp", part) for part in parts)
         return not (is_cache or is_temporary or parts[-1] in (".lock", WRITER))
 
     def _write_note(self) -> None:
