@@ -9,7 +9,8 @@
     api.train(lambda: gymnasium.make("Pendulum-v1"), config)
 
 `api.defaults` is the block `defaults` of configs.yaml, and `api.configs` holds the
-other blocks by name. The file is read at the first use of either.
+other blocks by name. The file is read at the first use of either. A script of the
+original runs with `import dreamerv2_transfer.api as dv2`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ import gymnasium
 from ruamel.yaml import YAML
 
 from dreamerv2_transfer import train as train_lib
-from dreamerv2_transfer.common import blocks, envs, quiet
+from dreamerv2_transfer.common import blocks, envs, flags, quiet
 from dreamerv2_transfer.common.config import Config, ConfigError
-from dreamerv2_transfer.common.envs import wrappers
+from dreamerv2_transfer.common.envs import old_gym, wrappers
 from dreamerv2_transfer.common.errors import EnvError
 from dreamerv2_transfer.common.files import logdir
+from dreamerv2_transfer.common.logger import JSONLOutput as JSONLOutput
+from dreamerv2_transfer.common.logger import TensorBoardOutput as TensorBoardOutput
+from dreamerv2_transfer.common.logger import TerminalOutput as TerminalOutput
 from dreamerv2_transfer.train import Output
 
 quiet.hush_tensorflow()
@@ -36,17 +40,40 @@ quiet.hush_tensorflow()
 SINGLE = {"envs": 1, "envs_parallel": "none", "envs_restart": False}
 
 
+class Settings(Config):
+    """A configuration that flags can change, as the original's scripts do."""
+
+    def parse_flags(
+        self, argv: Sequence[str] | None = None, known_only: bool = False
+    ) -> Any:
+        """Returns a copy with the values of the command line; `--help` prints the keys.
+
+        Args:
+            argv: The arguments, `sys.argv[1:]` by default.
+            known_only: Whether to also return the arguments that name no key, instead
+                of refusing them.
+
+        Raises:
+            ConfigError: A flag is unknown or its value is not allowed.
+        """
+        parser = flags.Flags(self)
+        if not known_only:
+            return type(self)(parser.parse(argv))
+        config, remaining = parser.parse_known(argv)
+        return type(self)(config), remaining
+
+
 def train(
-    env: gymnasium.Env | wrappers.Make,
+    env: Any,
     config: Config,
     outputs: Sequence[Output] | None = None,
 ) -> bool:
     """Trains an agent, as `launch/train.py` does; the same call resumes the run.
 
     Args:
-        env: An environment, which is used as it is and stays open; or a function that
-            creates one, which also allows evaluation and the keys `envs`,
-            `envs_parallel` and `envs_restart`.
+        env: An environment of Gymnasium, or of the older gym, which is used as it is
+            and stays open; or a function that creates one, which also allows
+            evaluation and the keys `envs`, `envs_parallel` and `envs_restart`.
         config: For example `api.defaults.update({"logdir": ...})`. `steps`,
             `log_every`, `eval_every` and `checkpoint_every` count updates. With
             `init.path` the world model starts from there, else from scratch.
@@ -62,9 +89,9 @@ def train(
         EnvError: The environment cannot be used, or failed.
         LogdirError: The logdir belongs to another run.
     """
-    is_instance = isinstance(env, gymnasium.Env)
-    if isinstance(env, gymnasium.Env):
-        make: wrappers.Make = functools.partial(KeptOpen, env)
+    is_instance = old_gym.is_environment(env)
+    if is_instance:
+        make: wrappers.Make = functools.partial(KeptOpen, old_gym.adapt(env))
     elif callable(env):
         make = env
     else:
@@ -126,7 +153,7 @@ class KeptOpen(gymnasium.Wrapper):
 
 def __getattr__(name: str) -> Any:
     if name == "defaults":
-        return Config(_blocks()["defaults"])
+        return Settings(_blocks()["defaults"])
     if name == "configs":
         return {k: v for k, v in _blocks().items() if k != "defaults"}
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

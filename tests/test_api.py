@@ -1,4 +1,6 @@
 import json
+import sys
+import types
 from concurrent import futures
 
 import gymnasium
@@ -11,7 +13,7 @@ from dreamerv2_transfer.common import checkpoint, envs
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.files import logdir
 from dreamerv2_transfer.common.replay import store
-from tests import fakes
+from tests import fakes, gyms
 
 IMAGE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
 
@@ -216,3 +218,81 @@ def test_metrics_of_keys():
     found = finetune.key_metrics(config_lib.Config(wanted), episode)
     # The maxima over time are 9 and 3.
     assert found == {"sum_train_reward": 6.0, "max_train_image": 6.0}
+
+
+# The example of danijar/dreamerv2's README, but for the import.
+README = """
+import gym
+import gym_minigrid
+import dreamerv2_transfer.api as dv2
+
+config = dv2.defaults.update({
+    'logdir': '~/logdir/minigrid',
+    'log_every': 1e3,
+    'train_every': 10,
+    'prefill': 1e5,
+    'actor_ent': 3e-3,
+    'loss_scales.kl': 1.0,
+    'discount': 0.99,
+}).parse_flags()
+
+env = gym.make('MiniGrid-DoorKey-6x6-v0')
+env = gym_minigrid.wrappers.RGBImgPartialObsWrapper(env)
+dv2.train(env, config)
+"""
+
+
+def test_the_script_of_the_originals_readme_runs(tmp_path, monkeypatch):
+    wrap = types.SimpleNamespace(RGBImgPartialObsWrapper=lambda env: env)
+    made = gyms.Grid()
+    gym = types.SimpleNamespace(make=lambda name: made)
+    monkeypatch.setitem(sys.modules, "gym", gym)
+    monkeypatch.setitem(
+        sys.modules, "gym_minigrid", types.SimpleNamespace(wrappers=wrap)
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    small = make_config(tmp_path).update(log_every=1, train_every=7).flat
+    flags = {k: v for k, v in small.items() if api.defaults[k] != v and k != "logdir"}
+    texts = {
+        k: ",".join(map(str, v)) if type(v) is tuple else v for k, v in flags.items()
+    }
+    monkeypatch.setattr(
+        sys, "argv", ["x.py", *(f"--{k}={v}" for k, v in texts.items())]
+    )
+    exec(README, {})
+    folder = tmp_path / "logdir" / "minigrid"
+    assert [row["step"] for row in rows(folder)] == [1, 2]
+    assert rows(folder)[-1]["image_loss"] > 0
+    saved = config_lib.Config.load(folder / "config.yaml")
+    assert (saved.actor_ent, saved.prefill, saved.task) == (3e-3, 20, "Grid")
+    path = next((folder / "train_episodes").glob("*.npz"))
+    with np.load(path, allow_pickle=False) as file:
+        assert file["image"].shape[1:] == (64, 64, 3)
+        assert not file["is_terminal"].any()  # Grid ends by a time limit.
+    assert not made.closed
+
+
+def test_settings_of_scripts_read_flags():
+    config = api.defaults.update(seed=3).parse_flags(["--rssm.deter", "8"])
+    assert (config.seed, config.rssm.deter) == (3, 8)
+    assert config.update(seed=4).parse_flags([]).seed == 4
+    config, rest = config.parse_flags(["--seed", "5", "--mine", "6"], known_only=True)
+    assert (config.seed, rest) == (5, ["--mine", "6"])
+    with pytest.raises(
+        config_lib.ConfigError, match="Flag '--sed'.*Did you mean 'seed'"
+    ):
+        api.defaults.parse_flags(["--sed", "5"])
+
+
+def test_help_of_a_script_lists_its_keys(capsys):
+    with pytest.raises(SystemExit) as end:
+        api.defaults.update(seed=7).parse_flags(["--help"])
+    assert end.value.code == 0
+    assert "--seed" in capsys.readouterr().out
+
+
+def test_the_originals_outputs_have_their_names(tmp_path):
+    outputs = [api.TerminalOutput(), api.JSONLOutput(tmp_path)]
+    assert api.train(Sensors(), make_config(tmp_path, steps=1), outputs)
+    assert [row["step"] for row in rows(tmp_path)] == [1]
+    assert callable(api.TensorBoardOutput)

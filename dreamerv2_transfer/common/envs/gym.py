@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 
 from dreamerv2_transfer.common import foreign
-from dreamerv2_transfer.common.envs import atari
+from dreamerv2_transfer.common.envs import atari, old_gym
 from dreamerv2_transfer.common.envs.wrappers import Checked, Make, adapt
 from dreamerv2_transfer.common.errors import EnvError, describe
 
@@ -17,7 +17,7 @@ def wrap(maker: Make, task: str = "") -> gymnasium.Env:
     """Makes an environment in our form, which is checked at each step.
 
     Args:
-        maker: Makes any `gymnasium.Env`.
+        maker: Makes any `gymnasium.Env`, or an environment of the older gym.
         task: Name of the task for error messages; by default the function's name.
 
     Raises:
@@ -31,9 +31,7 @@ def wrap(maker: Make, task: str = "") -> gymnasium.Env:
             raise
         name = task or getattr(maker, "__name__", repr(maker))
         raise EnvError(f"{name} could not be made: {describe(error)}") from error
-    if not isinstance(env, gymnasium.Env):
-        raise EnvError(f"Received: {type(env)}. It must be a gymnasium.Env.")
-    return adapt(Checked(env, task))
+    return adapt(Checked(old_gym.adapt(env), task))
 
 
 # The suite.
