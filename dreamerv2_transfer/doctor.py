@@ -27,6 +27,7 @@ from typing import cast
 
 # The rest of the package is imported later: a missing dependency must be a finding.
 from dreamerv2_transfer.common.errors import describe
+from dreamerv2_transfer.common.files import memory
 
 OPTIONS = {
     "logdir": "logdir",  # The folder of future runs.
@@ -40,11 +41,6 @@ DISK = 1.0  # GiB. 800,000 steps of MinAtar need 0.1, checkpoints and videos the
 WIDTH = 100  # Most columns of the report.
 PATIENCE = 10.0  # Seconds for nvidia-smi, which may hang on a broken driver.
 SLOW = "Each start compiles again, which takes seconds."
-MEMINFO = pathlib.Path("/proc/meminfo")
-LIMITS = (  # A container's memory, in versions 2 and 1 of Linux's control groups.
-    pathlib.Path("/sys/fs/cgroup/memory.max"),
-    pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "crafter": "crafter",
     "dmc": "dm_control",
@@ -153,17 +149,16 @@ def check_configs() -> Finding:
 
 
 def check_memory(
-    meminfo: pathlib.Path = MEMINFO, limits: Sequence[pathlib.Path] = LIMITS
+    meminfo: pathlib.Path = memory.MEMINFO,
+    limits: Sequence[pathlib.Path] = memory.LIMITS,
 ) -> Finding:
     """Finds the memory that a run can take, within a container's limit."""
-    if not meminfo.exists():  # As on macOS.
+    known = memory.free_and_total(meminfo, limits)
+    if known is None:
         return Finding(OK, "Memory", "Unknown on this system")
-    kilobytes = dict(re.findall(r"^(\w+):\s+(\d+) kB", meminfo.read_text(), re.M))
-    free, total = (1024 * int(kilobytes[x]) for x in ("MemAvailable", "MemTotal"))
-    texts = [path.read_text().strip() for path in limits if path.exists()]
-    limit = min([total, *(int(x) for x in texts if x.isdigit())])  # Or `max`.
-    found = f"{min(free, limit) / GIB:.1f} of {limit / GIB:.1f} GiB are free"
-    if min(free, limit) >= MEMORY * GIB:
+    free, limit = known
+    found = f"{free / GIB:.1f} of {limit / GIB:.1f} GiB are free"
+    if free >= MEMORY * GIB:
         return Finding(OK, "Memory", found)
     todo = (
         f"A run of the block minatar needs up to {MEMORY:g} GiB. Close other programs, "

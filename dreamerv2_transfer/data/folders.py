@@ -6,10 +6,8 @@ import os
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 
 POLICY = "log_policy"  # Key with the number of the policy that chose each action.
 
@@ -50,22 +48,12 @@ def load_all(path: str | os.PathLike) -> Episode:
     Raises:
         EpisodeError: As `store.load_episode`.
     """
-    episode = store.load_episode(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            logs = {
-                k: store.convert(file[k])
-                for k in file.files
-                if k.startswith(store.LOGGED)
-            }
-    except Exception as error:  # Damaged bytes raise nearly any error in zip and npy.
-        raise EpisodeError(f"{path} cannot be read: {error!r}") from error
-    return episode | logs
+    return store.load_episode(path, logs=True)
 
 
 def without_logs(episode: Episode) -> Episode:
     """Returns the keys that training reads."""
-    return {k: v for k, v in episode.items() if not k.startswith(store.LOGGED)}
+    return {k: v for k, v in episode.items() if store.is_trained_on(k)}
 
 
 def manifest_or_fault(folder: pathlib.Path) -> tuple[dict[str, Any], str]:

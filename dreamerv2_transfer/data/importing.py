@@ -14,7 +14,7 @@ import numpy as np
 import dreamerv2_transfer
 from dreamerv2_transfer.common.files import locks
 from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.packed_episodes import content_digest
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import checks, folders, inspect
@@ -163,11 +163,9 @@ class Importer:
         """Says why an episode cannot be added; empty if it can."""
         if fault := store.fault(folders.without_logs(episode)):
             return fault
-        if not store.eplen(episode):
-            return "it has no step"
         episode = episode | {k: episode[k].astype(bool) for k in store.FLAGS}
         spaces = self._manifest.get("spaces") or checks.describe(episode)
-        return checks.episode_fault(episode, spaces) or checks.policy_fault(
+        return layout.misfit(episode, spaces) or checks.log_fault(
             episode, len(self._policies)
         )
 

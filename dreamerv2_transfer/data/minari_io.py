@@ -24,7 +24,8 @@ import dreamerv2_transfer
 from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import layout, store
+from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 from dreamerv2_transfer.data import checks, folders, minari_foreign
 
@@ -281,7 +282,7 @@ def _box(kind: Mapping[str, Any]) -> spaces.Box:
 
 def _buffers(
     paths: Sequence[str],
-    kinds: checks.Spaces,
+    kinds: Layout,
     identifiers: list[dict[str, str]],
     exported: Exported,
     bar: progress.Progress,
@@ -300,9 +301,8 @@ def _buffers(
     for path in paths:
         try:
             episode = folders.load_all(path)
-            fault = checks.episode_fault(episode, kinds)
-            if fault or not store.eplen(episode):
-                fault = fault or "it has no step"
+            fault = layout.misfit(episode, kinds)
+            if fault:
                 raise EpisodeError(f"{path} is left out: {fault}.")
         except EpisodeError as error:
             exported.damaged.append(" ".join(str(error).split()))

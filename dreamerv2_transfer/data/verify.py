@@ -63,7 +63,7 @@ def verify(directory: str | os.PathLike, tell: Callable[[str], None]) -> Verifie
         paths = folders.episode_files(folder)
         check = functools.partial(
             checks.file_faults,
-            expected=manifest.get("spaces") or checks.spaces_of(paths),
+            expected=packed.expected_layout(folder, paths),
             policies=len(store.listed_policies(manifest)),
         )
         processes = packed.count_processes(paths)

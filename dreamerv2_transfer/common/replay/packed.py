@@ -6,6 +6,7 @@ a memory cap the index is built and read piece by piece, with the same result.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer.common import progress
-from dreamerv2_transfer.common.replay import packed_index, store
+from dreamerv2_transfer.common.replay import layout, packed_index, store
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
     Field,
@@ -113,7 +114,8 @@ def open_task(
 
     An index matches if it was built from files with the same names, sizes and times of
     modification. Without one, the episodes are read, and an index is written to
-    `cache`. Damaged files are named, skipped and listed in `damaged`.
+    `cache`. Damaged files, and those that differ from the folder's other episodes, are
+    named, skipped and listed in `damaged`.
 
     Under a cap the arrays stay on disk and are read from there each time. An index is
     then built by reading every episode twice, a few of them at a time: first to order
@@ -126,21 +128,24 @@ def open_task(
         memory: Bytes that opening may take; 0 for no cap.
 
     Raises:
-        DatasetError: The folder is missing, empty or without a readable episode, or its
-            episodes differ in shape; under a cap also: no index matches and none can be
-            written, or an episode does not fit into the memory.
+        DatasetError: The folder is missing, empty or without a readable episode; under
+            a cap also: no index matches and none can be written, or an episode does not
+            fit into the memory.
     """
     directory = pathlib.Path(directory).expanduser()
     paths, name = _list_files(directory)
     cached = pathlib.Path(cache) / name if cache else None
     folders = [directory / INDEX / name, *([cached] if cached else [])]
-    packed = packed_index.find(folders, str(directory), on_disk=bool(memory))
-    if not packed and memory:
-        packed = _stream_files(paths, str(directory), cached, memory)
-    elif not packed:
-        packed = _read_files(paths, str(directory))
-        if cached:
-            _try_to_write_index(cached, packed)
+    told = _told_layout(directory)
+    packed = packed_index.find(folders, str(directory), bool(memory), told)
+    if not packed:
+        expected = expected_layout(directory, paths, memory)
+        if memory:
+            packed = _stream_files(paths, str(directory), cached, memory, expected)
+        else:
+            packed = _read_files(paths, str(directory), expected)
+            if cached:
+                _try_to_write_index(cached, packed, expected)
     if packed.damaged:
         number = len(packed.damaged)
         more = f", and {number - NAMED} more" if number > NAMED else ""
@@ -172,7 +177,8 @@ def write_index(
     paths, name = _list_files(directory.expanduser())
     if written and len(written) == len(paths):
         packed = PackedEpisodes.join(written, str(directory))
-        _try_to_write_index(directory / INDEX / name, packed)
+        expected = expected_layout(directory, paths)
+        _try_to_write_index(directory / INDEX / name, packed, expected)
         return packed
     return open_task(directory, directory / INDEX, memory)
 
@@ -192,12 +198,42 @@ def _list_files(directory: pathlib.Path) -> tuple[list[str], str]:
     return [entry.path for entry in entries], digest.hexdigest()
 
 
-def _read_files(paths: list[str], source: str, memory: int = 0) -> PackedEpisodes:
+def expected_layout(
+    directory: str | os.PathLike, paths: list[str], memory: int = 0
+) -> layout.Layout:
+    """Returns what all episodes of a folder must hold.
+
+    Its manifest tells it; without one, it is what most of the episodes hold.
+
+    Args:
+        directory: The folder.
+        paths: Its episodes.
+        memory: Bytes that this may take; 0 for no cap.
+    """
+    if told := _told_layout(directory):
+        return told
+    processes = count_processes(paths, memory)
+    counts: collections.Counter[layout.Outline] = collections.Counter()
+    for outline in each_chunk(layout.outline, paths, f"compare {directory}", processes):
+        counts.update(outline)
+    return layout.agreed(counts)
+
+
+def _told_layout(directory: str | os.PathLike) -> layout.Layout:
+    """Returns the layout in a folder's manifest; empty if it tells none."""
+    with contextlib.suppress(DatasetError):  # `dataset.py verify` names its damage.
+        return layout.listed(store.read_manifest(directory) or {})
+    return {}
+
+
+def _read_files(
+    paths: list[str], source: str, expected: layout.Layout, memory: int = 0
+) -> PackedEpisodes:
     """Reads and packs episodes; under a cap only their tables, without the arrays."""
     processes = count_processes(paths, memory)
     # Half of the memory: an episode may be there twice, unpacked and packed.
     limit = math.ceil(memory / processes / 2)
-    read = functools.partial(_read_chunk, limit=limit)
+    read = functools.partial(_read_chunk, expected=expected, limit=limit)
     parts, damaged = [], []
     for part, faults in each_chunk(read, paths, f"read {source}", processes):
         parts += [part] if part else []
@@ -254,12 +290,13 @@ def each_chunk(
 
 
 def _read_chunk(
-    paths: list[str], limit: int = 0
+    paths: list[str], expected: layout.Layout, limit: int = 0
 ) -> tuple[PackedEpisodes | None, list[tuple[str, str]]]:
     """Reads some episodes.
 
     Args:
         paths: Their files.
+        expected: What each of them must hold.
         limit: Most bytes of an unpacked episode. With a limit, the arrays are left out.
 
     Returns:
@@ -275,7 +312,10 @@ def _read_chunk(
                     f"{limit / 2**30:.3g} GiB. Raise dataset.memory, or set it to 0 "
                     "for no cap."
                 )
-            packed = PackedEpisodes.from_episode(store.load_episode(path), path)
+            episode = store.load_episode(path)
+            if fault := layout.misfit(episode, expected):
+                raise EpisodeError(f"{path} is damaged: {fault}.")
+            packed = PackedEpisodes.from_episode(episode, path)
             parts.append(packed.without_arrays() if limit else packed)
         except EpisodeError as error:
             damaged.append((os.path.basename(path), str(error)))
@@ -284,7 +324,11 @@ def _read_chunk(
 
 
 def _stream_files(
-    paths: list[str], source: str, folder: pathlib.Path | None, memory: int
+    paths: list[str],
+    source: str,
+    folder: pathlib.Path | None,
+    memory: int,
+    expected: layout.Layout,
 ) -> PackedEpisodes:
     """Writes an index with only a few episodes in memory at a time, and opens it."""
     if folder is None:
@@ -294,8 +338,8 @@ def _stream_files(
         )
     try:
         with packed_index.creating(folder) as temporary:
-            packed = _read_files(paths, source, memory)
-            packed_index.allocate(temporary, packed)
+            packed = _read_files(paths, source, expected, memory)
+            packed_index.allocate(temporary, packed, expected)
             damaged, filled = set(packed.damaged), np.zeros(len(packed), bool)
             intact = [x for x in paths if os.path.basename(x) not in damaged]
             fill = functools.partial(_fill_chunk, temporary, source)
@@ -331,8 +375,10 @@ def _fill_chunk(folder: pathlib.Path, source: str, paths: list[str]) -> list[int
     return filled
 
 
-def _try_to_write_index(folder: pathlib.Path, packed: PackedEpisodes) -> None:
+def _try_to_write_index(
+    folder: pathlib.Path, packed: PackedEpisodes, expected: layout.Layout
+) -> None:
     try:
-        packed_index.save(folder, packed)
+        packed_index.save(folder, packed, expected)
     except OSError as error:
         print(f"Warning: no packed index in {folder.parent}: {error}", flush=True)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
+from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.packed_episodes import Field, PackedEpisodes
 
 BLOCK = 2**20  # Rows that are checked at a time.
@@ -28,7 +29,10 @@ FAULTS = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 
 def find(
-    folders: Iterable[pathlib.Path], source: str, on_disk: bool
+    folders: Iterable[pathlib.Path],
+    source: str,
+    on_disk: bool,
+    expected: Layout | None = None,
 ) -> PackedEpisodes | None:
     """Opens the first index that exists and is intact; None if there is none.
 
@@ -36,13 +40,18 @@ def find(
         folders: Where to look, in this order.
         source: What error messages call the episodes.
         on_disk: Whether to leave the arrays on disk rather than map them into memory.
+        expected: What the episodes must hold, if something tells it beside them.
     """
     array = ArrayFile if on_disk else map_array
     for folder in folders:
         if not folder.is_dir():
             continue
         try:
-            return open_whole(folder, source, array)
+            # An index of an earlier version may hold episodes that break the law.
+            held = read_header(folder).get("expected")
+            if held is not None and (not expected or held == expected):
+                return open_whole(folder, source, array)
+            print(f"Note: {source} is packed anew, as its index is older.", flush=True)
         except FAULTS as error:
             print(
                 f"Warning: the packed index {folder} is damaged: {error!r}", flush=True
@@ -84,7 +93,7 @@ def load(
     folder: pathlib.Path, source: str, array: Callable[[pathlib.Path], Any]
 ) -> PackedEpisodes:
     """Loads an index without checking it; see `open_whole`."""
-    header = json.loads((folder / "index.json").read_text())
+    header = read_header(folder)
     fields = {
         k: Field(tuple(v["shape"]), v["dtype"], v["coding"])
         for k, v in header["fields"].items()
@@ -96,20 +105,32 @@ def load(
     return PackedEpisodes(source, fields, arrays, offsets, digests, damaged)
 
 
+def read_header(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads what an index says of its arrays."""
+    return json.loads((folder / "index.json").read_text())
+
+
 def map_array(path: str | os.PathLike) -> np.ndarray:
     """Maps an array into memory, read-only."""
     # A plain array: indexing a memmap object is several times slower.
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 
 
-def save(folder: pathlib.Path, packed: PackedEpisodes) -> None:
+def save(
+    folder: pathlib.Path, packed: PackedEpisodes, expected: Layout | None = None
+) -> None:
     """Writes an index completely or not at all.
+
+    Args:
+        folder: The index.
+        packed: The episodes.
+        expected: What each of them was found to hold, if they were compared.
 
     Raises:
         OSError: It cannot be written.
     """
     with creating(folder) as temporary:
-        _write_tables(temporary, packed)
+        _write_tables(temporary, packed, expected)
         for key, values in packed.arrays.items():
             np.save(array_path(temporary, key), values)
 
@@ -140,20 +161,24 @@ def creating(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         raise
 
 
-def allocate(folder: pathlib.Path, packed: PackedEpisodes) -> None:
+def allocate(
+    folder: pathlib.Path, packed: PackedEpisodes, expected: Layout | None = None
+) -> None:
     """Writes the tables, and arrays of zeros, which take no space until written to."""
-    _write_tables(folder, packed)
+    _write_tables(folder, packed, expected)
     for key, field in packed.fields.items():
         shape, dtype = field.stored
         shape = (int(packed.offsets[-1]), *shape)
         np.lib.format.open_memmap(array_path(folder, key), "w+", dtype, shape)
 
 
-def _write_tables(folder: pathlib.Path, packed: PackedEpisodes) -> None:
+def _write_tables(
+    folder: pathlib.Path, packed: PackedEpisodes, expected: Layout | None
+) -> None:
     np.save(folder / "offsets.npy", packed.offsets)
     np.save(folder / "digests.npy", packed.digests)
     fields = {k: dataclasses.asdict(v) for k, v in packed.fields.items()}
-    header = {"fields": fields, "damaged": packed.damaged}
+    header = {"fields": fields, "damaged": packed.damaged, "expected": expected or {}}
     (folder / "index.json").write_text(json.dumps(header))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import json
@@ -9,14 +10,14 @@ import os
 import pathlib
 import re
 import uuid
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.replay import npz
 
 Episode = dict[str, np.ndarray]
 
@@ -70,46 +71,85 @@ def encode(episode: Mapping[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def load_episode(path: str | os.PathLike) -> Episode:
+def load_episode(path: str | os.PathLike, logs: bool = False) -> Episode:
     """Reads an episode without running code from the file.
 
-    Keys that start with `log_` are left out: they are only for logging.
+    Args:
+        path: The file.
+        logs: Whether to read the keys that are only for logging, too.
 
     Returns:
         Arrays by key, each with time as its first axis; flags as booleans.
 
     Raises:
-        EpisodeError: The file is truncated or no archive, lacks a key, or has arrays of
-            unequal lengths or numbers that are not finite; names file and fault.
+        EpisodeError: The file is truncated or no archive, takes more memory than is
+            free, or does not hold an episode, see `fault`; names file and fault.
     """
+    episode = read_arrays(path, lambda key: logs or is_trained_on(key))
+    if wrong := fault({k: v for k, v in episode.items() if is_trained_on(k)}):
+        raise EpisodeError(f"{path} is damaged: {wrong}.")
+    return episode | {k: episode[k].astype(bool) for k in FLAGS}
+
+
+def is_trained_on(key: str) -> bool:
+    """Tells whether a key of an episode is for more than logging."""
+    return not key.startswith(LOGGED)
+
+
+def read_arrays(
+    path: str | os.PathLike, wanted: Callable[[str], bool] = lambda key: True
+) -> Episode:
+    """Reads arrays of a file in the stored precision, see `convert`.
+
+    Args:
+        path: The file.
+        wanted: Tells which keys to read.
+
+    Raises:
+        EpisodeError: They cannot be read; names file and fault.
+    """
+    with reading(path):
+        return {k: convert(v) for k, v in npz.read(path, wanted).items()}
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Turns whatever a damaged file raises into an EpisodeError that names it."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = [k for k in file.files if not k.startswith(LOGGED)]
-            episode = {k: convert(file[k]) for k in names}
+        yield
+    except npz.ArchiveError as error:
+        raise EpisodeError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        link = f", a link to {os.readlink(path)}" if os.path.islink(path) else ""
+        what = error.strerror or repr(error)
+        raise EpisodeError(f"{path}{link} cannot be read: {what}") from error
     except Exception as error:  # Damaged bytes raise nearly any error in zip and npy.
         raise EpisodeError(f"{path} cannot be read: {error!r}") from error
-    if wrong := fault(episode):
-        raise EpisodeError(f"{path} is no episode: {wrong}.")
-    return episode | {k: episode[k].astype(bool) for k in FLAGS}
 
 
 def unpacked_bytes(path: str | os.PathLike) -> int:
     """Returns the bytes of an unpacked episode as its file says, 0 if it is damaged."""
     try:
-        with zipfile.ZipFile(path) as file:
-            return sum(member.file_size for member in file.infolist())
-    except Exception:  # Damaged bytes raise nearly any error.
+        with reading(path):
+            return npz.unpacked_bytes(path, is_trained_on)
+    except EpisodeError:
         return 0
 
 
 def as_loaded(episode: Mapping[str, Any]) -> Episode:
     """Returns an episode as `load_episode` would return it after saving."""
-    kept = {k: convert(v) for k, v in episode.items() if not k.startswith(LOGGED)}
+    kept = {k: convert(v) for k, v in episode.items() if is_trained_on(k)}
     return kept | {k: kept[k].astype(bool) for k in FLAGS}
 
 
 def fault(episode: Episode) -> str:
-    """Says in words why these arrays are no episode; empty if they are one."""
+    """Says in words why these arrays are no episode; empty if they are one.
+
+    This is the law for training, for `dataset.py verify` and for imports alike: an
+    observation beside the keys of `REQUIRED`; arrays of finite numbers, as long as each
+    other; a reset and at least one step; `is_first` at the first transition alone,
+    `is_last` at the last alone, and `is_terminal` at the last or nowhere.
+    """
     if missing := [k for k in REQUIRED if k not in episode]:
         return f"it lacks {', '.join(missing)}; it has {', '.join(sorted(episode))}"
     if len(episode) == len(REQUIRED):
@@ -119,17 +159,38 @@ def fault(episode: Episode) -> str:
     lengths = {k: len(v) if v.ndim else None for k, v in episode.items()}
     if None in lengths.values() or len(set(lengths.values())) > 1:
         return f"its keys are of unequal lengths {lengths}"
-    if not len(episode["action"]):
-        return "it has no transition"
     if episode["action"].ndim != 2:
         return f"action has shape {episode['action'].shape}, not (time, size)"
     for key in ("reward", *FLAGS):
         if episode[key].ndim != 1:
             return f"{key} has shape {episode[key].shape}, not (time,)"
+    if eplen(episode) < 1:
+        return "it has no step"
     for key, value in episode.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             return f"{key} is not finite"
+    return _flag_fault(episode)
+
+
+def _flag_fault(episode: Episode) -> str:
+    """Says which flag is set where it cannot be; empty if none is."""
+    last = eplen(episode)
+    for key in FLAGS:
+        if episode[key].dtype != bool and not np.isin(episode[key], (0, 1)).all():
+            return f"{key} holds other values than 0 and 1"
+    if (at := np.flatnonzero(episode["is_first"]).tolist()) != [0]:
+        return f"is_first is set at {shorten(at)}, not at 0 alone"
+    if (at := np.flatnonzero(episode["is_last"]).tolist()) != [last]:
+        return f"is_last is set at {shorten(at)}, not at the end ({last}) alone"
+    if set(at := np.flatnonzero(episode["is_terminal"]).tolist()) - {last}:
+        return f"is_terminal is set at {shorten(at)}, before the end ({last})"
     return ""
+
+
+def shorten(steps: Sequence[int], most: int = 5) -> str:
+    """Lists numbers of steps in words, the first of many."""
+    more = f" and {len(steps) - most} more" if len(steps) > most else ""
+    return (", ".join(map(str, steps[:most])) or "no step") + more
 
 
 def convert(value: Any) -> np.ndarray:

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import pathlib
 import tracemalloc
@@ -6,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.replay import array_file, packed, store
+from dreamerv2_transfer.common.replay import array_file, layout, packed, store
 from tests import fakes
 from tests.replays import same
 
@@ -176,11 +177,63 @@ def test_tasks_that_do_not_fit_are_named(tmp_path, kwargs, message):
     assert str(tmp_path / "two") in str(error.value)
 
 
-def test_episodes_of_a_task_that_do_not_fit_are_named(tmp_path):
-    fill(tmp_path, some(1))
-    path = fill(tmp_path, [fakes.episode(3, image_shape=(10, 10, 4))])[0]
-    with pytest.raises(packed.DatasetError, match=path.name):
-        packed.open_task(tmp_path)
+@pytest.mark.parametrize("memory", [0, MIB])
+def test_episodes_of_a_task_that_do_not_fit_are_named_and_skipped(
+    tmp_path, capsys, memory
+):
+    (path,) = fill(tmp_path / "a", [fakes.episode(3, image_shape=(10, 10, 4))])
+    fill(tmp_path / "a", some(2))
+    opened = packed.open_task(tmp_path / "a", tmp_path / "cache", memory)
+    assert (len(opened), opened.damaged) == (2, (path.name,))
+    assert path.name in capsys.readouterr().out
+
+
+def test_a_manifest_tells_what_episodes_must_hold(tmp_path, capsys):
+    (path,) = fill(tmp_path, some(1))
+    others = fill(tmp_path, some(3, image_shape=(10, 10, 4)))
+    store.write_manifest(tmp_path, {"spaces": layout.describe(fakes.episode(3))})
+    opened = packed.open_task(tmp_path)
+    assert opened.damaged == tuple(sorted(x.name for x in others))
+    assert len(opened) == 1
+    store.write_manifest(tmp_path, {"spaces": {"image": {"shape": [10, 10, 10]}}})
+    assert packed.open_task(tmp_path).damaged == (path.name,)
+
+
+def test_actions_that_are_not_one_hot_are_skipped_without_a_manifest_too(tmp_path):
+    episodes = some(3)
+    episodes[1]["action"] = episodes[1]["action"].copy()
+    episodes[1]["action"][2] = 1
+    paths = fill(tmp_path, episodes)
+    opened = packed.open_task(tmp_path)
+    assert opened.damaged == (paths[1].name,)
+    assert opened.fields["action"].coding == "onehot"
+
+
+@pytest.mark.parametrize("told", [{}, {"spaces": layout.describe(fakes.episode(3))}])
+def test_an_index_that_was_built_without_the_law_is_rebuilt(tmp_path, capsys, told):
+    twice = fakes.episode(4, 7)
+    twice["action"] = twice["action"].copy()
+    twice["action"][2] = 1
+    *_, path = fill(tmp_path, [*some(), twice])
+    store.write_manifest(tmp_path, told)
+    packed.write_index(tmp_path)
+    (folder,) = (tmp_path / ".packed").iterdir()
+    header = json.loads((folder / "index.json").read_text())
+    del header["expected"]
+    (folder / "index.json").write_text(json.dumps({**header, "damaged": []}))
+    capsys.readouterr()
+    assert packed.write_index(tmp_path).damaged == (path.name,)
+    assert "its index is older" in capsys.readouterr().out
+    assert packed.write_index(tmp_path).damaged == (path.name,)
+    assert "its index is older" not in capsys.readouterr().out
+
+
+def test_an_index_that_another_manifest_told_is_rebuilt(tmp_path):
+    fill(tmp_path, some(image_shape=(10, 10, 4)))
+    paths = fill(tmp_path, some(2))
+    assert len(packed.write_index(tmp_path)) == 5
+    store.write_manifest(tmp_path, {"spaces": layout.describe(fakes.episode(3))})
+    assert len(packed.write_index(tmp_path)) == len(paths) == 2
 
 
 def test_other_shapes_than_expected_are_named(tmp_path):
@@ -371,6 +424,8 @@ def test_dataset_opens_its_tasks_under_a_cap(tmp_path):
     cache = tmp_path / "cache"
     opened = packed.open_dataset(tmp_path, ["two", "one"], cache, memory=MIB)
     assert {task: len(x) for task, x in opened.items()} == {"two": 3, "one": 5}
+    for path in (tmp_path / "two").glob("*.npz"):
+        path.unlink()
     fill(tmp_path / "two", some(1, actions=18))
     with pytest.raises(packed.DatasetError, match=r"action is float32 .*\(18,\)"):
         packed.open_dataset(tmp_path, ["two", "one"], cache, memory=MIB)

@@ -68,6 +68,12 @@ def test_originals_log_keys_are_left_out(tmp_path):
         ({"vector": np.full((5, 2), np.inf)}, "vector is not finite"),
         ({"image": np.array(["a"] * 5)}, "image is of type <U1"),
         ({"image": np.array(3)}, "unequal lengths"),
+        ({"is_first": np.zeros(5, bool)}, "is_first is set at no step, not at 0"),
+        ({"is_first": np.eye(5, dtype=bool)[0] | np.eye(5, dtype=bool)[3]}, "at 0, 3,"),
+        ({"is_first": np.float32([0.5, 0, 0, 0, 0])}, "is_first holds other values"),
+        ({"is_last": np.zeros(5, bool)}, r"is_last is set at no step, not at the end"),
+        ({"is_last": np.ones(5, bool)}, "is_last is set at 0, 1, 2, 3, 4, not at the"),
+        ({"is_terminal": np.eye(5, dtype=bool)[1]}, r"is_terminal is set at 1, before"),
     ],
 )
 def test_what_is_no_episode_is_named(tmp_path, changes, fault):
@@ -76,6 +82,24 @@ def test_what_is_no_episode_is_named(tmp_path, changes, fault):
     with pytest.raises(store.EpisodeError, match=fault) as error:
         store.load_episode(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_an_episode_without_a_step_is_none(tmp_path, length):
+    path = tmp_path / "20210101T120000-abc-4.npz"
+    np.savez_compressed(path, **{k: v[:length] for k, v in episode().items()})
+    with pytest.raises(store.EpisodeError, match="it has no step"):
+        store.load_episode(path)
+
+
+def test_flags_may_be_numbers_and_an_end_need_not_be_terminal(tmp_path):
+    changes = {k: episode()[k].astype(float) for k in store.FLAGS}
+    changes["is_terminal"] = np.zeros(5, np.uint8)
+    path = store.save_episode(tmp_path, episode(**changes))
+    loaded = store.load_episode(path)
+    assert {loaded[k].dtype for k in store.FLAGS} == {np.dtype(bool)}
+    assert loaded["is_last"].tolist() == [False, False, False, False, True]
+    assert not loaded["is_terminal"].any()
 
 
 def test_damaged_bytes_are_named(tmp_path):

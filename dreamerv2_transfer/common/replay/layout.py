@@ -1,0 +1,123 @@
+"""What the episodes of a folder have in common: keys, shapes, types, one-hot actions.
+
+A layout is written as in a manifest's `spaces`: `shape` and `dtype` of a single step by
+key, and `n` for the action where actions are one-hot.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamerv2_transfer.common.replay import npz, store
+from dreamerv2_transfer.common.replay.packed_episodes import Field
+from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
+
+Layout = dict[str, dict[str, Any]]
+# Keys with shape and dtype, and which numbers the actions consist of.
+Outline = tuple[tuple[tuple[str, tuple[int, ...], str], ...], str]
+ONEHOT, BITS, REAL = "one-hot", "zeros and ones", "real"
+
+
+def describe(episode: Episode) -> Layout:
+    """Returns the layout of an episode; keys for logging are left out."""
+    found: Layout = {
+        key: {"shape": list(value.shape[1:]), "dtype": value.dtype.name}
+        for key, value in episode.items()
+        if store.is_trained_on(key)
+    }
+    if Field.of("action", episode["action"]).coding == "onehot":
+        found["action"]["n"] = episode["action"].shape[1]
+    return found
+
+
+def misfit(episode: Episode, expected: Layout) -> str:
+    """Says why an episode does not fit into its folder; empty if it does.
+
+    Args:
+        episode: Arrays by key in which `store.fault` finds no fault.
+        expected: The layout of the folder.
+    """
+    found = describe(episode)
+    for key in sorted({*found, *expected}):
+        here, there = (
+            f"{x[key]['dtype']} {tuple(x[key]['shape'])}" if key in x else "missing"
+            for x in (found, expected)
+        )
+        if here != there:
+            return f"{key} is {here}, and {there} in its folder's other episodes"
+    if "n" in expected["action"]:
+        at = np.flatnonzero(~_onehot(episode["action"])).tolist()
+        return f"action is not one-hot at {store.shorten(at)}" if at else ""
+    return ""
+
+
+def _onehot(action: np.ndarray) -> np.ndarray:
+    """Tells which actions are one-hot; no action led to the first observation."""
+    ones, zeros = (action == 1).sum(1), (action == 0).sum(1)
+    onehot = (ones == 1) & (ones + zeros == action.shape[1])
+    onehot[:1] |= not action[:1].any()
+    return onehot
+
+
+def listed(manifest: Mapping[str, Any]) -> Layout:
+    """Returns the layout that a manifest tells; empty if it tells none."""
+    try:
+        spaces = {
+            key: {
+                "shape": [int(x) for x in space["shape"]],
+                "dtype": str(space["dtype"]),
+                **({"n": int(space["n"])} if "n" in space else {}),
+            }
+            for key, space in manifest["spaces"].items()
+        }
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return {}
+    return spaces if {*store.REQUIRED} < {*spaces} else {}
+
+
+def outline(paths: Sequence[str]) -> collections.Counter[Outline]:
+    """Counts what some files hold, by their headers and actions; skips damaged ones."""
+    counts: collections.Counter[Outline] = collections.Counter()
+    for path in paths:
+        with contextlib.suppress(EpisodeError), store.reading(path):
+            found = npz.kinds(path, store.is_trained_on)
+            if not {*store.REQUIRED} < {*found}:
+                continue
+            kinds = (
+                (key, shape[1:], store.convert(np.empty(0, dtype)).dtype.name)
+                for key, (shape, dtype) in sorted(found.items())
+            )
+            action = npz.read(path, "action".__eq__)["action"]
+            counts[tuple(kinds), _numbers(action)] += 1
+    return counts
+
+
+def _numbers(action: np.ndarray) -> str:
+    if action.ndim != 2 or not np.isin(action, (0, 1)).all():
+        return REAL
+    return ONEHOT if _onehot(action).all() else BITS
+
+
+def agreed(counts: collections.Counter[Outline]) -> Layout:
+    """Returns the layout of most episodes, of the oldest ones if there is a tie.
+
+    Their actions are one-hot if those of most are, unless a tenth of the episodes act
+    by other numbers than zeros and ones: of continuous actions, those of short episodes
+    may look one-hot by chance.
+    """
+    by_kinds: collections.Counter[tuple] = collections.Counter()
+    for (kinds, _), count in counts.items():
+        by_kinds[kinds] += count
+    if not by_kinds:
+        return {}
+    ((most, _),) = by_kinds.most_common(1)
+    spaces: Layout = {k: {"shape": [*shape], "dtype": name} for k, shape, name in most}
+    onehot, bits, real = (counts[most, numbers] for numbers in (ONEHOT, BITS, REAL))
+    if onehot > bits and onehot > 9 * real:
+        spaces["action"]["n"] = spaces["action"]["shape"][0]
+    return spaces

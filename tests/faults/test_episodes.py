@@ -1,0 +1,205 @@
+"""Readers of episodes under hostile and damaged files.
+
+Whatever the bytes are, the result is an episode or an error that names the file; and
+`dataset.py verify` names exactly the files that training skips.
+"""
+
+import zipfile
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies
+
+from dreamerv2_transfer.common.replay import layout, packed, store
+from dreamerv2_transfer.data import inspect, pydreamer, verify
+from tests import fakes
+
+NAME = "20260101T000000-{}-{}.npz"
+COMPRESSED = strategies.sampled_from([np.savez, np.savez_compressed])
+
+
+def changed(steps=4, **values):
+    """An episode in which some keys are others; None leaves a key out."""
+    made = {**fakes.episode(steps), **values}
+    return {k: v for k, v in made.items() if v is not None}
+
+
+def placed(*at, length=5):
+    return np.isin(np.arange(length), at)
+
+
+ACTION = np.eye(6, dtype=np.float32)[[0, 1, 2, 3, 4]]
+BROKEN = {
+    "two-hot": changed(action=ACTION + np.eye(6, dtype=np.float32)[[0, 1, 2, 4, 4]]),
+    "no action": changed(action=ACTION * [[1], [1], [0], [1], [1]]),
+    "half an action": changed(action=ACTION / 2),
+    "first twice": changed(is_first=placed(0, 2)),
+    "first never": changed(is_first=placed()),
+    "last never": changed(is_last=placed()),
+    "last early": changed(is_last=placed(2)),
+    "terminal early": changed(is_terminal=placed(1)),
+    "no step": {k: v[:1] for k, v in fakes.episode(0).items()},
+    "nothing": {k: v[:0] for k, v in fakes.episode(0).items()},
+    "reward": changed(reward=np.float32([0, 0, np.nan, 0, 0])),
+    "shape": changed(image=np.zeros((5, 10, 10, 4), bool)),
+    "dtype": changed(image=np.zeros((5, 10, 10, 10), np.uint8)),
+    "more": changed(ram=np.zeros((5, 128), np.uint8)),
+    "less": changed(is_terminal=None),
+    "no image": changed(image=None),
+}
+
+
+@pytest.mark.parametrize("memory", [0, 2**20])
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_training_skips_exactly_what_verify_names(tmp_path, has_manifest, memory):
+    folder = tmp_path / "data" / "minatar_breakout"
+    folder.mkdir(parents=True)
+    intact = [
+        *(fakes.episode(3 + i, i) for i in range(20)),
+        changed(is_terminal=placed()),
+    ]
+    for number, episode in enumerate([*intact, *BROKEN.values()]):
+        steps = len(episode["action"]) - 1
+        np.savez(folder / NAME.format(f"{number:032}", max(steps, 0)), **episode)
+    if has_manifest:
+        store.write_manifest(folder, {"spaces": layout.describe(intact[0])})
+    opened = packed.open_task(folder, tmp_path / "cache", memory)
+    lines = verify.verify(tmp_path / "data", lambda line: None).damaged
+    named = sorted(
+        path.name for path in folder.glob("*.npz") if str(path) in " ".join(lines)
+    )
+    assert [*opened.damaged] == named
+    assert (len(named), len(lines)) == (len(BROKEN), len(BROKEN))
+    assert len(opened) == len(intact)
+    assert opened.fields["action"].coding == "onehot"
+
+
+def test_episodes_of_the_original_load(tmp_path):
+    # Recorded at an Atari game: float64 rewards, `ram`, and an action at the reset.
+    episode = fakes.episode(5, image_shape=(64, 64, 1), dtype=np.uint8, actions=18)
+    episode["ram"] = np.arange(6 * 128, dtype=np.uint8).reshape(6, 128)
+    episode["reward"] = episode["reward"].astype(np.float64)
+    episode["action"][0] = np.eye(18)[3]
+    np.savez_compressed(tmp_path / NAME.format("a" * 32, 5), **episode)
+    opened = packed.open_task(tmp_path)
+    assert (len(opened), opened.damaged) == (1, ())
+    assert opened.episode(0)["reward"].dtype == np.float32
+    assert opened.fields["ram"].kind == ((128,), "uint8")
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory):
+    """The bytes of an intact file, and its episode, by way of saving."""
+    folder, made = tmp_path_factory.mktemp("intact"), {}
+    for save in (np.savez, np.savez_compressed):
+        path = folder / f"{save.__name__}.npz"
+        save(path, **fakes.episode(20, 3), log_policy=np.arange(-1, 20))
+        made[save] = path.read_bytes(), store.load_episode(path, logs=True)
+    return made
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        v.dtype == other[k].dtype and v.tobytes() == other[k].tobytes()
+        for k, v in one.items()
+    )
+
+
+def read_by_all(path):
+    """Reads a file by each reader; returns the episode, or None if it is refused."""
+    inspect.outline(path.parent)
+    pydreamer.games([str(path)])
+    list(pydreamer.pieces([str(path)], lambda line: None))
+    layout.outline([str(path)])
+    store.unpacked_bytes(path)
+    try:
+        return store.load_episode(path, logs=True)
+    except store.EpisodeError as error:
+        assert path.name in str(error)
+        return None
+
+
+@hypothesis.given(content=strategies.binary(max_size=400))
+def test_arbitrary_bytes_are_refused(tmp_path, content):
+    path = tmp_path / NAME.format("a", 3)
+    path.write_bytes(content)
+    assert read_by_all(path) is None
+
+
+@hypothesis.given(save=COMPRESSED, data=strategies.data())
+def test_a_flipped_bit_is_noticed_or_harmless(tmp_path, intact, save, data):
+    content, episode = intact[save]
+    flipped = bytearray(content)
+    for _ in range(data.draw(strategies.integers(1, 3))):
+        at = data.draw(strategies.integers(0, 8 * len(content) - 1))
+        flipped[at // 8] ^= 1 << at % 8
+    path = tmp_path / NAME.format("a", 20)
+    path.write_bytes(flipped)
+    found = read_by_all(path)
+    # A flag that says how a member's name is encoded changes nothing else.
+    assert found is None or same(found, episode)
+
+
+@hypothesis.given(save=COMPRESSED, data=strategies.data())
+def test_a_file_that_was_cut_or_overwritten_is_refused(tmp_path, intact, save, data):
+    content, episode = intact[save]
+    start = data.draw(strategies.integers(0, len(content) - 1))
+    stop = data.draw(strategies.integers(start + 1, len(content)))
+    filling = data.draw(strategies.binary(max_size=50))
+    path = tmp_path / NAME.format("a", 20)
+    path.write_bytes(content[:start] + filling + content[stop:])
+    found = read_by_all(path)
+    assert found is None or same(found, episode)
+
+
+SHAPES = strategies.lists(strategies.integers(-1, 2**40), max_size=4).map(tuple)
+DTYPES = strategies.sampled_from(
+    ["<f4", ">f8", "|b1", "|u1", "<i8", "|O", "<U3", "<c8", "<M8[s]", "|V7", "<f2"]
+)
+
+
+@hypothesis.given(
+    headers=strategies.dictionaries(
+        strategies.sampled_from(
+            [*store.REQUIRED, "image", "log_a", "image_t", "reset"]
+        ),
+        strategies.tuples(DTYPES, SHAPES, strategies.binary(max_size=64)),
+    )
+)
+def test_headers_that_lie_are_refused(tmp_path, headers):
+    path = tmp_path / NAME.format("a", 3)
+    with zipfile.ZipFile(path, "w") as file:
+        for key, (dtype, shape, values) in headers.items():
+            header = {"descr": dtype, "fortran_order": False, "shape": shape}
+            with file.open(f"{key}.npy", "w") as stream:
+                np.lib.format.write_array_header_1_0(stream, header)
+                stream.write(values)
+    assert read_by_all(path) is None
+
+
+ARRAYS = strategies.one_of(
+    strategies.lists(strategies.booleans(), max_size=4).map(
+        lambda x: np.array(x, bool)
+    ),
+    strategies.lists(strategies.floats(width=32), max_size=4).map(np.float32),
+    strategies.lists(strategies.floats(), max_size=4).map(np.float64),
+    strategies.lists(strategies.integers(-(2**31), 2**31 - 1), max_size=4).map(
+        np.int64
+    ),
+    strategies.sampled_from([ACTION, np.zeros((0, 0)), np.array("a"), np.array(None)]),
+)
+
+
+@hypothesis.given(
+    arrays=strategies.dictionaries(
+        strategies.sampled_from([*store.REQUIRED, "image", "log_a", "a/b"]), ARRAYS
+    )
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_any_arrays_are_an_episode_or_refused(tmp_path, arrays):
+    path = tmp_path / NAME.format("a", 3)
+    np.savez(path, allow_pickle=True, **arrays)
+    found = read_by_all(path)
+    if found is not None:
+        assert store.fault({k: v for k, v in found.items() if k != "log_a"}) == ""
