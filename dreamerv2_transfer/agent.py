@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import expl
 from dreamerv2_transfer.common import envs, nets, optimizer, other, tfutils, updates
+from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.driver import Policy
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.world_model import (
@@ -207,6 +208,13 @@ class ActorCritic:
         actor = dict(config.actor)
         if actor["dist"] == "auto":
             actor["dist"] = "onehot" if discrete else "trunc_normal"
+        elif discrete != (actor["dist"] == "onehot"):
+            kind = "discrete" if discrete else "continuous"
+            fitting = "onehot" if discrete else "normal, tanh_normal or trunc_normal"
+            raise ConfigError(
+                f"actor.dist must be auto or {fitting} for {kind} actions. Received: "
+                f"{actor['dist']}"
+            )
         self._actor_grad = config.actor_grad
         if self._actor_grad == "auto":
             self._actor_grad = "reinforce" if discrete else "dynamics"

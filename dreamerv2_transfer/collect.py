@@ -13,7 +13,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs, interrupt, progress
-from dreamerv2_transfer.common.config import ConfigError, check_least
+from dreamerv2_transfer.common.config import ConfigError, check_ranges
 from dreamerv2_transfer.common.files import locks, remote
 from dreamerv2_transfer.common.files.atomic import OutputError, writing
 from dreamerv2_transfer.common.replay import offline, packed, store
@@ -26,17 +26,6 @@ from dreamerv2_transfer.data.policies import Policy
 STOPPED = "Stopped; run the same command to resume."
 PUSH_INTERVAL = 300.0  # Seconds between two uploads while episodes are collected.
 PARALLEL_FROM = 20_000  # Steps; fewer are played sooner than processes start.
-LEAST = {
-    "collect.envs": 1,
-    "collect.steps": 1,
-    "collect.processes": 0,
-    "collect.disk": 0,
-    "dqn.interval": 1,
-    "dqn.epsilon": 0,
-    "policies.random": 0,
-    "policies.dqn": 0,
-    "seed": 0,
-}
 
 
 def make_recipe(config, task: str) -> Recipe:
@@ -46,11 +35,7 @@ def make_recipe(config, task: str) -> Recipe:
         DqnError: `dqn.checkpoints` holds no player for the task, or a damaged one.
         ConfigError: A number is out of range.
     """
-    check_least(config, LEAST)
-    if config.dqn.epsilon > 1:
-        raise ConfigError(
-            f"dqn.epsilon must be at most 1. Received: {config.dqn.epsilon}"
-        )
+    check_ranges(config)
     if config.policies.random + config.policies.dqn == 0:
         raise ConfigError(
             "policies.random and policies.dqn are both 0, so that no policy plays. "

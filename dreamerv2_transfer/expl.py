@@ -23,7 +23,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer.common import envs, nets, optimizer, other
-from dreamerv2_transfer.common.config import ConfigError, check_least
+from dreamerv2_transfer.common.config import ConfigError, check_ranges
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.world_model import Metrics, WorldModel
 
@@ -288,8 +288,7 @@ def check(config) -> None:
         _check_choice(config, "expl_model_loss", LOSSES)
     if config.expl_behavior == "Plan2Explore":
         _check_choice(config, "disag_target", TARGETS)
-        # A single network always agrees with itself.
-        check_least(config, {"disag_models": 2, "disag_offset": 0})
+        check_ranges(config)
         if config.disag_offset >= config.dataset.length:
             raise ConfigError(
                 "disag_offset must be less than dataset.length. Received: "

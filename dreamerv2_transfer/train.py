@@ -21,7 +21,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs, logger
 from dreamerv2_transfer.common.blocks import load_old
-from dreamerv2_transfer.common.config import Config, ConfigError, check_least
+from dreamerv2_transfer.common.config import Config, ConfigError, check_ranges
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.files import remote
@@ -47,13 +47,10 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
     """
     if outputs is None:
         logger.check(config.outputs)
-    check_least(config, {"steps_per_call": 1, "seed": 0})
     if config.stage == "pretrain":
         offline.check(config, config.tasks)
-    else:
-        least = {"envs": 1, "eval_envs": 1, "eval_eps": 0, "train_every": 1}
-        least |= {"train_steps": 1, "pretrain": 0, "replay.capacity": 0}
-        check_least(config, least | {"dataset.batch": 1, "dataset.length": 1})
+    check_ranges(config)
+    if config.stage != "pretrain":
         rows.Law(config.replay.minlen, config.replay.maxlen)
         envs.check_action_repeat(config, config.task)
     if config.stage == "finetune" and not config.init.path:

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import choices, updates
+from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.ops import fuse
 from tests import models
 
@@ -145,6 +146,20 @@ def test_the_entropies_of_the_actor_are_those_of_the_states_that_it_acts_in():
     np.testing.assert_allclose(metrics["actor_ent"], np.mean(entropies), rtol=1e-5)
     wanted = -2 * (entropies[0] + 0.5 * entropies[1]) / 2
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("discrete", "dist", "fitting"),
+    [
+        (True, "normal", "auto or onehot for discrete"),
+        (True, "trunc_normal", "auto or onehot for discrete"),
+        (False, "onehot", "auto or normal, tanh_normal or trunc_normal for continuous"),
+    ],
+)
+def test_an_actor_of_other_actions_is_refused(discrete, dist, fitting):
+    config = models.make_config(**{"actor.dist": dist})
+    with pytest.raises(ConfigError, match=f"{fitting} actions. Received: {dist}"):
+        models.make_agent(config, discrete)
 
 
 def test_the_timeline_of_the_critic():

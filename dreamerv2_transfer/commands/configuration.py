@@ -10,7 +10,12 @@ from typing import Any
 from dreamerv2_transfer.commands import program
 from dreamerv2_transfer.common import blocks, cli, flags
 from dreamerv2_transfer.common.blocks import Resolved
-from dreamerv2_transfer.common.config import Config, ConfigError, suggestion
+from dreamerv2_transfer.common.config import (
+    Config,
+    ConfigError,
+    check_ranges,
+    suggestion,
+)
 
 # A text that YAML reads as such without quotes.
 PLAIN = r"(?!(true|false|null)$)[a-z][\w/-]*"
@@ -72,6 +77,7 @@ def load(argv: Sequence[str], stages: Collection[str], hint: str) -> Config:
     if loaded.stage not in stages:
         names, _ = split(argv)
         raise ConfigError(f"{hint} Received: --configs {' '.join(names)}")
+    check_ranges(loaded)
     return loaded
 
 

@@ -1,4 +1,4 @@
-"""The values that a key of the configuration may take, where they are a fixed list.
+"""The values that a key of the configuration may take: lists of texts, and ranges.
 
 Each list stands here once, and the module that acts on it (named beside it) imports it
 from here. It cannot stand there: those modules need TensorFlow, whose import takes
@@ -9,8 +9,10 @@ its list.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from typing import NamedTuple
 
 # Keras' dtype policy by the value of `precision`; `machine` sets it.
 PRECISIONS = {"32": "float32", "16": "mixed_float16", "bf16": "mixed_bfloat16"}
@@ -53,3 +55,97 @@ def parse_schedule(text: str) -> tuple[str, list[float]]:
         "A schedule is linear(a,b,c), warmup(a,b), exp(a,b,c) or horizon(a,b,c). "
         f"Received: {text!r}"
     )
+
+
+class Range(NamedTuple):
+    """The numbers that a key may take.
+
+    Attributes:
+        low: The smallest.
+        high: The largest.
+        zero: Whether 0 is allowed too, for `none`.
+    """
+
+    low: float
+    high: float
+    zero: bool = False
+
+    def fault(self, value: float) -> str:
+        """Returns what a number must be but is not; empty if it is in the range."""
+        if self.low <= value <= self.high or (self.zero and value == 0):
+            return ""
+        if not math.isfinite(value):
+            return "a finite number"
+        if value > self.high:
+            return f"at most {self.high}"
+        return f"{'0 or ' * self.zero}at least {self.low}"
+
+
+COUNT = 10**18  # Larger ones overflow 64 bits where they are multiplied.
+FLOAT = 3e38  # Larger ones are infinite in float32.
+SIZE = 10**6  # Of networks and batches; memory ends long before.
+# By a regular expression that matches the whole key; the first that does counts. Each
+# number in configs.yaml has one.
+RANGES = {
+    r"seed": Range(0, 2**32 - 1),
+    r"dmc_camera": Range(-1, SIZE),
+    r"render_size": Range(1, 10**4),
+    r"(minatar_sticky|dqn\.epsilon(_first|_last)?)": Range(0, 1),
+    r"(.*\.|eval_)?envs": Range(1, 10**4),
+    r"(stages\..*\.|dqn\.)?(steps|(log|eval|checkpoint)_every)": Range(0, COUNT),
+    r"(dqn\.)?time_limit|eval_eps|prefill|pretrain|expl_until": Range(0, COUNT),
+    r"action_repeat": Range(1, SIZE),
+    r"(train_every|train_steps|wm_steps|steps_per_call)": Range(1, COUNT),
+    r"replay\.capacity": Range(0, COUNT),
+    r"replay\.minlen": Range(1, SIZE),
+    r"replay\.maxlen": Range(0, SIZE),
+    r"dataset\.(batch|length)": Range(1, SIZE),
+    r"dataset\.holdout": Range(2, COUNT, zero=True),
+    r"dataset\.prefetch": Range(0, SIZE),
+    r"(dataset\.memory|collect\.disk|task_weights|policies\..*)": Range(0, FLOAT),
+    r"collect\.steps": Range(1, COUNT),
+    r"collect\.processes": Range(0, 10**4),
+    r"dqn\.discount": Range(0, 1),
+    r"dqn\.(batch|n_step|updates)": Range(1, SIZE),
+    r"dqn\.(interval|capacity|train_(start|every)|target_every)": Range(1, COUNT),
+    r"dqn\.epsilon_steps": Range(1, FLOAT),
+    r"checkpoints_kept": Range(1, SIZE),
+    r"eval_batches": Range(1, SIZE),
+    r"video\.(context|episode|rows)": Range(1, SIZE),
+    r"video\.length": Range(2, SIZE),
+    r"video\.(scale|fps)": Range(1, 100),
+    r"(expl|eval)_noise": Range(0, FLOAT),
+    r"rssm\.ensemble": Range(1, 1000),
+    r"rssm\.(hidden|deter|stoch)": Range(1, SIZE),
+    r"rssm\.discrete": Range(0, SIZE),
+    r".*\.min_std": Range(0, FLOAT),
+    r"(en|de)coder\.(cnn_depth|mlp_layers)": Range(1, SIZE),
+    r"(en|de)coder\.cnn_(kernels|strides)": Range(1, 1000),
+    r".*\.layers": Range(0, 1000),
+    r".*\.units": Range(1, SIZE),
+    r"loss_scales\..*": Range(0, FLOAT),
+    r"kl\.free": Range(0, FLOAT),
+    r"kl\.balance": Range(0, 1),
+    r".*(_opt|optimizer)\.(lr|eps)": Range(0, FLOAT),
+    r".*(_opt|optimizer)\.clip": Range(1, FLOAT, zero=True),
+    r".*(_opt|optimizer)\.wd": Range(0, 0.99),
+    r"discount(_lambda)?": Range(0, 1),
+    r"imag_horizon": Range(2, SIZE),  # The last two states of a dream have no loss.
+    r"actor_grad_mix": Range(0, 1),
+    r"(actor_ent|expl_(intr|extr)_scale|.*reward_norm\.scale)": Range(-FLOAT, FLOAT),
+    r"slow_target_update": Range(1, COUNT),
+    r"slow_target_fraction": Range(0, 1),
+    r".*reward_norm\.momentum": Range(0, 1),
+    r".*reward_norm\.eps": Range(0, FLOAT),
+    r"disag_models": Range(2, 1000),  # A single network always agrees with itself.
+    r"disag_offset": Range(0, SIZE),
+    r"reproduce\.(dqn|fixed)": Range(0, COUNT),
+    r"reproduce\.(collect|pretrain(_others)?|train|episodes|frames)": Range(1, COUNT),
+}
+
+
+@functools.cache
+def range_of(key: str) -> Range:
+    """Returns the range of a key's numbers; any finite one where none is declared."""
+    found = (x for pattern, x in RANGES.items() if re.fullmatch(pattern, key))
+    return next(found, Range(-math.inf, math.inf))

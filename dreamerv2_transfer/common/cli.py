@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from dreamerv2_transfer.common import flags, interrupt, progress, quiet
-from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.errors import UserError, describe
 
 FAILED = 2
 CUT_SHORT = 141  # What a shell reports for a process whose output pipe was closed.
@@ -68,6 +69,7 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
         argv: The arguments; by default those of this process.
     """
     quiet.hush_tensorflow()
+    _print_anything()
     try:
         with interrupt.raised():
             return main(list(sys.argv[1:] if argv is None else argv))
@@ -82,3 +84,24 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
     except BrokenPipeError:  # As of `... | head`, which reads only the first lines.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CUT_SHORT
+    except Exception as error:
+        if not _is_lack_of_memory(error):
+            raise
+        show_error(
+            f"Not enough memory: {describe(error)} Choose smaller batches or networks, "
+            "such as those of the block small, fewer environments or a smaller replay."
+        )
+        return FAILED
+
+
+def _print_anything() -> None:
+    """Makes output escape characters that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Returns whether Python, NumPy or TensorFlow could not allocate memory."""
+    name = type(error).__name__  # TensorFlow takes seconds to import.
+    return isinstance(error, MemoryError) or name == "ResourceExhaustedError"

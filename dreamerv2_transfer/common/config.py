@@ -16,7 +16,12 @@ from typing import Any, Self
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from dreamerv2_transfer.common.choices import CHOICES, SCHEDULED, parse_schedule
+from dreamerv2_transfer.common.choices import (
+    CHOICES,
+    SCHEDULED,
+    parse_schedule,
+    range_of,
+)
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
 
@@ -221,6 +226,20 @@ def check_least(config: Config, least: Mapping[str, float]) -> None:
             raise ConfigError(
                 f"{key} must be at least {value}. Received: {config[key]}"
             )
+
+
+def check_ranges(config: Config) -> None:
+    """Checks that all numbers are in the ranges of `choices.RANGES`.
+
+    Raises:
+        ConfigError: One is not; the message names its key.
+    """
+    for key, value in config.flat.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool | str):
+                continue
+            if wanted := range_of(key).fault(number):
+                raise ConfigError(f"{key} must be {wanted}. Received: {number}")
 
 
 def difference(

@@ -28,7 +28,7 @@ from dreamerv2_transfer.common import (
 )
 from dreamerv2_transfer.common import trainer as trainer_lib
 from dreamerv2_transfer.common.checkpoint import Stateful, named_variables
-from dreamerv2_transfer.common.config import ConfigError, check_least
+from dreamerv2_transfer.common.config import ConfigError, check_least, check_ranges
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.logger import Logger
@@ -85,9 +85,8 @@ def check(config) -> None:
             "A DQN is trained on a game of MinAtar, such as minatar_breakout. "
             f"Received: task={config.task}"
         )
-    ones = ("envs", "batch", "updates", "n_step", "capacity", "train_start")
-    least = {f"dqn.{key}": 1 for key in (*ones, "train_every", "target_every")}
-    check_least(config, {**least, "eval_envs": 1, "eval_eps": 1, "seed": 0})
+    check_ranges(config)
+    check_least(config, {"eval_eps": 1})
 
 
 def epsilon(step: int, options) -> float:

@@ -45,6 +45,30 @@ def test_each_signal_is_like_ctrl_c(capsys, number):
     assert "run the same command to resume" in capsys.readouterr().err
 
 
+def test_what_the_encoding_of_a_terminal_lacks_is_escaped(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert (
+        cli.run(lambda argv: print(f"Logdir {argv[0]}") or 0, ["l\u00f6g/\udcff"]) == 0
+    )
+    sys.stdout.flush()
+    assert written.getvalue() == b"Logdir l\\xf6g/\\udcff\n"
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's."""
+
+
+@pytest.mark.parametrize("kind", [MemoryError, ResourceExhaustedError])
+def test_a_lack_of_memory_is_one_line(capsys, kind):
+    def fail(argv):
+        raise kind("Unable to allocate 9 TiB")
+
+    assert cli.run(fail) == 2
+    line = capsys.readouterr().err
+    assert "Error: Not enough memory: " in line and "allocate 9 TiB Choose" in line
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -365,6 +365,11 @@ def _converter(key: str, space: spaces.Space) -> Callable[[Any], np.ndarray]:
             f"Received: an observation {key!r} of {space}, which cannot be made a "
             "vector of numbers. Leave it out, or turn it into a Box."
         )
+    if not spaces.flatdim(space):
+        raise EnvError(
+            f"Received: an observation {key!r} of {space}, which holds no numbers. "
+            "Leave it out."
+        )
     if _is_image(space):
         shape = (*space.shape, 1)[:3]
         return lambda value: np.reshape(value, shape)
@@ -385,10 +390,11 @@ def _native_actions(space: spaces.Space) -> tuple[spaces.Space, Callable]:
         isinstance(space, spaces.Box)
         and space.dtype.kind == "f"
         and len(space.shape) == 1
+        and space.shape[0]
     ):
         raise EnvError(
             f"Received: actions of {space}. They must be Discrete, or a Box of floats "
-            "with one dimension; wrap the environment, as by gymnasium.wrappers."
+            "with one dimension, not 0; wrap the environment, as by gymnasium.wrappers."
         )
     bounded = np.isfinite(space.low) & np.isfinite(space.high)
     low = np.where(bounded, space.low, -1).astype(float)

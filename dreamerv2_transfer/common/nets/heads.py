@@ -124,6 +124,8 @@ class DistLayer(keras.layers.Layer):
         if dist not in DISTS:
             raise ValueError(f"dist is one of {', '.join(DISTS)}. Received: {dist!r}")
         self._shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if dist == "onehot" and not self._shape:
+            raise ValueError("dist=onehot is for actions; a number has no classes.")
         self._dist = dist
         self._min_std = min_std
         self._init_std = init_std

@@ -70,6 +70,7 @@ def test_discrete_actions_keep_their_start():
         spaces.MultiBinary(3),
         spaces.MultiDiscrete([2, 3]),
         spaces.Box(-1, 1, (2, 2)),
+        spaces.Box(-1, 1, (0,)),
         spaces.Box(0, 5, (2,), np.int64),
         spaces.Dict(a=spaces.Discrete(2)),
     ],
@@ -186,6 +187,14 @@ def test_spaces_without_numbers_are_refused(space, key):
     with pytest.raises(envs.EnvError, match=f"'{key}' of ") as error:
         envs.make_env(only(spaces.Dict({key: space}), None))
     assert str(space) in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 64, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_observations_of_size_0_are_refused(shape, dtype):
+    space = spaces.Box(0, 1, shape, dtype)
+    with pytest.raises(envs.EnvError, match="'x' of Box.*which holds no numbers"):
+        envs.make_env(only(spaces.Dict(x=space), None))
 
 
 def test_keys_that_meet_when_joined_are_refused():
