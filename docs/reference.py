@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def introduction() -> str:
 def row(key: Key) -> str:
     """Returns a key's row of a table."""
     others = "; ".join(f"{block}: {code(value)}" for block, value in key.others.items())
-    text = key.text.replace("|", "\\|")
+    text = marked(key.text).replace("|", "\\|")
     return f"| `{key.name}` | {code(key.default)} | {text} | {others} |"
 
 
@@ -111,7 +112,7 @@ def commands_page() -> str:
     page = ["\n\n".join(textwrap.fill(x, WIDTH) for x in paragraphs)]
     page += ["\n## Every command\n", "| flag | what it does |", "|---|---|"]
     flags = help_lib.COMMON | help_lib.CONFIGURED
-    page += [f"| `{flag}` | {text} |" for flag, text in flags.items()]
+    page += [f"| `{flag}` | {marked(text)} |" for flag, text in flags.items()]
     for name, path in program.COMMANDS.items():
         page += command(name, importlib.import_module(path))
     return "\n".join(page) + "\n"
@@ -122,20 +123,40 @@ def command(name: str, module: ModuleType) -> Iterator[str]:
     usage: Usage = module.USAGE
     start = f"{program.NAME} {name}"
     yield f"\n## {name}\n"
-    texts = (textwrap.fill(x, WIDTH) for x in module.__doc__.strip().split("\n\n"))
-    yield "\n\n".join(texts)
+    texts = marked(module.__doc__.strip()).split("\n\n")
+    yield "\n\n".join(textwrap.fill(x, WIDTH, break_on_hyphens=False) for x in texts)
     yield "\n".join(["\n```text", *(f"{start} {form}" for form in usage.forms), "```"])
     yield "\n```bash"
     for line, what in usage.examples.items():
         yield f"# {what}"
-        yield " \\\n    ".join(textwrap.wrap(f"{start} {line}", WIDTH - 10))
+        yield continued(f"{start} {line}".rstrip())
     yield "```"
     for title, options in usage.options.items():
         yield f"\n| {title or 'option'} | default | what it is |\n|---|---|---|"
         for option, said in options.items():
             choices = f" One of {', '.join(said.choices)}." if said.choices else ""
             flag = option.replace("_", "-")
-            yield f"| `--{flag}` | {code(said.default)} | {said.text}{choices} |"
+            text = marked(said.text) + choices
+            yield f"| `--{flag}` | {code(said.default)} | {text} |"
+
+
+def marked(text: str) -> str:
+    """Returns a text with its flags in backticks, unless they are already."""
+    parts = re.split("(`[^`]*`)", text)
+    parts[::2] = [re.sub(r"(?<!\S)--[\w.*\\-]*\w", r"`\g<0>`", x) for x in parts[::2]]
+    return "".join(parts)
+
+
+def continued(line: str) -> str:
+    """Returns a command on lines that each begin with a flag."""
+    first, *flags = line.split(" --")
+    lines = [first]
+    for flag in flags:
+        if len(f"{lines[-1]} --{flag}") <= WIDTH - 10:
+            lines[-1] += f" --{flag}"
+        else:
+            lines.append(f"--{flag}")
+    return " \\\n    ".join(lines)
 
 
 def main(argv: list[str]) -> int:

@@ -62,6 +62,21 @@ def test_a_row_has_default_comment_and_blocks(reference):
     assert "| `opt.eps` | `1` |  |  |" in page
 
 
+def test_flags_in_texts_are_code_and_keep_their_backslashes(reference):
+    text = r"A list is --KEY a b; `--quiet` is not. An expression: --.*\.norm layer."
+    assert reference.marked(text) == (
+        r"A list is `--KEY` a b; `--quiet` is not. An expression: `--.*\.norm` layer."
+    )
+
+
+def test_a_long_example_is_broken_before_flags(reference):
+    line = "dreamerv2-transfer train --configs minatar small finetune --init runs/first"
+    assert reference.continued(f"{line} --logdir logdir/agent") == (
+        f"{line} \\\n    --logdir logdir/agent"
+    )
+    assert reference.continued("evaluate --logdir A") == "evaluate --logdir A"
+
+
 def named(page):
     return str(page.relative_to(runs.ROOT))
 
