@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
 
 RESAMPLES = 10_000
 CONFIDENCE = 95  # Per cent.
+PATIENCE = 120.0  # Seconds until it is said that episodes have not ended.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +95,13 @@ def evaluate(
 
     driver = Driver(env, seeds=start)
     driver.on_episode(finish)
+    remind, steps = progress.Reminder(PATIENCE), itertools.count(1)
     while len(finished) < episodes:
         driver(policy, steps=1)
+        remind(
+            f"Evaluation: {len(finished)} of {episodes} episodes have ended after "
+            f"{next(steps)} steps each. If they never end, set --time_limit."
+        )
     returns, lengths, kept = zip(*(finished[n] for n in range(episodes)), strict=True)
     return Evaluation(returns, lengths, seed, kept[:keep])
 

@@ -129,6 +129,27 @@ def write(line: str) -> None:
     print(line, flush=True)
 
 
+class Reminder:
+    """Prints a line again and again while something takes long, ever more rarely.
+
+    Args:
+        after: Seconds from the first call to the first line. Each next line comes when
+            twice the time has passed.
+    """
+
+    def __init__(self, after: float):
+        self._after = after
+        self._begun: float | None = None
+
+    def __call__(self, line: str) -> None:
+        """Prints the line if it is time to."""
+        now = time.monotonic()
+        self._begun = now if self._begun is None else self._begun
+        if now - self._begun >= self._after:
+            self._after *= 2
+            write(line)
+
+
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
     """Shows no progress that begins in this context."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import driver, envs
+from dreamerv2_transfer.common import driver, envs, progress
 from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import store
@@ -33,6 +33,7 @@ from dreamerv2_transfer.data.workers import Report, Stopped
 
 STEPS_A_TURN = 64  # Steps of each environment between two looks at the clock.
 MANIFEST_INTERVAL = 30.0  # Seconds.
+PATIENCE = 10.0  # Seconds until it is said that only the ends of episodes are missing.
 PACKED_BYTES = 2**28  # New episodes that are kept in memory until they are packed.
 SCREEN_SIZE = 84  # Pixels of the screens that the published Atari players see.
 PACKAGES = ("dreamerv2_transfer", "gymnasium", "minatar", "ale-py", "numpy")
@@ -250,15 +251,29 @@ class Collection:
         drive = driver.Driver(env, policy.start, unkept=(atari.SCREEN,))
         drive.on_episode(on_episode)
         total = self.others + quota * len(self.streams)
+        remind = progress.Reminder(PATIENCE)
         report(self.steps, total)
         while any(x.steps < quota for x in self.streams) and not stopped():
             drive(policy, steps=STEPS_A_TURN * env.num_envs)
             # Counts episodes in progress too, since long ones end at the same time.
             played = sum(min(x, quota) for x in policy.steps)
             report(self.others + played, total)
+            if played == quota * len(self.streams):
+                self._remind(remind, policy.steps, quota)
             if time.monotonic() > self._manifest_due:
                 self._write_manifest(env)
         self._write_manifest(env)
+
+    def _remind(self, remind: progress.Reminder, played, quota: int) -> None:
+        """Says now and then that only the ends of episodes are missing."""
+        pairs = zip(played, self.streams, strict=True)
+        lengths = [steps - x.steps for steps, x in pairs if x.steps < quota]
+        if lengths:
+            remind(
+                f"{self._task}: all steps are played, but {len(lengths)} episodes have "
+                f"not ended, the longest after {max(lengths)} steps. Only whole "
+                "episodes count. If they never end, stop, and set --time_limit."
+            )
 
     def _save(self, episode: Episode, stream: int) -> None:
         identifier = self._identifier(stream, self.streams[stream].episodes)

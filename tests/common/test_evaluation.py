@@ -76,3 +76,13 @@ def test_metrics_are_scalars():
         "return_ci95_low": 55.0,
         "return_ci95_high": 55.0,
     }
+
+
+def test_episodes_that_take_long_are_told_with_the_remedy(monkeypatch, capsys):
+    monkeypatch.setattr(evaluation, "PATIENCE", 0.0)
+    play(first_action, 1, task="dummy_discrete")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[8] == (
+        "Evaluation: 0 of 1 episodes have ended after 9 steps each. If they never "
+        "end, set --time_limit."
+    )

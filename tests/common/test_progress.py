@@ -127,3 +127,12 @@ def test_other_lines_go_to_standard_output(capsys):
         bar.write("resumed from step 7")
     assert capsys.readouterr().out == "resumed from step 7\n"
     assert "resumed" not in log.getvalue()
+
+
+def test_a_reminder_comes_ever_more_rarely(monkeypatch, capsys):
+    now = iter([100, 104, 110, 115, 120, 139, 140, 150])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    remind = progress.Reminder(10)
+    for call in range(8):
+        remind(f"call {call}")
+    assert capsys.readouterr().out == "call 2\ncall 4\ncall 6\n"

@@ -251,3 +251,24 @@ def test_new_episodes_are_kept_to_be_packed(tmp_path, monkeypatch):
     assert fill(tmp_path / "a", 600, packs=True).packed == []  # Not all are new.
     monkeypatch.setattr(collection, "PACKED_BYTES", 1000)
     assert fill(tmp_path / "b", packs=True).packed == []  # They take too much memory.
+
+
+def test_episodes_that_never_end_are_told_with_the_remedy(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(collection, "PATIENCE", 0.0)
+    made = Collection(tmp_path, "gym_Endless-v0", Recipe(envs=2))
+    turns = iter(range(4))
+
+    def endless(task, number, **settings):
+        return envs.make_vector_env(fakes.Scripted, number)
+
+    made.fill(200, endless, stopped=lambda: next(turns) == 3)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [  # 64 steps a turn, so that two turns play the 100 of each.
+        f"gym_Endless-v0: all steps are played, but 2 episodes have not ended, the "
+        f"longest after {steps} steps. Only whole episodes count. If they never end, "
+        "stop, and set --time_limit."
+        for steps in (128, 192)
+    ]
+    assert store.count_episodes(tmp_path) == (0, 0)
