@@ -151,7 +151,7 @@ def test_the_files_and_modules_that_a_page_names_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_blocks_that_a_page_names_exist(page):
-    known = {*config_lib.YAML(typ="safe").load(runs.ROOT / "configs.yaml")}
+    known = {*config_lib.read_mapping(runs.ROOT / "configs.yaml")}
     command = r"--configs ((?:[a-z_]+(?![\w./]) ?)+)"
     for names in re.findall(command, page.read_text()):
         assert {*names.split()} <= known, names

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import pathlib
 
+from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common import blocks, cli, config
@@ -37,7 +38,7 @@ OPTIONS = {
     "output": Option(
         "", "Folder for the results; by default LOGDIR/analysis.", is_path=True
     ),
-}
+} | configuration.TRUST
 USAGE = Usage(
     forms=("--logdir LOGDIR --task TASK[,TASK...] [--frames 100000 ...]",),
     examples={
@@ -64,6 +65,8 @@ def main(argv: list[str]) -> int:
     # In full precision, so that the numbers do not depend on the machine.
     settings = settings.update(precision="32", expl_noise=0.0)
     tasks = [task for task in options.task if task] or [settings.task]
+    if not (any(options.task) or options.trust):
+        blocks.check_task(tasks, logdir / "config.yaml")
     directory = pathlib.Path(options.output or logdir / "analysis").expanduser()
 
     from dreamerv2_transfer.analysis import models, players

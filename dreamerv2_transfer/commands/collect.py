@@ -21,6 +21,7 @@ USAGE = Usage(
         "--configs minatar collect --dataset.directory data --dqn.checkpoints "
         "logdir/minatar_dqn": "the same, 80% of the steps with DQN players",
     },
+    options={"": configuration.TEMPLATE | configuration.TRUST},
     blocks=True,
 )
 

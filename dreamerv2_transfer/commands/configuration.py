@@ -7,8 +7,10 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands import program
-from dreamerv2_transfer.common import blocks, cli, flags
+from dreamerv2_transfer.commands.options import Option
+from dreamerv2_transfer.common import blocks, cli
 from dreamerv2_transfer.common.blocks import Resolved
 from dreamerv2_transfer.common.config import (
     Config,
@@ -17,6 +19,16 @@ from dreamerv2_transfer.common.config import (
     suggestion,
 )
 
+TEMPLATE = {
+    "template": Option(
+        "", "Folder of logdir_templates/ whose experiment to run.", is_path=True
+    ),
+}
+TRUST = {
+    "trust": Option(
+        False, "Import the Python module of a task gym_MODULE:ID that a file names."
+    ),
+}
 # A text that YAML reads as such without quotes.
 PLAIN = r"(?!(true|false|null)$)[a-z][\w/-]*"
 
@@ -40,9 +52,7 @@ def split(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     Raises:
         ConfigError: There is no such template.
     """
-    reader = flags.Flags(template="")
-    reader.paths = ["template"]
-    given, rest = reader.parse_known(argv)
+    given, rest = options_lib.parse_known(TEMPLATE, argv)
     names, rest = cli.split_configs(rest)
     if not given.template:
         return names, rest
@@ -88,7 +98,8 @@ def resolve(argv: Sequence[str]) -> Resolved:
         ConfigError: As for `split` and `blocks.load_config`.
     """
     names, rest = split(argv)
-    return blocks.resolve(names, rest, path())
+    given, rest = options_lib.parse_known(TRUST, rest)
+    return blocks.resolve(names, rest, path(), given.trust)
 
 
 def show(argv: Sequence[str]) -> None:

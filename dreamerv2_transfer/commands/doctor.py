@@ -11,7 +11,9 @@ from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage
 
 OPTIONS = {
-    "logdir": Option(doctor.OPTIONS["logdir"], "The folder of future runs."),
+    "logdir": Option(
+        doctor.OPTIONS["logdir"], "The folder of future runs.", is_path=True
+    ),
     "quick": Option(
         doctor.OPTIONS["quick"],
         "Leave out TensorFlow and the suites that are extras, so that a check beside a "

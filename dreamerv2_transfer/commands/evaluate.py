@@ -12,6 +12,7 @@ import contextlib
 import json
 import pathlib
 
+from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common import blocks, cli, config
@@ -38,7 +39,7 @@ OPTIONS = {
         50, "Number of batches of these episodes, of the run's size.", least=1
     ),
     "json": Option("", "File for the figures.", is_path=True),
-}
+} | configuration.TRUST
 USAGE = Usage(
     forms=("--logdir LOGDIR [--episodes 100 ...]",),
     examples={
@@ -62,6 +63,8 @@ def main(argv: list[str]) -> int:
     settings, notes = blocks.load_old(logdir / "config.yaml")
     for note in notes:
         print(note)
+    if not (options.task or options.trust):
+        blocks.check_task(settings.task, logdir / "config.yaml")
     # A failed environment must not become an episode, so it is not restarted.
     settings = settings.update(envs_restart=False, expl_noise=0.0)
     task, number = options.task or settings.task, min(options.envs, options.episodes)

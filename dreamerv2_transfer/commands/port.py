@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import shlex
 
+from dreamerv2_transfer.commands import configuration, program
 from dreamerv2_transfer.commands import options as options_lib
-from dreamerv2_transfer.commands import program
 from dreamerv2_transfer.commands.options import Option, Usage
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import paths
@@ -29,7 +29,7 @@ OLD = {
     "configs": Option([""], "Blocks of configs.yaml."),
     "obs": Option([""], "Observations with their sizes: image:64x64x1 position:8."),
     "actions": Option("", "discrete:6 or continuous:6."),
-}
+} | configuration.TRUST
 USAGE = Usage(
     forms=(
         "OLD --to LOGDIR [--config OLD_CONFIG] [--KEY VALUE ...]",
@@ -82,7 +82,8 @@ def port(path: str, options: Config, argv: list[str]) -> int:
 
     old_lib.check_free(options.to)
     blocks, obs = ([x for x in options[name] if x] for name in ("configs", "obs"))
-    old = old_lib.read(path, options.config, blocks, argv, obs, options.actions)
+    told = blocks, argv, obs, options.actions, options.trust
+    old = old_lib.read(path, options.config, *told)
 
     from dreamerv2_transfer import agent as agent_lib
     from dreamerv2_transfer.common import machine

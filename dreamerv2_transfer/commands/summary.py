@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from dreamerv2_transfer.commands import configuration, program, screen
-from dreamerv2_transfer.common import flags
+from dreamerv2_transfer.common import blocks, flags
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.distributed import cluster
 
@@ -119,10 +119,9 @@ def next_steps(argv: Sequence[str], config: Config) -> Iterator[Step]:
         train += ["--task", config.task, "--logdir", f"{logdir}_finetune"]
         yield "Fine-tune an agent", train
     else:
-        yield (
-            "Evaluate the agent",
-            ["evaluate", "--logdir", logdir, "--episodes", "100"],
-        )
+        evaluate = ["evaluate", "--logdir", logdir, "--episodes", "100"]
+        trust = ["--trust"] if blocks.IMPORTS.match(config.task) else []
+        yield "Evaluate the agent", [*evaluate, *trust]
         yield "Draw its curves", ["plot", "--runs", logdir, "--out", "curves.png"]
 
 

@@ -8,14 +8,9 @@ The same command resumes a run that was stopped.
 from __future__ import annotations
 
 from dreamerv2_transfer.commands import configuration, summary
-from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.commands.options import Usage
 from dreamerv2_transfer.common import cli
 
-OPTIONS = {
-    "template": Option(
-        "", "Folder of logdir_templates/ whose experiment to run.", is_path=True
-    ),
-}
 USAGE = Usage(
     forms=("--configs BLOCK [BLOCK ...] [--KEY VALUE ...]",),
     examples={
@@ -29,7 +24,7 @@ USAGE = Usage(
             "an agent on a new game"
         ),
     },
-    options={"": OPTIONS},
+    options={"": configuration.TEMPLATE | configuration.TRUST},
     blocks=True,
 )
 

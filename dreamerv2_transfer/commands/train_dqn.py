@@ -17,6 +17,7 @@ USAGE = Usage(
     examples={
         "--configs minatar dqn --task minatar_breakout": "a million steps of Breakout",
     },
+    options={"": configuration.TEMPLATE | configuration.TRUST},
     blocks=True,
 )
 

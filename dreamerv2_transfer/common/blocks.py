@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sysconfig
 from collections.abc import Iterable, Sequence
 from importlib import metadata
@@ -45,6 +46,9 @@ RENAMED = {
 }
 # Keys whose values are paths or URLs.
 PATHS = ("logdir", "init.path", "dataset.directory", "eval_dataset", "dqn.checkpoints")
+# A task for which Gymnasium imports a module, `gym_MODULE:ID`.
+IMPORTS = re.compile("gym_([^:]*):")
+TASKS = ("task", "tasks")
 UNSET_LOGDIR = "/dev/null"
 INSTALLED = Path("share", "dreamerv2_transfer", "configs.yaml")
 
@@ -93,7 +97,10 @@ class Resolved:
 
 
 def load_config(
-    names: Sequence[str], argv: Sequence[str] = (), path: Path | None = None
+    names: Sequence[str],
+    argv: Sequence[str] = (),
+    path: Path | None = None,
+    trust: bool = False,
 ) -> Config:
     """Merges `defaults`, the named blocks in their order, and command-line flags.
 
@@ -106,16 +113,20 @@ def load_config(
             as a run's `config.yaml` is a block too.
         argv: Flags such as `["--rssm.deter", "64"]`; `--help` prints a table and exits.
         path: The file of blocks; by default `find_configs()`.
+        trust: Whether a file among the names may name a task that imports a module.
 
     Raises:
         ConfigError: The file, a block, a key or a value is unknown or not allowed.
         PathError: The value of one of `PATHS` is no path.
     """
-    return resolve(names, argv, path).config
+    return resolve(names, argv, path, trust).config
 
 
 def resolve(
-    names: Sequence[str], argv: Sequence[str] = (), path: Path | None = None
+    names: Sequence[str],
+    argv: Sequence[str] = (),
+    path: Path | None = None,
+    trust: bool = False,
 ) -> Resolved:
     """Does the same as `load_config`, and also returns where each value comes from."""
     merged = _merge(names, path or find_configs())
@@ -128,6 +139,9 @@ def resolve(
         if key == "logdir" or config.get(key):
             paths.check(config.get(key, UNSET_LOGDIR), f"Key '{key}'")
     origins = merged.origins | {key: f"--{key}" for key in given}
+    for key in TASKS:
+        if not trust and Path(origins.get(key, "")).suffix in SUFFIXES:
+            check_task(config[key], origins[key])
     keys = _stage_keys(config, given)
     config = _set_stage(config, keys)
     origins |= dict.fromkeys(keys, f"stages.{config.get('stage')}")
@@ -179,6 +193,25 @@ def _read_old(path: Path, defaults: Config) -> tuple[dict[str, Any], list[str]]:
             value = tuple("decoder" if head == "image" else head for head in value)
         known[name] = value
     return known, sorted(notes)
+
+
+def check_task(task: str | Sequence[str], place: object) -> None:
+    """Refuses a task that imports a module, as only the user may ask for that.
+
+    Args:
+        task: A task or several, as a file names them.
+        place: The file.
+
+    Raises:
+        ConfigError: It does.
+    """
+    for name in [task] if isinstance(task, str) else task:
+        if found := IMPORTS.match(name):
+            raise ConfigError(
+                f"{place} names task={name}, whose environment runs the code of the "
+                f"Python module {found[1]!r}. If you trust it, name the task yourself "
+                f"(--task {name}) or, where a command has it, add --trust."
+            )
 
 
 def with_stage(config: Config, stage: str) -> Config:

@@ -13,9 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from dreamerv2_transfer.common.choices import (
     CHOICES,
     SCHEDULED,
@@ -23,11 +20,12 @@ from dreamerv2_transfer.common.choices import (
     range_of,
 )
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, documents
 
 # Other spellings of keys: a shorter one, and one as a group of its own.
 ALIASES = {"init": "init.path", "envs.restart": "envs_restart"}
 SUFFIXES = (".json", ".yaml", ".yml")
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # Half a character, which no file can hold.
 
 
 class ConfigError(UserError):
@@ -135,7 +133,7 @@ class Config(dict):
         if path.suffix == ".json":
             json.dump(dict(self), text, indent=2)
         else:
-            _yaml().dump(dict(self), text)
+            documents.safe_yaml().dump(dict(self), text)
         with atomic.atomic_write(path) as file:
             file.write(text.getvalue().encode())
 
@@ -302,12 +300,13 @@ def read_mapping(path: Path) -> dict:
         ConfigError: The file cannot be read or holds something else.
     """
     _check_suffix(path)
+    is_json = path.suffix == ".json"
     try:
-        text = path.read_text(encoding="utf-8")
-        mapping = json.loads(text) if path.suffix == ".json" else _yaml().load(text)
+        text = documents.read(path, documents.YAML_BYTES).decode()
+        mapping = (documents.parse_json if is_json else documents.parse_yaml)(text)
     except OSError as error:
         raise ConfigError(f"Cannot read {path}: {error.strerror}.") from error
-    except (ValueError, YAMLError) as error:
+    except ValueError as error:
         kind = path.suffix[1:]
         raise ConfigError(f"{path} is not a {kind} file: {error}") from error
     if not isinstance(mapping, dict):
@@ -322,13 +321,6 @@ def locating(place: object) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from error
-
-
-def _yaml() -> YAML:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    return yaml
 
 
 def _check_suffix(path: Path) -> None:
@@ -358,6 +350,8 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in flat.items():
         *groups, leaf = key.split(Config.SEP)
+        if len(groups) >= documents.LEVELS:
+            raise ConfigError(f"A key has too many dots. Received: {key:.80}")
         node = result
         for group in groups:
             node = node.setdefault(group, {})
@@ -391,6 +385,8 @@ def _check(key: str, value: Any) -> Any:
 
 
 def _check_choice(key: str, value: Any) -> Any:
+    if isinstance(value, str) and SURROGATE.search(value):
+        raise _wrong(key, value, "text that is UTF-8")
     # The original wrote an int for its two precisions.
     if key == "precision" and type(value) is int:
         value = str(value)
@@ -452,5 +448,5 @@ def _convert(value: Any, kind: type) -> Any:
 
 
 def _wrong(key: str, value: Any, wanted: str) -> ConfigError:
-    received = f"{key}={value!r} ({type(value).__name__})"
+    received = f"{key}={value!r:.200} ({type(value).__name__})"
     return ConfigError(f"Key '{key}' must be {wanted}. Received: {received}")

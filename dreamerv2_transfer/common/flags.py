@@ -11,7 +11,7 @@ from dreamerv2_transfer.common.config import Config, ConfigError, table, type_na
 from dreamerv2_transfer.common.files import paths as paths_lib
 
 # Flags that the commands read themselves; errors may suggest them too.
-OTHERS = ("configs", "help", "print-config", "quiet", "template")
+OTHERS = ("configs", "help", "print-config", "quiet", "template", "trust")
 
 
 class Flags:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common import envs, progress
+from dreamerv2_transfer.common import blocks, envs, progress
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
@@ -204,12 +204,15 @@ def import_minari(
         task: What is played; names the folder. If empty, the source says it.
 
     Raises:
+        ConfigError: The source names a task that imports a module.
         DatasetError: The source cannot be read, or does not say what is played; or as
             `import_dreamerv2`.
         EnvError: The task's suite is known and has no such game.
     """
     opened = minari_io.open_source(source)
-    task = task or str(opened.manifest.get("task", ""))
+    if not task:
+        task = str(opened.manifest.get("task", ""))
+        blocks.check_task(task, opened.path)
     check_task(task)
     manifest, result = opened.manifest or _imported(opened.path), Result()
     with (

@@ -66,6 +66,7 @@ def read(
     argv: Sequence[str] = (),
     obs: Sequence[str] = (),
     actions: str = "",
+    trust: bool = False,
 ) -> Old:
     """Reads an old agent.
 
@@ -79,21 +80,19 @@ def read(
             the episodes, the game or the arrays.
         actions: For example `discrete:6` or `continuous:6`; by default those of the
             arrays.
+        trust: Whether the configuration may name a task that imports a module.
 
     Raises:
+        ConfigError: It does, but is not trusted.
         PortError: The arrays do not belong to the agent that the configuration
             describes, or something is unknown; says what to name.
     """
-    variables = pathlib.Path(path).expanduser()
-    if variables.is_dir():
-        variables /= VARIABLES
-        if not variables.is_file():
-            raise PortError(
-                f"{path} has no {VARIABLES}. Name an old logdir, or such a file."
-            )
+    variables = find_variables(path)
     arrays = pickles.load_variables(variables)
     notes: list[str] = []
     settings, is_own, flagged = _settings(variables, config, blocks, argv, notes)
+    if not (trust or "task" in flagged):
+        blocks_lib.check_task(settings.task, config or variables.parent)
     # If everything is named, nothing is inferred, and `port.fill` checks each array.
     is_named = is_own and bool(obs and actions)
     found = _find(variables, arrays, settings, is_own, may_fail=is_named)
@@ -116,6 +115,22 @@ def read(
     return Old(
         variables, arrays, settings, seen, number, discrete, episodes, tuple(notes)
     )
+
+
+def find_variables(path: str | pathlib.Path) -> pathlib.Path:
+    """Returns the file of variables that a path names, or that its folder has.
+
+    Raises:
+        PortError: The folder has none.
+    """
+    file = pathlib.Path(path).expanduser()
+    if not file.is_dir():
+        return file
+    if not (file / VARIABLES).is_file():
+        raise PortError(
+            f"{path} has no {VARIABLES}. Name an old logdir, or such a file."
+        )
+    return file / VARIABLES
 
 
 def check_free(path: str | pathlib.Path) -> pathlib.Path:

@@ -57,13 +57,14 @@ MODULES = {
     name: importlib.import_module(path) for name, path in program.COMMANDS.items()
 }
 PATHS = {
-    "train": {"template"},
+    **dict.fromkeys(("train", "collect", "train-dqn"), {"template"}),
     "evaluate": {"logdir", "dataset", "json"},
     "analyze": {"logdir", "output"},
     "plot": {"runs", "indir", "out", "outdir", "json"},
     "report": {"runs", "out"},
     "dataset": {"picture", "source", "target"},
     "port": {"to", "config"},
+    "doctor": {"logdir"},
     "reproduce": {"logdir", "publish"},
 }
 FIRST = {
@@ -89,7 +90,6 @@ def test_each_option_that_is_a_path_says_so():
         *((name, flag) for name, flags in PATHS.items() for flag in sorted(flags)),
         *((x, y) for x in ("train", "collect", "train-dqn") for y in (*KEYS, "init")),
         ("train", "configs"),
-        ("doctor", "logdir"),
     ],
 )
 @pytest.mark.parametrize(
