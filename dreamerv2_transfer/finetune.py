@@ -292,7 +292,11 @@ class Trainer(trainer_lib.Trainer):
         super().save()
 
     def save_files(self) -> None:
-        weights.save_agent(self.logdir, self.agent)
+        weights.save_agent(self.logdir, self.agent, int(self.counter))
+
+    def has_files(self) -> bool:
+        files = (weights.WORLD_MODEL, weights.ACTOR_CRITIC)
+        return all(weights.step_of(self.logdir / x) == self.counter for x in files)
 
 
 def key_metrics(config, episode: Episode) -> dict[str, float]:

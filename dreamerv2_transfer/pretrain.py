@@ -177,7 +177,13 @@ class Trainer(trainer_lib.Trainer):
             super().save()
 
     def save_files(self) -> None:
-        weights.save_weights(self.logdir / weights.WORLD_MODEL, self.wm.components)
+        path, step = self.logdir / weights.WORLD_MODEL, int(self.counter)
+        weights.save_weights(path, self.wm.components, step=step)
+
+    def has_files(self) -> bool:
+        if not cluster.is_chief(self.config):
+            return True
+        return weights.step_of(self.logdir / weights.WORLD_MODEL) == self.counter
 
 
 def announce(config, obs_space, act_space) -> None:

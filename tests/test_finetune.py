@@ -394,12 +394,15 @@ def test_ctrl_c_saves_and_stops_between_two_updates(tmp_path, capsys):
     assert (tmp_path / "checkpoints" / f"ckpt-{last}.index").exists()
 
 
-def test_a_finished_run_says_so(whole, capsys):
+def test_a_finished_run_says_so_and_makes_up_for_lost_weights(whole, capsys):
     before = rows(whole)
+    (whole / weights_lib.ACTOR_CRITIC).unlink()
     assert run(whole, make_config(**WHOLE))
     printed = capsys.readouterr().out
     assert "resumed from step 6" in printed and "nothing is left to do" in printed
     assert rows(whole) == before
+    for name in (weights_lib.WORLD_MODEL, weights_lib.ACTOR_CRITIC):
+        assert weights_lib.step_of(whole / name) == 6
 
 
 @pytest.mark.parametrize("every", [2, 9])

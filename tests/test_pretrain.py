@@ -3,6 +3,7 @@ import os
 import signal
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -106,6 +107,25 @@ def test_metrics_after_the_checkpoint_are_cut_off(tmp_path, episodes, capsys):
     assert rows(tmp_path) == before
     printed = capsys.readouterr().out
     assert "resumed from step 4" in printed and "nothing is left to do" in printed
+
+
+@pytest.mark.parametrize("left", [None, "earlier"])
+def test_a_kill_between_checkpoint_and_weights_is_made_up_for(tmp_path, episodes, left):
+    config = make_config(steps=2)
+    run(tmp_path, episodes, config)
+    path = tmp_path / weights_lib.WORLD_MODEL
+    whole = weights_lib.read_weights(path)
+    if left == "earlier":
+        with h5py.File(path, "a") as file:
+            file.attrs["step"] = 1
+            file["rssm/img_in/kernel"][:] = 0
+    else:
+        path.unlink()
+    run(tmp_path, episodes, config)
+    assert weights_lib.step_of(path) == 2
+    again = weights_lib.read_weights(path)
+    assert again.keys() == whole.keys()
+    assert all(np.array_equal(again[k], whole[k]) for k in whole)
 
 
 def rows_until(logdir, step):

@@ -91,6 +91,10 @@ class Trainer(abc.ABC):
     def save_files(self) -> None:  # noqa: B027
         """Writes files beside the checkpoint, such as weights for other runs."""
 
+    def has_files(self) -> bool:
+        """Returns whether `save_files` wrote those of the checkpoint just restored."""
+        return True
+
     # The loop.
 
     @property
@@ -105,6 +109,9 @@ class Trainer(abc.ABC):
             self.begin()
         else:
             print(f"resumed from step {step}", flush=True)
+            if not self.has_files():  # A kill after the checkpoint, or a lost file.
+                self.save_files()
+                print(f"Wrote the files of step {step} beside its checkpoint.")
 
     def run(self, stopped: Callable[[], bool]) -> bool:
         """Makes steps until all are done.

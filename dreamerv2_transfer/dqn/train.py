@@ -278,7 +278,7 @@ class Trainer(trainer_lib.Trainer):
         if self.reaches(self.options.target_every):
             self.learning.copy()
         now = int(self.counter)
-        if is_milestone(now - self._envs, now) or self.is_done:
+        if is_milestone(now - self._envs, now):
             self.save_player()
 
     def policy(self, obs, state):
@@ -356,9 +356,14 @@ class Trainer(trainer_lib.Trainer):
         super().save()
 
     def save_files(self) -> None:
-        """Draws the curve of a finished run."""
+        """Writes the last player and draws the curve, once the run is finished."""
         if self.is_done:
+            self.save_player()
             curve.draw(self.logdir, self.config.task)
+
+    def has_files(self) -> bool:
+        # Both are small, and a curve does not tell whether it is whole.
+        return not self.is_done
 
 
 def _onehot(actions: np.ndarray, number: int) -> np.ndarray:

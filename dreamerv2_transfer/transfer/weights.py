@@ -2,13 +2,15 @@
 
 `world_model.weights.h5` holds every variable of the world model under its path, such as
 `rssm/img_in/kernel`, whose first part is the component's name.
-`actor_critic.weights.h5` holds the behaviors likewise.
+`actor_critic.weights.h5` holds the behaviors likewise. The attribute `step` of such a
+file is that of the run whose weights it holds; files of 0.1.0 and ports have none.
 """
 
 from __future__ import annotations
 
 import os
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
+from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.checkpoint import CheckpointError, first_line
 from dreamerv2_transfer.common.files import atomic, remote
 
@@ -35,6 +38,7 @@ def save_weights(
     path: str | os.PathLike,
     components: Mapping[str, Any],
     state: Mapping[str, tf.Variable] | None = None,
+    step: int | None = None,
 ) -> None:
     """Writes the variables of named components to an HDF5 file, atomically.
 
@@ -42,6 +46,7 @@ def save_weights(
         path: `world_model.weights.h5`, for example.
         components: Keras layers by name, which is the first part of their paths.
         state: Other variables by name.
+        step: The step of the run, by which readers know its newest weights.
 
     Raises:
         OutputError: The file cannot be written.
@@ -52,16 +57,48 @@ def save_weights(
                 weights[variable.path] = np.asarray(variable.value)
         for name, variable in (state or {}).items():
             weights[name] = variable.numpy()
+        if step is not None:
+            weights.attrs["step"] = step
 
 
-def save_agent(logdir: pathlib.Path, agent) -> None:
+def save_agent(logdir: pathlib.Path, agent, step: int | None = None) -> None:
     """Writes the weights of an agent: its world model, and its behaviors and state.
+
+    Args:
+        logdir: The folder of the files.
+        agent: The agent.
+        step: See `save_weights`.
 
     Raises:
         OutputError: A file cannot be written.
     """
-    save_weights(logdir / WORLD_MODEL, agent.wm.components)
-    save_weights(logdir / ACTOR_CRITIC, agent.behavior_components, agent.state)
+    save_weights(logdir / WORLD_MODEL, agent.wm.components, step=step)
+    behaviors = logdir / ACTOR_CRITIC
+    save_weights(behaviors, agent.behavior_components, agent.state, step)
+
+
+def step_of(path: str | os.PathLike) -> int | None:
+    """Returns the step that weights are from, or None if no readable file tells it."""
+    try:
+        with h5py.File(path, "r") as weights:
+            step = weights.attrs.get("step")
+    except Exception:  # Damaged bytes can raise almost anything in HDF5.
+        return None
+    return int(step) if isinstance(step, np.integer) else None
+
+
+def warn_if_stale(path: str | os.PathLike) -> None:
+    """Says so if weights are not those of the newest checkpoint beside them."""
+    saved = checkpoint.steps(pathlib.Path(path).parent / "checkpoints")
+    step = step_of(path)
+    if saved and step is not None and step != saved[0]:
+        print(
+            f"Warning: {path} holds the weights of step {step}, but the newest "
+            f"checkpoint of that run is of step {saved[0]}. If the run was killed, "
+            "start its command again: it writes the weights of its checkpoint.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def load_state(path: str | os.PathLike, state: Mapping[str, tf.Variable]) -> None:
@@ -129,9 +166,11 @@ def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Pa
         path = remote.fetched(path, *remote.WEIGHTS)
     found = path / name if path.is_dir() else path
     if not found.is_file():
+        killed = checkpoint.steps(found.parent / "checkpoints")
+        hint = " If this run was killed, start its command again, which writes them."
         raise CheckpointError(
             f"There are no weights to start from. Received: {path}. Name the logdir of "
-            f"a run that has a {name}, or such a file."
+            f"a run that has a {name}, or such a file." + (hint if killed else "")
         )
     return found
 
@@ -181,6 +220,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: The file cannot be read.
     """
+    warn_if_stale(path)
     arrays = {}
 
     def visit(name, item):

@@ -106,6 +106,17 @@ def test_a_finished_run_says_so_and_does_nothing(tmp_path, capsys):
     assert "All 6 steps are done; nothing is left to do." in printed
 
 
+@pytest.mark.parametrize("steps", [4, 6])
+def test_files_that_a_kill_left_out_are_written_at_the_next_start(
+    tmp_path, monkeypatch, capsys, steps
+):
+    run(tmp_path, steps=4)
+    monkeypatch.setattr(Counting, "has_files", lambda self: False)
+    made, done = run(tmp_path, steps=steps)
+    assert done and made.calls[0] == ("save", 4)
+    assert "Wrote the files of step 4" in capsys.readouterr().out
+
+
 def test_a_run_that_is_asked_to_stop_saves_once(tmp_path, capsys):
     for every, saves in ((0, 1), (4, 1), (3, 2)):
         made = Counting(tmp_path / str(every), checkpoint_every=every)

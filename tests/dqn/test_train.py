@@ -128,11 +128,17 @@ def test_what_a_kill_leaves_in_the_log_is_taken_back(tmp_path, whole):
     assert rows(tmp_path) == rows(whole)
 
 
-def test_a_finished_run_is_left_alone(tmp_path, whole, capsys):
+def test_a_finished_run_is_left_alone_but_for_lost_files(tmp_path, whole, capsys):
     before = (whole / "metrics.jsonl").read_bytes()
+    player = weights(whole / "model_400.weights.h5")
+    for name in ("model_400.weights.h5", "curve.png"):
+        (whole / name).unlink()
     assert run(whole, make_config())
     assert "All 400 steps are done" in capsys.readouterr().out
     assert (whole / "metrics.jsonl").read_bytes() == before
+    assert (whole / "curve.png").exists()
+    for a, b in zip(weights(whole / "model_400.weights.h5"), player, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_another_seed_plays_other_episodes(tmp_path, whole):

@@ -25,6 +25,31 @@ def test_weights_travel_by_path(tmp_path):
     np.testing.assert_array_equal(*kernels)
 
 
+def test_weights_know_the_step_of_their_run(tmp_path):
+    path = tmp_path / "world_model.weights.h5"
+    assert weights.step_of(path) is None
+    weights.save_weights(path, layer())
+    assert weights.step_of(path) is None
+    weights.save_weights(path, layer(), step=7)
+    assert weights.step_of(path) == 7
+    path.write_bytes(path.read_bytes()[:-9])
+    assert weights.step_of(path) is None
+
+
+def test_weights_of_another_step_than_the_newest_checkpoint_are_named(tmp_path, capsys):
+    path = tmp_path / "world_model.weights.h5"
+    (tmp_path / "checkpoints").mkdir()
+    for step, saved, warned in [(7, 7, False), (7, 9, True), (None, 11, False)]:
+        (tmp_path / "checkpoints" / f"ckpt-{saved}.index").touch()
+        weights.save_weights(path, layer(), step=step)
+        weights.load_weights(path, layer())
+        said = capsys.readouterr().err
+        assert ("of step 7, but the newest" in said and "step 9." in said) == warned
+    path.unlink()
+    with pytest.raises(checkpoint.CheckpointError, match="If this run was killed"):
+        weights.find_weights(tmp_path)
+
+
 def test_weights_that_do_not_fit_name_both_shapes(tmp_path):
     path = tmp_path / "world_model.weights.h5"
     weights.save_weights(path, layer(3))

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 # Files of a run that another run starts from or plays with.
-WEIGHTS = ("*.weights.h5", "config.yaml")
+WEIGHTS = ("*.weights.h5", "config.yaml", "checkpoints/*.index")
 CHECKPOINTS = ("checkpoints/*", "config.yaml")
 
 

@@ -67,9 +67,10 @@ def test_a_path_is_expanded_and_untouched(monkeypatch):
 
 
 def test_patterns_choose_files(store):
-    put(store, **{"x.weights.h5": "1", "config.yaml": "2", "d/e.npz": "3"})
+    files = {"x.weights.h5": "1", "config.yaml": "2", "checkpoints/ckpt-3.index": "3"}
+    put(store, **files, **{"d/e.npz": "4", "checkpoints/ckpt-3.data-0": "5"})
     folder = remote.fetched(URL, *remote.WEIGHTS)
-    assert read(folder) == {"x.weights.h5": "1", "config.yaml": "2"}
+    assert read(folder) == files
 
 
 def test_the_url_of_a_file_is_that_file(store):
