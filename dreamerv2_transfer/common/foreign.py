@@ -14,6 +14,7 @@ import importlib
 import logging
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 # The first of the modules that MinAtar's display imports.
@@ -113,6 +114,13 @@ def ask_to_close(env: Any) -> None:
     for pipe in filter(None, getattr(env, "parent_pipes", [])):
         with contextlib.suppress(OSError):  # The process may have died.
             pipe.send(("close", None))
+
+
+def async_worker() -> Callable[..., None]:
+    """Returns what the processes of an `AsyncVectorEnv` run."""
+    from gymnasium.vector import async_vector_env
+
+    return async_vector_env._async_worker
 
 
 # Crafter 1.8.

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import pathlib
 import re
 import subprocess
@@ -135,3 +136,17 @@ def test_private_names_of_other_libraries_are_used_in_one_file():
     ]
     public = (" os._exit", "._replace")  # Of the standard library, and documented.
     assert [x for x in private if not x.endswith(public)] == []
+
+
+def test_the_processes_of_gymnasium_take_what_we_hand_them():
+    names = list(inspect.signature(foreign.async_worker()).parameters)
+    assert names == [
+        "index",
+        "env_fn",
+        "pipe",
+        "parent_pipe",
+        "shared_memory",
+        "error_queue",
+        "autoreset_mode",
+        "semaphore",
+    ]

@@ -127,7 +127,7 @@ def make_vector_env(
     if parallel == "none":
         return SyncVectorEnv([make] * num, autoreset_mode=AutoresetMode.DISABLED)
     if parallel == "process":
-        return ProcessVectorEnv(make, num)
+        return ProcessVectorEnv(make, num, settings.get("restart", False))
     raise EnvError(
         f"Received: envs_parallel={parallel}. It must be {' or '.join(PARALLEL)}; "
         "threads are not offered, as Python runs one of them at a time."

@@ -82,6 +82,84 @@ class Hanging(fakes.Scripted):
         time.sleep(1000)
 
 
+class Ending(fakes.Scripted):
+    """Counts its steps; its process ends in the third one of an environment."""
+
+    def __init__(self, end, number=3):
+        super().__init__()
+        self._end, self._left, self._count = end, number, 0
+
+    def reset(self, **options):
+        self._count = 0
+        return super().reset(**options)
+
+    def step(self, action):
+        self._left -= 1
+        self._count += 1
+        if not self._left:
+            self._end()
+        obs, *rest = super().step(action)
+        return obs * self._count, *rest
+
+
+ENDS = {
+    "exit": lambda: os._exit(7),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "sys.exit": lambda: sys.exit("no licence"),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_restart_whatever_ends_the_process(how, capfd):
+    make = lambda: Ending(ENDS[how])  # noqa: E731
+    with contextlib.closing(
+        envs.make_vector_env(make, 2, "process", restart=True)
+    ) as env:
+        env.reset()
+        for _ in range(2):  # The fresh environments end in their third step too.
+            for step in (1, 2):
+                obs, reward, *ends, _ = env.step(np.zeros(2, int))
+                assert obs["vector"].tolist() == [[step, step]] * 2
+                assert reward.tolist() == [1, 1] and not np.any(ends)
+            obs, reward, terminated, truncated, _ = env.step(np.zeros(2, int))
+            assert obs["vector"].tolist() == [[2, 2]] * 2  # The last one again.
+            assert reward.tolist() == [0, 0]
+            assert not terminated.any() and truncated.all()
+            obs, _ = env.reset(options={"reset_mask": np.ones(2, bool)})
+            assert obs["vector"].tolist() == [[1, 1]] * 2
+    assert capfd.readouterr().out.count("A fresh environment replaces it.") == 4
+
+
+def test_restart_of_one_leaves_the_others_where_they_are():
+    with contextlib.closing(
+        envs.make_vector_env(lambda: Ending(lambda: 0), 3, "process", restart=True)
+    ) as env:
+        env.reset()
+        env.step(np.zeros(3, int))
+        os.kill(env.processes[1].pid, signal.SIGKILL)
+        obs, _, _, truncated, _ = env.step(np.zeros(3, int))
+        assert truncated.tolist() == [False, True, False]
+        assert obs["vector"][:, 0].tolist() == [2, 1, 2]
+        os.kill(env.processes[2].pid, signal.SIGKILL)  # While it waits for the reset.
+        env.reset(options={"reset_mask": truncated})
+        obs, _, _, truncated, _ = env.step(np.zeros(3, int))
+        assert truncated.tolist() == [False, False, True]
+        assert obs["vector"][:, 0].tolist() == [3, 1, 2]
+
+
+class Stillborn(fakes.Scripted):
+    def reset(self, **options):
+        os._exit(3)
+
+
+def test_a_reset_is_tried_three_times(capfd):
+    env = envs.make_vector_env(Stillborn, 1, "process", restart=True)
+    with pytest.raises(envs.EnvError, match=r"exit status \[3\] of environments \[0\]"):
+        env.reset()
+    env.close()
+    assert capfd.readouterr().out.count("ended with exit status 3. A fresh") == 2
+
+
 def test_death_of_a_process_is_told_and_close_works():
     env = envs.make_vector_env(Dying, 2, "process")
     env.reset()
