@@ -25,7 +25,8 @@ from dreamerv2_transfer.common.config import Config, ConfigError, check_ranges
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.files import remote
-from dreamerv2_transfer.common.replay import Replay, offline, rows
+from dreamerv2_transfer.common.replay import Replay, layout, offline, rows
+from dreamerv2_transfer.common.replay import folder as replay_folder
 
 STAGES = ("pretrain", "finetune", "scratch")
 Output = Callable[[list[logger.Summary]], None]
@@ -172,7 +173,9 @@ def run_online(
     if not is_chief:
         return learner.follow(config, logdir, agent)
     episodes = logdir / "train_episodes"
-    filled = collect.prefill(
+    expected = layout.of_spaces({**obs_space, **act_space})
+    replay_folder.check(episodes, expected)
+    if not collect.prefill(
         episodes,
         config.task,
         steps=int(config.prefill),
@@ -180,14 +183,13 @@ def run_online(
         seed=config.seed,
         make_envs=make_envs,
         settings=envs.options(config, config.task),
-    )
-    if not filled:
+    ):
         return False
     return finetune.finetune(
         config,
         logdir,
         make_envs,
-        Replay(episodes, **config.replay, seed=config.seed),
+        Replay(episodes, **config.replay, seed=config.seed, expected=expected),
         agent,
         make_logger(config, logdir, outputs),
         evaluates,

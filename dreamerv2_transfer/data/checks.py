@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.layout import Layout, describe
 from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
 from dreamerv2_transfer.data import folders
-
-
-def describe_space(space: spaces.Space) -> dict[str, Any]:
-    """Describes a key by its space as a manifest's `spaces` does."""
-    if isinstance(space, spaces.Discrete):
-        return {"shape": [int(space.n)], "dtype": "float32", "n": int(space.n)}
-    return {"shape": list(space.shape), "dtype": space.dtype.name}
 
 
 def spaces_of(paths: Sequence[str]) -> Layout:

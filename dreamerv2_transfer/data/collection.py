@@ -24,10 +24,10 @@ from gymnasium.vector import VectorEnv
 from dreamerv2_transfer.common import driver, envs, progress
 from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
-from dreamerv2_transfer.data import checks, policies
+from dreamerv2_transfer.data import policies
 from dreamerv2_transfer.data.policies import DQN, RANDOM, Policy
 from dreamerv2_transfer.data.workers import Report, Stopped
 
@@ -296,11 +296,9 @@ class Collection:
                 versions[package] = importlib.metadata.version(package)
         manifest = {
             "task": self._task,
-            "spaces": {
-                key: checks.describe_space(space)
-                for key, space in keys.items()
-                if key != atari.SCREEN
-            },
+            "spaces": layout.of_spaces(
+                {key: space for key, space in keys.items() if key != atari.SCREEN}
+            ),
             "settings": self._identity["settings"],
             "recipe": self._identity,
             **self._counts(),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.data import checks
 from tests import fakes
 
@@ -11,8 +11,8 @@ SPACES = checks.describe(fakes.episode(3))
 
 def test_spaces_are_described_as_episodes_are():
     described = {
-        "image": checks.describe_space(spaces.Box(0, 1, (10, 10, 10), bool)),
-        "action": checks.describe_space(spaces.Discrete(6)),
+        "image": layout.of_space(spaces.Box(0, 1, (10, 10, 10), bool)),
+        "action": layout.of_space(spaces.Discrete(6)),
     }
     assert described == {
         "image": {"shape": [10, 10, 10], "dtype": "bool"},

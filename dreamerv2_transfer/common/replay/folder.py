@@ -13,11 +13,59 @@ import numpy as np
 
 from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import sources, store
+from dreamerv2_transfer.common.replay import layout, sources, store
+from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.sources import Stored
-from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 
 BAR_FROM = 500  # Files; reading fewer takes too little time for a progress bar.
+
+
+class MisfitError(EpisodeError):
+    """An episode of another environment, or of other settings."""
+
+
+def fitted(episode: Episode, path: pathlib.Path, expected: Layout) -> Episode:
+    """Returns an episode without the keys that its environment lacks.
+
+    Args:
+        episode: Arrays by key.
+        path: Its file.
+        expected: What the environment's episodes hold.
+
+    Raises:
+        MisfitError: A key is missing, or of another shape or type.
+    """
+    episode = {key: value for key, value in episode.items() if key in expected}
+    if fault := layout.misfit(episode, expected, "the environment"):
+        raise MisfitError(f"{path} does not fit the environment: {fault}.")
+    return episode
+
+
+def check(path: pathlib.Path, expected: Layout) -> None:
+    """Checks, before anything is played, that a folder is of the environment.
+
+    Args:
+        path: The folder; it need not exist.
+        expected: What the environment's episodes hold.
+
+    Raises:
+        DatasetError: The folder has readable episodes, and none fits.
+    """
+    newest = None
+    for file in sorted(path.glob("*.npz"), reverse=True):
+        try:
+            fitted(store.load_episode(file), file, expected)
+            return
+        except MisfitError as error:
+            newest = newest or error
+        except EpisodeError:  # `Folder` names it when it is read.
+            continue
+    if newest:
+        raise DatasetError(
+            f"{newest} Name another --logdir, or the settings with which these "
+            "episodes were played."
+        )
 
 
 class Folder:
@@ -26,6 +74,7 @@ class Folder:
     Args:
         path: The folder; created if it is missing.
         seed: Seed of the identifiers of new episodes.
+        expected: What the environment's episodes hold; None if any may be there.
 
     Attributes:
         path: The folder.
@@ -38,12 +87,13 @@ class Folder:
         OutputError: The folder cannot be written to.
     """
 
-    def __init__(self, path: pathlib.Path, seed: int):
+    def __init__(self, path: pathlib.Path, seed: int, expected: Layout | None = None):
         self.path = path
         self.files: dict[str, tuple[pathlib.Path, int]] = {}
         self.written: set[str] = set()
         self.damaged: list[str] = []
-        self._seed = seed
+        self._seed, self._expected = seed, expected
+        self._left_out: set[str] = set()  # Keys that the environment lacks.
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             store.remove_leftovers(path)
@@ -102,12 +152,25 @@ class Folder:
             return None
         path, _ = self.files[identifier]
         try:
-            packed = sources.pack(store.load_episode(path), str(path))
+            episode = store.load_episode(path)
+            if self._expected is not None:
+                self._note_extra({*episode} - {*self._expected})
+                episode = fitted(episode, path, self._expected)
+            packed = sources.pack(episode, str(path))
         except EpisodeError as error:
             del self.files[identifier]
             self._skip(path.name, str(error))
             return None
         return Stored(identifier, packed)
+
+    def _note_extra(self, keys: set[str]) -> None:
+        if new := sorted(keys - self._left_out):
+            self._left_out |= keys
+            print(
+                f"Note: {self.path} has episodes with {', '.join(new)}, which the "
+                "environment does not have. Training leaves it out.",
+                flush=True,
+            )
 
     def read_newest(self, identifiers: Sequence[str], capacity: float) -> list[Stored]:
         """Reads the last of some episodes, as many as fit into a capacity.

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from dreamerv2_transfer.common.replay import npz, store
 from dreamerv2_transfer.common.replay.packed_episodes import Field
@@ -35,12 +36,15 @@ def describe(episode: Episode) -> Layout:
     return found
 
 
-def misfit(episode: Episode, expected: Layout) -> str:
+def misfit(
+    episode: Episode, expected: Layout, owner: str = "its folder's other episodes"
+) -> str:
     """Says why an episode does not fit into its folder; empty if it does.
 
     Args:
         episode: Arrays by key in which `store.fault` finds no fault.
         expected: The layout of the folder.
+        owner: Whose layout that is.
     """
     found = describe(episode)
     for key in sorted({*found, *expected}):
@@ -49,11 +53,29 @@ def misfit(episode: Episode, expected: Layout) -> str:
             for x in (found, expected)
         )
         if here != there:
-            return f"{key} is {here}, and {there} in its folder's other episodes"
+            return f"{key} is {here}, and {there} in {owner}"
     if "n" in expected["action"]:
         at = np.flatnonzero(~_onehot(episode["action"])).tolist()
         return f"action is not one-hot at {store.shorten(at)}" if at else ""
     return ""
+
+
+def of_space(space: spaces.Space) -> dict[str, Any]:
+    """Returns the layout of the key of an environment's space."""
+    if isinstance(space, spaces.Discrete):
+        return {"shape": [int(space.n)], "dtype": "float32", "n": int(space.n)}
+    return {"shape": list(space.shape), "dtype": _stored(space.dtype)}
+
+
+def of_spaces(keys: Mapping[str, spaces.Space]) -> Layout:
+    """Returns the layout of episodes of an environment, given its spaces by key."""
+    kept = {key: space for key, space in keys.items() if store.is_trained_on(key)}
+    return {key: of_space(space) for key, space in kept.items()}
+
+
+def _stored(dtype: np.typing.DTypeLike) -> str:
+    """Returns the name of the type as which an episode stores a type."""
+    return store.convert(np.empty(0, dtype)).dtype.name
 
 
 def _onehot(action: np.ndarray) -> np.ndarray:
@@ -67,17 +89,18 @@ def _onehot(action: np.ndarray) -> np.ndarray:
 def listed(manifest: Mapping[str, Any]) -> Layout:
     """Returns the layout that a manifest tells; empty if it tells none."""
     try:
-        spaces = {
+        found = {
             key: {
                 "shape": [int(x) for x in space["shape"]],
-                "dtype": str(space["dtype"]),
+                "dtype": _stored(space["dtype"]),
                 **({"n": int(space["n"])} if "n" in space else {}),
             }
             for key, space in manifest["spaces"].items()
+            if store.is_trained_on(key)
         }
     except (AttributeError, LookupError, TypeError, ValueError):
         return {}
-    return spaces if {*store.REQUIRED} < {*spaces} else {}
+    return found if {*store.REQUIRED} < {*found} else {}
 
 
 def outline(paths: Sequence[str]) -> collections.Counter[Outline]:
@@ -89,7 +112,7 @@ def outline(paths: Sequence[str]) -> collections.Counter[Outline]:
             if not {*store.REQUIRED} < {*found}:
                 continue
             kinds = (
-                (key, shape[1:], store.convert(np.empty(0, dtype)).dtype.name)
+                (key, shape[1:], _stored(dtype))
                 for key, (shape, dtype) in sorted(found.items())
             )
             action = npz.read(path, "action".__eq__)["action"]
@@ -116,8 +139,8 @@ def agreed(counts: collections.Counter[Outline]) -> Layout:
     if not by_kinds:
         return {}
     ((most, _),) = by_kinds.most_common(1)
-    spaces: Layout = {k: {"shape": [*shape], "dtype": name} for k, shape, name in most}
+    told: Layout = {k: {"shape": [*shape], "dtype": name} for k, shape, name in most}
     onehot, bits, real = (counts[most, numbers] for numbers in (ONEHOT, BITS, REAL))
     if onehot > bits and onehot > 9 * real:
-        spaces["action"]["n"] = spaces["action"]["shape"][0]
-    return spaces
+        told["action"]["n"] = told["action"]["shape"][0]
+    return told

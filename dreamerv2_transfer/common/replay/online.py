@@ -14,6 +14,7 @@ import numpy as np
 
 from dreamerv2_transfer.common.replay import rows, sources
 from dreamerv2_transfer.common.replay.folder import Folder
+from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.memory import Memory
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
 from dreamerv2_transfer.common.replay.sources import Ongoing, Piece, Stored, Transition
@@ -40,6 +41,9 @@ class Replay:
         maxlen: Most steps of a piece; 0 for no limit.
         prioritize_ends: Whether to draw the ends of episodes more often.
         seed: Seed of everything that is drawn, and of the names of files.
+        expected: What the environment's episodes hold: other keys in the folder are
+            left out, and episodes that do not fit are skipped. None if the folder's
+            newest episode decides.
 
     Raises:
         DatasetError: An argument is out of range.
@@ -56,6 +60,7 @@ class Replay:
         maxlen: int = 0,
         prioritize_ends: bool = False,
         seed: int = 0,
+        expected: Layout | None = None,
     ):
         if capacity < 0:
             raise DatasetError(
@@ -63,7 +68,7 @@ class Replay:
                 f"Received: capacity={capacity}."
             )
         self._law = rows.Law(minlen, maxlen, prioritize_ends)
-        self._folder = Folder(pathlib.Path(directory).expanduser(), seed)
+        self._folder = Folder(pathlib.Path(directory).expanduser(), seed, expected)
         self._capacity = capacity
         self._use_ongoing = ongoing
         self._rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common.files.atomic import OutputError
-from dreamerv2_transfer.common.replay import folder, store
+from dreamerv2_transfer.common.replay import folder, layout, store
 from tests import fakes
 from tests.replays import save
 
@@ -101,6 +101,51 @@ def test_attempts_are_those_that_have_files(tmp_path):
         opened.save(fakes.episode(3), identifier)
     assert opened.attempts(7) == folder.Folder(tmp_path, 0).attempts(7) == made
     assert opened.attempts(8) == []
+
+
+EXPECTED = layout.describe(fakes.episode(3))
+
+
+def test_keys_that_the_environment_lacks_are_left_out_and_named_once(tmp_path, capsys):
+    save(tmp_path, [8])
+    ram = {"ram": np.zeros((6, 128), np.uint8)}
+    for number in range(2):
+        store.save_episode(tmp_path, fakes.episode(5, number) | ram, f"{number}")
+    opened = folder.Folder(tmp_path, 0, EXPECTED)
+    newest = opened.read_newest([*opened.files], 0)
+    assert steps(newest) == [8, 5, 5]
+    assert all({*x.packed.fields} == {*EXPECTED} - {"is_first"} for x in newest)
+    printed = capsys.readouterr().out
+    assert printed.count("ram") == 1 and f"Note: {tmp_path} has" in printed
+    folder.check(tmp_path, EXPECTED)
+
+
+def test_episodes_that_do_not_fit_the_environment_are_skipped(tmp_path, capsys):
+    save(tmp_path, [8, 9])
+    path = store.save_episode(tmp_path, fakes.episode(5, image_shape=(10, 10, 4)))
+    opened = folder.Folder(tmp_path, 0, EXPECTED)
+    assert steps(opened.read_newest([*opened.files], 0)) == [8, 9]
+    assert opened.damaged == [path.name]
+    assert "image is bool (10, 10, 4), and bool (10, 10, 10) in the environment" in (
+        capsys.readouterr().out
+    )
+    folder.check(tmp_path, EXPECTED)
+
+
+def test_a_folder_of_another_environment_is_named_before_play(tmp_path):
+    folder.check(tmp_path / "missing", EXPECTED)
+    folder.check(tmp_path, EXPECTED)
+    (tmp_path / "20240101T000000-a-5.npz").write_bytes(b"damaged")
+    folder.check(tmp_path, EXPECTED)
+    more = EXPECTED | {"vector": {"shape": [3], "dtype": "float32"}}
+    path = store.save_episode(tmp_path, fakes.episode(5))
+    with pytest.raises(store.DatasetError) as error:
+        folder.check(tmp_path, more)
+    assert str(error.value) == (
+        f"{path} does not fit the environment: vector is missing, and float32 (3,) in "
+        "the environment. Name another --logdir, or the settings with which these "
+        "episodes were played."
+    )
 
 
 def test_log_keys_are_saved_but_not_read(tmp_path):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dreamerv2_transfer.common.replay import layout, store
 from tests import fakes
@@ -33,8 +34,33 @@ def test_a_layout_is_written_as_in_a_manifest():
     assert layout.listed({"spaces": EXPECTED}) == EXPECTED
 
 
+def test_the_layout_of_an_environment_is_that_of_its_episodes():
+    keys = {
+        "image": spaces.Box(0, 1, (10, 10, 10), bool),
+        "action": spaces.Discrete(6),
+        "reward": spaces.Box(-np.inf, np.inf, (), np.float32),
+        **{key: spaces.Box(0, 1, (), bool) for key in store.FLAGS},
+    }
+    assert layout.of_spaces(keys) == EXPECTED
+    # As they are stored.
+    others = {
+        "vector": spaces.Box(-1, 1, (3,), np.float64),
+        "count": spaces.Box(0, 9, (2,), np.int64),
+        "log_a": spaces.Box(0, 9, (2,), np.int64),
+    }
+    assert layout.of_spaces(others) == {
+        "vector": {"shape": [3], "dtype": "float32"},
+        "count": {"shape": [2], "dtype": "int32"},
+    }
+    earlier = {
+        key: {"shape": [*x.shape], "dtype": x.dtype.name} for key, x in others.items()
+    }
+    found = layout.listed({"spaces": EXPECTED | earlier})
+    assert found == EXPECTED | layout.of_spaces(others)
+
+
 @pytest.mark.parametrize(
-    "spaces",
+    "told",
     [
         None,
         3,
@@ -47,8 +73,8 @@ def test_a_layout_is_written_as_in_a_manifest():
         EXPECTED | {"image": None},
     ],
 )
-def test_a_manifest_that_makes_no_sense_tells_nothing(spaces):
-    assert layout.listed({"spaces": spaces}) == {}
+def test_a_manifest_that_makes_no_sense_tells_nothing(told):
+    assert layout.listed({"spaces": told}) == {}
     assert layout.listed({}) == {}
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import driver, envs, replay
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import layout, store
 from tests import fakes, replays
 from tests.replays import add, contents, fill, save, spans
 
@@ -223,6 +223,18 @@ def test_episodes_of_other_shapes_are_refused(tmp_path):
         replay.Replay(tmp_path).stats  # noqa: B018
     for text in (str(old), "(10, 10, 4)", "(10, 10, 10)"):
         assert text in str(error.value)
+
+
+def test_a_run_continues_with_episodes_that_have_more_keys(tmp_path, capsys):
+    # The original's Atari environment recorded `ram`.
+    ram = {"ram": np.zeros((9, 128), np.uint8)}
+    store.save_episode(tmp_path, fakes.episode(8) | ram)
+    expected = layout.describe(fakes.episode(3))
+    target = replay.Replay(tmp_path, expected=expected)
+    add(target, fakes.episode(5, 1))
+    assert replays.counts(target.stats) == (13, 2, 13, 2)
+    assert {*target.batch(4, 6)} == {*expected}
+    assert capsys.readouterr().out.count("ram") == 1
 
 
 def test_a_new_episode_of_other_shapes_is_refused_and_not_saved(tmp_path):
