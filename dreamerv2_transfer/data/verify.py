@@ -72,6 +72,7 @@ def verify(directory: str | os.PathLike, tell: Callable[[str], None]) -> Verifie
                 add(verified.damaged, fault)
                 verified.episodes += not fault
                 verified.steps += 0 if fault else steps
+        add(verified.damaged, packed.index_fault(folder))
         fault, notes = _compare(folder, manifest)
         add(verified.damaged, fault)
         for note in notes:

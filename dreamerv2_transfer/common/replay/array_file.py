@@ -1,15 +1,19 @@
-"""Arrays on disk that are read row by row and never kept in memory."""
+"""Arrays on disk that are read row by row, and the checksums of their rows."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import weakref
+import zlib
 from collections.abc import Callable
 
 import numpy as np
 
 from dreamerv2_transfer.common.replay.store import DatasetError
+
+BLOCK = 2**17  # Bytes of the rows that share a checksum.
 
 
 class ArrayFile:
@@ -107,6 +111,72 @@ class ArrayFile:
         return view, self._begin + row * self._row_bytes
 
 
+Array = np.ndarray | ArrayFile
+
+
+def checksums(array: Array) -> list[int]:
+    """Returns the CRC-32 of each block of an array's rows."""
+    rows = _rows_of_block(array)
+    return [_checksum(array[i : i + rows]) for i in range(0, len(array), rows)]
+
+
+def _rows_of_block(array: Array) -> int:
+    return max(1, BLOCK * len(array) // max(array.nbytes, 1))
+
+
+def _checksum(rows: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(rows).reshape(-1).view(np.uint8))
+
+
+class Checked:
+    """An array on disk, each block of which is compared when it is first read.
+
+    Args:
+        stored: The array.
+        path: Its file, for the error message.
+        expected: What `checksums` returned when it was written.
+
+    Raises:
+        ValueError: There is another number of checksums than of blocks.
+    """
+
+    def __init__(self, stored: Array, path: str | os.PathLike, expected: list[int]):
+        self.stored, self.nbytes = stored, stored.nbytes
+        self.shape, self.dtype = stored.shape, stored.dtype
+        self._path, self._expected = path, expected
+        self._rows = _rows_of_block(stored)
+        self._seen = np.zeros(math.ceil(len(stored) / self._rows), bool)
+        if len(expected) != len(self._seen):
+            raise ValueError(f"checksums of {path}")
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Reads successive rows; raises DatasetError if their block is damaged."""
+        self._check(np.arange(*rows.indices(len(self))))
+        return self.stored[rows]
+
+    def take(self, index: np.ndarray, axis: int = 0) -> np.ndarray:
+        """Reads rows as `ArrayFile.take`; raises DatasetError as reading a slice."""
+        self._check(index)
+        return self.stored.take(index, axis)
+
+    def _check(self, index: np.ndarray) -> None:
+        blocks = np.ravel(index) // self._rows
+        if self._seen[blocks].all():
+            return
+        for block in np.unique(blocks[~self._seen[blocks]]).tolist():
+            start = block * self._rows
+            found = _checksum(self.stored[start : start + self._rows])
+            if found != self._expected[block]:
+                raise DatasetError(
+                    f"{self._path} is damaged: wrong checksum. Remove its folder and "
+                    "start again: it is built anew from the episodes."
+                )
+            self._seen[block] = True
+
+
 @dataclasses.dataclass(frozen=True)
 class Decoded:
     """An array on disk whose rows are decoded when they are read.
@@ -116,7 +186,7 @@ class Decoded:
         decode: Called with the rows that were read.
     """
 
-    stored: ArrayFile
+    stored: ArrayFile | Checked
     decode: Callable[[np.ndarray], np.ndarray]
 
     def __getitem__(self, rows: slice) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer.common import progress
+from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.replay import layout, packed_index, store
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
@@ -181,6 +182,26 @@ def write_index(
         _try_to_write_index(directory / INDEX / name, packed, expected)
         return packed
     return open_task(directory, directory / INDEX, memory)
+
+
+def index_fault(directory: str | os.PathLike) -> str:
+    """Compares the packed index beside a folder's episodes with its checksums.
+
+    Returns:
+        A line that names its damage; empty if there is none, or no index.
+    """
+    directory = pathlib.Path(directory)
+    folder = directory / INDEX / _list_files(directory)[1]
+    if not folder.is_dir():
+        return ""
+    try:
+        packed_index.open_whole(folder, str(directory), ArrayFile, at_once=math.inf)
+    except Exception as error:  # Damaged bytes raise nearly any error.
+        return (
+            f"{folder} is damaged ({describe(error)}). Remove it: the next training "
+            "builds it anew from the episodes."
+        )
+    return ""
 
 
 def _list_files(directory: pathlib.Path) -> tuple[list[str], str]:
@@ -350,6 +371,8 @@ def _stream_files(
                 raise DatasetError(
                     f"Episodes in {source} changed while they were read. Start again."
                 )
+            filled_in = packed_index.load(temporary, source, ArrayFile)
+            packed_index.seal(temporary, filled_in, expected)
     except OSError as error:
         raise DatasetError(
             f"Under a memory cap {source} is read from a packed index, but none can be "

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay.array_file import ArrayFile, Decoded
+from dreamerv2_transfer.common.replay.array_file import ArrayFile, Checked, Decoded
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 
 
@@ -100,7 +100,7 @@ class PackedEpisodes:
 
     source: str
     fields: dict[str, Field]
-    arrays: dict[str, np.ndarray | ArrayFile | Decoded]
+    arrays: dict[str, np.ndarray | ArrayFile | Checked | Decoded]
     offsets: np.ndarray
     digests: np.ndarray
     damaged: tuple[str, ...] = ()
@@ -184,7 +184,7 @@ class PackedEpisodes:
         field = self.fields[key]
         fields = {**self.fields, key: dataclasses.replace(field, coding="plain")}
         arrays = dict(self.arrays)
-        if isinstance(arrays.get(key), ArrayFile):
+        if isinstance(arrays.get(key), ArrayFile | Checked):
             arrays[key] = Decoded(arrays[key], field.decode)
         elif key in arrays:
             arrays[key] = field.decode(arrays[key])

@@ -1,7 +1,9 @@
 """The packed index: a folder that holds the packed episodes of a task.
 
 Each array is a `.npy` file in content order, beside `offsets.npy`, `digests.npy` and
-`index.json`, which describes the arrays.
+`index.json`, which describes the arrays and holds the checksums of all, its own too.
+They are compared when an index is opened; those of arrays that would take long to read,
+when the arrays are first used.
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ import pathlib
 import re
 import shutil
 import urllib.parse
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay.array_file import ArrayFile
+from dreamerv2_transfer.common.replay.array_file import ArrayFile, Checked, checksums
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.packed_episodes import Field, PackedEpisodes
+from dreamerv2_transfer.common.replay.store import REQUIRED
 
 BLOCK = 2**20  # Rows that are checked at a time.
-# Errors that damaged bytes raise in json and numpy.
-FAULTS = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError)
+AT_ONCE = 2**28  # Bytes of arrays that are compared when an index is opened.
+TABLES = ("offsets", "digests")
 
 
 def find(
@@ -48,11 +52,11 @@ def find(
             continue
         try:
             # An index of an earlier version may hold episodes that break the law.
-            held = read_header(folder).get("expected")
-            if held is not None and (not expected or held == expected):
+            header = read_header(folder)
+            if "checksums" in header and expected in (None, {}, header["expected"]):
                 return open_whole(folder, source, array)
             print(f"Note: {source} is packed anew, as its index is older.", flush=True)
-        except FAULTS as error:
+        except Exception as error:  # Damaged bytes raise nearly any error.
             print(
                 f"Warning: the packed index {folder} is damaged: {error!r}", flush=True
             )
@@ -60,24 +64,52 @@ def find(
 
 
 def open_whole(
-    folder: pathlib.Path, source: str, array: Callable[[pathlib.Path], Any]
+    folder: pathlib.Path,
+    source: str,
+    array: Callable[[pathlib.Path], Any],
+    at_once: float = AT_ONCE,
 ) -> PackedEpisodes:
-    """Loads an index and checks that its parts fit each other.
+    """Loads an index and checks that its parts are intact and fit each other.
 
     Args:
         folder: The index.
         source: What error messages call the episodes.
         array: Opens the file of an array.
+        at_once: Most bytes of arrays to compare with their checksums now; those of
+            larger ones are compared when they are used.
 
     Raises:
-        FAULTS: The index is damaged.
+        Exception: The index is damaged: nearly any error of json and numpy.
     """
-    packed = load(folder, source, array)
+    packed, header = load(folder, source, array), read_header(folder)
+    for name in TABLES:
+        if checksums(getattr(packed, name)) != header["tables"][name]:
+            raise ValueError(name)
+    _check_tables(packed)
+    told = header["checksums"]
+    if packed.nbytes > at_once:
+        checked = {
+            key: Checked(values, array_path(folder, key), told[key])
+            for key, values in packed.arrays.items()
+        }
+        return dataclasses.replace(packed, arrays=checked)
+    for key, values in packed.arrays.items():
+        if checksums(values) != told[key]:
+            raise ValueError(f"wrong checksum of {key}")
+    return packed
+
+
+def _check_tables(packed: PackedEpisodes) -> None:
+    """Raises ValueError if the parts of an index do not fit each other."""
     offsets, total = packed.offsets, packed.offsets[-1]
-    if offsets[0] != 0 or (np.diff(offsets) < 1).any():
+    if offsets.dtype != np.int64 or offsets[0] != 0 or (np.diff(offsets) < 1).any():
         raise ValueError("offsets")
-    if packed.digests.shape != (len(packed), 16):
+    if packed.digests.dtype != np.uint8 or packed.digests.shape != (len(packed), 16):
         raise ValueError("digests")
+    if not {*REQUIRED} - {"is_first"} <= {*packed.fields}:
+        raise ValueError("fields")
+    if not all(isinstance(name, str) for name in packed.damaged):
+        raise ValueError("damaged")
     for key, field in packed.fields.items():
         shape, dtype = field.stored
         values = packed.arrays[key]
@@ -86,7 +118,6 @@ def open_whole(
         starts = range(0, total, BLOCK) if field.coding == "onehot" else ()
         if any(values[i : i + BLOCK].max() > field.shape[0] for i in starts):
             raise ValueError(key)
-    return packed
 
 
 def load(
@@ -99,15 +130,28 @@ def load(
         for k, v in header["fields"].items()
     }
     arrays = {k: array(array_path(folder, k)) for k in fields}
-    offsets = np.load(folder / "offsets.npy", allow_pickle=False)
-    digests = np.load(folder / "digests.npy", allow_pickle=False)
+    offsets, digests = (
+        np.load(folder / f"{name}.npy", allow_pickle=False) for name in TABLES
+    )
     damaged = tuple(header["damaged"])
     return PackedEpisodes(source, fields, arrays, offsets, digests, damaged)
 
 
 def read_header(folder: pathlib.Path) -> dict[str, Any]:
-    """Reads what an index says of its arrays."""
-    return json.loads((folder / "index.json").read_text())
+    """Reads what an index says of its arrays.
+
+    Raises:
+        Exception: It is damaged; nearly any error of json.
+    """
+    header = json.loads((folder / "index.json").read_text())
+    checksum = header.pop("checksum", None)  # Older ones have none.
+    if checksum not in (None, _header_checksum(header)):
+        raise ValueError("wrong checksum of index.json")
+    return header
+
+
+def _header_checksum(header: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(header, sort_keys=True).encode())
 
 
 def map_array(path: str | os.PathLike) -> np.ndarray:
@@ -130,7 +174,7 @@ def save(
         OSError: It cannot be written.
     """
     with creating(folder) as temporary:
-        _write_tables(temporary, packed, expected)
+        seal(temporary, packed, expected)
         for key, values in packed.arrays.items():
             np.save(array_path(temporary, key), values)
 
@@ -164,21 +208,29 @@ def creating(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 def allocate(
     folder: pathlib.Path, packed: PackedEpisodes, expected: Layout | None = None
 ) -> None:
-    """Writes the tables, and arrays of zeros, which take no space until written to."""
-    _write_tables(folder, packed, expected)
+    """Writes the tables, and arrays of zeros, which take no space until written to.
+
+    Once the arrays hold their values, `seal` has to write the checksums.
+    """
+    seal(folder, packed, expected)
     for key, field in packed.fields.items():
         shape, dtype = field.stored
         shape = (int(packed.offsets[-1]), *shape)
         np.lib.format.open_memmap(array_path(folder, key), "w+", dtype, shape)
 
 
-def _write_tables(
-    folder: pathlib.Path, packed: PackedEpisodes, expected: Layout | None
-) -> None:
-    np.save(folder / "offsets.npy", packed.offsets)
-    np.save(folder / "digests.npy", packed.digests)
-    fields = {k: dataclasses.asdict(v) for k, v in packed.fields.items()}
-    header = {"fields": fields, "damaged": packed.damaged, "expected": expected or {}}
+def seal(folder: pathlib.Path, packed: PackedEpisodes, expected: Layout | None) -> None:
+    """Writes the tables of an index, and the checksums of its arrays."""
+    for name in TABLES:
+        np.save(folder / f"{name}.npy", getattr(packed, name))
+    header = {
+        "fields": {k: dataclasses.asdict(v) for k, v in packed.fields.items()},
+        "damaged": packed.damaged,
+        "expected": expected or {},
+        "tables": {name: checksums(getattr(packed, name)) for name in TABLES},
+        "checksums": {key: checksums(x) for key, x in packed.arrays.items()},
+    }
+    header["checksum"] = _header_checksum(header)
     (folder / "index.json").write_text(json.dumps(header))
 
 
