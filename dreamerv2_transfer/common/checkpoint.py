@@ -137,6 +137,8 @@ class Checkpoint:
         Raises:
             CheckpointError: There are checkpoints, but none can be read.
         """
+        with contextlib.suppress(OSError):  # A reader's folder may be read-only.
+            self._remove_all_but(steps(self._directory))
         faults = []
         for step in steps(self._directory):
             name = f"ckpt-{step}"

@@ -23,7 +23,7 @@ from gymnasium import spaces
 import dreamerv2_transfer
 from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import describe
-from dreamerv2_transfer.common.files.atomic import writing
+from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
@@ -112,9 +112,10 @@ def export_task(
         exported = Exported(path, name if _NAME.fullmatch(name) else f"{name}-v0")
     if exported.folder.exists():
         raise DatasetError(f"{exported.folder} exists. Name another --target.")
-    temporary = exported.folder.with_name(f".{exported.folder.name}.{os.getpid()}.tmp")
-    with writing(exported.folder):
+    temporary = atomic.temporary_for(exported.folder)
+    with atomic.writing(exported.folder):
         (temporary / "data").mkdir(parents=True)
+        atomic.remove_leftovers(exported.folder)
         try:
             _write(folder, task, temporary / "data", exported)
             os.replace(temporary, exported.folder)

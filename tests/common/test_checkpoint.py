@@ -239,6 +239,9 @@ def test_parts_of_a_save_that_was_killed_are_removed(tmp_path):
     for name in (*names, "ckpt-1.index.tempstate123"):
         (tmp_path / name).touch()
     assert Run(tmp_path).checkpoint.restore() == 1
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["checkpoint", "ckpt-1.data-00000-of-00001", "ckpt-1.index"]
+    (tmp_path / "ckpt-3_temp").mkdir()
     Run(tmp_path).save(4)
     kept = [
         f"ckpt-{x}.{part}" for x in (1, 4) for part in ("data-00000-of-00001", "index")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
 import pathlib
+import platform
 import re
+import shutil
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -13,6 +18,8 @@ from dreamerv2_transfer.common.errors import UserError
 
 # A `pathlib.Path` keeps only one slash.
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+FORGOTTEN = 24 * 3600  # Seconds after which no process still writes a temporary file.
 
 
 class OutputError(UserError):
@@ -55,9 +62,11 @@ def atomic_write(path: str | os.PathLike, sync: bool = True) -> Iterator[BinaryI
         OutputError: The file cannot be written.
     """
     path = pathlib.Path(path).expanduser()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_for(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if sync:  # Else they are many, in a folder that is long to read.
+            remove_leftovers(path)
         try:
             with open(temporary, "wb") as file:
                 yield file
@@ -69,6 +78,53 @@ def atomic_write(path: str | os.PathLike, sync: bool = True) -> Iterator[BinaryI
                 sync_names(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_for(path: pathlib.Path) -> pathlib.Path:
+    """Returns the name beside `path` under which this process alone writes it."""
+    return path.with_name(f".{path.name}.{_system()}-{os.getpid()}.tmp")
+
+
+def remove_leftovers(path: pathlib.Path) -> None:
+    """Removes the temporary files and folders of processes that were killed.
+
+    A file system may be shared, so the number of a process says nothing about one on
+    another machine or in another container: what these left is removed after a day.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.(?:(\w{{8}})-)?(\d+)\.tmp")
+    for other in path.parent.iterdir():
+        if not (found := name.fullmatch(other.name)):
+            continue
+        with contextlib.suppress(OSError):  # Gone meanwhile, or not ours to remove.
+            is_left = time.time() - other.lstat().st_mtime > FORGOTTEN
+            if found[1] == _system():
+                is_left = not _is_running(int(found[2]))
+            if is_left and other.is_dir():
+                shutil.rmtree(other)
+            elif is_left:
+                other.unlink()
+
+
+@functools.cache
+def _system() -> str:
+    """Identifies the machine or container whose processes have different numbers."""
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbers = ""
+    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # The same call would end it.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
 
 
 def sync(path: pathlib.Path) -> None:

@@ -1,4 +1,7 @@
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -22,6 +25,31 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    path, gone = tmp_path / "w.h5", tmp_path / "gone"
+    with monkeypatch.context() as patch:
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        for number in (process.pid, os.getppid()):
+            patch.setattr(os, "getpid", lambda number=number: number)
+            atomic.temporary_for(path).touch()
+        running = atomic.temporary_for(path).name
+        patch.setattr(os, "getpid", lambda: 999_999_999)
+        atomic.temporary_for(gone).mkdir()
+    elsewhere = [".w.h5.12.tmp", ".w.h5.0123abcd-12.tmp"]
+    old = [".w.h5.13.tmp", ".w.h5.0123abcd-13.tmp"]
+    mine = [".w.h5.tmp", ".w.h5.old.12.tmp", "w.h5.12.tmp", ".other.13.tmp", "w.h5~"]
+    for name in (*elsewhere, *old, *mine):
+        (tmp_path / name).write_text(name)
+    for name in (*old, *mine, running):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    with atomic.atomic_write(path) as file:
+        file.write(b"new")
+    atomic.remove_leftovers(gone)
+    left = {"w.h5", running, *elsewhere, *mine}
+    assert {x.name for x in tmp_path.iterdir()} == left
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path):
