@@ -8,10 +8,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from dreamerv2_transfer.common import blocks, envs, progress
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import npz, store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
 from dreamerv2_transfer.data.importing import Importer, Result, importing
@@ -259,8 +257,8 @@ def detect(source: str | os.PathLike) -> str:
         return "minari"
     names: list[str] = []
     for path in npz_files(source, deep=True):
-        with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:
-            names = file.files
+        with contextlib.suppress(EpisodeError), store.reading(path):
+            names = [*npz.kinds(path)]
             break
     if "is_first" in names:
         return "dreamerv2"

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay import packed, store
+from dreamerv2_transfer.common.replay import npz, packed, store
+from dreamerv2_transfer.common.replay.store import EpisodeError
 from dreamerv2_transfer.data import disk, folders
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+MOST_POLICIES = 10**6  # A larger number of a policy would take much memory to count.
 UNKNOWN = "?"  # Name of the policy where nothing says which one acted.
 
 
@@ -152,17 +154,22 @@ def _outline_chunk(paths: list[str]) -> tuple[list[Outline], list[str]]:
     good, bad = [], []
     for path in paths:
         try:
-            with np.load(path, allow_pickle=False) as file:
-                reward = file["reward"]
-                acted = file[folders.POLICY] if folders.POLICY in file.files else None
-            counts = None
-            if acted is not None:
-                counts = tuple(np.bincount(acted[acted >= 0]).tolist())
-            total = float(reward.sum(dtype=np.float64))
-            good.append(Outline(len(reward) - 1, total, counts))
-        except Exception as error:  # Damaged bytes raise nearly any error.
-            bad.append(f"{path} cannot be read: {error!r}")
+            with store.reading(path):
+                good.append(_outline(path))
+        except EpisodeError as error:
+            bad.append(str(error))
     return good, bad
+
+
+def _outline(path: str) -> Outline:
+    """Returns an episode in short; raises nearly any error if it is damaged."""
+    arrays = store.read_arrays(path, {"reward", folders.POLICY}.__contains__)
+    reward, acted, counts = arrays["reward"], arrays.get(folders.POLICY), None
+    if acted is not None:
+        if acted.max(initial=0) >= MOST_POLICIES:
+            raise npz.ArchiveError(f"log_policy holds {acted.max()}")
+        counts = tuple(np.bincount(acted[acted >= 0]).tolist())
+    return Outline(len(reward) - 1, float(reward.sum(dtype=np.float64)), counts)
 
 
 def _distribution(values: np.ndarray) -> str:

@@ -10,6 +10,7 @@ number of the game. An episode that is too long for a file continues in the next
 from __future__ import annotations
 
 import collections
+import contextlib
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.errors import describe
+from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
 
 KEYS = ("action", "reward", "terminal", "reset")
@@ -50,12 +51,9 @@ def games(paths: Sequence[str]) -> set[int]:
     """Returns the numbers of the games in some files; ignores damaged files."""
     found: set[int] = set()
     for path in paths:
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                if "env_id" in file.files:
-                    found |= set(np.unique(file["env_id"]).tolist())
-        except Exception:  # `pieces` names the damaged files.
-            continue
+        with contextlib.suppress(EpisodeError):  # `pieces` names the damaged files.
+            for number in store.read_arrays(path, "env_id".__eq__).values():
+                found |= set(np.unique(number).tolist())
     return found
 
 
@@ -146,12 +144,7 @@ def _groups(paths: Sequence[str]) -> list[list[str]]:
 
 
 def _load(path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = {*KEYS, *IMAGES, "env_id"} & {*file.files}
-            arrays = {name: file[name] for name in names}
-    except Exception as error:  # Damaged bytes raise nearly any error in zip and npy.
-        raise EpisodeError(f"{path} cannot be read: {describe(error)}") from error
+    arrays = store.read_arrays(path, {*KEYS, *IMAGES, "env_id"}.__contains__)
     if missing := [key for key in KEYS if key not in arrays]:
         raise EpisodeError(f"{path} holds no episodes: it lacks {', '.join(missing)}.")
     if not {*IMAGES} & {*arrays}:

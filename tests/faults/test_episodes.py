@@ -4,6 +4,8 @@ Whatever the bytes are, the result is an episode or an error that names the file
 `dataset.py verify` names exactly the files that training skips.
 """
 
+import contextlib
+import os
 import zipfile
 
 import hypothesis
@@ -11,8 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
+from dreamerv2_transfer.common.files import memory
 from dreamerv2_transfer.common.replay import layout, packed, store
-from dreamerv2_transfer.data import inspect, pydreamer, verify
+from dreamerv2_transfer.data import imports, inspect, pydreamer, verify
 from tests import fakes
 
 NAME = "20260101T000000-{}-{}.npz"
@@ -113,6 +116,8 @@ def read_by_all(path):
     list(pydreamer.pieces([str(path)], lambda line: None))
     layout.outline([str(path)])
     store.unpacked_bytes(path)
+    with contextlib.suppress(store.DatasetError):
+        imports.detect(path)
     try:
         return store.load_episode(path, logs=True)
     except store.EpisodeError as error:
@@ -203,3 +208,64 @@ def test_any_arrays_are_an_episode_or_refused(tmp_path, arrays):
     found = read_by_all(path)
     if found is not None:
         assert store.fault({k: v for k, v in found.items() if k != "log_a"}) == ""
+
+
+def bomb(path, **shapes):
+    """Writes an episode whose arrays are zeros, of which it takes little space."""
+    episode = {**fakes.episode(3), "log_policy": np.array([-1, 0, 0, 0])}
+    np.savez_compressed(path, **{k: v for k, v in episode.items() if k not in shapes})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for key, shape in shapes.items():
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            with file.open(f"{key}.npy", "w") as stream:
+                np.lib.format.write_array_header_1_0(stream, header)
+                for _ in range(shape[0]):
+                    stream.write(bytes(int(np.prod(shape[1:]))))
+    return path
+
+
+@pytest.mark.parametrize("key", ["image", "action", "reward", "log_policy", "env_id"])
+def test_no_reader_unpacks_a_bomb(tmp_path, monkeypatch, capsys, key):
+    store.save_episode(tmp_path, fakes.episode(4))
+    path = bomb(tmp_path / NAME.format("a", 3), **{key: (70, 2**20)})
+    assert path.stat().st_size < 2**20
+    monkeypatch.setattr(memory, "free_and_total", lambda: (2**27, 2**33))
+    unpack, largest = np.empty, []
+
+    def watched(shape, *args, **kwargs):
+        largest.append(np.prod(shape))
+        return unpack(shape, *args, **kwargs)
+
+    monkeypatch.setattr(np, "empty", watched)
+    assert read_by_all(path) is None
+    (line,) = [x for x in verify.verify(tmp_path, print).damaged if path.name in x]
+    assert line.startswith(f"{path} cannot be read: it takes 0.0684 GiB unpacked, and")
+    assert max(largest) < 2**20
+    # Training does not read keys that are for logging alone.
+    skipped = () if key == "log_policy" else (path.name,)
+    if key != "env_id":
+        assert packed.open_task(tmp_path).damaged == skipped
+    assert max(largest) < 2**20
+
+
+def test_a_bomb_is_named_under_a_memory_cap(tmp_path):
+    path = bomb(tmp_path / NAME.format("a", 3), image=(20, 2**20))
+    with pytest.raises(store.DatasetError, match=f"{path.name} takes 0.0195 GiB"):
+        packed.write_index(tmp_path, memory=2**23)
+
+
+def test_a_policy_with_a_huge_number_is_not_counted(tmp_path):
+    acted = {"log_policy": np.array([-1, 0, 2**31 - 1, 0], np.int32)}
+    store.save_episode(tmp_path, fakes.episode(3) | acted)
+    good, (line,) = inspect.outline(tmp_path)
+    assert good == [] and "log_policy holds 2147483647" in line
+
+
+def test_a_pipe_in_an_index_is_not_waited_for(tmp_path, capsys):
+    store.save_episode(tmp_path, fakes.episode(4))
+    packed.write_index(tmp_path)
+    path = next(tmp_path.glob(".packed/*/offsets.npy"))
+    path.unlink()
+    os.mkfifo(path)
+    assert len(packed.open_task(tmp_path)) == 1
+    assert "offsets.npy is no file" in capsys.readouterr().out

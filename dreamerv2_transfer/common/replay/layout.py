@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
 Layout = dict[str, dict[str, Any]]
 # Keys with shape and dtype, and which numbers the actions consist of.
 Outline = tuple[tuple[tuple[str, tuple[int, ...], str], ...], str]
+MOST_BYTES = 2**26  # Of an episode's actions; they are read to compare episodes.
 ONEHOT, BITS, REAL = "one-hot", "zeros and ones", "real"
 
 
@@ -110,6 +112,11 @@ def outline(paths: Sequence[str]) -> collections.Counter[Outline]:
         with contextlib.suppress(EpisodeError), store.reading(path):
             found = npz.kinds(path, store.is_trained_on)
             if not {*store.REQUIRED} < {*found}:
+                continue
+            shape, dtype = found["action"]
+            if math.prod(shape) * dtype.itemsize > MOST_BYTES:
+                continue
+            if any(found[x][0] != shape[:1] for x in ("reward", *store.FLAGS)):
                 continue
             kinds = (
                 (key, shape[1:], _stored(dtype))

@@ -50,7 +50,7 @@ def read(
         Exception: The file is damaged: nearly any error of zipfile, zlib and numpy.
     """
     with _opened(path, wanted) as (file, members):
-        _check_memory(sum(x.file_size for x in members.values()))
+        _check_memory(members)
         return {key: _read_array(file, x) for key, x in members.items()}
 
 
@@ -67,6 +67,7 @@ def kinds(
         ArchiveError, Exception: As `read`.
     """
     with _opened(path, wanted) as (file, members):
+        _check_memory(members)
         found = {}
         for key, member in members.items():
             with file.open(member) as stream:
@@ -114,8 +115,9 @@ def _kind(mode: int) -> str:
     return "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
 
 
-def _check_memory(needed: int) -> None:
-    """Raises ArchiveError if some bytes take more than half of the free memory."""
+def _check_memory(members: dict[str, zipfile.ZipInfo]) -> None:
+    """Raises ArchiveError if members take more than half of the free memory."""
+    needed = sum(x.file_size for x in members.values())
     known = memory.free_and_total() if needed > SURELY_FREE else None
     # Half of it, since a packed copy is made beside what was unpacked.
     if known and needed > known[0] / 2:

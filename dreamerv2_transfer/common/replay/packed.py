@@ -22,6 +22,7 @@ import numpy as np
 
 from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import describe
+from dreamerv2_transfer.common.files.memory import free_and_total
 from dreamerv2_transfer.common.replay import layout, packed_index, store
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
@@ -255,10 +256,18 @@ def _read_files(
     # Half of the memory: an episode may be there twice, unpacked and packed.
     limit = math.ceil(memory / processes / 2)
     read = functools.partial(_read_chunk, expected=expected, limit=limit)
-    parts, damaged = [], []
+    parts, damaged, held = [], [], 0
+    free, _ = free_and_total() or (math.inf, 0)
     for part, faults in each_chunk(read, paths, f"read {source}", processes):
         parts += [part] if part else []
         damaged += faults
+        held += part.nbytes if part else 0
+        if 2 * held > free:  # It is there twice while the parts are joined.
+            raise DatasetError(
+                f"{source} takes more memory than the {free / 2**30:.3g} GiB that are "
+                "free. Set --dataset.memory to the GiB that it may take: the rest is "
+                "read from disk."
+            )
     if not parts:
         raise DatasetError(
             f"{source} has no readable episode; {len(damaged)} are damaged. "

@@ -130,9 +130,7 @@ def load(
         for k, v in header["fields"].items()
     }
     arrays = {k: array(array_path(folder, k)) for k in fields}
-    offsets, digests = (
-        np.load(folder / f"{name}.npy", allow_pickle=False) for name in TABLES
-    )
+    offsets, digests = (np.array(map_array(folder / f"{x}.npy")) for x in TABLES)
     damaged = tuple(header["damaged"])
     return PackedEpisodes(source, fields, arrays, offsets, digests, damaged)
 
@@ -143,6 +141,8 @@ def read_header(folder: pathlib.Path) -> dict[str, Any]:
     Raises:
         Exception: It is damaged; nearly any error of json.
     """
+    if odd := [x for x in folder.iterdir() if not x.is_file()]:
+        raise ValueError(f"{odd[0].name} is no file")  # Reading a pipe would wait.
     header = json.loads((folder / "index.json").read_text())
     checksum = header.pop("checksum", None)  # Older ones have none.
     if checksum not in (None, _header_checksum(header)):
@@ -155,7 +155,10 @@ def _header_checksum(header: dict[str, Any]) -> int:
 
 
 def map_array(path: str | os.PathLike) -> np.ndarray:
-    """Maps an array into memory, read-only."""
+    """Maps an array into memory, read-only.
+
+    Unlike reading, mapping compares the header with the size of the file.
+    """
     # A plain array: indexing a memmap object is several times slower.
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 

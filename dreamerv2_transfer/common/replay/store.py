@@ -117,6 +117,8 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
     """Turns whatever a damaged file raises into an EpisodeError that names it."""
     try:
         yield
+    except EpisodeError:
+        raise
     except npz.ArchiveError as error:
         raise EpisodeError(f"{path} cannot be read: {error}") from error
     except OSError as error:

@@ -403,6 +403,17 @@ def test_an_episode_larger_than_the_cap_is_named(tmp_path, memory):
     assert memory < MIB or path.name in str(error.value)
 
 
+def test_a_dataset_larger_than_the_memory_is_named(tmp_path, monkeypatch):
+    fill(tmp_path, some())
+    size = packed.open_task(tmp_path).nbytes
+    monkeypatch.setattr(packed, "free_and_total", lambda: (2 * size, MIB))
+    assert len(packed.open_task(tmp_path)) == 5
+    monkeypatch.setattr(packed, "free_and_total", lambda: (2 * size - 1, MIB))
+    with pytest.raises(packed.DatasetError, match="free. Set --dataset.memory"):
+        packed.open_task(tmp_path)
+    assert len(packed.write_index(tmp_path, memory=MIB)) == 5
+
+
 def test_an_episode_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
     paths = fill(tmp_path, some())
     load, seen = store.load_episode, []
