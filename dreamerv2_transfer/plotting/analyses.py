@@ -7,6 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import paths
+from dreamerv2_transfer.common.files.paths import PathError
 from dreamerv2_transfer.plotting import analysis_tables, labels, pictures
 from dreamerv2_transfer.plotting.pictures import Picture
 from dreamerv2_transfer.plotting.runs import Run
@@ -53,23 +56,29 @@ def read(run: Run) -> tuple[list[Analysis], list[str]]:
     if not file.exists():
         return [], []
     try:
+        paths.check_within(file, run.folder)
         content = json.loads(file.read_bytes())
         findings = tuple(map(str, content["findings"]))
         figures = [
             (str(x["file"]), str(x["title"]), str(x["caption"]))
             for x in content["figures"]
         ]
+    except PathError as error:
+        return [], [f"{run.name} has an analysis that cannot be read: {error}"]
     except (ValueError, KeyError, TypeError, OSError, RecursionError):
         return [], [f"{run.name} has an analysis that cannot be read: {file.name}."]
     shown, notes = [], []
-    for name, title, caption in figures:
+    for name, title, caption in dict.fromkeys(figures):
         path = file.parent / name
         # Only files in this folder: a stranger's run must not show any others.
-        if path.name == name and path.suffix in pictures.MEDIA and path.is_file():
-            picture = pictures.embed(path.read_bytes(), path.suffix, title, caption)
-            shown.append((name, picture))
-        else:
+        if path.name != name or not path.is_file():
             notes.append(f"{run.name} lacks a figure of its analysis: {name}.")
+            continue
+        try:
+            picture = pictures.read(path, run.folder, title, caption)
+            shown.append((name, picture))
+        except UserError as error:
+            notes.append(f"{run.name} has a figure that is not shown: {error}")
     overview = None
     parts: tuple[Part, ...] = ()
     try:

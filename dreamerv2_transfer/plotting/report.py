@@ -13,6 +13,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
+from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.plotting import (
     analyses,
@@ -126,15 +127,17 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
 
 
 def run_videos(run: Run, most: int) -> tuple[list[Picture], list[str]]:
-    """Returns a run's videos, and a note on those beyond the limit."""
+    """Returns a run's videos, and notes on those that are damaged or too many."""
     files = sorted((run.folder / "videos").glob("*.gif"))
-    shown = [
-        pictures.embed(file.read_bytes(), ".gif", run.name, file.stem)
-        for file in files[:most]
-    ]
-    names = ", ".join(file.name for file in files[most:])
-    note = f"{run.name} has more videos, which are not shown: {names}."
-    return shown, [note] if names else []
+    shown, notes = [], []
+    for file in files[:most]:
+        try:
+            shown.append(pictures.read(file, run.folder, run.name, file.stem))
+        except UserError as error:
+            notes.append(f"{run.name} has a video that is not shown: {error}")
+    if names := ", ".join(file.name for file in files[most:]):
+        notes.append(f"{run.name} has more videos, which are not shown: {names}.")
+    return shown, notes
 
 
 def _split(drawn: Sequence[Chart], verdict: Verdict) -> tuple[list[Chart], list[Chart]]:

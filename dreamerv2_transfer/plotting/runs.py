@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import paths as paths_lib
 from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.common.files.paths import PathError
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.plotting import metrics_file
 from dreamerv2_transfer.plotting.curves import Series
@@ -86,16 +88,21 @@ def load(path: str | os.PathLike, name: str = "") -> Run:
         name = name or path.stem
         file, settings = path, path.with_suffix(".yaml")
     try:
+        if path.is_dir():
+            paths_lib.check_within(file, path)
         metrics, damage = metrics_file.read(file)
     except OSError as error:
         reason = error.strerror or error
         raise RunError(f"{name} has no metrics: {reason}. Received: {file}") from error
+    except PathError as error:
+        raise RunError(f"{name} has no metrics: {error}") from error
     if not metrics:
         raise RunError(f"{name} has no metrics. Received: {file}")
     notes, config = [f"{name}: {note}" for note in damage], None
     try:
+        paths_lib.check_within(settings, settings.parent)
         config = blocks.load_old(settings)[0] if settings.exists() else None
-    except config_lib.ConfigError as error:
+    except UserError as error:
         notes.append(f"{name} has a configuration that cannot be read: {error}")
     if not settings.exists():
         notes.append(f"{name} has no {settings.name}: its arm is read off its name.")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.plotting import metrics_file
 from dreamerv2_transfer.reproduction.ledger import Ledger
 
@@ -39,6 +39,7 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
 
     Raises:
         OutputError: A file cannot be written.
+        PathError: A file is a link to somewhere outside of the study.
         PublishError: There is no run, or `out` is in the study.
     """
     study, out = study.resolve(), out.resolve()
@@ -51,6 +52,7 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     for name in FOLDERS:
         files += [file for folder in study.rglob(name) for file in folder.rglob("*")]
     for file in filter(pathlib.Path.is_file, files):
+        paths.check_within(file, study)
         content = file.read_bytes()
         if file.suffix in TEXTS:
             content = file.read_text().replace(str(study), NAME).encode()

@@ -1,11 +1,15 @@
 """What an analysis left in a run's folder."""
 
+import base64
+import io
 import json
 import pathlib
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dreamerv2_transfer.plotting import analyses, runs
 
@@ -15,11 +19,19 @@ PUBLISHED = (
 )
 
 
+def picture(text: str) -> bytes:
+    """A PNG that holds a text."""
+    info, buffer = PngInfo(), io.BytesIO()
+    info.add_text("name", text)
+    Image.new("RGB", (3, 2)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
 def make_run(folder: pathlib.Path, files=(), **content) -> runs.Run:
     """A run with an analysis, in which each file is its own picture."""
     (folder / "analysis").mkdir()
     for file in files:
-        (folder / "analysis" / file).write_bytes(file.encode())
+        (folder / "analysis" / file).write_bytes(picture(file))
     figures = [{"file": f, "title": f"T {f}", "caption": "C"} for f in files]
     held = {"findings": ["A finding."], "figures": figures, **content}
     (folder / "analysis" / "analysis.json").write_text(json.dumps(held))
@@ -33,9 +45,10 @@ def test_findings_and_figures_without_numbers_are_shown(tmp_path):
     assert found.overview is None
     (part,) = found.parts
     assert (part.title, part.tables) == ("", ())
-    (picture,) = part.pictures
-    assert (picture.title, picture.caption) == ("T probes.png", "C")
-    assert picture.uri == "data:image/png;base64,cHJvYmVzLnBuZw=="
+    (shown,) = part.pictures
+    assert (shown.title, shown.caption) == ("T probes.png", "C")
+    encoded = base64.b64encode(picture("probes.png")).decode()
+    assert shown.uri == f"data:image/png;base64,{encoded}"
 
 
 def test_a_run_without_an_analysis_has_none(tmp_path):
@@ -78,16 +91,41 @@ def test_an_analysis_shows_no_files_but_its_own_pictures(tmp_path):
     file.write_text(json.dumps(held))
     (found,), notes = analyses.read(run)
     assert [part.pictures for part in found.parts] == [()]
-    assert notes == [
+    kind, *lacking = notes
+    assert kind.startswith("run has a figure that is not shown: notes.txt is not of a")
+    assert lacking == [
         f"run lacks a figure of its analysis: {name}."
         for name in (
-            "notes.txt",
             "../../secret.png",
             "../secret.png",
             str(secret),
             "gone.png",
         )
     ]
+
+
+def test_an_analysis_shows_nothing_that_links_lead_to(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(picture("secret"))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    run = make_run(folder, ["a.png", "b.png"])
+    (folder / "analysis" / "b.png").unlink()
+    (folder / "analysis" / "b.png").symlink_to(secret)
+    (found,), notes = analyses.read(run)
+    assert [x.title for x in found.parts[0].pictures] == ["T a.png"]
+    (note,) = notes
+    assert "b.png is a link to a file outside of its folder" in note
+    (folder / "analysis").rename(tmp_path / "elsewhere")
+    (folder / "analysis").symlink_to(tmp_path / "elsewhere")
+    found, (note,) = analyses.read(run)
+    assert found == [] and "analysis.json is a link to a file outside" in note
+
+
+def test_a_figure_that_is_named_several_times_is_shown_once(tmp_path):
+    run = make_run(tmp_path, ["a.png"] * 9)
+    (found,), notes = analyses.read(run)
+    assert len(found.parts[0].pictures) == 1 and notes == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"findings": 1}', '{"findings": []}'])

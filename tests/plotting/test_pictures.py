@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from dreamerv2_transfer.common.files.paths import PathError
 from dreamerv2_transfer.plotting import pictures
+from dreamerv2_transfer.plotting.pictures import PictureError
 
 
 def saved(frames, file_format="GIF", **options):
@@ -52,11 +54,72 @@ def test_a_picture_keeps_its_file_and_knows_its_size():
     assert picture.size == (30, 10) and picture.is_wide
 
 
-@pytest.mark.parametrize("cut", [6, 20, 500, 900])
-def test_a_damaged_gif_is_embedded_as_it_is(cut):
-    data = saved(moving(), duration=150)[:cut]
+def test_a_gif_whose_later_frames_are_damaged_is_embedded_as_it_is():
+    data = saved(moving(), duration=150)
+    data = data[: len(data) * 2 // 3]
     picture = pictures.embed(data, ".gif", "")
     assert picture.uri == f"data:image/gif;base64,{base64.b64encode(data).decode()}"
+
+
+PNG = saved(np.zeros([1, 10, 30, 3], np.uint8), "PNG")
+KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        *((KEY, suffix) for suffix in pictures.MEDIA),
+        *((saved(moving())[:cut], ".gif") for cut in (0, 6, 20, 500)),
+        (PNG, ".gif"),
+        (PNG[:45], ".png"),
+        (saved(moving(2)), ".png"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", ".png"),
+    ],
+)
+def test_what_is_not_the_picture_that_its_name_says_is_refused(data, suffix):
+    with pytest.raises(PictureError, match="is not the picture that its name says"):
+        pictures.embed(data, suffix, "")
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(pictures, "PIXELS", 299)
+    with pytest.raises(PictureError, match="has 30 x 10 pixels, too many"):
+        pictures.embed(PNG, ".png", "")
+    bomb = bytearray(saved(moving(1)))
+    bomb[6:10] = b"\xff" * 4  # Claims 65,535 x 65,535 pixels.
+    with pytest.raises(PictureError, match="decompression bomb"):
+        pictures.embed(bytes(bomb), ".gif", "")
+
+
+def test_an_animation_of_very_many_tiny_frames_is_not_decoded(monkeypatch):
+    monkeypatch.setattr(pictures, "PIXELS", 2**14)
+    frames = np.arange(5 * 4 * 4 * 3, dtype=np.uint8).reshape(5, 4, 4, 3)
+    media, _ = content(pictures.embed(saved(frames), ".gif", ""))
+    assert media == "data:image/gif"
+
+
+def test_a_picture_is_read_from_its_own_folder_alone(tmp_path, monkeypatch):
+    run, outside = tmp_path / "run", tmp_path / "outside.png"
+    (run / "videos").mkdir(parents=True)
+    outside.write_bytes(PNG)
+    file = run / "videos" / "a.png"
+    file.write_bytes(PNG)
+    inner, outer = run / "videos" / "b.png", run / "videos" / "c.png"
+    inner.symlink_to("a.png")
+    outer.symlink_to(outside)
+    for path in (file, inner):
+        assert pictures.read(path, run, "A title").size == (30, 10)
+    with pytest.raises(PathError, match="c.png is a link to a file outside"):
+        pictures.read(outer, run, "")
+    (run / "other").symlink_to(tmp_path)
+    with pytest.raises(PathError, match="link to a file outside"):
+        pictures.read(run / "other" / "outside.png", run, "")
+    monkeypatch.setattr(pictures, "BYTES", len(PNG) - 1)
+    with pytest.raises(PictureError, match="a.png cannot be read: It has more than"):
+        pictures.read(file, run, "")
+    with pytest.raises(PictureError, match="d.gif is not the picture"):
+        (run / "d.gif").write_bytes(b"")
+        pictures.read(run / "d.gif", run, "")
 
 
 def test_an_animation_too_large_to_be_decoded_is_embedded_as_it_is(monkeypatch):
@@ -68,7 +131,6 @@ def test_an_animation_too_large_to_be_decoded_is_embedded_as_it_is(monkeypatch):
     assert media == "data:image/webp"
 
 
-def test_a_drawing_has_no_size():
-    picture = pictures.embed(b"<svg/>", ".svg", "")
-    assert picture.uri == "data:image/svg+xml;base64,PHN2Zy8+"
-    assert picture.size is None and not picture.is_wide
+def test_a_drawing_is_not_embedded():
+    with pytest.raises(PictureError, match="a page shows: .png, .gif, .jpg, .webp"):
+        pictures.embed(b"<svg/>", ".svg", "")

@@ -1,5 +1,6 @@
 """The page about runs."""
 
+import base64
 import html.parser
 import json
 import pathlib
@@ -14,7 +15,12 @@ from dreamerv2_transfer.plotting import report, runs
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = blocks.load_config(["minatar", "debug", "scratch"])
 FINETUNE = blocks.load_config(["minatar", "debug", "finetune"])
-GIF = b"GIF89a"
+# A single pixel, which is smaller than as WebP.
+GIF = base64.b64decode("R0lGODlhAQABAAAAACwAAAAAAQABAAACAkQBADs=")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJg"
+    "gg=="
+)
 
 
 def make_run(folder: pathlib.Path, name="run", config=CONFIG, level=2.5, **metrics):
@@ -26,11 +32,11 @@ def make_run(folder: pathlib.Path, name="run", config=CONFIG, level=2.5, **metri
 
 
 def analyze(run: runs.Run, findings=(), files=()) -> None:
-    """Leaves what `analyze` leaves, in which each file is its own picture."""
+    """Leaves what `analyze` leaves, in which each file is a picture."""
     folder = run.folder / "analysis"
     folder.mkdir()
     for file in files:
-        (folder / file).write_bytes(file.encode())
+        (folder / file).write_bytes(PNG)
     figures = [{"file": f, "title": f"T {f}", "caption": "C"} for f in files]
     held = {"findings": list(findings), "figures": figures}
     (folder / "analysis.json").write_text(json.dumps(held))
@@ -78,7 +84,32 @@ def test_the_page_shows_findings_figures_and_videos(tmp_path):
         assert text in html
     assert html.count("data:image/gif;base64,R0lGODlh") == 2
     assert "run has more videos, which are not shown: c.gif." in html
-    assert "data:image/png;base64,cHJvYmVzLnBuZw==" in html
+    assert f"data:image/png;base64,{base64.b64encode(PNG).decode()}" in html
+
+
+def test_the_page_holds_nothing_that_is_no_picture_of_the_run(tmp_path):
+    (tmp_path / "runs").mkdir()
+    secret = tmp_path / "id_rsa"
+    secret.write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----")
+    run = make_run(tmp_path / "runs")
+    videos = run.folder / "videos"
+    videos.mkdir()
+    (videos / "a.gif").write_bytes(GIF)
+    (videos / "b.gif").symlink_to(secret)
+    (videos / "c.gif").write_bytes(secret.read_bytes())
+    (videos / "d.gif").symlink_to("e.gif")
+    (videos / "e.gif").symlink_to("d.gif")
+    (videos / "f.gif").mkdir()
+    html = page(run)
+    assert html.count("data:image/gif;base64,R0lGODlh") == 1
+    assert base64.b64encode(secret.read_bytes()).decode()[:20] not in html
+    for name in "bcdf":
+        assert f"run has a video that is not shown: {name}.gif" in html.replace(
+            f"{videos}/", ""
+        )
+    (run.folder / "videos").rename(tmp_path / "moved")
+    (run.folder / "videos").symlink_to(tmp_path / "moved")
+    assert "data:image/gif" not in page(run)
 
 
 def test_the_summary_comes_first_with_verdict_and_main_figure(tmp_path):

@@ -85,3 +85,28 @@ def test_folders_of_task_method_and_seed_are_a_layout_where_asked(tmp_path):
     assert run.layout == ("atari_pong", "mine", "7") and loose.layout is None
     (run, _), _ = runs.find([tmp_path])
     assert run.layout is None
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "config.yaml"])
+def test_what_a_link_leads_to_is_not_read(tmp_path, file):
+    outside = write(tmp_path / "outside", stage="scratch")
+    run = write(tmp_path / "run", stage="scratch")
+    (run / file).unlink()
+    (run / file).symlink_to(outside / file)
+    if file == "metrics.jsonl":
+        with pytest.raises(runs.RunError, match="metrics.jsonl is a link to a file"):
+            runs.load(run)
+        return
+    found = runs.load(run)
+    assert found.config is None
+    assert f"{run / file} is a link to a file outside of its folder" in found.notes[0]
+
+
+def test_links_to_runs_and_within_runs_are_followed(tmp_path):
+    run = write(tmp_path / "run", stage="scratch")
+    (run / "metrics.jsonl").rename(run / "all.jsonl")
+    (run / "metrics.jsonl").symlink_to("all.jsonl")
+    (tmp_path / "latest").symlink_to(run)
+    assert runs.load(tmp_path / "latest").series("loss") is not None
+    (tmp_path / "arm.jsonl").symlink_to(run / "all.jsonl")
+    assert runs.load(tmp_path / "arm.jsonl").series("loss") is not None

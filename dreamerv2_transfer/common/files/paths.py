@@ -60,6 +60,27 @@ def check(path: str | os.PathLike, name: str = "") -> None:
         )
 
 
+def check_within(path: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Refuses a file that a link leads to, out of the folder in which it was found.
+
+    What a stranger's folder links to is the reader's, and must not end up in a page
+    that the reader publishes.
+
+    Args:
+        path: The file; it need not exist.
+        folder: The folder, which may itself be a link.
+
+    Raises:
+        PathError: The file lies elsewhere once all links are followed.
+    """
+    place, top = os.path.realpath(path), os.path.realpath(folder)
+    if os.path.commonpath([place, top]) != top:
+        raise PathError(
+            f"{os.fspath(path)} is a link to a file outside of its folder, and is not "
+            "read. Copy the file itself there."
+        )
+
+
 def _url_fault(text: str) -> str:
     """Returns what is wrong with a text that looks like a URL; '' if nothing is."""
     if chain := CHAINED.match(text):
