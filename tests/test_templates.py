@@ -7,6 +7,7 @@ import pytest
 
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import config as config_lib
+from dreamerv2_transfer.plotting import claims, paper
 from tests import runs
 
 TEMPLATES = runs.ROOT / "logdir_templates"
@@ -43,6 +44,27 @@ def test_a_template_is_what_its_blocks_are(name):
     others = [f"stages.{x}" for x in expected.stages if x != expected.stage]
     beside = ("logdir", "reproduce", *others)
     assert config_lib.difference(expected, made, beside) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "told"),
+    [
+        ("space_invaders_finetune", "pretrained", {10_000: "1.39"}),
+        (
+            "seaquest_freeze_world_model",
+            "pretrained_fixed_world_model",
+            {5_000: "1.35", 20_000: "0.94"},
+        ),
+    ],
+)
+def test_a_readme_quotes_the_ratios_of_the_papers_curves(name, arm, told):
+    game = name.partition("_f")[0]
+    curves = paper.curves(f"minatar_{game}_return")
+    start = max(float(steps[0]) for steps, _ in curves.values())
+    text = (TEMPLATES / f"minatar_{name}" / "README.md").read_text()
+    for until, ratio in told.items():
+        found = claims.ratio([curves[arm]], [curves["scratch"]], start, until)
+        assert f"{found.value:.2f}" == ratio and f"{ratio} times" in text
 
 
 def train(tmp_path: pathlib.Path, name: str, *args):
