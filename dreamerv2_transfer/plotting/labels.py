@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from dreamerv2_transfer.plotting.runs import Run
@@ -22,6 +23,7 @@ ARMS = {
     "pretrain": "pre-training",
     "dqn": "DQN",
 }
+FROZEN = "pretrained_frozen_"  # And the names of components, see `arms.arm_of`.
 METRICS = {
     "train_return": "return of training episodes",
     "eval_return": "return of evaluation episodes",
@@ -36,7 +38,11 @@ SUITES = {"minatar": "MinAtar", "atari": "Atari", "dmc": "DMC", "gym": "Gymnasiu
 
 def arm_label(arm: str, labels: Mapping[str, str] | None = None) -> str:
     """Returns what a legend calls an arm; `labels` takes precedence."""
-    return {**ARMS, **(labels or {})}.get(arm, arm)
+    known = {**ARMS, **(labels or {})}
+    if arm in known or not arm.startswith(FROZEN):
+        return known.get(arm, arm)
+    frozen = re.findall(r"(?:img|obs)_[a-z]+|[a-z]+", arm.removeprefix(FROZEN))
+    return f"pre-trained, {' and '.join(frozen)} frozen"
 
 
 def metric_label(metric: str) -> str:

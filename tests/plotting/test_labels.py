@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from dreamerv2_transfer.common import blocks
-from dreamerv2_transfer.plotting import labels, runs
+from dreamerv2_transfer.plotting import arms, labels, runs
 
 
 def make_run(config):
@@ -26,6 +26,22 @@ def staged(stage):
 )
 def test_a_game_is_written_with_its_suite(task, label):
     assert labels.task_label(task) == label
+
+
+@pytest.mark.parametrize(
+    ("frozen", "label"),
+    [
+        (["rssm.img_in"], "pre-trained, img_in frozen"),
+        (["encoder", "rssm.cell"], "pre-trained, encoder and cell frozen"),
+        (["rssm.img_in", "rssm.obs_dist"], "pre-trained, img_in and obs_dist frozen"),
+    ],
+)
+def test_an_arm_with_frozen_components_is_written_in_words(frozen, label):
+    changes = {f"freeze.{name}": True for name in frozen}
+    config = blocks.load_config(["minatar", "debug", "finetune"]).update(changes)
+    arm = arms.arm_of(make_run(config))
+    assert labels.arm_label(arm) == label
+    assert labels.arm_label(arm, {arm: "ours"}) == "ours"
 
 
 def test_a_given_name_comes_before_the_usual_one():
