@@ -132,6 +132,8 @@ def command(name: str, module: ModuleType) -> Iterator[str]:
         yield continued(f"{start} {line}".rstrip())
     yield "```"
     for title, options in usage.options.items():
+        if not options:
+            continue
         yield f"\n| {title or 'option'} | default | what it is |\n|---|---|---|"
         for option, said in options.items():
             choices = f" One of {', '.join(said.choices)}." if said.choices else ""

@@ -13,11 +13,11 @@ import pathlib
 
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
-from dreamerv2_transfer.commands.options import Option, Usage
-from dreamerv2_transfer.common import blocks, cli, config
+from dreamerv2_transfer.commands.options import Option, Usage, path_option
+from dreamerv2_transfer.common import blocks, cli
 
 OPTIONS = {
-    "logdir": Option("", "The run's folder.", is_path=True),
+    "logdir": path_option("The run's folder.", is_required=True),
     "task": Option([""], "Games, with commas between; by default the run's own."),
     "frames": Option(100_000, "Frames to play per game.", least=1),
     "seed": Option(0, "Seed of episodes, latents and statistics.", least=0),
@@ -35,9 +35,7 @@ OPTIONS = {
     "context": Option(5, "Frames that the model sees before it dreams.", least=1),
     "horizon": Option(45, "Most frames that it dreams.", least=1),
     "sequences": Option(256, "Most dreams.", least=1),
-    "output": Option(
-        "", "Folder for the results; by default LOGDIR/analysis.", is_path=True
-    ),
+    "output": path_option("Folder for the results; by default LOGDIR/analysis."),
 } | configuration.TRUST
 USAGE = Usage(
     forms=("--logdir LOGDIR --task TASK[,TASK...] [--frames 100000 ...]",),
@@ -52,8 +50,6 @@ USAGE = Usage(
 
 def main(argv: list[str]) -> int:
     options = options_lib.parse(OPTIONS, argv)
-    if not options.logdir:
-        raise config.ConfigError("Name the run to analyse: --logdir LOGDIR.")
 
     from dreamerv2_transfer.common import envs
     from dreamerv2_transfer.common.files import remote

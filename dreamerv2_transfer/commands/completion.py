@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dreamerv2_transfer.commands import configuration, keys, program
+from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Usage
 from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.common.choices import CHOICES
-from dreamerv2_transfer.common.config import ConfigError, suggestion
 from dreamerv2_transfer.common.errors import EnvError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -49,12 +49,8 @@ class Command(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    shell = argv[0] if argv else "nothing"
-    if len(argv) != 1 or shell not in SHELLS:
-        raise ConfigError(
-            f"Name the shell: {', '.join(SHELLS)}. Received: {' '.join(argv)}."
-            f"{suggestion(shell, SHELLS)}"
-        )
+    shell = " ".join(argv)
+    options_lib.check_choice("The shell", shell, SHELLS)
     write = {"bash": bash, "zsh": zsh, "fish": fish}[shell]
     cli.show("\n".join(write(list(commands()))))
     return 0

@@ -9,26 +9,20 @@ from typing import Any
 
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands import program
-from dreamerv2_transfer.commands.options import Option
+from dreamerv2_transfer.commands.options import Option, path_option
 from dreamerv2_transfer.common import blocks, cli
 from dreamerv2_transfer.common.blocks import Resolved
-from dreamerv2_transfer.common.config import (
-    Config,
-    ConfigError,
-    check_ranges,
-    suggestion,
-)
+from dreamerv2_transfer.common.config import Config, ConfigError, check_ranges
 
 TEMPLATE = {
-    "template": Option(
-        "", "Folder of logdir_templates/ whose experiment to run.", is_path=True
-    ),
+    "template": path_option("Folder of logdir_templates/ whose experiment to run."),
 }
 TRUST = {
     "trust": Option(
         False, "Import the Python module of a task gym_MODULE:ID that a file names."
     ),
 }
+NONE = ("defaults",)  # The blocks of a line that names none.
 # A text that YAML reads as such without quotes.
 PLAIN = r"(?!(true|false|null)$)[a-z][\w/-]*"
 
@@ -59,10 +53,7 @@ def split(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     file = templates() / given.template / "config.yaml"
     if not file.exists():
         known = sorted(x.parent.name for x in templates().glob("*/config.yaml"))
-        raise ConfigError(
-            f"--template is one of {', '.join(known)}. Received: {given.template}."
-            f"{suggestion(given.template, known)}"
-        )
+        options_lib.check_choice("--template", given.template, known)
     return (str(file), *(x for x in names if x != "defaults")), rest
 
 
@@ -86,7 +77,8 @@ def load(argv: Sequence[str], stages: Collection[str], hint: str) -> Config:
     loaded = resolve(argv).config
     if loaded.stage not in stages:
         names, _ = split(argv)
-        raise ConfigError(f"{hint} Received: --configs {' '.join(names)}")
+        received = "" if names == NONE else f" Received: --configs {' '.join(names)}"
+        raise ConfigError(f"{hint}{received}")
     check_ranges(loaded)
     return loaded
 

@@ -43,11 +43,13 @@ def run(argv: list[str]) -> int:
     if argv == ["--version"]:
         print(__version__)
         return 0
-    if not argv or argv[0] in (*HELP, "help"):
+    if argv[:1] and argv[0] in (*HELP, "help"):
+        argv = [*argv[1:2], "--help", *argv[2:]]  # `help train` is `train --help`.
+    if not argv or argv == ["--help"]:
         from dreamerv2_transfer.commands import help as help_lib
 
         help_lib.overview()
-        return 0 if argv else 2
+        return 0 if argv else cli.FAILED
     name = program.canonical(argv[0])
     if name not in program.COMMANDS:
         from dreamerv2_transfer.common.config import ConfigError, suggestion
@@ -57,19 +59,21 @@ def run(argv: list[str]) -> int:
             f"Commands: {', '.join(program.COMMANDS)}."
         )
     module = importlib.import_module(program.COMMANDS[name])
-    request = Request.read(argv[1:], module.USAGE.blocks)
-    if request.names is not None:
+    usage = module.USAGE
+    request = Request.read(argv[1:], usage.blocks)
+    is_bare = usage.starts_with_word and not request.argv
+    if request.names is not None or is_bare:
         from dreamerv2_transfer.commands import help as help_lib
 
-        help_lib.show(name, module, request.argv, request.names)
-    elif request.prints_config:
+        help_lib.show(name, module, request.argv, request.names or [])
+        return 0 if request.names is not None else cli.FAILED
+    if request.prints_config:
         from dreamerv2_transfer.commands import configuration
 
         configuration.show(request.argv)
-    else:
-        with cli.hidden() if request.is_quiet else contextlib.nullcontext():
-            return module.main(request.argv)
-    return 0
+        return 0
+    with cli.hidden() if request.is_quiet else contextlib.nullcontext():
+        return module.main(request.argv)
 
 
 @dataclasses.dataclass
@@ -92,13 +96,14 @@ class Request:
     @classmethod
     def read(cls, argv: Sequence[str], has_config: bool) -> Request:
         """Reads a command line; only `has_config` allows to print a configuration."""
-        request, is_name = cls(), False
+        request = cls()
+        names: list[str] | None = None  # Where the next arguments belong, if to --help.
         for argument in argv:
-            is_name = is_name and not argument.startswith("--")
+            names = None if argument.startswith("--") else names
             if argument in HELP:
-                request.names, is_name = request.names or [], True
-            elif is_name:
-                request.names.append(argument)
+                request.names = names = request.names or []
+            elif names is not None:
+                names.append(argument)
             elif argument == "--quiet":
                 request.is_quiet = True
             elif has_config and argument.replace("_", "-") == "--print-config":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,9 +39,9 @@ def overview() -> None:
     out.print(f"Usage: {program.NAME} COMMAND [ARGUMENTS ...]\n")
     out.print(screen.wrapped(dreamerv2_transfer.__doc__, out.width))
     out.print("\nCommands:", style=screen.HEADING)
-    for name, module in program.COMMANDS.items():
-        purpose = importlib.import_module(module).__doc__.splitlines()[0]
-        out.print(screen.entry(Text(name, screen.NAME), purpose, out.width, lead=16))
+    for name in program.COMMANDS:
+        text = program.purpose(name)
+        out.print(screen.entry(Text(name, screen.NAME), text, out.width, lead=16))
     out.print("\nStart with:", style=screen.HEADING)
     out.print(f"  {program.NAME} {FIRST}\n")
     out.print(f"{program.NAME} COMMAND --help explains a command.")
@@ -84,7 +83,7 @@ class Help:
     def __init__(self, name: str, module: ModuleType, argv: Sequence[str]):
         self._out = screen.console()
         self._words = shlex.join(program.words(name))
-        self._purpose: str = module.__doc__
+        self._purpose = module.__doc__ or ""
         self._usage: Usage = module.USAGE
         self._reference, self._values = Reference({}, {}), Config()
         self._origins: dict[str, str] = {}
@@ -106,8 +105,9 @@ class Help:
             out.print(f"  {self._words} {line}".rstrip())
             out.print(f"      {what}", style=screen.FAINT)
         for title, options in usage.options.items():
-            self._heading(title or "Options")
-            self._print_options(options)
+            if options:
+                self._heading(title or "Options")
+                self._print_options(options)
         self._heading("For every command")
         self._print_texts(COMMON)
         if usage.blocks:

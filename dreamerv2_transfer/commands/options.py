@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dreamerv2_transfer.common.config import (
@@ -26,6 +26,7 @@ class Option:
         choices: The allowed values; empty if any is allowed.
         least: The smallest allowed number.
         is_path: Whether the value is a path, or each element of it.
+        is_required: Whether the command does nothing without it.
     """
 
     default: Any
@@ -33,6 +34,12 @@ class Option:
     choices: Sequence[str] = ()
     least: float | None = None
     is_path: bool = False
+    is_required: bool = False
+
+
+def path_option(text: str, is_required: bool = False) -> Option:
+    """Returns an option that takes a path, and is empty by default."""
+    return Option("", text, is_path=True, is_required=is_required)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +63,11 @@ class Usage:
     blocks: bool = False
     words: Sequence[str] = ()
 
+    @property
+    def starts_with_word(self) -> bool:
+        """Whether there is a first argument that is no flag, so that it is needed."""
+        return not self.forms[0].startswith(("-", "["))
+
 
 def parse(options: Mapping[str, Option], argv: Sequence[str]) -> Config:
     """Returns the values of the options on a command line.
@@ -63,7 +75,7 @@ def parse(options: Mapping[str, Option], argv: Sequence[str]) -> Config:
     `--dry-run` is `--dry_run`, and a bool without a value is True.
 
     Raises:
-        ConfigError: An option is unknown, or its value is not allowed.
+        ConfigError: An option is unknown or missing, or its value is not allowed.
         PathError: A path is not one.
     """
     return _check(options, _flags(options).parse(_spelled(options, argv)))
@@ -75,11 +87,20 @@ def parse_known(
     """Returns the values of the options, and the arguments that are no options.
 
     Raises:
-        ConfigError: The value of an option is not allowed.
+        ConfigError: An option is missing, or its value is not allowed.
         PathError: A path is not one.
     """
     parsed, rest = _flags(options).parse_known(_spelled(options, argv))
     return _check(options, parsed), rest
+
+
+def check_choice(what: str, value: str, choices: Collection[str]) -> None:
+    """Raises a ConfigError that has the nearest choice if `value` is none of them."""
+    if value not in choices:
+        raise ConfigError(
+            f"{what} is one of {', '.join(choices)}. Received: {value}."
+            f"{suggestion(value, choices)}"
+        )
 
 
 def _flags(options: Mapping[str, Option]) -> Flags:
@@ -105,11 +126,10 @@ def _spelled(options: Mapping[str, Option], argv: Sequence[str]) -> list[str]:
 
 def _check(options: Mapping[str, Option], values: Config) -> Config:
     for name, option in options.items():
-        if option.choices and values[name] not in option.choices:
-            raise ConfigError(
-                f"--{name} is one of {', '.join(option.choices)}. Received: "
-                f"{values[name]}.{suggestion(values[name], option.choices)}"
-            )
+        if option.is_required and not values[name]:
+            raise ConfigError(f"--{name} {name.upper()} is missing: {option.text}")
+        if option.choices:
+            check_choice(f"--{name}", values[name], option.choices)
     least = {k: o.least for k, o in options.items() if o.least is not None}
     check_least(values, least)
     return values

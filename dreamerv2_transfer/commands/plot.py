@@ -11,17 +11,15 @@ from __future__ import annotations
 import dataclasses
 
 from dreamerv2_transfer.commands import options as options_lib
-from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import config
 
 OPTIONS = {
     "runs": Option([""], "Folders of runs, or files of metrics.", is_path=True),
     "indir": Option([""], "Folders TASK/METHOD/SEED, as the original's.", is_path=True),
-    "out": Option("", "The figure: .png, .pdf or .svg.", is_path=True),
-    "outdir": Option(
-        "", "Folder for curves.png and curves.pdf, as the original's.", is_path=True
-    ),
-    "json": Option("", "File for the numbers.", is_path=True),
+    "out": path_option("The figure: .png, .pdf or .svg."),
+    "outdir": path_option("Folder for curves.png and curves.pdf, as the original's."),
+    "json": path_option("File for the numbers."),
     "figure": Option([""], "Figures of the paper: only their games and metrics."),
     "paper": Option(False, "Draw the paper's own curves behind."),
     "threshold": Option("", "A return to reach; by default the final one of scratch."),

@@ -16,16 +16,14 @@ import shlex
 
 from dreamerv2_transfer.commands import configuration, program
 from dreamerv2_transfer.commands import options as options_lib
-from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import paths
 
-TARGET = {
-    "to": Option("", "The folder or, with --reverse, the file to write.", is_path=True)
-}
+TARGET = {"to": path_option("The folder or, with --reverse, the file to write.")}
 REVERSE = {"reverse": Option(False, "Port a run of ours to the original's format.")}
 OLD = {
-    "config": Option("", "The original's config.yaml or config.json.", is_path=True),
+    "config": path_option("The original's config.yaml or config.json."),
     "configs": Option([""], "Blocks of configs.yaml."),
     "obs": Option([""], "Observations with their sizes: image:64x64x1 position:8."),
     "actions": Option("", "discrete:6 or continuous:6."),
@@ -44,27 +42,22 @@ USAGE = Usage(
 
 
 def main(argv: list[str]) -> int:
-    path, *rest = argv or ["nothing"]
+    path, *rest = argv
     paths.check(path, "OLD")
-    if path.startswith("--") or not argv:
+    if path.startswith("--"):
         raise ConfigError(
             f"Name an old logdir or a variables.pkl first. Received: {path}"
         )
-    is_reverse = options_lib.parse_known(REVERSE, rest)[0].reverse
-    # In reverse, flags for keys of the configuration are errors.
-    if is_reverse:
-        options, keys = options_lib.parse(TARGET | REVERSE, rest), []
-    else:
-        options, keys = options_lib.parse_known(TARGET | REVERSE | OLD, rest)
+    options, keys = options_lib.parse_known(TARGET | REVERSE | OLD, rest)
+    if options.reverse:  # Flags for keys of the configuration are errors.
+        options = options_lib.parse(TARGET | REVERSE, rest)
     if not options.to:
         raise ConfigError("Name what to write: --to PATH.")
 
     from dreamerv2_transfer.common.files import remote
 
-    if remote.is_remote(options.to):
-        raise ConfigError(f"Name a local path by --to. Received: {options.to}")
     path = str(remote.fetched(path))
-    if not is_reverse:
+    if not options.reverse:
         return port(path, options, keys)
     from dreamerv2_transfer.porting import port as port_lib
 
@@ -93,14 +86,12 @@ def port(path: str, options: Config, argv: list[str]) -> int:
     agent = agent_lib.make_agent(old.config, *old.spaces)
     port_lib.fill(agent, old.arrays, old.path)
     port_lib.write(agent, old, options.to)
-    sizes = (f"{k} ({'x'.join(map(str, shape))})" for k, shape in old.obs.items())
     logdir = shlex.quote(options.to)
     print(
         *old.notes,
-        f"Ported {len(old.arrays)} arrays of {old.path} to {options.to}: an agent of "
-        f"{int(agent.tfstep)} steps that observes {', '.join(sizes)} and has "
-        f"{old.actions} {'discrete' if old.discrete else 'continuous'} actions. The "
-        "old format holds no state of the optimizers, so they start afresh.",
+        f"Ported {len(old.arrays)} arrays of {old.path} to {options.to}: "
+        f"{old.summary(int(agent.tfstep))}. The old format holds no state of the "
+        "optimizers, so they start afresh.",
         f"Play: {shlex.join(program.words('evaluate'))} --logdir {logdir}",
         f"Train: {shlex.join(program.words('train'))} --configs {logdir}/config.yaml "
         f"scratch --logdir {logdir}",

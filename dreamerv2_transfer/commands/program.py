@@ -6,6 +6,7 @@ where a package is missing.
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import sys
 
@@ -33,6 +34,12 @@ def canonical(word: str) -> str:
     """Returns the name of a command, which may be typed like its script in launch/."""
     names = {script: name for name, script in SCRIPTS.items()}
     return names.get(word, word.replace("_", "-"))
+
+
+def purpose(command: str) -> str:
+    """Returns what a command is for, in a sentence."""
+    text = importlib.import_module(COMMANDS[command]).__doc__ or ""
+    return text.partition("\n")[0]
 
 
 def checkout() -> pathlib.Path | None:

@@ -9,12 +9,12 @@ runs.
 from __future__ import annotations
 
 from dreamerv2_transfer.commands import options as options_lib
-from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import config
 
 OPTIONS = {
     "runs": Option([""], "Folders of runs, or files of metrics.", is_path=True),
-    "out": Option("", "The folder to write.", is_path=True),
+    "out": path_option("The folder to write."),
     "title": Option("Runs", "Title of the page."),
     "yaxis": Option(
         [""], "Metrics; by default returns and model error, as far as logged."

@@ -12,7 +12,7 @@ import os
 import pathlib
 
 from dreamerv2_transfer.commands import options as options_lib
-from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import cli, progress
 from dreamerv2_transfer.common.config import Config, ConfigError
@@ -22,18 +22,14 @@ SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
 OPTIONS = {
     "scale": Option("paper", "Size of networks and runs.", (*SCALES,)),
     "seeds": Option(3, "Seeds of each arm.", least=1),
-    "logdir": Option(
-        "", "The folder; by default logdir/reproduce_SUITE_SCALE.", is_path=True
-    ),
+    "logdir": path_option("The folder; by default logdir/reproduce_SUITE_SCALE."),
     "leave_out": Option("", "The new game, such as asterix, or all; else the paper's."),
     "beyond": Option(False, "Also single sublayers frozen, and other pre-trainings."),
     "best": Option([""], "Sublayers, as img_in, that --beyond runs with all seeds."),
     "parallel": Option(0, "Jobs at once; 0 is one per GPU or else per core.", least=0),
     "only": Option([""], "Regular expressions for the names of the jobs to run."),
     "dry_run": Option(False, "Print the plan only."),
-    "publish": Option(
-        "", "Runs nothing, but copies small files to this folder.", is_path=True
-    ),
+    "publish": path_option("Runs nothing, but copies small files to this folder."),
 }
 USAGE = Usage(
     forms=("minatar|atari [--scale paper|small|debug] [--seeds 3 ...]",),
@@ -80,11 +76,8 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> tuple[str, Config]:
     """Returns the suite, and the options."""
-    suite, *rest = argv or [""]
-    if suite not in SUITES:
-        raise ConfigError(
-            f"Name the study first: {' or '.join(SUITES)}. Received: {suite}"
-        )
+    suite, *rest = argv
+    options_lib.check_choice("The study", suite, SUITES)
     options = options_lib.parse(OPTIONS, rest)
 
     from dreamerv2_transfer.common.files import remote

@@ -52,7 +52,8 @@ def entry(name: Text, text: str, width: int, note: str = "", lead: int = 34) -> 
     lines = wrapped(f"{text} {note}", max(width, lead + 20), indent)
     explained = Text(lines)
     words = r"\s+".join(map(re.escape, note.split()))
-    explained.stylize(FAINT, re.search(f"{words}$", lines).start())
+    if found := re.search(f"{words}$", lines):
+        explained.stylize(FAINT, found.start())
     start = Text("  ") + name
     if not lines:
         return start

@@ -6,8 +6,6 @@ stopped.
 
 from __future__ import annotations
 
-import functools
-
 from dreamerv2_transfer.commands import configuration, summary
 from dreamerv2_transfer.commands.options import Usage
 from dreamerv2_transfer.common import cli
@@ -31,7 +29,10 @@ def main(argv: list[str]) -> int:
     logger.check(settings.outputs)
     options = envs.options(settings, settings.task)
     options["time_limit"] = settings.dqn.time_limit
-    make_envs = functools.partial(envs.make_vector_env, settings.task, **options)
+
+    def make_envs(number: int):
+        return envs.make_vector_env(settings.task, number, **options)
+
     make_envs(1).close()  # Fails before TensorFlow is imported, which takes seconds.
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as folder:

@@ -285,8 +285,8 @@ def type_name(value: Any) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Returns a sentence with the known name that is most like a mistyped one."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    """Returns a sentence with the known name that a mistyped one is like, if any is."""
+    match = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{match[0]}'?" if match else ""
 
 

@@ -18,15 +18,17 @@ COLUMNS = 8  # Frames of a task.
 GAP = 4  # Pixels between frames.
 
 
-def save(directory: str | os.PathLike, path: str | os.PathLike) -> bool:
+def save(
+    directory: str | os.PathLike, path: str | os.PathLike = ""
+) -> pathlib.Path | None:
     """Draws frames of each task from all of its episodes.
 
     Args:
         directory: A folder of task folders, or one of these.
-        path: The picture, a PNG.
+        path: The picture, a PNG; `contact_sheet.png` in the directory by default.
 
     Returns:
-        Whether there was a frame to draw; without one, nothing is written.
+        The picture's path; None, and no picture, if there is no frame to draw.
 
     Raises:
         DatasetError: There is no episode.
@@ -38,11 +40,13 @@ def save(directory: str | os.PathLike, path: str | os.PathLike) -> bool:
             height = max(map(len, cells))
             row = np.concatenate([_pad(x, height, GAP) for x in cells], axis=1)
             rows.append(video.caption(row, [(name, video.OBSERVED)]))
-    if rows:
-        width = max(row.shape[1] for row in rows)
-        padded = [_pad(x, len(x), width - x.shape[1]) for x in rows]
-        video.save_png(path, np.concatenate(padded))
-    return bool(rows)
+    if not rows:
+        return None
+    width = max(row.shape[1] for row in rows)
+    padded = [_pad(x, len(x), width - x.shape[1]) for x in rows]
+    picture = pathlib.Path(path or f"{directory}/contact_sheet.png")
+    video.save_png(picture, np.concatenate(padded))
+    return picture
 
 
 def _cells(name: str, folder: pathlib.Path) -> list[np.ndarray]:

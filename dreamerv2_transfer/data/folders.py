@@ -6,6 +6,7 @@ import os
 import pathlib
 from typing import Any
 
+from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 
@@ -16,12 +17,13 @@ def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
     """Returns the folders with episodes by task.
 
     Args:
-        directory: A dataset, or a single task's folder.
+        directory: A dataset, or a single task's folder; it may be a URL.
 
     Raises:
         DatasetError: There is no such folder, or no episode in it.
+        RemoteError: The URL cannot be read.
     """
-    directory = pathlib.Path(directory).expanduser().resolve()
+    directory = remote.fetched(directory).resolve()
     if not directory.is_dir():
         raise DatasetError(f"{directory} is no folder. Name a dataset.")
     if episode_files(directory):

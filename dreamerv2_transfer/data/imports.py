@@ -22,7 +22,7 @@ def import_source(
     directory: str | os.PathLike,
     source: str | os.PathLike,
     tasks: Sequence[str],
-    kind: str,
+    kind: str = "auto",
     env_id: int | None = None,
 ) -> Result:
     """Imports a source in any of the formats.
@@ -31,12 +31,13 @@ def import_source(
         directory: The dataset, a folder of task folders.
         source: A file, a folder or a Minari dataset.
         tasks: What is played; several for pydreamer's files of several games alone.
-        kind: One of `FORMATS`, see `detect`.
+        kind: One of `FORMATS`; auto reads it off the files, see `detect`.
         env_id: See `import_pydreamer`.
 
     Raises:
         DatasetError, EnvError: As the format's own function.
     """
+    kind = detect(source) if kind == "auto" else kind
     if kind == "pydreamer":
         return import_pydreamer(directory, source, tasks, env_id)
     task = tasks[0] if len(tasks) == 1 else ""  # Which the functions below refuse.

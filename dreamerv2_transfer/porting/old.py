@@ -18,6 +18,7 @@ from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import flags
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.porting import observations, pickles, shapes
 from dreamerv2_transfer.porting.observations import ObsShapes
 from dreamerv2_transfer.porting.pickles import PortError
@@ -57,6 +58,14 @@ class Old:
     def spaces(self) -> tuple[dict[str, spaces.Space], dict[str, spaces.Space]]:
         """The spaces of observations and actions, as `agent.Agent` takes them."""
         return observations.make_spaces(self.obs, self.actions, self.discrete)
+
+    def summary(self, steps: int) -> str:
+        """Describes the agent in words, after `steps` steps of training."""
+        sizes = (f"{k} ({'x'.join(map(str, shape))})" for k, shape in self.obs.items())
+        return (
+            f"an agent of {steps} steps that observes {', '.join(sizes)} and has "
+            f"{self.actions} {'discrete' if self.discrete else 'continuous'} actions"
+        )
 
 
 def read(
@@ -137,8 +146,10 @@ def check_free(path: str | pathlib.Path) -> pathlib.Path:
     """Returns the absolute path of what is to be written.
 
     Raises:
-        PortError: The path is a file or a folder that is not empty.
+        PortError: The path is a URL, a file or a folder that is not empty.
     """
+    if paths.is_url(path):
+        raise PortError(f"Name a local path by --to. Received: {path}")
     path = pathlib.Path(path).expanduser().resolve()
     if path.is_dir() and any(path.iterdir()):
         raise PortError(f"{path} is not empty. Name another folder by --to.")

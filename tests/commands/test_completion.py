@@ -90,7 +90,7 @@ def test_texts_with_quotes_stay_whole():
     assert """'--b:it'"'"'s \\ here'""" in text
 
 
-@pytest.mark.parametrize("argv", [[], ["tcsh"], ["bash", "zsh"]])
+@pytest.mark.parametrize("argv", [["tcsh"], ["bash", "zsh"]])
 def test_an_unknown_shell_is_refused(capsys, argv):
     assert commands.main(["completion", *argv]) == 2
     assert "Name the shell: bash, zsh, fish." in capsys.readouterr().err

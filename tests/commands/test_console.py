@@ -37,6 +37,46 @@ def test_an_unknown_command_names_the_nearest(capsys):
     assert "collect, train, train-dqn, evaluate" in error
 
 
+def test_no_name_is_suggested_that_is_not_alike(capsys):
+    assert commands.main(["frobnicate"]) == 2
+    assert "'frobnicate'. Commands: collect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("dataset", "dataset info DIRECTORY [--picture PATH]\n"),
+        ("port", "port OLD --to LOGDIR [--config OLD_CONFIG] [--KEY VALUE ...]\n"),
+        ("reproduce", "reproduce minatar|atari [--scale paper|small|debug]"),
+        ("completion", "completion bash|zsh|fish\n"),
+    ],
+)
+def test_a_command_that_lacks_its_first_argument_prints_its_help(
+    command, usage, capsys
+):
+    assert commands.main([command]) == 2
+    printed = capsys.readouterr()
+    assert usage in printed.out.splitlines(keepends=True)[0] and not printed.err
+    assert commands.main([command, "--help"]) == 0
+    assert capsys.readouterr().out == printed.out
+
+
+@pytest.mark.parametrize("word", ["help", "--help", "-h"])
+def test_help_takes_a_command(word, capsys):
+    assert commands.main([word, "train_dqn"]) == 0
+    assert "train-dqn --configs BLOCK" in capsys.readouterr().out.splitlines()[0]
+    assert commands.main([word, "train", "rssm.deter"]) == 0
+    assert capsys.readouterr().out.startswith("--rssm.deter: units of the")
+    assert commands.main([word, "trian"]) == 2
+    assert "Did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_a_line_without_blocks_does_not_show_some_as_received(capsys):
+    assert commands.main(["train", "--seed", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("one of pretrain, finetune, scratch; or a --template.\n")
+
+
 def test_the_version_is_printed(capsys):
     assert commands.main(["--version"]) == 0
     assert capsys.readouterr().out == f"{__version__}\n"

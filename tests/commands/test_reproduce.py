@@ -56,7 +56,7 @@ def test_some_flags_stand_for_themselves_and_hyphens_for_underscores(args, expec
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "Name the study first: minatar or atari."),
+        (["pong"], "The study is one of minatar, atari. Received: pong."),
         (["minatar", "--scale", "huge"], "--scale is one of paper, small, debug."),
         (["minatar", "--leave-out", "pong"], "--leave_out is all or one of seaquest"),
         (["minatar", "--only", "x1"], "--only finds no job. Received: x1"),

@@ -12,7 +12,7 @@ def save(folder, episode):
 
 
 def frames(folder, path):
-    assert contact_sheet.save(folder, path)
+    assert contact_sheet.save(folder, path) == path
     return np.asarray(Image.open(path))
 
 
@@ -44,5 +44,5 @@ def test_damaged_files_leave_their_cells_out(tmp_path):
 def test_without_images_there_is_no_picture(tmp_path):
     shape = {"image_shape": (3,), "dtype": np.float32}
     save(tmp_path / "a", fakes.episode(9, **shape))
-    assert not contact_sheet.save(tmp_path, tmp_path / "sheet.png")
+    assert contact_sheet.save(tmp_path, tmp_path / "sheet.png") is None
     assert not (tmp_path / "sheet.png").exists()
