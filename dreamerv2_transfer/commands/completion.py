@@ -32,11 +32,19 @@ BARE = ("help", "quiet", "print-config")  # Flags without a value.
 
 
 class Flag(NamedTuple):
-    """A flag with what it means and, if they are a list, the values that it takes."""
+    """A flag with what it means.
+
+    Attributes:
+        name: The flag without its hyphens.
+        text: What it means.
+        values: The values that it takes, if these are known.
+        is_list: Whether it takes several values.
+    """
 
     name: str
     text: str
     values: Sequence[str] = ()
+    is_list: bool = False
 
 
 class Command(NamedTuple):
@@ -63,24 +71,30 @@ def commands() -> Iterator[Command]:
     games = tuple(_games())
     special = {"configs": (*reference.blocks,), "template": tuple(sorted(templates))}
     special |= dict.fromkeys(("task", "tasks"), games)
-    configured = [Flag("configs", "blocks of configs.yaml", special["configs"])]
+    configured = [Flag("configs", "blocks of configs.yaml", special["configs"], True)]
     for key in reference.keys.values():
         values = CHOICES.get(key.name) or special.get(key.name, ())
         is_bool = isinstance(key.default, bool)
-        configured.append(Flag(key.name, key.text, BOOL if is_bool else values))
+        values = BOOL if is_bool else values
+        is_list = isinstance(key.default, tuple)
+        configured.append(Flag(key.name, key.text, values, is_list))
     configured.append(Flag("print-config", "print all keys with their values"))
     for name, path in program.COMMANDS.items():
         module = importlib.import_module(path)
         usage: Usage = module.USAGE
         flags = [
-            Flag(key.replace("_", "-"), x.text, x.choices or special.get(key, ()))
+            Flag(
+                key.replace("_", "-"),
+                x.text,
+                x.choices or special.get(key, ()),
+                isinstance(x.default, list),
+            )
             for options in usage.options.values()
             for key, x in options.items()
         ]
         flags += configured if usage.blocks else []
         flags += [Flag("help", "explain the command"), Flag("quiet", "results alone")]
-        purpose = module.__doc__.splitlines()[0]
-        yield Command(name, purpose, usage.words, flags)
+        yield Command(name, program.purpose(name), usage.words, flags)
 
 
 def _games() -> Iterator[str]:
@@ -146,6 +160,11 @@ def zsh(found: Sequence[Command]) -> Iterator[str]:
 
 def fish(found: Sequence[Command]) -> Iterator[str]:
     """Yields the lines of a script for fish."""
+    # fish itself completes the first value of a flag alone.
+    yield "function __dreamerv2_transfer_after"
+    yield "  set -l flags (string match -- '--*' (commandline -opc))"
+    yield '  test "$flags[-1]" = $argv[1]'
+    yield "end"
     for command in found:
         first = f"complete -c {program.NAME} -n __fish_use_subcommand -f"
         yield f"{first} -a {command.name} -d {_fish(command.text)}"
@@ -157,6 +176,10 @@ def fish(found: Sequence[Command]) -> Iterator[str]:
             takes = f"-x -a {_fish(' '.join(flag.values))}" if flag.values else "-r"
             takes = "-f" if flag.name in BARE else takes
             yield f"{start} -l {flag.name} {takes} -d {_fish(flag.text)}"
+            if flag.values and flag.is_list:
+                after = f"{seen}; and __dreamerv2_transfer_after --{flag.name}"
+                values = _fish(" ".join(flag.values))
+                yield f"complete -c {program.NAME} -n {_fish(after)} -f -a {values}"
 
 
 def _values(found: Sequence[Command]) -> Iterator[tuple[str, Sequence[str]]]:

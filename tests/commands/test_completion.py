@@ -72,6 +72,31 @@ def test_fish_completes_with_descriptions(capsys):
     assert any("-l strategy -x -a 'none mirrored multiworker'" in x for x in lines)
 
 
+@pytest.mark.skipif(not shutil.which("fish"), reason="There is no fish.")
+def test_fish_completes_each_value_of_a_list(capsys, tmp_path):
+    typed = {
+        "--configs p": ["pretrain"],
+        "--configs minatar p": ["pretrain"],
+        "--outputs terminal js": ["jsonl"],
+        "--configs minatar --strategy m": ["mirrored", "multiworker"],
+        "--strategy none mi": [],  # It takes one value.
+    }
+    path = tmp_path / "script.fish"
+    path.write_text(script(capsys, "fish"))
+    lines = [f"source {path}"]
+    lines += [f"complete -C 'dreamerv2-transfer train {x}'; echo ." for x in typed]
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    offered = [part.split("\n")[:-1] for part in done.stdout.split(".\n")[:-1]]
+    words = [[line.split("\t")[0] for line in lines] for lines in offered]
+    assert words == list(typed.values())
+
+
 @pytest.mark.parametrize("shell", completion.SHELLS)
 def test_a_script_is_read_without_an_error(capsys, shell):
     if not shutil.which(shell):
@@ -84,7 +109,7 @@ def test_a_script_is_read_without_an_error(capsys, shell):
 
 def test_texts_with_quotes_stay_whole():
     command = Command("a", "the game's", (), [Flag("b", "it's \\ here", ("x",))])
-    (_, flag) = completion.fish([command])
+    *_, flag = completion.fish([command])
     assert flag.endswith(r"-x -a 'x' -d 'it\'s \\ here'")
     text = "\n".join(completion.zsh([command]))
     assert """'--b:it'"'"'s \\ here'""" in text
@@ -93,4 +118,5 @@ def test_texts_with_quotes_stay_whole():
 @pytest.mark.parametrize("argv", [["tcsh"], ["bash", "zsh"]])
 def test_an_unknown_shell_is_refused(capsys, argv):
     assert commands.main(["completion", *argv]) == 2
-    assert "Name the shell: bash, zsh, fish." in capsys.readouterr().err
+    received = f"bash, zsh, fish. Received: {' '.join(argv)}."
+    assert f"The shell is one of {received}" in capsys.readouterr().err
