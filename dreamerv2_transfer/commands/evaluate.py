@@ -14,12 +14,12 @@ import pathlib
 
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
-from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import blocks, cli, config
 
 MODES = {"greedy": "eval", "sampled": "train"}
 OPTIONS = {
-    "logdir": Option("", "The run's folder.", is_path=True),
+    "logdir": path_option("The run's folder.", is_required=True),
     "episodes": Option(100, "Episodes to play.", least=1),
     "seed": Option(0, "Seed of environments and policy.", least=0),
     "policy": Option(
@@ -27,18 +27,10 @@ OPTIONS = {
     ),
     "task": Option("", "The task to play; by default the run's own."),
     "envs": Option(16, "Environments that are stepped together.", least=1),
-    "videos": Option(
-        0, "Episodes to draw, as LOGDIR/videos/evaluate_NUMBER_image.gif.", least=0
-    ),
-    "dataset": Option(
-        "",
-        "A dataset on whose held-out episodes the world model is evaluated.",
-        is_path=True,
-    ),
-    "batches": Option(
-        50, "Number of batches of these episodes, of the run's size.", least=1
-    ),
-    "json": Option("", "File for the figures.", is_path=True),
+    "videos": Option(0, "Episodes to draw: LOGDIR/videos/evaluate_*.gif.", least=0),
+    "dataset": path_option("Also evaluate the world model on its held-out episodes."),
+    "batches": Option(50, "Batches of these episodes, of the run's size.", least=1),
+    "json": path_option("File for the figures."),
 } | configuration.TRUST
 USAGE = Usage(
     forms=("--logdir LOGDIR [--episodes 100 ...]",),
@@ -52,8 +44,6 @@ USAGE = Usage(
 
 def main(argv: list[str]) -> int:
     options = options_lib.parse(OPTIONS, argv)
-    if not options.logdir:
-        raise config.ConfigError("Name the run to evaluate: --logdir LOGDIR.")
 
     from dreamerv2_transfer import train
     from dreamerv2_transfer.common import envs
@@ -65,6 +55,11 @@ def main(argv: list[str]) -> int:
         print(note)
     if not (options.task or options.trust):
         blocks.check_task(settings.task, logdir / "config.yaml")
+    if settings.stage == "pretrain":
+        raise config.ConfigError(
+            f"{options.logdir} has no agent to evaluate: pretrain trains a world model "
+            "alone. Name a run of finetune or scratch."
+        )
     # A failed environment must not become an episode, so it is not restarted.
     settings = settings.update(envs_restart=False, expl_noise=0.0)
     task, number = options.task or settings.task, min(options.envs, options.episodes)
@@ -83,7 +78,7 @@ def main(argv: list[str]) -> int:
         changes = {"task": task, "eval_dataset": options.dataset}
         settings = settings.update(changes, eval_batches=options.batches)
         dataset = train.open_eval_dataset(settings, logdir)
-        agent.rng.reset_from_seed(seed)
+        agent.rng.reset_from_seed(seed)  # type: ignore[union-attr]
         held_out = validation.HeldOut(agent.wm, settings, dataset)
         result["held_out"] = held_out.losses(task)
     if options.json:

@@ -170,7 +170,7 @@ def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Pa
         hint = " If this run was killed, start its command again, which writes them."
         raise CheckpointError(
             f"There are no weights to start from. Received: {path}. Name the logdir of "
-            f"a run that has a {name}, or such a file." + (hint if killed else "")
+            f"a run with {name}, or such a file." + (hint if killed else "")
         )
     return found
 
