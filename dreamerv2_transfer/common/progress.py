@@ -106,10 +106,13 @@ class Progress:
         """Returns counts, times, the rate and the note."""
         times, share = clock(now - self._begun), f"{self.done} {self._unit}s"
         if self._total:
-            left = (self._total - self.done) / self._rate if self._rate else None
+            # Where whole episodes are played, a few more steps than the total are done.
+            remaining = max(self._total - self.done, 0)
+            left = remaining / self._rate if self._rate else None
             times = f"{times}<{'?' if left is None else clock(left)}"
             share = f"{100 * self.done / self._total:3.0f}% {self.done}/{self._total}"
-        rate = f"{self._rate:.4g} {self._unit}/s"
+        digits = ",.0f" if self._rate >= 1000 else ".4g"
+        rate = f"{self._rate:{digits}} {self._unit}/s"
         if 0 < self._rate < 1:
             rate = f"{1 / self._rate:.4g} s/{self._unit}"
         return f"{share} [{', '.join(filter(None, [times, rate, self._note]))}]"

@@ -112,6 +112,30 @@ def test_rate_and_remaining_time_are_those_of_this_process(monkeypatch):
     ]
 
 
+def test_more_steps_than_the_total_leave_no_time(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    log = io.StringIO()
+    bar = progress.Progress(100, unit="step", stream=log)
+    now = 120.0
+    bar.update(60)
+    now = 121.0  # Too soon for another rate.
+    bar.update(50)
+    bar.close()
+    last = log.getvalue().splitlines()[-1]
+    assert last == "110% 110/100 [00:21<00:00, 3 step/s]"
+
+
+def test_a_high_rate_is_a_whole_number(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    log = io.StringIO()
+    bar = progress.Progress(None, stream=log)
+    now = 110.0
+    bar.update(188_304)
+    assert log.getvalue().splitlines()[-1] == "188304 steps [00:10, 18,830 step/s]"
+
+
 def test_times_are_read_at_a_glance():
     assert [progress.clock(x) for x in (0, 59.6, 3599, 36061)] == [
         "00:00",
