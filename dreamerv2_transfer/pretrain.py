@@ -26,6 +26,7 @@ from dreamerv2_transfer.transfer import weights
 
 EFFICIENCY = 0.4  # Share of the matrix-product peak that an update reaches on a CPU.
 LONG_HOURS = 2
+SHORT_HOURS = 1 / 60
 EVAL_SEED = 0  # Every evaluation draws the same noise, so only the model differs.
 
 
@@ -187,7 +188,7 @@ class Trainer(trainer_lib.Trainer):
 
 
 def announce(config, obs_space, act_space) -> None:
-    """Prints how long the run will take on a machine without a GPU.
+    """Prints how long a run of a minute or more will take on a machine without a GPU.
 
     The estimate comes from the operations of an update and the machine's speed; the
     progress bar knows better once it runs.
@@ -200,8 +201,10 @@ def announce(config, obs_space, act_space) -> None:
     )
     speed = flops.measure_peak(tfutils.compute_dtype().name, seconds=0.1, size=1024)
     hours = config.steps * operations / (speed * EFFICIENCY) / 3600
+    if hours < SHORT_HOURS:  # Less than what starting takes.
+        return
     time = f"{hours:.1f} hours" if hours > LONG_HOURS else f"{60 * hours:.0f} minutes"
-    print(f"About {time} for {int(config.steps)} updates on this CPU.", flush=True)
+    print(f"About {time} for {int(config.steps):,} updates on this CPU.", flush=True)
     if hours > LONG_HOURS:
         print(
             "For a model that 2 CPU cores train in minutes to an hour, add `small`: "

@@ -7,7 +7,7 @@ import sys
 import gymnasium
 import pytest
 
-from dreamerv2_transfer import collect, train
+from dreamerv2_transfer import collect, pretrain, train
 from dreamerv2_transfer.common import blocks, checkpoint, envs
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.errors import UserError
@@ -192,7 +192,8 @@ def test_weights_are_read_once_and_not_by_a_run_that_resumes(
     assert rows(tmp_path / "run")[-1]["step"] == 2
 
 
-def test_a_resumed_pretraining_collects_nothing(tmp_path, capsys):
+def test_a_resumed_pretraining_collects_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pretrain, "SHORT_HOURS", 0)  # Of short runs nothing is told.
     config = make_config("pretrain", tasks=[TASK], **{"collect.steps": 60})
     assert online(config, tmp_path)
     printed = capsys.readouterr().out
