@@ -75,7 +75,7 @@ class TaskInfo:
             *(("", policy) for policy in policies[1:]),
             ("seeds", ", ".join(map(str, self.seeds)) or "not told"),
             ("versions", ", ".join(versions) or "not told"),
-            ("disk", f"{self.size / 2**20:,.1f} MiB{each}"),
+            ("disk", f"{_size(self.size)}{each}"),
         ]
         rows += [("damaged", str(len(self.damaged)))] if self.damaged else []
         lines = [f"  {label:9}{text}" for label, text in rows]
@@ -179,6 +179,12 @@ def _distribution(values: np.ndarray) -> str:
     spread = "  ".join(f"{q:.0%} {_number(x)}" for q, x in quantiles)
     low, high = _number(values.min()), _number(values.max())
     return f"mean {_number(values.mean())}  min {low}  {spread}  max {high}"
+
+
+def _size(size: int) -> str:
+    """Returns a number of bytes in the larger unit that it fills."""
+    is_small = size < 2**20
+    return f"{size / 2**10:,.1f} KiB" if is_small else f"{size / 2**20:,.1f} MiB"
 
 
 def _number(value: float) -> str:
