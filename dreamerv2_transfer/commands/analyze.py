@@ -14,7 +14,7 @@ import pathlib
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import blocks, cli
+from dreamerv2_transfer.common import cli
 
 OPTIONS = {
     "logdir": path_option("The run's folder.", is_required=True),
@@ -55,14 +55,11 @@ def main(argv: list[str]) -> int:
     from dreamerv2_transfer.common.files import remote
 
     logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
-    settings, notes = blocks.load_old(logdir / "config.yaml")
-    for note in notes:
-        print(note)
+    is_trusted = options.trust or any(options.task)
+    settings = configuration.of_run(logdir, is_trusted)
     # In full precision, so that the numbers do not depend on the machine.
     settings = settings.update(precision="32", expl_noise=0.0)
     tasks = [task for task in options.task if task] or [settings.task]
-    if not (any(options.task) or options.trust):
-        blocks.check_task(tasks, logdir / "config.yaml")
     directory = pathlib.Path(options.output or logdir / "analysis").expanduser()
 
     from dreamerv2_transfer.analysis import models, players

@@ -83,6 +83,28 @@ def load(argv: Sequence[str], stages: Collection[str], hint: str) -> Config:
     return loaded
 
 
+def of_run(logdir: pathlib.Path, is_trusted: bool) -> Config:
+    """Reads the configuration of a run; prints what is different today.
+
+    Args:
+        logdir: The run's folder on this machine.
+        is_trusted: Whether its task may name a Python module to import.
+
+    Raises:
+        ConfigError: There is no run, or as for `blocks.load_old` and
+            `blocks.check_task`.
+    """
+    file = logdir / "config.yaml"
+    if not file.exists():
+        raise ConfigError(f"There is no run in {logdir}: it has no {file.name}.")
+    loaded, notes = blocks.load_old(file)
+    for note in notes:
+        print(note)
+    if not is_trusted:
+        blocks.check_task(loaded.task, file)
+    return loaded
+
+
 def resolve(argv: Sequence[str]) -> Resolved:
     """Returns the configuration of any stage, and where each value comes from.
 

@@ -15,7 +15,7 @@ import pathlib
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import blocks, cli, config
+from dreamerv2_transfer.common import cli, config
 
 MODES = {"greedy": "eval", "sampled": "train"}
 OPTIONS = {
@@ -50,11 +50,8 @@ def main(argv: list[str]) -> int:
     from dreamerv2_transfer.common.files import atomic, remote
 
     logdir = remote.fetched(options.logdir, *remote.WEIGHTS)
-    settings, notes = blocks.load_old(logdir / "config.yaml")
-    for note in notes:
-        print(note)
-    if not (options.task or options.trust):
-        blocks.check_task(settings.task, logdir / "config.yaml")
+    is_trusted = options.trust or bool(options.task)
+    settings = configuration.of_run(logdir, is_trusted)
     if settings.stage == "pretrain":
         raise config.ConfigError(
             f"{options.logdir} has no agent to evaluate: pretrain trains a world model "
