@@ -9,11 +9,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import h5py
 import numpy as np
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.errors import UserError, describe
+from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import hdf5
 from dreamerv2_transfer.dqn import acting, torch_files
 
 Shape = tuple[int, ...]
@@ -43,15 +43,10 @@ def read_minatar_torch(path: pathlib.Path, task: str, actions: int) -> acting.QN
 
 def read_minatar_h5(path: pathlib.Path, task: str, actions: int) -> acting.QNetwork:
     """Reads our own kind; see `read_minatar_torch`."""
-    datasets = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            datasets[name] = item
-
     try:
-        with h5py.File(path, "r") as file:
-            trained, network = file.attrs.get("task"), file.attrs.get("network")
+        with hdf5.opened(path) as content:
+            trained = content.attributes.get("task")
+            network = content.attributes.get("network")
             if trained != task:
                 raise DqnError(f"{path} is for task={trained}, not for {task}.")
             if network not in acting.MINATAR:
@@ -59,14 +54,11 @@ def read_minatar_h5(path: pathlib.Path, task: str, actions: int) -> acting.QNetw
                     f"{path} has network={network}. It must be "
                     f"{' or '.join(acting.MINATAR)}."
                 )
-            file.visititems(visit)  # It does not follow links out of the file.
             shapes = _minatar_shapes(network, envs.native_planes(task), actions)
-            layers = _layers(path, datasets, shapes, is_torch=False)
+            layers = _layers(path, content.arrays, shapes, is_torch=False)
             return acting.MINATAR[network](layers)
-    except UserError:
-        raise
-    except Exception as error:  # Damaged bytes can raise almost anything in HDF5.
-        raise DqnError(f"{path} cannot be read: {describe(error)}") from error
+    except hdf5.ArraysError as error:
+        raise DqnError(f"{path} cannot be read: {error}.") from error
 
 
 def read_atari_torch(path: pathlib.Path, task: str, actions: int) -> acting.QNetwork:

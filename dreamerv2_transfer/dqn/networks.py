@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-import h5py
 import keras
 import numpy as np
 
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import hdf5
 from dreamerv2_transfer.dqn import acting
 
 SIZE = 10  # Height and width of an image in pixels.
@@ -86,6 +85,8 @@ def save(
 ) -> None:
     """Writes a player's file, atomically: HDF5 with `LAYER/kernel` and `LAYER/bias`.
 
+    The file has checksums, so that reading it notices damage.
+
     Args:
         path: The file, `model_STEPS.weights.h5`.
         network: The network, whose weights are in float32.
@@ -95,11 +96,12 @@ def save(
     Raises:
         OutputError: The file cannot be written.
     """
-    with atomic.atomic_write(path) as file, h5py.File(file, "w") as written:
-        written.attrs.update(attributes)
-        for layer in network.layers:
-            for variable in layer.variables:
-                written[f"{layer.name}/{variable.name}"] = variable.numpy()
+    arrays = {
+        f"{layer.name}/{variable.name}": variable.numpy()
+        for layer in network.layers
+        for variable in layer.variables
+    }
+    hdf5.save(path, arrays, attributes)
 
 
 def _dense(

@@ -8,19 +8,19 @@ file is that of the run whose weights it holds; files of 0.1.0 and ports have no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint
-from dreamerv2_transfer.common.checkpoint import CheckpointError, first_line
-from dreamerv2_transfer.common.files import atomic, remote
+from dreamerv2_transfer.common.checkpoint import CheckpointError
+from dreamerv2_transfer.common.files import hdf5, remote
 
 WORLD_MODEL = "world_model.weights.h5"
 ACTOR_CRITIC = "actor_critic.weights.h5"
@@ -42,6 +42,8 @@ def save_weights(
 ) -> None:
     """Writes the variables of named components to an HDF5 file, atomically.
 
+    The file has checksums, so that loading it notices damage.
+
     Args:
         path: `world_model.weights.h5`, for example.
         components: Keras layers by name, which is the first part of their paths.
@@ -51,14 +53,13 @@ def save_weights(
     Raises:
         OutputError: The file cannot be written.
     """
-    with atomic.atomic_write(path) as file, h5py.File(file, "w") as weights:
-        for layer in components.values():
-            for variable in layer.variables:
-                weights[variable.path] = np.asarray(variable.value)
-        for name, variable in (state or {}).items():
-            weights[name] = variable.numpy()
-        if step is not None:
-            weights.attrs["step"] = step
+    arrays = {
+        variable.path: np.asarray(variable.value)
+        for layer in components.values()
+        for variable in layer.variables
+    }
+    arrays |= {name: variable.numpy() for name, variable in (state or {}).items()}
+    hdf5.save(path, arrays, {} if step is None else {"step": step})
 
 
 def save_agent(logdir: pathlib.Path, agent, step: int | None = None) -> None:
@@ -80,9 +81,9 @@ def save_agent(logdir: pathlib.Path, agent, step: int | None = None) -> None:
 def step_of(path: str | os.PathLike) -> int | None:
     """Returns the step that weights are from, or None if no readable file tells it."""
     try:
-        with h5py.File(path, "r") as weights:
-            step = weights.attrs.get("step")
-    except Exception:  # Damaged bytes can raise almost anything in HDF5.
+        with hdf5.opened(path) as content:
+            step = content.attributes.get("step")
+    except hdf5.ArraysError:
         return None
     return int(step) if isinstance(step, np.integer) else None
 
@@ -105,13 +106,19 @@ def load_state(path: str | os.PathLike, state: Mapping[str, tf.Variable]) -> Non
     """Loads the variables that `save_weights` wrote beside the components.
 
     Raises:
-        CheckpointError: The file cannot be read, or lacks a variable.
+        CheckpointError: The file cannot be read, or lacks a variable, or has another
+            one in its place.
     """
-    arrays = read_weights(path)
-    if missing := [name for name in state if name not in arrays]:
-        raise CheckpointError(f"{path} has no {missing[0]}; it has no state of a run.")
+    with _opened(path) as arrays:
+        if missing := [name for name in state if name not in arrays]:
+            raise CheckpointError(
+                f"{path} has no {missing[0]}; it has no state of a run."
+            )
+        if faults := _differences({k: arrays[k] for k in state}, state):
+            raise CheckpointError(f"The state in {path} does not fit: {faults[0]}.")
+        values = {name: arrays[name][()] for name in state}
     for name, variable in state.items():
-        variable.assign(arrays[name])
+        variable.assign(values[name])
 
 
 def load_weights(
@@ -134,17 +141,18 @@ def load_weights(
 
     Raises:
         CheckpointError: The file cannot be read, or the arrays of a component differ
-            from its variables in number or shape.
+            from its variables in number, shape or type.
     """
-    arrays = read_weights(path)
-    in_file = {key.split("/")[0] for key in arrays}
-    wanted = components if names is None else names
-    found = [name for name in wanted if name in in_file or name in components]
-    for name in found:
-        _check_component(path, name, components.get(name), arrays)
-    for name in found:
-        for variable in components[name].variables:
-            variable.assign(arrays[variable.path])
+    with _opened(path) as arrays:
+        in_file = {key.split("/")[0] for key in arrays}
+        wanted = components if names is None else names
+        found = [name for name in wanted if name in in_file or name in components]
+        for name in found:
+            _check_component(path, name, components.get(name), arrays)
+        variables = [x for name in found for x in components[name].variables]
+        values = [arrays[variable.path][()] for variable in variables]
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
     return found
 
 
@@ -220,25 +228,27 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: The file cannot be read.
     """
+    with _opened(path) as arrays:
+        return {name: array[()] for name, array in arrays.items()}
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, Any]]:
+    """Opens the arrays of a file, by their paths, without reading them.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
     warn_if_stale(path)
-    arrays = {}
-
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-
     try:
-        with h5py.File(path, "r") as weights:
-            weights.visititems(visit)
-    except OSError as error:
-        raise CheckpointError(
-            f"Cannot read weights from {path}: {first_line(error)}."
-        ) from error
-    return arrays
+        with hdf5.opened(path) as content:
+            yield content.arrays
+    except hdf5.ArraysError as error:
+        raise CheckpointError(f"Cannot read weights from {path}: {error}.") from error
 
 
 def _check_component(
-    path: str | os.PathLike, name: str, layer, arrays: Mapping[str, np.ndarray]
+    path: str | os.PathLike, name: str, layer, arrays: Mapping[str, Any]
 ) -> None:
     """Checks that arrays of a file are exactly the variables of a component.
 
@@ -251,20 +261,17 @@ def _check_component(
     Raises:
         CheckpointError: They are not; the message lists the differences.
     """
-    expected = {v.path: tuple(v.shape) for v in layer.variables} if layer else {}
-    found = {k: v.shape for k, v in arrays.items() if k.split("/")[0] == name}
-    faults = [
-        f"{key} has shape {found.get(key, 'none')} in the file and "
-        f"{expected.get(key, 'none')} in the model"
-        for key in sorted(expected.keys() | found.keys())
-        if expected.get(key) != found.get(key)
-    ]
+    expected = {v.path: v for v in layer.variables} if layer else {}
+    found = {k: v for k, v in arrays.items() if k.split("/")[0] == name}
+    faults = _differences(found, expected)
     if not faults:
         return
     hints = [
         hint
         for key, hint in HINTS.items()
-        if key in expected and key in found and expected[key] != found[key]
+        if key in expected
+        and key in found
+        and _shape(expected, key) != found[key].shape
     ]
     raise CheckpointError(
         f"The {name} in {path} does not fit the model: {'; '.join(faults[:5])}"
@@ -272,3 +279,28 @@ def _check_component(
         + (f" ({'; '.join(hints)})" if hints else "")
         + ". Use the configuration that it was trained with (its config.yaml)."
     )
+
+
+def _differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Describes how arrays differ from variables in number, shape or kind of value."""
+    faults = []
+    for key in sorted(expected.keys() | found.keys()):
+        shapes = _shape(found, key), _shape(expected, key)
+        if shapes[0] != shapes[1]:
+            faults.append(
+                f"{key} has shape {shapes[0]} in the file and {shapes[1]} in the model"
+            )
+        elif found[key].dtype.kind != _dtype(expected[key]).kind:
+            faults.append(
+                f"{key} holds {found[key].dtype} in the file and "
+                f"{_dtype(expected[key])} in the model"
+            )
+    return faults
+
+
+def _shape(values: Mapping[str, Any], key: str) -> Any:
+    return tuple(values[key].shape) if key in values else "none"
+
+
+def _dtype(variable: Any) -> np.dtype:
+    return np.dtype(tf.as_dtype(variable.dtype).as_numpy_dtype)

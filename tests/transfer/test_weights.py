@@ -5,7 +5,10 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint
+from dreamerv2_transfer.common.files import hdf5
 from dreamerv2_transfer.transfer import weights
+
+ONES = np.ones(3, np.float32)
 
 
 def layer(units=3) -> dict:
@@ -55,6 +58,21 @@ def test_weights_that_do_not_fit_name_both_shapes(tmp_path):
     weights.save_weights(path, layer(3))
     with pytest.raises(checkpoint.CheckpointError, match=r"\(2, 3\).*\(2, 4\)"):
         weights.load_weights(path, layer(4))
+
+
+def test_weights_of_another_type_name_both_types(tmp_path):
+    path = tmp_path / "world_model.weights.h5"
+    hdf5.save(path, {"encoder/kernel": np.zeros((2, 3), int), "encoder/bias": ONES})
+    with pytest.raises(checkpoint.CheckpointError, match="holds int64 .* float32 in"):
+        weights.load_weights(path, layer())
+
+
+@pytest.mark.parametrize("state", [np.zeros(2, np.int64), np.float32(7)])
+def test_state_that_does_not_fit_is_refused(tmp_path, state):
+    path = tmp_path / "ported.weights.h5"
+    hdf5.save(path, {"tfstep": state})
+    with pytest.raises(checkpoint.CheckpointError, match="tfstep .* in the model"):
+        weights.load_state(path, {"tfstep": tf.Variable(0, dtype=tf.int64)})
 
 
 def test_missing_and_superfluous_weights_are_errors(tmp_path):
