@@ -370,13 +370,13 @@ def start_tensorflow() -> tuple[int, pathlib.Path | None]:
 
     machine.keep_compiled()  # Sets the folder, unless TF_XLA_FLAGS has one.
     flags = os.environ.get("TF_XLA_FLAGS", "")
-    cache = re.search(r"persistent_cache_directory=(\S+)", flags)
+    found = re.search(r"persistent_cache_directory=(['\"]?)(.+?)\1(\s|$)", flags)
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    return len(gpus), pathlib.Path(cache[1]) if cache else None
+    return len(gpus), pathlib.Path(found[2]) if found else None
 
 
 # The report.

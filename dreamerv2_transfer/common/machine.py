@@ -82,7 +82,12 @@ def keep_compiled(cpuinfo: pathlib.Path = CPUINFO) -> pathlib.Path | None:
     # Another user's folder could hold code that would run as ours.
     if folder.stat().st_uid != os.getuid() or not os.access(folder, os.W_OK):
         return None
-    flag = f"--tf_xla_persistent_cache_directory={folder}"
+    # TensorFlow splits its flags at spaces, but for those in quotes.
+    marks = ("'", '"') if re.search(r"\s", str(folder)) else ("",)
+    mark = next((x for x in marks if not x or x not in str(folder)), None)
+    if mark is None:
+        return None
+    flag = f"--tf_xla_persistent_cache_directory={mark}{folder}{mark}"
     os.environ["TF_XLA_FLAGS"] = f"{flags} {flag}".strip()
     return folder
 

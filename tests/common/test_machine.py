@@ -1,5 +1,6 @@
 import os
 
+import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.common import blocks, machine, tfutils
@@ -42,6 +43,20 @@ def test_what_xla_compiles_is_kept_for_the_user_alone(tmp_path, monkeypatch):
     flag = f"--tf_xla_persistent_cache_directory={kept}"
     assert os.environ["TF_XLA_FLAGS"] == f"--tf_xla_auto_jit=0 {flag}"
     assert keep_compiled(tmp_path, monkeypatch) == kept
+
+
+@pytest.mark.parametrize("name, mark", [("a b", "'"), ("it's\tmine", '"'), ("a'", "")])
+def test_a_cache_with_spaces_in_its_path_is_quoted(tmp_path, monkeypatch, name, mark):
+    (tmp_path / name).mkdir()
+    kept = keep_compiled(tmp_path / name, monkeypatch)
+    flag = f"--tf_xla_persistent_cache_directory={mark}{kept}{mark}"
+    assert os.environ["TF_XLA_FLAGS"] == flag
+
+
+def test_a_cache_that_no_flag_can_name_is_left_out(tmp_path, monkeypatch):
+    (tmp_path / "a '\"").mkdir()
+    assert keep_compiled(tmp_path / "a '\"", monkeypatch) is None
+    assert os.environ["TF_XLA_FLAGS"] == ""
 
 
 def test_machine_code_is_kept_apart_for_each_kind_of_cpu(tmp_path, monkeypatch):
