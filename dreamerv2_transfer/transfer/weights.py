@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.checkpoint import CheckpointError
-from dreamerv2_transfer.common.files import hdf5, remote
+from dreamerv2_transfer.common.files import hdf5, paths, remote
 
 WORLD_MODEL = "world_model.weights.h5"
 ACTOR_CRITIC = "actor_critic.weights.h5"
@@ -167,7 +167,7 @@ def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Pa
     """
     folder, _, file = str(path).rpartition("/")
     if not remote.is_remote(path):
-        path = pathlib.Path(path).expanduser()
+        path = paths.local(path)
     elif file.endswith(".h5"):
         path = remote.fetched(folder, *remote.WEIGHTS) / file
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pathlib
 import re
 
 from dreamerv2_transfer.common.errors import UserError
@@ -27,6 +28,16 @@ class PathError(UserError):
 def is_url(path: str | os.PathLike) -> bool:
     """Returns whether a path is a URL, `PROTOCOL://...`."""
     return bool(URL.match(os.fspath(path)))
+
+
+def local(path: str | os.PathLike) -> pathlib.Path:
+    """Returns a path of this machine, with `~` as the home folder.
+
+    `./~a` is the folder of that name; its path is absolute, as pathlib would drop the
+    dot, and expand the rest when asked again.
+    """
+    found = pathlib.Path(os.path.expanduser(os.fspath(path)))
+    return found.absolute() if str(found).startswith("~") else found
 
 
 def check(path: str | os.PathLike, name: str = "") -> None:

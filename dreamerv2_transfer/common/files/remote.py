@@ -56,7 +56,7 @@ def fetched(path: str | os.PathLike, *patterns: str) -> pathlib.Path:
     """
     paths.check(path)
     if not is_remote(path):
-        return pathlib.Path(path).expanduser()
+        return paths.local(path)
     source = Mirror(os.fspath(path))
     listing = source.listing()
     if not listing:
@@ -85,7 +85,7 @@ def followed(path: str | os.PathLike, reader: str) -> pathlib.Path:
     """
     paths.check(path)
     if not is_remote(path):
-        return pathlib.Path(path).expanduser()
+        return paths.local(path)
     source = Mirror(os.fspath(path), f"-{reader}")
     _refresh(source, source.listing(), lambda x: _matches(x, CHECKPOINTS))
     return source.path
@@ -185,7 +185,7 @@ def opened(
     """
     paths.check(path)
     if not is_remote(path):
-        folder = pathlib.Path(path).expanduser()
+        folder = paths.local(path)
         check(folder)
         yield Folder(folder)
         return

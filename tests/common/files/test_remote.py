@@ -66,6 +66,14 @@ def test_a_path_is_expanded_and_untouched(monkeypatch):
     assert str(remote.fetched("~/run")) == "/home/ada/run"
 
 
+def test_a_folder_that_begins_with_a_tilde_is_named_by_a_dot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~", "~nobody"):
+        path = remote.fetched(f"./{name}/run")
+        assert path == tmp_path / name / "run" == path.expanduser()
+    assert str(remote.fetched("./a/~b")) == "a/~b"
+
+
 def test_patterns_choose_files(store):
     files = {"x.weights.h5": "1", "config.yaml": "2", "checkpoints/ckpt-3.index": "3"}
     put(store, **files, **{"d/e.npz": "4", "checkpoints/ckpt-3.data-0": "5"})
