@@ -56,9 +56,9 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
         envs.check_action_repeat(config, config.task)
     if config.stage == "finetune" and not config.init.path:
         raise ConfigError(
-            "Fine-tuning starts from a world model: --init LOGDIR, the logdir of "
-            "`python launch/train.py --configs minatar pretrain`, or its "
-            "world_model.weights.h5. Without one, train by --configs minatar scratch."
+            "Fine-tuning starts from a world model: --init LOGDIR, the logdir of a run "
+            "of --configs minatar pretrain, or its world_model.weights.h5. Without "
+            "one, train by --configs minatar scratch."
         )
     if config.stage == "scratch" and config.init.path:
         raise ConfigError(

@@ -63,7 +63,9 @@ def opened(config: config_lib.Config) -> Iterator[remote.Folder]:
     """Creates or reopens the logdir of a run, and saves `config.yaml` there.
 
     If several processes work on a run together, only the chief writes there. If the
-    logdir is a URL, `push` uploads new files; this also happens at the end.
+    logdir is a URL, `push` uploads new files; this also happens at the end. A start
+    that fails before the run has written anything leaves the folder without a
+    configuration, so that a mistyped flag can be corrected.
 
     Raises:
         PathError: It is not a path, see `paths.check`.
@@ -86,9 +88,17 @@ def opened(config: config_lib.Config) -> Iterator[remote.Folder]:
             "--logdir."
         )
         with locks.locked(folder.path, used):
-            config.save(folder.path / "config.yaml")
+            saved = folder.path / "config.yaml"
+            is_new = not saved.exists()
+            config.save(saved)
             folder.push()
-            yield folder
+            try:
+                yield folder
+            except BaseException:
+                names = {path.name for path in folder.path.iterdir()}
+                if is_new and names <= {saved.name, ".lock"}:
+                    saved.unlink()
+                raise
 
 
 def _check_same_run(config: config_lib.Config, path: pathlib.Path) -> None:

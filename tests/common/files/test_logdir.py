@@ -32,6 +32,24 @@ def test_another_configuration_is_named_key_by_key(tmp_path):
     assert saved.rssm.deter == 16
 
 
+def test_a_start_that_failed_can_be_corrected(tmp_path):
+    mistyped, corrected = (make_config(tmp_path, seed=seed) for seed in (1, 2))
+    with pytest.raises(ZeroDivisionError), logdir.opened(mistyped):
+        raise ZeroDivisionError
+    assert not (tmp_path / "config.yaml").exists()
+    with logdir.opened(corrected):
+        pass
+    # It is a run now, and so is a folder in which a start that failed left a file.
+    with pytest.raises(ZeroDivisionError), logdir.opened(corrected):
+        raise ZeroDivisionError
+    assert config_lib.Config.load(tmp_path / "config.yaml").seed == 2
+    other = make_config(tmp_path / "other")
+    with pytest.raises(ZeroDivisionError), logdir.opened(other):
+        (tmp_path / "other" / "metrics.jsonl").touch()
+        raise ZeroDivisionError
+    assert (tmp_path / "other" / "config.yaml").exists()
+
+
 def test_a_run_may_be_made_longer_and_moved(tmp_path):
     with logdir.opened(make_config(tmp_path / "a")):
         pass
