@@ -51,9 +51,9 @@ def run(argv: list[str]) -> int:
         help_lib.overview()
         return 0 if argv else cli.FAILED
     name = program.canonical(argv[0])
-    if name not in program.COMMANDS:
-        from dreamerv2_transfer.common.config import ConfigError, suggestion
+    from dreamerv2_transfer.common.config import ConfigError, suggestion
 
+    if name not in program.COMMANDS:
         raise ConfigError(
             f"There is no command '{argv[0]}'.{suggestion(name, program.COMMANDS)} "
             f"Commands: {', '.join(program.COMMANDS)}."
@@ -67,6 +67,11 @@ def run(argv: list[str]) -> int:
 
         help_lib.show(name, module, request.argv, request.names or [])
         return 0 if request.names is not None else cli.FAILED
+    first = request.argv[0] if request.argv else "--"
+    if not (usage.starts_with_word or first.startswith("-")):
+        raise ConfigError(
+            f"{name} begins with a flag: {name} {usage.forms[0]}. Received: {first}"
+        )
     if request.prints_config:
         from dreamerv2_transfer.commands import configuration
 

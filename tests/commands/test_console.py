@@ -61,6 +61,15 @@ def test_a_command_that_lacks_its_first_argument_prints_its_help(
     assert capsys.readouterr().out == printed.out
 
 
+@pytest.mark.parametrize("command", ["train minatar debug", "evaluate logdir/a"])
+def test_a_word_in_place_of_a_flag_is_answered_by_the_usage(command, capsys):
+    name, word, *more = command.split()
+    assert commands.main([name, word, *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: {name} begins with a flag: {name} --")
+    assert error.endswith(f". Received: {word}\n")
+
+
 @pytest.mark.parametrize("word", ["help", "--help", "-h"])
 def test_help_takes_a_command(word, capsys):
     assert commands.main([word, "train_dqn"]) == 0
