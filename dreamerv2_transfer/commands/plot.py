@@ -1,9 +1,10 @@
 """Draws curves of runs.
 
-A run is a folder with metrics.jsonl; folders are searched for runs. Runs of one game,
-arm and configuration are the seeds of one curve: their mean with its 95% bootstrap
-band, thin where some of them have ended. If there are returns and runs from scratch, it
-prints what pre-training gained. Options of the original's plot.py mean the same here.
+A run is a folder with metrics.jsonl; folders are searched for runs. Runs of one game
+and arm are the seeds of one curve: their mean with its 95% bootstrap band, thin where
+some of them have ended. Where their configurations differ in more than the seed, a note
+says in which keys. If there are returns and runs from scratch, it prints what
+pre-training gained. Options of the original's plot.py mean the same here.
 """
 
 from __future__ import annotations

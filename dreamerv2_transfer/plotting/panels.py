@@ -85,7 +85,7 @@ def make(
         behind: Whether to add the paper's own curves.
 
     Returns:
-        The panels, and a sentence about each run that lacks a metric.
+        The panels, and a sentence about each run that lacks a metric of `selection`.
 
     Raises:
         PanelError: No curve is left, or an expression cannot be read.
@@ -100,7 +100,8 @@ def make(
     panels, notes = [], []
     for metric in metrics:
         groups, lacking = _group(chosen, metric, view)
-        notes += lacking
+        # Usual metrics are shown as far as there are any: pre-training has no returns.
+        notes += lacking if selection.metrics or selection.figures else []
         for task in sorted(task for task in groups if _matches(task, shown_tasks)):
             members = groups[task]
             names = sorted(members, key=lambda name: _order(name, shown_arms))

@@ -91,6 +91,8 @@ def load(path: str | os.PathLike, name: str = "") -> Run:
         if path.is_dir():
             paths_lib.check_within(file, path)
         metrics, damage = metrics_file.read(file)
+    except FileNotFoundError as error:
+        raise RunError(f"{name} has no {file.name}.") from error
     except OSError as error:
         reason = error.strerror or error
         raise RunError(f"{name} has no metrics: {reason}. Received: {file}") from error

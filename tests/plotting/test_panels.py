@@ -47,6 +47,13 @@ def test_each_metric_of_each_game_has_a_panel():
     assert notes == ["run has no 'kl'; it has loss and so on."]
 
 
+def test_usual_metrics_are_not_missed_where_a_run_has_none():
+    found = [make_run("a", train_return=[1]), make_run("b", PRETRAIN, model_error=[1])]
+    made, notes = panels.make(found)
+    assert [p.metric for p in made] == ["train_return", "model_error"]
+    assert notes == []
+
+
 def test_metrics_by_game_are_panels_of_these_games():
     metrics = {"model_error": [3], "model_error__minatar_asterix": [4]}
     made, _ = panels.make(

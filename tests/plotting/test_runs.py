@@ -53,6 +53,10 @@ def test_no_run_at_all_is_an_error(tmp_path):
     empty = write(tmp_path / "empty", [])
     with pytest.raises(runs.RunError, match="empty has no metrics"):
         runs.find([empty])
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").touch()
+    with pytest.raises(runs.RunError, match=r"Left out: begun has no metrics.jsonl\.$"):
+        runs.find([tmp_path / "begun"])
     with pytest.raises(runs.RunError, match="no such run.*Received: .*missing"):
         runs.find([tmp_path / "missing"])
 
