@@ -155,6 +155,28 @@ def test_a_header_that_was_made_up_is_refused(folder, data):
     (index / "index.json").write_text(before)
 
 
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("action", {"shape": [100_000]}),  # Each index would become 400 KB.
+        ("action", {"dtype": "U100000000"}),
+        ("action", {"dtype": "V8"}),
+        ("action", {"shape": [3, 2]}),
+        ("image", {"dtype": "float64"}),
+        ("image", {"shape": [-10, -10, 10]}),
+        ("image", {"shape": [True, 10, 100]}),
+        ("reward", {"coding": "sparse"}),
+    ],
+)
+def test_a_field_that_is_not_as_it_is_stored_is_refused(folder, capsys, key, changes):
+    (index,) = (folder / ".packed").iterdir()
+    header = json.loads((index / "index.json").read_text())
+    header["fields"][key].update(changes)
+    (index / "index.json").write_text(json.dumps(sealed(header)))
+    assert packed_index.find([index], "some", False) is None
+    assert "is damaged" in capsys.readouterr().out
+
+
 @hypothesis.given(content=strategies.binary(max_size=200), data=strategies.data())
 def test_arbitrary_bytes_are_refused(folder, content, data):
     path = data.draw(strategies.sampled_from(index_files(folder)))

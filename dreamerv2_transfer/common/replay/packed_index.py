@@ -111,6 +111,7 @@ def _check_tables(packed: PackedEpisodes) -> None:
     if not all(isinstance(name, str) for name in packed.damaged):
         raise ValueError("damaged")
     for key, field in packed.fields.items():
+        _check_field(key, field)
         shape, dtype = field.stored
         values = packed.arrays[key]
         if values.shape != (total, *shape) or values.dtype != dtype:
@@ -118,6 +119,21 @@ def _check_tables(packed: PackedEpisodes) -> None:
         starts = range(0, total, BLOCK) if field.coding == "onehot" else ()
         if any(values[i : i + BLOCK].max() > field.shape[0] for i in starts):
             raise ValueError(key)
+
+
+def _check_field(key: str, field: Field) -> None:
+    """Raises ValueError for a field that `Field.of` does not make; decoding it could
+    take much more memory than its array."""
+    shape, coding = field.shape, field.coding
+    possible = {
+        "plain": True,
+        "bits": field.dtype == "bool",
+        "onehot": len(shape) == 1
+        and shape[0] <= 255
+        and field.dtype in ("float16", "float32", "float64"),
+    }
+    if not possible.get(coding) or any(type(x) is not int or x < 0 for x in shape):
+        raise ValueError(key)
 
 
 def load(
