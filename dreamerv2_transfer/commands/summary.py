@@ -96,6 +96,7 @@ def last(folder: pathlib.Path) -> Iterator[tuple[str, float]]:
 def next_steps(argv: Sequence[str], config: Config) -> Iterator[Step]:
     """Yields what can be done next: titles, and commands with their arguments."""
     logdir = config.logdir.rstrip("/")
+    logdir = f"./{logdir}" if logdir.startswith("--") else logdir  # Else it is a flag.
     if config.stage == "collect":
         data = config.dataset.directory or f"{logdir}/dataset"
         yield "Look at the episodes", ["dataset", "info", data]

@@ -1,9 +1,13 @@
 import json
+import pathlib
+import re
+import shlex
 import sys
 
 import pytest
 
 from dreamerv2_transfer.commands import configuration, summary
+from tests import names
 
 
 def resolve(*argv):
@@ -41,6 +45,24 @@ def test_a_stopped_run_says_how_to_resume(capsys, folder):
         "\nResume\n  dreamerv2-transfer train --configs minatar small pretrain "
         "--logdir 'a b'\n"
     )
+
+
+@pytest.mark.parametrize("name", names.ODD)
+def test_commands_can_be_copied_whatever_the_name_of_the_folder(capsys, name):
+    for stage in ("pretrain", "scratch"):
+        # A tilde alone is the home folder.
+        logdir = f"./{name}" if name == "~" else name
+        argv = ["--configs", "minatar", stage, f"--logdir={logdir}"]
+        summary.print_next("train", argv, resolve(*argv), done=True)
+    for line in re.split(r"\n  (?=dreamerv2-transfer )", capsys.readouterr().out)[1:]:
+        command = shlex.split(line.partition("\n\n")[0])
+        if command[1] == "train":
+            again = configuration.resolve(command[2:]).config
+            assert pathlib.Path(again.init.path) == pathlib.Path(name)
+            assert again.logdir == f"{again.init.path}_finetune"
+        else:
+            flag = command.index({"plot": "--runs"}.get(command[1], "--logdir"))
+            assert pathlib.Path(command[flag + 1]) == pathlib.Path(name)
 
 
 def test_commands_are_typed_like_this_one(capsys, folder, monkeypatch):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.files import atomic
+from tests import names
 
 
 class Run:
@@ -59,19 +60,7 @@ def test_restores_variables_and_python_state(tmp_path):
     assert run.count == 70
 
 
-ODD = [
-    "layers=[16,16]",
-    "a*b?",
-    "back\\slash",
-    "[!a]",
-    "new\nline",
-    " 100% {x} $y$ ",
-    "-ü",
-]
-ODD += [os.fsdecode(b"latin-\xfc"), "scheme:", "~", "#1&2;'\""]
-
-
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", [*names.ODD, os.fsdecode(b"latin-\xfc")])
 def test_any_name_of_a_folder_works(tmp_path, name):
     directory = tmp_path / name / "checkpoints"
     run = Run(directory, keep=1)

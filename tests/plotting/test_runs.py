@@ -3,6 +3,7 @@
 import pytest
 
 from dreamerv2_transfer.plotting import runs
+from tests import names
 from tests.plotting.folders import values, write
 
 
@@ -26,6 +27,16 @@ def test_runs_are_found_below_a_folder_once(tmp_path):
     write(tmp_path / "x" / "a" / "train_episodes" / "not_a_run")
     found, skipped = runs.find([tmp_path / "x", tmp_path / "x" / "a"])
     assert sorted(run.name for run in found) == ["a", "x/b/c"]
+    assert skipped == []
+
+
+@pytest.mark.parametrize("name", names.ODD)
+def test_any_name_of_a_folder_works(tmp_path, name):
+    write(tmp_path / name / "a", stage="scratch")
+    write(tmp_path / name / name, stage="scratch")
+    found, skipped = runs.find([tmp_path / name, tmp_path / name / "a"])
+    assert {run.name for run in found} == {"a", f"{name}/{name}"}
+    assert [run.config.stage for run in found] == ["scratch"] * 2
     assert skipped == []
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dreamerv2_transfer.common import driver, envs, replay
 from dreamerv2_transfer.common.replay import layout, store
-from tests import fakes, replays
+from tests import fakes, names, replays
 from tests.replays import add, contents, fill, save, spans
 
 
@@ -46,6 +46,13 @@ def test_episodes_are_saved_and_counted(tmp_path):
     assert sorted(store.parse_name(path)[1] for path in files) == [3, 5]
     rewards = sorted(store.load_episode(x)["reward"].tolist() for x in files)
     assert rewards == [[0, 1, 2, 3], [1000, 1001, 1002, 1003, 1004, 1005]]
+
+
+@pytest.mark.parametrize("name", names.ODD)
+def test_any_name_of_a_folder_works(tmp_path, name):
+    fill(replay.Replay(tmp_path / name / "train_episodes"), [3, 5])
+    assert counts(replay.Replay(tmp_path / name / "train_episodes")) == (8, 2, 8, 2)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_batch_shapes_and_types(tmp_path):

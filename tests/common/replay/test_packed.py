@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common.replay import array_file, layout, packed, store
-from tests import fakes
+from tests import fakes, names
 from tests.replays import same
 
 MIB = 2**20
@@ -25,6 +25,20 @@ def some(count=5, **kwargs):
 
 def contents(opened):
     return [opened.episode(i) for i in range(len(opened))]
+
+
+@pytest.mark.parametrize("name", names.ODD)
+def test_any_name_of_a_folder_works(tmp_path, name):
+    folder, cache = tmp_path / name / "one", tmp_path / name / "cache"
+    folder.mkdir(parents=True)
+    store.save_episode(folder, fakes.episode(5, 1))
+    store.write_manifest(folder, {"task": "one"})
+    for _ in range(2):  # The second time from the index of the first.
+        opened = packed.open_dataset(
+            tmp_path / name, ["one"], cache=cache, memory=2**20
+        )
+        assert len(opened["one"]) == 1
+    assert store.count_episodes(folder) == (1, 5)
 
 
 def test_episodes_come_out_as_they_went_in(tmp_path):
