@@ -131,8 +131,7 @@ class Collection:
             recipe.interval,
             (recipe.seed, *task.encode()),
         )
-        parsed = [store.parse_name(path) for path in folder.glob("*.npz")]
-        self._written = dict(name for name in parsed if name)
+        self._written = store.written(folder)
         self._packs = packs and not self._written
         self._ours = _digest([self._identity, task])[:12]
         self.streams = [Stream() for _ in range(recipe.envs)]

@@ -73,7 +73,7 @@ def used(folder: pathlib.Path, pattern: str = "**/*") -> int:
     """Returns the bytes that a folder's files take on disk, in whole blocks."""
     total = 0
     for path in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):  # Renamed in the meantime.
+        with contextlib.suppress(OSError):  # Renamed meanwhile, or a link to itself.
             total += _in_blocks(path.stat().st_size)
     return total
 

@@ -24,12 +24,13 @@ def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
         RemoteError: The URL cannot be read.
     """
     directory = remote.fetched(directory).resolve()
-    if not directory.is_dir():
-        raise DatasetError(f"{directory} is no folder. Name a dataset.")
-    if episode_files(directory):
-        return {store.task_name(directory.name): directory}
-    inside = sorted(x for x in directory.iterdir() if x.is_dir())
-    inside = [x for x in inside if x.name[0] != "." and episode_files(x)]
+    with store.listing(directory):
+        if not directory.is_dir():
+            raise DatasetError(f"{directory} is no folder. Name a dataset.")
+        if has_episodes(directory):
+            return {store.task_name(directory.name): directory}
+        inside = sorted(x for x in directory.iterdir() if x.is_dir())
+    inside = [x for x in inside if x.name[0] != "." and has_episodes(x)]
     found = {store.task_name(x.name): x for x in inside}
     if not found:
         raise DatasetError(
@@ -40,8 +41,19 @@ def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
 
 
 def episode_files(folder: pathlib.Path) -> list[str]:
-    """Returns the paths of a folder's episodes, oldest first."""
-    return sorted(str(path) for path in folder.glob("*.npz") if path.is_file())
+    """Returns the paths of a folder's episodes, oldest first.
+
+    Also those of entries that are named so and are no files, which reading names.
+
+    Raises:
+        DatasetError: The folder cannot be read.
+    """
+    return [entry.path for entry in store.entries(folder)]
+
+
+def has_episodes(folder: pathlib.Path) -> bool:
+    """Tells whether a folder has a file that is named like an episode."""
+    return any(map(store.is_file, store.entries(folder)))
 
 
 def load_all(path: str | os.PathLike) -> Episode:

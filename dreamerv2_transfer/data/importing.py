@@ -79,10 +79,9 @@ class Importer:
     ):
         self._folder, self._result = folder, result
         paths = folders.episode_files(folder)
-        names = [store.parse_name(path) for path in paths]
-        self._known = {name[0] for name in names if name}
+        self._known = {*store.written(folder)}
         self._manifest = store.read_manifest(folder) or {}
-        if not self._manifest and not names:
+        if not self._manifest and not paths:
             self._manifest = {**source}
         self._manifest["task"] = task
         policies = store.listed_policies(source)
@@ -92,7 +91,7 @@ class Importer:
         alone = len(policies) == 1 and policies[0].get("steps", steps) >= steps
         self._only = self._policies[0] if alone else NO_POLICY
         self._added = 0
-        if "spaces" not in self._manifest and names:
+        if "spaces" not in self._manifest and paths:
             self._manifest["spaces"] = checks.spaces_of(paths)
 
     def _merge(self, policies: list[dict[str, Any]]) -> list[int]:

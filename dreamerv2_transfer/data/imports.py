@@ -235,11 +235,14 @@ def npz_files(source: str | os.PathLike, deep: bool = False) -> list[str]:
         DatasetError: There is no file; names the folders inside it that have some.
     """
     source = pathlib.Path(source).expanduser()
-    if source.is_file():
-        return [str(source)]
-    if not source.is_dir():
-        raise DatasetError(f"{source} is no file and no folder. Name what to import.")
-    below = sorted(str(path) for path in source.rglob("*.npz") if path.is_file())
+    with store.listing(source):
+        if source.is_file():
+            return [str(source)]
+        if not source.is_dir():
+            raise DatasetError(
+                f"{source} is no file and no folder. Name what to import."
+            )
+        below = sorted(str(path) for path in source.rglob("*.npz") if path.is_file())
     paths = below if deep else folders.episode_files(source)
     if paths:
         return paths
@@ -254,8 +257,9 @@ def detect(source: str | os.PathLike) -> str:
     Raises:
         DatasetError: There is no file, none can be read, or they have another format.
     """
-    if minari_io.find(source):
-        return "minari"
+    with store.listing(source):
+        if minari_io.find(source):
+            return "minari"
     names: list[str] = []
     for path in npz_files(source, deep=True):
         with contextlib.suppress(EpisodeError), store.reading(path):

@@ -205,7 +205,7 @@ def _check_complete(
 def _link(episodes: pathlib.Path, target: pathlib.Path) -> None:
     """Creates a folder with the episodes of another one, as links where possible."""
     target.mkdir()
-    files = sorted(episodes.glob("*.npz"))
+    files = sorted(x for x in episodes.glob("*.npz") if x.is_file())
     with progress.Progress(len(files), 0, "Episodes", "file") as bar:
         for path in files:
             try:

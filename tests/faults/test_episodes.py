@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
+from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import memory
-from dreamerv2_transfer.common.replay import layout, packed, store
+from dreamerv2_transfer.common.replay import Replay, layout, packed, store
+from dreamerv2_transfer.common.replay.folder import check
 from dreamerv2_transfer.data import imports, inspect, pydreamer, verify
 from tests import fakes
 
@@ -269,3 +271,99 @@ def test_a_pipe_in_an_index_is_not_waited_for(tmp_path, capsys):
     os.mkfifo(path)
     assert len(packed.open_task(tmp_path)) == 1
     assert "offsets.npy is no file" in capsys.readouterr().out
+
+
+ODD = {
+    "folder": "it is a folder, not a file",
+    "pipe": "it is a pipe, not a file",
+    "gone": "No such file or directory",
+    "loop": "Too many levels of symbolic links",
+    "chain": "Too many levels of symbolic links",
+}
+
+
+def odd_entries(folder):
+    """Puts into a folder what is named like an episode and is none."""
+    paths = {name: folder / NAME.format(name, 3) for name in ODD}
+    paths["folder"].mkdir()
+    os.mkfifo(paths["pipe"])
+    paths["gone"].symlink_to(folder / "nowhere")
+    paths["loop"].symlink_to(paths["loop"])
+    paths["chain"].symlink_to(paths["loop"])
+    return sorted(path.name for path in paths.values())
+
+
+@pytest.mark.parametrize("memory", [0, 2**20])
+def test_what_is_no_file_is_named_and_skipped(tmp_path, memory, capsys):
+    folder = tmp_path / "data" / "minatar_breakout"
+    folder.mkdir(parents=True)
+    names = odd_entries(folder)
+    for number in range(3):
+        store.save_episode(folder, fakes.episode(4, number))
+    for _ in range(2):  # Read, then from the index.
+        opened = packed.open_task(folder, tmp_path / "cache", memory)
+        assert (len(opened), [*opened.damaged]) == (3, names)
+    found = verify.verify(tmp_path / "data", lambda line: None)
+    assert (found.episodes, len(found.damaged)) == (3, len(names))
+    for line, name in zip(sorted(found.damaged), names, strict=True):
+        assert name in line and ODD[name.split("-")[1]] in line
+    (info,) = inspect.info(tmp_path / "data")
+    assert (len(info.returns), len(info.damaged)) == (3, len(names))
+    assert store.count_episodes(folder) == (3, 12)
+    result = imports.import_dreamerv2(tmp_path / "other", folder, "some_task")
+    assert (result.added, len(result.damaged)) == (3, len(names))
+
+
+def test_a_replay_names_and_skips_what_is_no_file(tmp_path, capsys):
+    names = odd_entries(tmp_path)
+    store.save_episode(tmp_path, fakes.episode(4))
+    replay = Replay(tmp_path, expected=layout.describe(fakes.episode(4)))
+    assert replay.stats["total_steps"] == replay.stats["loaded_steps"] == 4
+    assert sorted(replay.damaged) == names
+    printed = capsys.readouterr().out
+    assert all(fault in printed for fault in ODD.values())
+    check(tmp_path, layout.describe(fakes.episode(4)))
+
+
+def test_a_link_that_leads_somewhere_again_changes_the_index(tmp_path):
+    folder, other = tmp_path / "a", tmp_path / "b"
+    folder.mkdir()
+    store.save_episode(folder, fakes.episode(4))
+    link = folder / NAME.format("link", 5)
+    link.symlink_to(other / "episode.npz")
+    assert len(packed.write_index(folder)) == 1
+    other.mkdir()
+    store.save_episode(other, fakes.episode(5)).rename(other / "episode.npz")
+    assert len(packed.write_index(folder)) == 2
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """A task's folder that this process may not read."""
+    folder = tmp_path / "data" / "minatar_breakout"
+    folder.mkdir(parents=True)
+    store.save_episode(folder, fakes.episode(4))
+    tmp_path.chmod(0)
+    user = os.geteuid()
+    if user == 0:  # To whom everything is permitted.
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    tmp_path.chmod(0o700)
+
+
+def test_a_folder_without_permission_is_named(locked):
+    for read in (
+        lambda: packed.open_task(locked),
+        lambda: packed.open_dataset(locked.parent, ["minatar_breakout"]),
+        lambda: verify.verify(locked, print),
+        lambda: inspect.info(locked.parent),
+        lambda: imports.npz_files(locked),
+        lambda: imports.detect(locked),
+        lambda: store.entries(locked),
+        lambda: store.count_episodes(locked),
+        lambda: check(locked, {}),
+        lambda: Replay(locked),
+    ):
+        with pytest.raises(UserError, match="Permission denied"):
+            read()

@@ -53,7 +53,10 @@ def check(path: pathlib.Path, expected: Layout) -> None:
         DatasetError: The folder has readable episodes, and none fits.
     """
     newest = None
-    for file in sorted(path.glob("*.npz"), reverse=True):
+    with store.listing(path):
+        entries = store.entries(path) if path.is_dir() else []
+    for entry in reversed(entries):
+        file = pathlib.Path(entry.path)
         try:
             fitted(store.load_episode(file), file, expected)
             return
@@ -99,17 +102,21 @@ class Folder:
             store.remove_leftovers(path)
         # Names have a resolution of a second. In the order of names alone, the episodes
         # that a seed draws would depend on when within a second random play began.
-        by_age = sorted(
-            path.glob("*.npz"),
-            key=lambda x: (x.name.partition("-")[0], x.stat().st_mtime_ns, x.name),
-        )
-        for file in by_age:
-            if parsed := store.parse_name(file):
-                self.files[parsed[0]] = file, parsed[1]
+        by_age = []
+        for entry in store.entries(path):
+            try:
+                store.check_is_file(entry.path)
+                order = entry.name.partition("-")[0], entry.stat().st_mtime_ns
+                by_age.append((*order, entry.name))
+            except EpisodeError as error:
+                self._skip(entry.name, f"{error}.")
+        for *_, name in sorted(by_age):
+            if parsed := store.parse_name(name):
+                self.files[parsed[0]] = path / name, parsed[1]
                 self.written.add(parsed[0])
             else:
-                fault = f"{file} is not named TIMESTAMP-UUID-LENGTH.npz."
-                self._skip(file.name, fault)
+                fault = f"{path / name} is not named TIMESTAMP-UUID-LENGTH.npz."
+                self._skip(name, fault)
 
     def _skip(self, name: str, fault: str) -> None:
         self.damaged.append(name)

@@ -89,9 +89,7 @@ def _opened(
     path: str | os.PathLike, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
     """Opens a file; yields it and its wanted members by key."""
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):  # Opening a pipe would wait for a writer.
-        raise ArchiveError(f"it is {_kind(mode)}, not a file")
+    check_is_file(path)  # Opening a pipe would wait for a writer.
     with zipfile.ZipFile(path) as file:
         members: dict[str, zipfile.ZipInfo] = {}
         for member in file.infolist():
@@ -109,10 +107,12 @@ def _opened(
         yield file, {k: v for k, v in members.items() if wanted(k)}
 
 
-def _kind(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    return "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+def check_is_file(path: str | os.PathLike) -> None:
+    """Raises ArchiveError or OSError if a path leads to no file."""
+    mode = os.stat(path).st_mode
+    kinds = {stat.S_IFREG: "", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
+    if kind := kinds.get(stat.S_IFMT(mode), "a device or a socket"):
+        raise ArchiveError(f"it is {kind}, not a file")
 
 
 def _check_memory(members: dict[str, zipfile.ZipInfo]) -> None:

@@ -83,9 +83,13 @@ def open_dataset(
     directory = pathlib.Path(directory).expanduser()
     if not tasks:
         raise DatasetError("No task to open. Received: tasks=[]. Name at least one.")
-    if not directory.is_dir():
-        raise DatasetError(f"{directory} is no folder. Collect a dataset there first.")
-    found = sorted(store.task_name(x.name) for x in directory.iterdir() if x.is_dir())
+    with store.listing(directory):
+        if not directory.is_dir():
+            raise DatasetError(
+                f"{directory} is no folder. Collect a dataset there first."
+            )
+        inside = [x.name for x in directory.iterdir() if x.is_dir()]
+    found = sorted(map(store.task_name, inside))
     if missing := [task for task in tasks if task not in found]:
         hint = ""
         if next(directory.glob("*.npz"), None):
@@ -207,16 +211,19 @@ def index_fault(directory: str | os.PathLike) -> str:
 
 def _list_files(directory: pathlib.Path) -> tuple[list[str], str]:
     """Returns the paths of all episodes and a name for this state of the folder."""
-    if not directory.is_dir():
-        raise DatasetError(f"{directory} is no folder. Collect episodes there first.")
-    entries = [x for x in os.scandir(directory) if x.name.endswith(".npz")]
-    entries = sorted((x for x in entries if x.is_file()), key=lambda x: x.name)
-    if not entries:
-        raise DatasetError(f"{directory} holds no episode (no file *.npz).")
-    digest = hashlib.blake2b(f"format {FORMAT}".encode(), digest_size=16)
-    for entry in entries:
-        stat = entry.stat()
-        digest.update(f"{entry.name}/{stat.st_size}/{stat.st_mtime_ns};".encode())
+    with store.listing(directory):
+        if not directory.is_dir():
+            raise DatasetError(
+                f"{directory} is no folder. Collect episodes there first."
+            )
+        entries = store.entries(directory)
+        if not any(map(store.is_file, entries)):
+            raise DatasetError(f"{directory} holds no episode (no file *.npz).")
+        digest = hashlib.blake2b(f"format {FORMAT}".encode(), digest_size=16)
+        for entry in entries:
+            # What is no file is named when it is read.
+            stat = entry.stat(follow_symlinks=store.is_file(entry))
+            digest.update(f"{entry.name}/{stat.st_size}/{stat.st_mtime_ns};".encode())
     return [entry.path for entry in entries], digest.hexdigest()
 
 

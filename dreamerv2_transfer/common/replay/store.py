@@ -222,11 +222,70 @@ def parse_name(path: str | os.PathLike) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
+@contextlib.contextmanager
+def listing(directory: str | os.PathLike) -> Iterator[None]:
+    """Turns errors of the operating system into one that names a folder.
+
+    Raises:
+        DatasetError: The block raised an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"{directory} cannot be read: {error.strerror or error}. Name another "
+            "folder, or give yourself the right to read it."
+        ) from error
+
+
+def entries(directory: str | os.PathLike) -> list[os.DirEntry]:
+    """Returns a folder's entries `*.npz` by name, also those that are no files.
+
+    Raises:
+        DatasetError: The folder cannot be read.
+    """
+    with listing(directory), os.scandir(directory) as found:
+        return sorted(
+            (x for x in found if x.name.endswith(".npz")), key=lambda x: x.name
+        )
+
+
+def is_file(entry: os.DirEntry) -> bool:
+    """Tells whether an entry is a file: no folder, pipe or link that leads nowhere."""
+    try:
+        return entry.is_file()
+    except OSError:  # As of a link to itself.
+        return False
+
+
+def check_is_file(path: str | os.PathLike) -> None:
+    """Raises EpisodeError, which says what is there, if a path leads to no file."""
+    with reading(path):
+        npz.check_is_file(path)
+
+
 def count_episodes(directory: str | os.PathLike) -> tuple[int, int]:
-    """Counts a folder's episodes and steps by the names of the files."""
-    parsed = [parse_name(path) for path in pathlib.Path(directory).glob("*.npz")]
+    """Counts a folder's episodes and steps by the names of the files.
+
+    Raises:
+        DatasetError: The folder cannot be read.
+    """
+    with listing(directory):
+        if not pathlib.Path(directory).is_dir():
+            return 0, 0
+    parsed = [parse_name(entry.path) for entry in entries(directory) if is_file(entry)]
     steps = [name[1] for name in parsed if name]
     return len(steps), sum(steps)
+
+
+def written(directory: str | os.PathLike) -> dict[str, int]:
+    """Returns the steps of a folder's episodes by identifier, as the names tell them.
+
+    Raises:
+        DatasetError: The folder cannot be read.
+    """
+    parsed = [parse_name(entry.path) for entry in entries(directory) if is_file(entry)]
+    return dict(name for name in parsed if name)
 
 
 def read_manifest(directory: str | os.PathLike) -> dict[str, Any] | None:
