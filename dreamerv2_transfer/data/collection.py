@@ -276,11 +276,12 @@ class Collection:
 
     def _save(self, episode: Episode, stream: int) -> None:
         identifier = self._identifier(stream, self.streams[stream].episodes)
+        loaded = store.as_loaded(episode)
         path = store.save_episode(self._folder, episode, identifier)
         self._written[identifier] = store.eplen(episode)
         if not self._packs:
             return
-        packed = PackedEpisodes.from_episode(store.as_loaded(episode), str(path))
+        packed = PackedEpisodes.from_episode(loaded, str(path))
         self._packed_bytes += packed.nbytes
         self.packed.append(packed)
         if self._packed_bytes > PACKED_BYTES:

@@ -96,7 +96,7 @@ def _import_file(
         result: Counts what becomes of the episode.
     """
     try:
-        episode = folders.load_all(path)
+        episode = store.read_arrays(path)  # What is wrong with it, `add` tells.
     except EpisodeError as error:
         result.damaged.append(" ".join(str(error).split()))
         return

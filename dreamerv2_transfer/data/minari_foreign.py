@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from dreamerv2_transfer.common.replay.store import DatasetError
+from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 
 _NUMERIC = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -33,12 +34,13 @@ def converted(data: Mapping[str, Any], storage) -> dict[str, Any]:
 
     Raises:
         DatasetError: A space does not consist of numbers; names it.
+        EpisodeError: There is no such action, or an integer that float32 rounds.
     """
     truncations = np.array(data["truncations"], bool)
     truncations[-1] |= not np.array(data["terminations"])[-1]
     space, actions = storage.action_space, np.array(data["actions"])
     if isinstance(space, spaces.Discrete):
-        actions = np.eye(int(space.n), dtype=np.float32)[actions - space.start]
+        actions = store.onehot(actions - space.start, int(space.n))
     elif isinstance(space, spaces.Box) and len(space.shape) == 1:
         bounded = np.isfinite(space.low) & np.isfinite(space.high)
         bounded &= space.high > space.low
@@ -71,7 +73,13 @@ def _observations(
         shape = (*space.shape, 1)[:3]
         yield key or "image", np.reshape(values, (-1, *shape))
     elif isinstance(space, _NUMERIC):
-        flat = [spaces.flatten(space, value) for value in values]
-        yield key or "vector", np.array(flat, np.float32)
+        flat = np.array([spaces.flatten(space, value) for value in values])
+        vector = flat.astype(np.float32)
+        if flat.dtype.kind in "iu" and not np.array_equal(flat, vector):
+            raise EpisodeError(
+                f"The observation {key!r} holds integers up to {flat.max()}, which "
+                "float32 cannot hold."
+            )
+        yield key or "vector", vector
     else:
         raise DatasetError(f"The observation {key!r} of {space} is no vector.")

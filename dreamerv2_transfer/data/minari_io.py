@@ -166,6 +166,9 @@ class Source:
                 size = int(space.n) if discrete else space.shape[0]
                 steps = len(data["rewards"])
                 episode = transitions(data, size, steps) | infos
+            except EpisodeError as error:
+                on_damaged(f"{origin}: {error}")
+                continue
             except DatasetError:
                 raise
             except Exception as error:  # Damaged bytes raise nearly any error in HDF5.
@@ -345,7 +348,7 @@ def transitions(data: Mapping[str, Any], actions: int, steps: int) -> Episode:
     """
     action = np.asarray(data["actions"])
     if action.ndim == 1:
-        action = np.eye(actions, dtype=np.float32)[action]
+        action = store.onehot(action, actions)
     first, terminal = np.zeros(1, bool), np.asarray(data["terminations"], bool)
     last = terminal | np.asarray(data["truncations"], bool)
     return {

@@ -93,9 +93,12 @@ def episode(piece: Piece, task: str) -> Episode:
     reset: the action that led to it and its reward are left out.
 
     Raises:
-        EpisodeError: The piece holds cells for which the task's game has no plane.
+        EpisodeError: The piece holds cells for which the task's game has no plane, or
+            an end that is neither true nor false.
     """
     length = len(piece.arrays["reset"])
+    if not np.isin(piece.arrays["terminal"], (0, 1)).all():
+        raise EpisodeError(f"{piece.origin}: terminal holds other values than 0 and 1.")
     time = np.arange(length)
     action, reward = (piece.arrays[k].copy() for k in ("action", "reward"))
     action[0], reward[0] = 0, 0

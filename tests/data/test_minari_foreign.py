@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dreamerv2_transfer.common.replay.store import DatasetError
+from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import minari_foreign
 
 VECTOR = spaces.Box(-9, 9, (2,), np.float64)
@@ -37,6 +37,22 @@ def test_discrete_actions_become_one_hot():
     made = convert(VECTOR, space, np.zeros((3, 2)), np.array([3, 1]))
     assert made["actions"].tolist() == [[0, 0, 1], [1, 0, 0]]
     assert made["actions"].dtype == np.float32
+
+
+@pytest.mark.parametrize("action", [0, 4, -1])
+def test_actions_that_do_not_exist_are_refused(action):
+    space = spaces.Discrete(3, start=1)
+    with pytest.raises(EpisodeError, match="There are 3 actions"):
+        convert(VECTOR, space, np.zeros((3, 2)), np.array([3, action]))
+
+
+def test_integers_that_floats_round_are_refused():
+    space = spaces.Box(0, 2**50, (1,), np.int64)
+    kept, rounded = (n + np.arange(3)[:, None] for n in (2**24 - 2, 2**40))
+    made = convert(space, spaces.Discrete(3), kept, np.array([0, 1]))
+    assert made["observations"]["vector"].tolist() == kept.tolist()
+    with pytest.raises(EpisodeError, match="'' holds integers up to 1099511627778"):
+        convert(space, spaces.Discrete(3), rounded, np.array([0, 1]))
 
 
 def test_bounded_actions_are_rescaled_and_others_kept():

@@ -6,6 +6,8 @@ Whatever the bytes are, the result is an episode or an error that names the file
 
 import contextlib
 import os
+import pathlib
+import tempfile
 import zipfile
 
 import hypothesis
@@ -367,3 +369,31 @@ def test_a_folder_without_permission_is_named(locked):
     ):
         with pytest.raises(UserError, match="Permission denied"):
             read()
+
+
+@hypothesis.given(
+    stamp=strategies.lists(
+        strategies.integers(-(2**63), 2**63 - 1), min_size=4, max_size=4
+    )
+)
+def test_an_import_keeps_integers_or_refuses_them_by_name(tmp_path, stamp):
+    root = pathlib.Path(tempfile.mkdtemp(dir=tmp_path))
+    path = store.save_episode(root, fakes.episode(3) | {"stamp": np.array(stamp)})
+    try:
+        result = imports.import_dreamerv2(root / "data", path, "some_task")
+    except store.DatasetError as error:
+        assert f"{path} is no episode: stamp holds " in str(error)
+        assert not all(-(2**31) <= x < 2**31 for x in stamp)
+    else:
+        assert (result.added, result.damaged) == (1, [])
+        (added,) = (root / "data" / "some_task").glob("*.npz")
+        assert store.load_episode(added)["stamp"].tolist() == stamp
+
+
+def test_what_is_kept_for_logging_keeps_its_integers(tmp_path):
+    stamp = 2**40 + np.arange(4)
+    store.save_episode(tmp_path / "a", fakes.episode(3) | {"stamp": stamp})
+    imports.import_dreamerv2(tmp_path / "data", tmp_path / "a", "minatar_breakout")
+    (path,) = (tmp_path / "data" / "minatar_breakout").glob("*.npz")
+    assert store.load_episode(path, logs=True)["log_stamp"].tolist() == stamp.tolist()
+    assert not verify.verify(tmp_path / "data", print).damaged

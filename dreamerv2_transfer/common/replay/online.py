@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay import rows, sources
+from dreamerv2_transfer.common.replay import rows, sources, store
 from dreamerv2_transfer.common.replay.folder import Folder
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.memory import Memory
@@ -105,7 +105,8 @@ class Replay:
             worker: Number of the environment.
 
         Raises:
-            DatasetError: The episode has other shapes than those in the folder.
+            DatasetError: The episode has other shapes than those in the folder, or
+                breaks a rule for all episodes, see `store.fault`.
             OutputError: The episode cannot be saved.
         """
         if transition["is_first"]:
@@ -120,7 +121,8 @@ class Replay:
             print(f"Skipping short episode of length {ongoing.steps}.", flush=True)
             return
         episode = ongoing.episode()
-        packed = self._memory.fit(sources.pack(episode, "The new episode"))
+        loaded = store.as_loaded(episode)
+        packed = self._memory.fit(sources.pack(loaded, "The new episode"))
         # A killed run may have saved the same episode, or another of this number.
         earlier = self._adopt(ongoing.number)
         if any(x.fingerprint == packed.fingerprint for x in earlier):

@@ -23,6 +23,7 @@ Episode = dict[str, np.ndarray]
 
 FLAGS = ("is_first", "is_last", "is_terminal")
 REQUIRED = ("action", "reward", *FLAGS)
+STORED = {"f": np.dtype(np.float32), "i": np.dtype(np.int32)}  # By kind of number.
 MANIFEST = "manifest.json"
 LOGGED = "log_"  # Prefix of the keys that are only for logging.
 
@@ -139,8 +140,14 @@ def unpacked_bytes(path: str | os.PathLike) -> int:
 
 
 def as_loaded(episode: Mapping[str, Any]) -> Episode:
-    """Returns an episode as `load_episode` would return it after saving."""
+    """Returns an episode as `load_episode` would return it after saving.
+
+    Raises:
+        DatasetError: It would not load.
+    """
     kept = {k: convert(v) for k, v in episode.items() if is_trained_on(k)}
+    if wrong := fault(kept):
+        raise DatasetError(f"The new episode cannot be used: {wrong}.")
     return kept | {k: kept[k].astype(bool) for k in FLAGS}
 
 
@@ -171,6 +178,10 @@ def fault(episode: Episode) -> str:
     for key, value in episode.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             return f"{key} is not finite"
+        stored = STORED.get(value.dtype.kind, value.dtype)
+        if value.dtype.itemsize > stored.itemsize and convert(value) is value:
+            largest = value.flat[np.abs(value.astype(np.float64)).argmax()]
+            return f"{key} holds {largest}, which {stored} cannot hold"
     return _flag_fault(episode)
 
 
@@ -196,13 +207,38 @@ def shorten(steps: Sequence[int], most: int = 5) -> str:
 
 
 def convert(value: Any) -> np.ndarray:
-    """Returns an array in the stored precision: float32, int32, or as it is."""
+    """Returns an array in the stored precision: float32, int32, or as it is.
+
+    It also stays as it is if a number does not fit: `fault` refuses it by name.
+    """
     value = np.asarray(value)
+    stored = STORED.get(value.dtype.kind, value.dtype.newbyteorder("="))
+    with np.errstate(over="ignore"):
+        cast = value.astype(stored, copy=False)
+    if value.dtype.itemsize > stored.itemsize and not _fits(value, cast):
+        return value
+    return cast
+
+
+def _fits(value: np.ndarray, cast: np.ndarray) -> bool:
+    """Tells whether a cast has kept integers, and no float has become infinite."""
     if value.dtype.kind == "f":
-        return value.astype(np.float32, copy=False)
-    if value.dtype.kind == "i":
-        return value.astype(np.int32, copy=False)
-    return value
+        return np.array_equal(np.isfinite(value), np.isfinite(cast))
+    return np.array_equal(value, cast)
+
+
+def onehot(index: np.ndarray, size: int) -> np.ndarray:
+    """Returns one-hot actions, float32 [..., size].
+
+    Raises:
+        EpisodeError: There is no such action.
+    """
+    if index.size and not 0 <= index.min() <= index.max() < size:
+        raise EpisodeError(
+            f"There are {size} actions. Received: actions from {index.min()} to "
+            f"{index.max()}."
+        )
+    return np.eye(size, dtype=np.float32)[index]
 
 
 def eplen(episode: Mapping[str, Any]) -> int:

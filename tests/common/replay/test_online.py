@@ -244,6 +244,13 @@ def test_a_run_continues_with_episodes_that_have_more_keys(tmp_path, capsys):
     assert capsys.readouterr().out.count("ram") == 1
 
 
+def test_a_new_episode_that_could_not_be_loaded_is_refused(tmp_path):
+    stamp = {"stamp": 2**40 + np.arange(6)}
+    with pytest.raises(store.DatasetError, match="stamp holds 1099511627781, which"):
+        add(replay.Replay(tmp_path), fakes.episode(5) | stamp)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_new_episode_of_other_shapes_is_refused_and_not_saved(tmp_path):
     save(tmp_path, [8])
     with pytest.raises(store.DatasetError, match="new episode"):

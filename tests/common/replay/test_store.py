@@ -102,6 +102,53 @@ def test_flags_may_be_numbers_and_an_end_need_not_be_terminal(tmp_path):
     assert not loaded["is_terminal"].any()
 
 
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (np.arange(3), np.arange(3, dtype=np.int32)),
+        (np.array([-(2**31), 2**31 - 1]), np.array([-(2**31), 2**31 - 1], np.int32)),
+        (np.arange(3, dtype=np.int8), np.arange(3, dtype=np.int32)),
+        (np.array([0.1]), np.array([0.1], np.float32)),
+        (np.array([np.inf, 1]), np.array([np.inf, 1], np.float32)),
+        (np.array([1, 2], ">u2"), np.array([1, 2], np.uint16)),
+        (np.array([2**63], np.uint64), np.array([2**63], np.uint64)),
+        # What does not fit stays as it is.
+        (np.array([2**31]), np.array([2**31], np.int64)),
+        (np.array([1e300]), np.array([1e300], np.float64)),
+    ],
+)
+def test_no_cast_changes_a_number(value, stored):
+    found = store.convert(value)
+    assert found.dtype == stored.dtype and found.dtype.isnative
+    assert found.tolist() == stored.tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        (2**40 + np.arange(5), "stamp holds 1099511627780, which int32 cannot hold"),
+        (-(2**40) - np.arange(5), "stamp holds -1099511627780, which int32 cannot"),
+        (np.array([0, 1, 1e300, 2, 3]), r"stamp holds 1e\+300, which float32 cannot"),
+    ],
+)
+def test_numbers_that_cannot_be_stored_are_refused_by_name(tmp_path, values, fault):
+    path = store.save_episode(tmp_path, episode(stamp=values))
+    with pytest.raises(store.EpisodeError, match=f"{path.name} is damaged: {fault}"):
+        store.load_episode(path)
+    with pytest.raises(store.DatasetError, match=f"cannot be used: {fault}"):
+        store.as_loaded(episode(stamp=values))
+    path = store.save_episode(tmp_path, episode(log_stamp=values))
+    loaded = store.load_episode(path, logs=True)["log_stamp"]
+    assert loaded.tolist() == values.tolist()
+
+
+def test_actions_beyond_the_last_are_refused():
+    assert store.onehot(np.array([1, 0]), 2).tolist() == [[0, 1], [1, 0]]
+    for index in (-1, 2):
+        with pytest.raises(store.EpisodeError, match=f"There are 2 actions.*{index}"):
+            store.onehot(np.array([index]), 2)
+
+
 def test_damaged_bytes_are_named(tmp_path):
     path = store.save_episode(tmp_path, episode(300))
     content = path.read_bytes()
