@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import importlib
+import inspect
 import logging
 import sys
 import types
@@ -117,10 +119,17 @@ def ask_to_close(env: Any) -> None:
 
 
 def async_worker() -> Callable[..., None]:
-    """Returns what the processes of an `AsyncVectorEnv` run."""
+    """Returns what the processes of an `AsyncVectorEnv` run.
+
+    It takes `index`, `env_fn`, `pipe`, `parent_pipe`, `shared_memory`, `error_queue`
+    and `autoreset_mode`.
+    """
     from gymnasium.vector import async_vector_env
 
-    return async_vector_env._async_worker
+    worker = async_vector_env._async_worker
+    if "semaphore" in inspect.signature(worker).parameters:  # Not in 1.1.
+        return functools.partial(worker, semaphore=None)
+    return worker
 
 
 # Crafter 1.8.

@@ -109,10 +109,17 @@ class Listing(AsyncFileSystem):
         return {}
 
 
+class Found(fsspec.AbstractFileSystem):
+    """One that lists files itself, as that of "memory" does in new versions."""
+
+    def find(self, path, **kwargs):
+        return {}
+
+
 def test_stores_that_walk_are_told_from_those_with_a_listing_of_their_own():
     assert foreign.lists_by_walking(fsspec.filesystem("file"))
     assert foreign.lists_by_walking(Walking())
-    assert not foreign.lists_by_walking(fsspec.filesystem("memory"))
+    assert not foreign.lists_by_walking(Found())
     assert not foreign.lists_by_walking(Listing())
 
 
@@ -148,5 +155,5 @@ def test_the_processes_of_gymnasium_take_what_we_hand_them():
         "shared_memory",
         "error_queue",
         "autoreset_mode",
-        "semaphore",
+        *["semaphore"] * ("semaphore" in names),  # Not in 1.1.
     ]

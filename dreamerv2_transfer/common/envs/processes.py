@@ -81,7 +81,7 @@ class ProcessVectorEnv(AsyncVectorEnv):
         self.show(number, {key: value[number] for key, value in self._seen.items()})
         ours, theirs = multiprocessing.Pipe()
         # Without shared memory: it sends its observations, see `show`.
-        options = (theirs, ours, None, self.error_queue, self.autoreset_mode, None)
+        options = (theirs, ours, None, self.error_queue, self.autoreset_mode)
         make = CloudpickleWrapper(self.env_fns[number])
         self.processes[number] = multiprocessing.Process(
             target=foreign.async_worker(), args=(number, make, *options), daemon=True
