@@ -78,11 +78,18 @@ def update(kind: str, fn: Callable, batch, state):
     Returns:
         The state after the batch, `(B, ...)`, and the mean of the metrics.
     """
+    if kind == "none":
+        return fn(batch, state)
     chosen = strategy(kind)
     replicas = chosen.num_replicas_in_sync
-    if replicas == 1:
-        return fn(batch, state) if kind == "none" else chosen.run(fn, (batch, state))
     policy = keras.mixed_precision.dtype_policy()
+
+    def alone(batch, state):
+        keras.mixed_precision.set_dtype_policy(policy)  # As in `replica` below.
+        return fn(batch, state)
+
+    if replicas == 1:
+        return chosen.run(alone, (batch, state))
 
     def among_zeros(rows):
         """Returns this replica's rows of `(B, ...)`, and zeros for those of others."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.common import blocks, tfutils
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
 from tests.runs import ROOT
@@ -84,3 +84,19 @@ def test_without_a_strategy_an_update_is_the_function_itself():
     made = replicas.update("none", lambda b, s: (b, s), batch, state)
     assert made[0] is batch and made[1] is state
     assert replicas.count() == 1
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_single_replica_computes_in_the_precision_of_the_run(precision, jit):
+    """TensorFlow runs it in a thread, and Keras keeps the precision by thread."""
+    precision("mixed_bfloat16")
+
+    def update(batch, state):
+        return state, tf.zeros([], tfutils.compute_dtype())
+
+    def both(batch, state):
+        return replicas.update("mirrored", update, batch, state)
+
+    both = tf.function(both, autograph=False) if jit else both
+    _, made = both({"x": tf.zeros([2])}, {"y": tf.zeros([2])})
+    assert made.dtype == tf.bfloat16
