@@ -104,6 +104,14 @@ def test_verify_names_a_damaged_index(folder):
     )
 
 
+def test_an_older_index_is_no_damage(folder):
+    (index,) = (folder / ".packed").iterdir()
+    header = json.loads((index / "index.json").read_text())
+    earlier = {"fields": header["fields"], "damaged": []}
+    (index / "index.json").write_text(json.dumps(earlier))
+    assert not verify.verify(folder, lambda line: None).damaged
+
+
 def test_other_indices_than_that_of_the_folder_are_not_compared(folder):
     (index,) = (folder / ".packed").iterdir()
     shutil.copytree(index, index.with_name("0" * 32))

@@ -72,7 +72,10 @@ def of_space(space: spaces.Space) -> dict[str, Any]:
 def of_spaces(keys: Mapping[str, spaces.Space]) -> Layout:
     """Returns the layout of episodes of an environment, given its spaces by key."""
     kept = {key: space for key, space in keys.items() if store.is_trained_on(key)}
-    return {key: of_space(space) for key, space in kept.items()}
+    found = {key: of_space(space) for key, space in kept.items()}
+    if "action" in found:  # The driver makes floats of any actions.
+        found["action"]["dtype"] = "float32"
+    return found
 
 
 def _stored(dtype: np.typing.DTypeLike) -> str:

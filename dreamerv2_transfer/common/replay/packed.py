@@ -193,14 +193,16 @@ def index_fault(directory: str | os.PathLike) -> str:
     """Compares the packed index beside a folder's episodes with its checksums.
 
     Returns:
-        A line that names its damage; empty if there is none, or no index.
+        A line that names its damage; empty if there is none, or no index but an older
+        one without checksums, which the next training replaces.
     """
     directory = pathlib.Path(directory)
     folder = directory / INDEX / _list_files(directory)[1]
     if not folder.is_dir():
         return ""
     try:
-        packed_index.open_whole(folder, str(directory), ArrayFile, at_once=math.inf)
+        if packed_index.is_current(folder):
+            packed_index.open_whole(folder, str(directory), ArrayFile, math.inf)
     except Exception as error:  # Damaged bytes raise nearly any error.
         return (
             f"{folder} is damaged ({describe(error)}). Remove it: the next training "

@@ -51,9 +51,7 @@ def find(
         if not folder.is_dir():
             continue
         try:
-            # An index of an earlier version may hold episodes that break the law.
-            header = read_header(folder)
-            if "checksums" in header and expected in (None, {}, header["expected"]):
+            if is_current(folder, expected):
                 return open_whole(folder, source, array)
             print(f"Note: {source} is packed anew, as its index is older.", flush=True)
         except Exception as error:  # Damaged bytes raise nearly any error.
@@ -61,6 +59,18 @@ def find(
                 f"Warning: the packed index {folder} is damaged: {error!r}", flush=True
             )
     return None
+
+
+def is_current(folder: pathlib.Path, expected: Layout | None = None) -> bool:
+    """Tells whether an index is of this version, and holds what is expected.
+
+    One of an earlier version has no checksums, and may hold episodes that break a rule.
+
+    Raises:
+        Exception: The index is damaged: nearly any error of json.
+    """
+    header = read_header(folder)
+    return "checksums" in header and expected in (None, {}, header["expected"])
 
 
 def open_whole(

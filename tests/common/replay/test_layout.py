@@ -42,6 +42,8 @@ def test_the_layout_of_an_environment_is_that_of_its_episodes():
         **{key: spaces.Box(0, 1, (), bool) for key in store.FLAGS},
     }
     assert layout.of_spaces(keys) == EXPECTED
+    actions = {"action": spaces.Box(-1, 1, (6,), np.int64)}
+    assert layout.of_spaces(actions) == {"action": {"shape": [6], "dtype": "float32"}}
     # As they are stored.
     others = {
         "vector": spaces.Box(-1, 1, (3,), np.float64),
