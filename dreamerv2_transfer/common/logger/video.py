@@ -19,6 +19,7 @@ PALETTE_COLORS = 10  # Planes of a padded MinAtar observation.
 PANEL = 160  # Pixels; the size to which a small image is enlarged by default.
 BORDER = 4  # Pixels.
 CAPTION = 20  # Pixels.
+FONT, LEAST_FONT = 13, 8  # Pixels.
 SEPARATOR = (90, 90, 90)
 OBSERVED = (70, 200, 90)
 DREAMED = (240, 70, 60)
@@ -303,10 +304,13 @@ def _caption_frame(step: int, dreamed: bool, rows: tuple) -> np.ndarray:
 
 
 def caption(image: np.ndarray, words: list[tuple[str, tuple]]) -> np.ndarray:
-    """Writes colored words on a black bar above the image."""
+    """Writes colored words on a black bar above the image, smaller if it is narrow."""
     bar = Image.new("RGB", (image.shape[1], CAPTION))
     draw, x = ImageDraw.Draw(bar), BORDER
-    font = _font()
+    text, room = "  ".join(word for word, _ in words), image.shape[1] - 2 * BORDER
+    sizes = range(FONT, LEAST_FONT - 1, -1)
+    fitting = (n for n in sizes if draw.textlength(text, font=_font(n)) <= room)
+    font = _font(next(fitting, LEAST_FONT))
     for word, color in words:
         draw.text((x, CAPTION // 2), word, fill=color, font=font, anchor="lm")
         x += draw.textlength(word + "  ", font=font)
@@ -314,5 +318,5 @@ def caption(image: np.ndarray, words: list[tuple[str, tuple]]) -> np.ndarray:
 
 
 @functools.cache
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(13)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)

@@ -157,6 +157,16 @@ def test_open_loop_captions_say_what_is_shown():
     assert (dreams == (240, 70, 60)).all(-1).any()
 
 
+@pytest.mark.parametrize("width", [88, 136, 400])
+def test_a_caption_is_whole_above_a_narrow_picture(width):
+    words = [("error", video.TEXT), ("missed", video.MISSED)]
+    words += [("invented", video.INVENTED)]
+    picture = video.caption(np.zeros((8, width, 3), np.uint8), words)
+    assert picture.shape == (28, width, 3)
+    columns = np.flatnonzero(picture[:20].any((0, 2)))
+    assert columns[0] >= 4 and columns[-1] < width - 2
+
+
 def test_open_loop_refuses_unequal_shapes():
     with pytest.raises(ValueError, match=r"model.shape=\(1, 3, 4, 4, 10\)"):
         video.open_loop(np.zeros((1, 2, 4, 4, 10)), np.zeros((1, 3, 4, 4, 10)), 1)
