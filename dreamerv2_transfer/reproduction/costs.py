@@ -58,10 +58,12 @@ def describe(
         needs = ", ".join(job.needs[:NEEDS]) + more
         rows.append((job.name, f"{job.units:,.0f} x {job.unit}", minutes, needs))
     source = "as measured here" if known else "guessed from another machine"
+    left = total / 60 / parallel
+    time = f"{left / 60:.1f} hours" if left >= 60 else f"{left:.1f} minutes"
     existing = next(path for path in (logdir, *logdir.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 2**30
     return (
         config.table(f"{len(jobs)} jobs in {logdir}:", rows)
-        + f"\nAbout {total / 3600 / parallel:.1f} hours, {parallel} at a time "
-        f"({source}); {disk / 1024:.1f} GiB of disk, {free:.1f} are free."
+        + f"\nAbout {time}, {parallel} at a time ({source}); "
+        f"{disk / 1024:.1f} GiB of disk, {free:.1f} are free."
     )

@@ -31,6 +31,11 @@ def test_a_plan_tells_the_work_the_minutes_and_the_disk(tmp_path):
     assert "0.5 GiB of disk" in last
 
 
+def test_a_plan_of_less_than_an_hour_tells_minutes(tmp_path):
+    *_, last = lines([job("a", 400)], tmp_path)
+    assert last.startswith("About 0.6 minutes, 1 at a time")
+
+
 def test_larger_models_take_longer(tmp_path):
     *_, last = lines([job("a", 40_000)], tmp_path, blocks=("minatar",))
     assert last.startswith("About 25.0 hours, 1 at a time")
