@@ -2,7 +2,7 @@
 
 Each line of the one-screen report is a finding, followed by what to do about it. The
 exit status is 1 if training cannot run, else 0; a GPU is not required. `--logdir
-LOGDIR` checks that folder. `--quick True` leaves TensorFlow out, so that a check beside
+LOGDIR` checks that folder. `--quick` leaves TensorFlow out, so that a check beside
 a run does not take memory of its GPU.
 """
 

@@ -26,8 +26,8 @@ COMMON = {
 CONFIGURED = {
     "--configs BLOCK [BLOCK ...]": "Blocks, each of which changes what those before it "
     "set. A file such as a run's config.yaml is a block too.",
-    "--KEY VALUE": "Another value of a key. A list is --KEY a b or --KEY a,b, and a "
-    r"key may be a regular expression: --.*\.norm layer.",
+    "--KEY VALUE": "Another value of a key. A list is --KEY a b or --KEY a,b, True may "
+    r"be left out, and a key may be a regular expression: --.*\.norm layer.",
     "--print-config": "All keys with their values, and where each comes from; nothing "
     "is run.",
 }

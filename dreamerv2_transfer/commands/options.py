@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -110,17 +109,13 @@ def _flags(options: Mapping[str, Option]) -> Flags:
 
 
 def _spelled(options: Mapping[str, Option], argv: Sequence[str]) -> list[str]:
-    """Returns the command line as `Flags` reads it."""
+    """Returns the command line as `Flags` reads it, with underscores for hyphens."""
     written = []
-    for argument, after in itertools.zip_longest(argv, argv[1:], fillvalue="--"):
+    for argument in argv:
         flag, equals, value = argument.partition("=")
         name = flag.removeprefix("--").replace("-", "_")
-        if not flag.startswith("--") or name not in options:
-            written.append(argument)
-            continue
-        is_bool = isinstance(options[name].default, bool)
-        is_bare = is_bool and not equals and after.startswith("--")
-        written += [f"--{name}{equals}{value}", *(["True"] if is_bare else [])]
+        is_option = flag.startswith("--") and name in options
+        written.append(f"--{name}{equals}{value}" if is_option else argument)
     return written
 
 

@@ -15,7 +15,7 @@ OTHERS = ("configs", "help", "print-config", "quiet", "template", "trust")
 
 
 class Flags:
-    """Reads `--key value`, `--key=value`, `--list a b` and `--list a,b`.
+    """Reads `--key value`, `--key=value`, `--list a b`, `--list a,b`, and `--bool`.
 
     A key may be a regular expression: `--.*\\.norm layer` sets all norms.
 
@@ -95,6 +95,8 @@ class Flags:
         return self._config.update(values), remaining
 
     def _value(self, key: str, flag: str, texts: list[str]) -> str | list[str]:
+        if not texts and isinstance(self._config[key], bool):
+            return "True"
         if not texts:
             raise ConfigError(f"Flag '{flag}' needs a value after it.")
         is_list, is_path = isinstance(self._config[key], tuple), key in self.paths

@@ -120,6 +120,15 @@ def test_a_bad_flag_is_named(flags, argv, message):
         flags.parse(argv)
 
 
+def test_a_bool_without_a_value_is_true():
+    argv = ["--quick", "--freeze.*", "--seed", "1"]
+    made = Flags(quick=False, seed=0, freeze={"encoder": False, "rssm": False})
+    parsed = made.parse(argv)
+    assert parsed.quick is True and parsed.seed == 1
+    assert dict(parsed.freeze) == {"encoder": True, "rssm": True}
+    assert Flags(quick=False).parse(["--quick", "False"]).quick is False
+
+
 def test_parse_known_leaves_the_rest():
     argv = ["x", "--configs", "a", "b", "--seed=3", "--lr", "1", "--keys="]
     parsed, remaining = Flags(configs=["defaults"]).parse_known(argv)
