@@ -386,23 +386,27 @@ def is_discrete(act_space: gymnasium.Space) -> bool:
     return isinstance(act_space, gymnasium.spaces.Discrete)
 
 
-def acting(agent: Agent, mode: str | Callable[[], str]) -> Policy:
+def acting(
+    agent: Agent, mode: str | Callable[[], str], act: Callable | None = None
+) -> Policy:
     """Returns an agent's policy in the form that `Driver` takes.
 
     Args:
         agent: The agent.
         mode: `train`, `explore` or `eval`, or a function that returns one of them.
+        act: Takes and returns what `agent.policy` does, which is the default.
 
     Raises:
         TrainingError: The policy raises it for an action that is not finite.
     """
     encoder = agent.wm.encoder
     keys = (*encoder.cnn_keys, *encoder.mlp_keys, "is_first")
+    act = act or agent.policy
 
     def policy(obs, state):
         now = mode if isinstance(mode, str) else mode()
         state = agent.initial(len(obs["is_first"])) if state is None else state
-        outputs, state = agent.policy({k: obs[k] for k in keys}, state, now)
+        outputs, state = act({k: obs[k] for k in keys}, state, now)
         action = outputs["action"].numpy()
         if not np.isfinite(action).all():
             raise updates.TrainingError(

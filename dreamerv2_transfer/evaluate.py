@@ -5,10 +5,12 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
+import tensorflow as tf
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.agent import Agent, acting, make_agent
-from dreamerv2_transfer.common import envs, evaluation, machine
+from dreamerv2_transfer.common import envs, evaluation, machine, tfutils
 from dreamerv2_transfer.common.logger import video
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.common.replay.store import Episode
@@ -38,20 +40,68 @@ def load(config, logdir: pathlib.Path, env: VectorEnv) -> Agent:
 def play(
     agent: Agent, env: VectorEnv, mode: str, episodes: int, seed: int, keep: int = 0
 ) -> evaluation.Evaluation:
-    """Plays whole episodes.
+    """Plays whole episodes, each a function of the seed and its number alone.
 
     Args:
-        agent: The agent.
+        agent: The agent, whose generator is left in another state.
         env: The environments to play.
         mode: `eval` for the mode of the actor, `train` to sample from it.
         episodes: The number of episodes.
         seed: The seed of environments and policy.
         keep: How many of the first episodes to return as a whole.
     """
-    agent.rng.reset_from_seed(seed)  # type: ignore[union-attr]
-    policy = acting(agent, mode)
+    alone = EachAlone(agent, env.num_envs)
+    policy = acting(agent, mode, alone)
     with Progress(episodes, 0, "Evaluation", "episode") as bar:
-        return evaluation.evaluate(policy, env, episodes, seed, keep, bar.update)
+        return evaluation.evaluate(
+            policy, env, episodes, seed, keep, bar.update, alone.begin
+        )
+
+
+class EachAlone:
+    """Acts in each environment as if there were no other.
+
+    Noise is drawn from the episode's seed and the number of the step. Rows are computed
+    one by one, as a product with another number of rows is rounded differently.
+
+    Args:
+        agent: The agent.
+        number: Number of environments.
+    """
+
+    def __init__(self, agent: Agent, number: int):
+        self._agent = agent
+        # States of the agent's generator: a counter of draws, the step, and the key.
+        self._noise = np.zeros((number, 3), np.int64)
+        # A loop over rows is slow outside of a graph.
+        config = agent.config.update(jit=True)
+        self._act = tfutils.compiled(self._rows, config, xla=agent.config.jit)
+
+    def begin(self, worker: int, seed: int) -> None:
+        """Begins an episode in an environment."""
+        self._noise[worker] = 0, 0, seed
+
+    def __call__(self, obs, state, mode: str):
+        """Acts on a batch of observations; see `Agent.policy`."""
+        acted = self._act(obs, state, tf.constant(self._noise), mode)
+        self._noise[:, 1] += 1
+        return acted
+
+    def _rows(self, obs, state, noise: tf.Tensor, mode: str):
+        def act(row):
+            obs, state, noise = row
+            self._agent.rng.state.assign(noise)  # type: ignore[union-attr]
+            alone = tf.nest.map_structure(lambda x: x[None], (obs, state))
+            acted = self._agent._policy(*alone, mode)
+            return tf.nest.map_structure(lambda x: x[0], acted)
+
+        kinds = tf.nest.map_structure(lambda x: x.dtype, state)
+        return tf.map_fn(
+            act,
+            (obs, state, noise),
+            parallel_iterations=1,
+            fn_output_signature=({"action": tf.float32}, kinds),
+        )
 
 
 def draw(

@@ -56,3 +56,40 @@ def test_the_seed_decides_what_is_played_and_the_first_episodes_are_drawn(
     names = sorted(path.name for path in (tmp_path / "videos").iterdir())
     assert names == ["evaluate_0_image.gif", "evaluate_1_image.gif"]
     assert "evaluate_1_image.gif" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("task", "mode", "changes"),
+    [
+        (TASK, "eval", {}),
+        (TASK, "train", {}),
+        # Its mode is the likeliest of some samples, which are noise too.
+        ("dummy_continuous", "eval", {"actor.dist": "tanh_normal"}),
+    ],
+)
+def test_an_episode_is_the_same_beside_any_others(task, mode, changes):
+    names = ["minatar", "debug"] if task == TASK else ["debug"]
+    config = blocks.load_config(names).update({"seed": 5, **changes})
+    played = []
+    for number, episodes in [(1, 3), (2, 3), (3, 2)]:
+        env = envs.make_vector_env(task, number, time_limit=4)
+        agent = agent_lib.make_agent(config, envs.obs_space(env), envs.act_space(env))
+        played.append(evaluate.play(agent, env, mode, episodes, seed=1, keep=episodes))
+    first, *others = played
+    actions = [episode["action"].tobytes() for episode in first.kept]
+    assert len(set(actions)) > 1
+    for other in others:
+        number = len(other.returns)
+        assert (other.returns, other.lengths) == (
+            first.returns[:number],
+            first.lengths[:number],
+        )
+        for ours, theirs in zip(first.kept, other.kept, strict=False):
+            assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_another_seed_draws_other_noise(run):
+    env = envs.make_vector_env(TASK, 1, time_limit=6)
+    seeds = [evaluate.play(run[1], env, "train", 1, seed, keep=1) for seed in (1, 2)]
+    actions = [played.kept[0]["action"].tolist() for played in seeds]
+    assert actions[0] != actions[1]

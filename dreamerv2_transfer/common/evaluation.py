@@ -63,6 +63,7 @@ def evaluate(
     seed: int = 0,
     keep: int = 0,
     on_episode: Callable[[], Any] = lambda: None,
+    on_start: Callable[[int, int], Any] = lambda worker, seed: None,
 ) -> Evaluation:
     """Plays episodes 0 to `episodes - 1` of a seed, each of them once.
 
@@ -76,6 +77,8 @@ def evaluate(
         seed: The seed that each episode's seed derives from.
         keep: How many of the first episodes to return as a whole.
         on_episode: Called at the end of each counted episode.
+        on_start: Called as `on_start(worker, seed)` before the first observation of an
+            environment's next episode.
     """
     counter = itertools.count()
     numbers = [0] * env.num_envs
@@ -83,7 +86,9 @@ def evaluate(
 
     def start(worker: int) -> int:
         numbers[worker] = next(counter)
-        return episode_seed(numbers[worker], seed, "eval")
+        drawn = episode_seed(numbers[worker], seed, "eval")
+        on_start(worker, drawn)
+        return drawn
 
     def finish(episode: Episode, worker: int) -> None:
         number = numbers[worker]
