@@ -10,6 +10,7 @@ from dreamerv2_transfer.common.config import (
     Config,
     ConfigError,
     check_least,
+    check_ranges,
     suggestion,
 )
 from dreamerv2_transfer.common.flags import Flags
@@ -127,4 +128,5 @@ def _check(options: Mapping[str, Option], values: Config) -> Config:
             check_choice(f"--{name}", values[name], option.choices)
     least = {k: o.least for k, o in options.items() if o.least is not None}
     check_least(values, least)
+    check_ranges(values)  # That of `seed`, as a key; all others must be finite.
     return values

@@ -148,4 +148,4 @@ RANGES = {
 def range_of(key: str) -> Range:
     """Returns the range of a key's numbers; any finite one where none is declared."""
     found = (x for pattern, x in RANGES.items() if re.fullmatch(pattern, key))
-    return next(found, Range(-math.inf, math.inf))
+    return next(found, Range(-FLOAT, FLOAT))

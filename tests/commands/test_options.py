@@ -120,3 +120,19 @@ def test_a_path_without_a_flag_is_checked(first, tmp_path, monkeypatch, capsys):
 def test_other_flags_are_left_as_they_are():
     parsed, rest = options.parse_known(OPTIONS, ["x", "--a-b", "1", "--seeds", "2"])
     assert (parsed.seeds, rest) == (2, ["x", "--a-b", "1"])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--seed", "4294967296"], "seed must be at most 4294967295. Received: 42"),
+        (["--seed", "-1"], "seed must be at least 0. Received: -1"),
+        (["--xmult", "inf"], "xmult must be a finite number. Received: inf"),
+        (["--xmult", "-inf"], "xmult must be a finite number. Received: -inf"),
+    ],
+)
+def test_numbers_have_the_ranges_of_keys_of_the_same_name(args, message):
+    known = {"seed": Option(0, "Seed."), "xmult": Option(1.0, "Factor.")}
+    assert options.parse(known, ["--seed", "4294967295", "--xmult", "-2"])
+    with pytest.raises(ConfigError, match=message):
+        options.parse(known, args)
