@@ -190,6 +190,8 @@ class Trainer(abc.ABC):
         """
         now = f"{self._unit} {int(self.counter)}"
         updates.check_weights(self.variables(), now)
+        # Even after a power failure, no checkpoint may know more than the log.
+        self.logger.sync()
         self._checkpoint.save(int(self.counter))
         self.save_files()
         self._saved()

@@ -7,6 +7,7 @@ from dreamerv2_transfer.common import logger, trainer, updates
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.errors import EnvError
+from dreamerv2_transfer.common.files import atomic
 from tests.runs import rows
 
 EVERY = {"log_every": 0, "eval_every": 0, "checkpoint_every": 0, "checkpoints_kept": 9}
@@ -185,3 +186,12 @@ def test_saved_is_called_after_the_files_are_written(tmp_path):
     made = Counting(tmp_path, saved=lambda: told.append([*made.calls]))
     made.save()
     assert told == [[("save", 0)]]
+
+
+def test_the_log_is_on_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
+    done, sync = [], atomic.sync
+    monkeypatch.setattr(
+        atomic, "sync", lambda path: done.append(path.name) or sync(path)
+    )
+    run(tmp_path, log_every=6)
+    assert done[0] == "metrics.jsonl" and done[-1] == "ckpt-6.index"

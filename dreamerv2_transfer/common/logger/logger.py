@@ -137,6 +137,12 @@ class Logger:
             if hasattr(output, "rewind"):
                 output.rewind(step)
 
+    def sync(self) -> None:
+        """Waits until what the outputs wrote is on the disk, if they write there."""
+        for output in self._outputs:
+            if hasattr(output, "sync"):
+                output.sync()
+
     def _current_step(self) -> int:
         return int(self.step) * self._multiplier
 
@@ -193,6 +199,16 @@ class JSONLOutput:
                     # A killed process may have left its last line unfinished.
                     line = line if file.read(1) == b"\n" else f"\n{line}"
                 file.write(line.encode())
+
+    def sync(self) -> None:
+        """Waits until the lines are on the disk.
+
+        Raises:
+            OutputError: They cannot be written.
+        """
+        if self.path.exists():
+            with atomic.writing(self.path):
+                atomic.sync(self.path)
 
     def rewind(self, step: int) -> int:
         """Cuts the file back to the lines up to and including `step`.
