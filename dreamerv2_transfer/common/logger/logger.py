@@ -150,6 +150,9 @@ class Logger:
 class TerminalOutput:
     """Prints the scalars as one line, without breaking a progress bar.
 
+    Returns come after losses and `fps` is the last, whichever was logged first; a rate
+    of zero, as in a run's first line, is left out.
+
     Args:
         keys: Regular expression; only names that contain it are printed.
     """
@@ -159,10 +162,11 @@ class TerminalOutput:
 
     def __call__(self, summaries: list[Summary]) -> None:
         step, scalars = _scalars(summaries)
+        names = sorted(scalars, key=lambda name: (name == "fps", "return" in name))
         shown = [
-            f"{name} {format_number(value)}"
-            for name, value in scalars.items()
-            if self._keys.search(name)
+            f"{name} {format_number(scalars[name])}"
+            for name in names
+            if self._keys.search(name) and (scalars[name] or name != "fps")
         ]
         if shown:
             progress.write(f"[{step}] {' / '.join(shown)}")

@@ -123,6 +123,16 @@ def test_terminal_prints_only_the_keys_wanted(capsys):
     assert capsys.readouterr().out == "[7] model_loss 1 / train_return 3\n"
 
 
+def test_terminal_has_one_order_and_no_rate_of_zero(capsys):
+    output = logger.TerminalOutput()
+    output(scalars(7, train_return=3, kl_loss=1, model_loss=2, fps=0))
+    output(scalars(8, kl_loss=0, fps=5, train_return=3))
+    assert capsys.readouterr().out.splitlines() == [
+        "[7] kl_loss 1 / model_loss 2 / train_return 3",
+        "[8] kl_loss 0 / train_return 3 / fps 5",
+    ]
+
+
 def test_jsonl_holds_scalars_and_null_for_numbers_that_json_lacks(tmp_path):
     output = logger.JSONLOutput(tmp_path / "new")
     output([*scalars(3, loss=0.5, count=2), (3, "image", np.zeros((2, 2)))])
