@@ -68,6 +68,7 @@ def test_names_come_from_the_old_episodes(logdir):
     folder = logdir / "train_episodes"
     folder.mkdir()
     flags = {k: np.zeros(3, bool) for k in store.FLAGS}
+    flags["is_first"][0] = flags["is_last"][-1] = True
     seen = {"speed": np.zeros((3, 9)), "joints": np.zeros((3, 14))}
     numbers = {"action": np.zeros((3, 6)), "reward": np.zeros(3)}
     store.save_episode(folder, {**seen, **numbers, **flags})
