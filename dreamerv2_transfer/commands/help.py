@@ -15,6 +15,7 @@ import dreamerv2_transfer
 from dreamerv2_transfer.commands import configuration, keys, program, screen
 from dreamerv2_transfer.commands.keys import Key, Reference, as_flag
 from dreamerv2_transfer.commands.options import Option, Usage
+from dreamerv2_transfer.common.choices import range_of
 from dreamerv2_transfer.common.config import Config, ConfigError, suggestion, type_name
 
 FIRST = "train --configs minatar debug pretrain --logdir logdir/first"
@@ -168,12 +169,14 @@ class Help:
         value, origin = as_flag(self._values[key.name]), self._origins[key.name]
         others = (f"{block} {as_flag(x)}" for block, x in key.others.items())
         self._out.print(f"--{key.name}: {key.text}", style=screen.HEADING)
+        number = key.default[0] if isinstance(key.default, tuple) else key.default
         rows = {
             "type": type_name(key.default),
             "value": f"{value or repr('')} (from {origin})",
             "default": as_flag(key.default) or "''",
             "in blocks": ", ".join(others),
             "section": key.section,
+            "range": "" if isinstance(number, bool | str) else str(range_of(key.name)),
         }
         for name, text in rows.items():
             if text:

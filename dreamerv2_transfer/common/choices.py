@@ -70,6 +70,14 @@ class Range(NamedTuple):
     high: float
     zero: bool = False
 
+    def __str__(self) -> str:
+        low = f"{'0 or ' * self.zero}at least {self.low}"
+        high = f"at most {self.high}"
+        limits = [low] * (self.low != -FLOAT)
+        # These only keep numbers from overflowing.
+        limits += [high] * (self.high not in (SIZE, COUNT, FLOAT))
+        return ", ".join(limits) or "any finite number"
+
     def fault(self, value: float) -> str:
         """Returns what a number must be but is not; empty if it is in the range."""
         if self.low <= value <= self.high or (self.zero and value == 0):

@@ -53,6 +53,21 @@ def test_a_key_is_explained(capsys):
 
 
 @pytest.mark.parametrize(
+    ("key", "row"),
+    [
+        ("seed", "range at least 0, at most 4294967295"),
+        ("model_opt.clip", "range 0 or at least 1"),
+        ("render_size", "range at least 1, at most 10000"),
+        ("actor_ent", "range any finite number"),
+    ],
+)
+def test_a_number_is_explained_with_its_range(capsys, key, row):
+    lines = ask(capsys, "train", "--help", key).splitlines()
+    assert row in [" ".join(line.split()) for line in lines]
+    assert "range" not in ask(capsys, "train", "--help", "jit")
+
+
+@pytest.mark.parametrize(
     ("name", "row"),
     [
         ("model_opt", "--model_opt.lr 0.0001 learning rate"),
