@@ -244,6 +244,8 @@ def _array(value: Any) -> np.ndarray:
             "numpy.ndarray", (tuple() as shape, _Call() as dtype, content), None
         ):
             return _filled(shape, dtype, content)
+    if isinstance(value, _Call):
+        raise _Unfit(f"it calls {value.name} in another way than numpy does")
     raise _Unfit(f"it holds {_kind(value)}, not a tuple of numeric arrays")
 
 

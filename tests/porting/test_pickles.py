@@ -101,6 +101,14 @@ def test_no_array_reaches_outside_of_its_bytes(tmp_path, value):
     assert peak < 2**20
 
 
+def test_a_call_with_an_offset_is_named(tmp_path):
+    path = tmp_path / "variables.pkl"
+    call = Calls(np.ndarray, ((64,), BYTES, b"x" * 64, -4096))
+    path.write_bytes(pickle.dumps((call,)))
+    with pytest.raises(pickles.PortError, match="calls numpy.ndarray in another way"):
+        pickles.load_variables(path)
+
+
 DEEP = b"\x80\x04)" + b"\x85" * 90_000  # A tuple of a tuple of ...
 PAIRS = b"".join(b"\x94h%c\x86" % i for i in range(60))  # 2**60, if printed.
 MEMO = b"\x80\x04)r\xff\xff\xff\x7f"  # The two thousand millionth value.

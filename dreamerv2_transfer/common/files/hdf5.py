@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -147,13 +148,15 @@ def save(
     access = h5p.create(h5p.FILE_ACCESS)
     # The first format that has checksums in each part of the structure.
     access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
+    image = io.BytesIO()  # HDF5 prints tracebacks where it cannot write, and goes on.
+    access.set_fileobj_driver(h5fd.fileobj_driver, image)
     creation = _timeless(h5p.FILE_CREATE)
+    with h5py.File(h5f.create(b"arrays", fapl=access, fcpl=creation)) as file:
+        file.attrs.update(attributes or {})
+        for name, array in arrays.items():
+            _add(file, name, np.asarray(array))
     with atomic.atomic_write(path) as written:
-        access.set_fileobj_driver(h5fd.fileobj_driver, written)
-        with h5py.File(h5f.create(b"arrays", fapl=access, fcpl=creation)) as file:
-            file.attrs.update(attributes or {})
-            for name, array in arrays.items():
-                _add(file, name, np.asarray(array))
+        written.write(image.getbuffer())
 
 
 def _add(file: h5py.File, name: str, array: np.ndarray) -> None:

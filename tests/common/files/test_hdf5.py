@@ -1,11 +1,12 @@
 import resource
+import signal
 import time
 
 import h5py
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.files import hdf5
+from dreamerv2_transfer.common.files import atomic, hdf5
 
 ARRAYS = {
     "rssm/cell/kernel": np.arange(40_000, dtype=np.float32).reshape(100, 400),
@@ -192,3 +193,19 @@ def test_damaged_names_of_a_large_group_are_refused(tmp_path):
     for i in range(at + 5, at + 13):
         path.write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
         assert "incorrect metadata checksum" in refused(path)
+
+
+def test_a_full_disk_leaves_the_former_file_and_prints_nothing(tmp_path, capfd):
+    path = tmp_path / "x.h5"
+    hdf5.save(path, {"kernel": np.float32(1)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(atomic.OutputError, match=r"Cannot write .*x\.h5"):
+            hdf5.save(path, ARRAYS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(read(path)) == ["kernel"] and list(tmp_path.iterdir()) == [path]
+    assert capfd.readouterr() == ("", "")
