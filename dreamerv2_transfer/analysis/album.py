@@ -11,6 +11,7 @@ from PIL import Image
 
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.logger import video
+from dreamerv2_transfer.plotting.labels import literal
 
 DPI = 90
 PALETTE = 256  # Colours of a figure.
@@ -40,7 +41,7 @@ class Album:
             OutputError: It cannot be written.
         """
         drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=DPI)
+        literal(figure).savefig(drawn, format="png", dpi=DPI)
         # A third of the size, without a visible difference: see `video` for the method.
         how = dict(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         image = Image.open(drawn).convert("RGB").quantize(PALETTE, **how)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.text import Text
 
@@ -13,6 +13,7 @@ from dreamerv2_transfer.commands import configuration, program, screen
 from dreamerv2_transfer.common import blocks, flags
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.distributed import cluster
+from dreamerv2_transfer.plotting import metrics_file
 
 # What a run may leave in its folder.
 FILES = {
@@ -82,14 +83,11 @@ def last(folder: pathlib.Path) -> Iterator[tuple[str, float]]:
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL))
         lines = file.read().splitlines()
-    found: dict[str, float] = {}
-    for line in lines:
-        try:
-            found |= json.loads(line)
-        except ValueError:  # The first line, where it is cut.
-            continue
+    found: dict[str, Any] = {}
+    for line in lines:  # The first may be cut.
+        found |= metrics_file.parse(line) or {}
     for name in ("step", *METRICS):
-        if isinstance(found.get(name), int | float):
+        if metrics_file.is_number(found.get(name)):
             yield name, found[name]
 
 

@@ -26,6 +26,7 @@ from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.layout import Layout
+from dreamerv2_transfer.common.replay.manifest import SCHEMA
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 from dreamerv2_transfer.data import checks, folders, minari_foreign
 
@@ -211,7 +212,8 @@ def open_source(source: str | os.PathLike) -> Source:
                 raise DatasetError(f"{path} does not say its {key}.")
         storage = storage_type.read(path)
         manifest = metadata.get(OURS, {}).get("manifest", {})
-        return Source(path, dict(manifest), storage)
+        SCHEMA.check(manifest)
+        return Source(path, manifest, storage)
     except DatasetError:
         raise
     except Exception as error:  # Damaged files raise nearly any error.

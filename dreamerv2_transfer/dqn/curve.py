@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.plotting import metrics_file
 
 SERIES = {"train_return": "training", "eval_return_mean": "greedy"}
 
@@ -22,6 +22,8 @@ def draw(logdir: pathlib.Path, title: str) -> None:
     """
     from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 
+    from dreamerv2_transfer.plotting.labels import literal
+
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, label in SERIES.items():
@@ -29,11 +31,12 @@ def draw(logdir: pathlib.Path, title: str) -> None:
     axes.set(title=title, xlabel="steps", ylabel="return of an episode")
     axes.legend()
     with atomic.atomic_write(logdir / "curve.png") as file:
-        figure.savefig(file, format="png", dpi=120)
+        literal(figure).savefig(file, format="png", dpi=120)
 
 
 def read(logdir: pathlib.Path, name: str) -> tuple[list[int], list[float]]:
     """Reads the steps and values of a metric from LOGDIR/metrics.jsonl."""
-    lines = (logdir / "metrics.jsonl").read_text().splitlines()
-    rows = [row for row in map(json.loads, lines) if row.get(name) is not None]
+    lines = (logdir / "metrics.jsonl").read_bytes().splitlines()
+    rows = [row for row in map(metrics_file.parse, lines) if row]
+    rows = [row for row in rows if metrics_file.is_number(row.get(name))]
     return [row["step"] for row in rows], [row[name] for row in rows]

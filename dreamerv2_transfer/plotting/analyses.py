@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import paths
+from dreamerv2_transfer.common.files import documents, paths
+from dreamerv2_transfer.common.files.documents import Schema, SchemaError
 from dreamerv2_transfer.common.files.paths import PathError
 from dreamerv2_transfer.plotting import analysis_tables, labels, pictures
 from dreamerv2_transfer.plotting.pictures import Picture
 from dreamerv2_transfer.plotting.runs import Run
 from dreamerv2_transfer.plotting.tables import Table
+
+TEXT = {"type": "string"}
+FIGURE = {
+    "type": "object",
+    "required": ["file", "title", "caption"],
+    "properties": {"file": TEXT, "title": TEXT, "caption": TEXT},
+}
+SCHEMA = Schema(
+    {
+        "type": "object",
+        "required": ["findings", "figures"],
+        "properties": {
+            "findings": {"type": "array", "items": TEXT},
+            "figures": {"type": "array", "items": FIGURE},
+        },
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,17 +74,17 @@ def read(run: Run) -> tuple[list[Analysis], list[str]]:
         return [], []
     try:
         paths.check_within(file, run.folder)
-        content = json.loads(file.read_bytes())
-        findings = tuple(map(str, content["findings"]))
-        figures = [
-            (str(x["file"]), str(x["title"]), str(x["caption"]))
-            for x in content["figures"]
-        ]
+        content = documents.parse_json(
+            documents.read(file, documents.JSON_BYTES), strict=False
+        )
+        SCHEMA.check(content)
     except PathError as error:
         return [], [f"{run.name} has an analysis that cannot be read: {error}"]
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
-        return [], [f"{run.name} has an analysis that cannot be read: {file.name}."]
+    except (ValueError, OSError) as error:
+        reason = f"{file.name}, {error}"
+        return [], [f"{run.name} has an analysis that cannot be read: {reason}."]
     shown, notes = [], []
+    figures = [(x["file"], x["title"], x["caption"]) for x in content["figures"]]
     for name, title, caption in dict.fromkeys(figures):
         path = file.parent / name
         # Only files in this folder: a stranger's run must not show any others.
@@ -81,13 +98,16 @@ def read(run: Run) -> tuple[list[Analysis], list[str]]:
             notes.append(f"{run.name} has a figure that is not shown: {error}")
     overview = None
     parts: tuple[Part, ...] = ()
+    unread = f"{run.name} has an analysis whose numbers cannot be read"
     try:
         overview, parts = _numbers(content, shown)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-        notes.append(f"{run.name} has an analysis whose numbers cannot be read.")
+    except SchemaError as error:
+        notes.append(f"{unread}: {error}.")
+    except analysis_tables.DAMAGE:
+        notes.append(f"{unread}, as they do not fit each other.")
     if not overview:
         parts = (Part("", pictures=tuple(picture for _, picture in shown)),)
-    return [Analysis(run.name, findings, overview, parts)], notes
+    return [Analysis(run.name, tuple(content["findings"]), overview, parts)], notes
 
 
 def _numbers(
@@ -102,6 +122,7 @@ def _numbers(
     games = content.get("tasks") or {}
     if not games:
         return None, ()
+    analysis_tables.SCHEMA.check(content)
     parts, rest = [], dict(shown)
     for task, numbers in games.items():
         own = []

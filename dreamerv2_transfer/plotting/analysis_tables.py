@@ -1,8 +1,7 @@
 """The numbers of an analysis as tables, see `launch/analyze.py`.
 
-They are read from a file that may come from somebody else, so these functions raise
-LookupError, TypeError, ValueError, AttributeError or ArithmeticError if it does not
-hold what an analysis has.
+They are read from a file that may come from somebody else. `SCHEMA` says what these
+functions look for; where the numbers do not fit each other, they raise one of `DAMAGE`.
 """
 
 from __future__ import annotations
@@ -12,11 +11,69 @@ from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common.files.documents import Schema
 from dreamerv2_transfer.plotting import labels, tables
 from dreamerv2_transfer.plotting.tables import Row, Table
 
+NUMBER, GROUP = {"type": "number"}, {"type": "object"}
+PROBE = {
+    "type": "object",
+    "required": ["r2", "low", "high"],
+    "additionalProperties": NUMBER,
+}
+EVENT = {
+    "type": "object",
+    "required": ["share", "rate", "rates", "p_adjusted"],
+    "properties": {
+        **dict.fromkeys(("share", "rate", "p_adjusted"), NUMBER),
+        "rates": {"type": "array", "minItems": 1},
+    },
+}
+GAME = {
+    "type": "object",
+    "required": ["policy", "frames", "episodes", "variables", "named", "clusters"]
+    + ["events", "probes", "dreams"],
+    "properties": {
+        **dict.fromkeys(("frames", "episodes", "variables", "clusters"), NUMBER),
+        "policy": {"type": "string"},
+        "named": {"type": "boolean"},
+        "events": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["trained"],
+                "properties": {"trained": EVENT, "untrained": EVENT},
+            },
+        },
+        "probes": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["trained", "untrained"],
+                "properties": {"trained": PROBE, "untrained": PROBE},
+            },
+        },
+        "dreams": GROUP,
+    },
+}
+SCHEMA = Schema(
+    {
+        "type": "object",
+        "properties": {
+            "tasks": {"type": "object", "additionalProperties": GAME},
+            "transfer": {
+                "type": ["object", "null"],
+                "properties": {
+                    kind: {"type": "object", "additionalProperties": GROUP}
+                    for kind in ("trained", "untrained")
+                },
+            },
+        },
+    }
+)
 Numbers = Mapping[str, Any]
 
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 READABLE = 0.5  # Held-out R2 from which a variable counts as readable.
 SIGNIFICANT = 0.05  # Largest p value of a finding.
 KINDS = ("trained", "untrained", "random")  # The features that are compared.

@@ -88,7 +88,7 @@ def make(panels: Sequence[Panel], across: str, dpi: float) -> list[Chart]:
         plot.draw(axes, panel, styles, look, is_log)
         axes.set_title("")  # The page has it above.
         buffer = io.BytesIO()
-        drawn.savefig(buffer, format="png", dpi=dpi)
+        labels.literal(drawn).savefig(buffer, format="png", dpi=dpi)
         title = labels.task_label(panel.task) or "unknown game"
         names = [labels.arm_label(arm) for arm in dict.fromkeys(_arms(panel))]
         what = f"{labels.metric_label(panel.metric)}, {title}: {', '.join(names)}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
 from dreamerv2_transfer.plotting.runs import Run
 
 SCRATCH = "scratch"
@@ -33,6 +36,7 @@ METRICS = {
     "model_loss": "model loss (nats a step)",
     "eval_model_loss": "held-out model loss (nats a step)",
 }
+MOST = 120  # Characters of a name.
 SUITES = {"minatar": "MinAtar", "atari": "Atari", "dmc": "DMC", "gym": "Gymnasium"}
 
 
@@ -40,22 +44,33 @@ def arm_label(arm: str, labels: Mapping[str, str] | None = None) -> str:
     """Returns what a legend calls an arm; `labels` takes precedence."""
     known = {**ARMS, **(labels or {})}
     if arm in known or not arm.startswith(FROZEN):
-        return known.get(arm, arm)
+        return _shown(known.get(arm, arm))
     frozen = re.findall(r"(?:img|obs)_[a-z]+|[a-z]+", arm.removeprefix(FROZEN))
-    return f"pre-trained, {' and '.join(frozen)} frozen"
+    return _shown(f"pre-trained, {' and '.join(frozen)} frozen")
 
 
 def metric_label(metric: str) -> str:
     """Returns what an axis calls a metric."""
-    return METRICS.get(metric, metric)
+    return METRICS.get(metric, _shown(metric))
 
 
 def task_label(task: str) -> str:
     """Turns `minatar_space_invaders` into `Space Invaders (MinAtar)`."""
     suite, _, game = task.partition("_")
     if suite not in SUITES:
-        return task
-    return f"{game.replace('_', ' ').title()} ({SUITES[suite]})"
+        return _shown(task)
+    return f"{_shown(game).replace('_', ' ').title()} ({SUITES[suite]})"
+
+
+def literal(drawn: Figure) -> Figure:
+    """Returns a figure whose texts are shown as they are.
+
+    matplotlib reads what is between dollars as mathematics, and fails on a name such as
+    `$\\frac$`.
+    """
+    for text in drawn.findobj(Text):
+        text.set_parse_math(False)
+    return drawn
 
 
 def across(xaxis: str, found: Iterable[Run]) -> str:
@@ -71,3 +86,14 @@ def across(xaxis: str, found: Iterable[Run]) -> str:
     if "" in stages or not stages:  # Runs of the original count frames.
         return "step"
     return "environment step" if stages == {"dqn"} else "training step (update)"
+
+
+def _shown(name: str) -> str:
+    """Returns a name as a figure can show it.
+
+    None has room for a very long one, and matplotlib leaves a name that begins with `_`
+    out of a legend.
+    """
+    shown = f" {name}" if name.startswith("_") else name
+    cut = f"{shown[: MOST - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return shown if len(shown) <= MOST else cut

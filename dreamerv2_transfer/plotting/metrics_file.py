@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import collections
-import json
-import math
 import pathlib
 
 import numpy as np
 
+from dreamerv2_transfer.common.files import documents
 from dreamerv2_transfer.plotting.curves import Series
+
+BYTES = 2**32  # Of a file.
+LARGEST = 1e100
+NAMED = 8  # Metrics that a note lists.
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, Series], list[str]]:
@@ -25,7 +28,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Series], list[str]]:
     Raises:
         OSError: The file cannot be read.
     """
-    rows = [parse(line) for line in path.read_bytes().splitlines()]
+    rows = [parse(line) for line in documents.read(path, BYTES).splitlines()]
     damaged = [number for number, row in enumerate(rows, 1) if row is None]
     notes = []
     if damaged and damaged[-1] == len(rows):
@@ -39,14 +42,16 @@ def read(path: pathlib.Path) -> tuple[dict[str, Series], list[str]]:
     gaps: collections.Counter[str] = collections.Counter()
     for row in filter(None, rows):
         for key, value in row.items():
-            if _is_finite(value):
+            if is_number(value):
                 columns[key][row["step"]] = value
             else:
                 gaps[key] += 1
     columns.pop("step", None)
     if gaps:
-        counts = ", ".join(f"{key} {count}" for key, count in gaps.items())
-        notes.append(f"values that are not finite numbers were left out: {counts}.")
+        counts = [f"{key:.80} {count}" for key, count in gaps.most_common(NAMED)]
+        counts += [f"of {len(gaps) - NAMED} more"] if len(gaps) > NAMED else []
+        listed = ", ".join(counts)
+        notes.append(f"values that are not finite numbers were left out: {listed}.")
     metrics = {}
     for key, points in columns.items():
         steps = sorted(points)
@@ -60,17 +65,15 @@ def parse(line: bytes | str) -> dict | None:
     if not line.strip():
         return {}
     try:
-        row = json.loads(line)
-        valid = isinstance(row, dict) and _is_finite(row.get("step"))
-    except (ValueError, RecursionError):
+        row = documents.parse_json(line, strict=False)
+        valid = isinstance(row, dict) and is_number(row.get("step"))
+    except ValueError:
         valid = False
     return row if valid else None
 
 
-def _is_finite(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number, and not so large that sums are infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # An integer too large for a float.
-        return False
+    return -LARGEST < value < LARGEST

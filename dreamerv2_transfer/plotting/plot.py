@@ -21,6 +21,7 @@ from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.plotting.labels import (
     PAPER_ARMS,
     arm_label,
+    literal,
     metric_label,
     task_label,
 )
@@ -245,7 +246,7 @@ def save(drawn: Figure, path: str | os.PathLike, dpi: float) -> None:
     """
     path = pathlib.Path(path)
     with atomic.atomic_write(path) as file:
-        drawn.savefig(file, format=check_format(path), dpi=dpi)
+        literal(drawn).savefig(file, format=check_format(path), dpi=dpi)
 
 
 def outputs(out: str, outdir: str) -> list[pathlib.Path]:

@@ -87,6 +87,8 @@ def load(path: str | os.PathLike, name: str = "") -> Run:
     else:
         name = name or path.stem
         file, settings = path, path.with_suffix(".yaml")
+    # A folder may have any bytes as its name, but not all of them can be printed.
+    name = name.encode("utf-8", "backslashreplace").decode()
     try:
         if path.is_dir():
             paths_lib.check_within(file, path)

@@ -6,16 +6,34 @@ import json
 import pathlib
 from typing import Any
 
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, documents
+from dreamerv2_transfer.common.files.documents import Schema
 from dreamerv2_transfer.reproduction.jobs import Job
 
 FILE = "reproduce.json"
+COMMAND = {"type": "array", "items": {"type": "string"}}
+AMOUNT = {"type": "number", "minimum": 0, "maximum": 1e18}
+ENTRY = {
+    "type": "object",
+    "required": ["seconds"],
+    "properties": {
+        "command": COMMAND,
+        "under_way": COMMAND,
+        "needs": COMMAND,
+        "seconds": AMOUNT,
+        "units": AMOUNT,
+        "unit": {"type": "string"},
+    },
+    "dependencies": {"units": ["unit"]},
+}
+SCHEMA = Schema({"type": "object", "additionalProperties": ENTRY})
 
 
 class Ledger:
     """Remembers in a file what was done.
 
-    A missing or damaged file counts as empty: the jobs then run again, and end at once.
+    A missing or damaged file counts as empty, and a damaged one is named: the jobs then
+    run again, and end at once.
 
     Args:
         logdir: The study's folder; it has the file `reproduce.json`.
@@ -23,12 +41,14 @@ class Ledger:
 
     def __init__(self, logdir: pathlib.Path):
         self._path = logdir / FILE
+        self._entries: dict[str, dict[str, Any]] = {}
         try:
-            self._entries: dict[str, dict[str, Any]] = dict(
-                json.loads(self._path.read_text())
-            )
-        except (OSError, ValueError, TypeError):
-            self._entries = {}
+            content = documents.read(self._path, documents.JSON_BYTES)
+            self._entries = SCHEMA.parse(content)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            print(f"{self._path} counts as empty, as it is damaged: {error}.")
 
     def is_done(self, job: Job) -> bool:
         """Whether this very command has ended, after the same other jobs.

@@ -128,23 +128,40 @@ def test_a_figure_that_is_named_several_times_is_shown_once(tmp_path):
     assert len(found.parts[0].pictures) == 1 and notes == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"findings": 1}', '{"findings": []}'])
-def test_a_damaged_analysis_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2"),
+        ("[]", "must be object"),
+        ('{"findings": 1}', "must contain ['f"),
+        ('{"findings": []}', "must contain ['f"),
+    ],
+)
+def test_a_damaged_analysis_is_named(tmp_path, text, reason):
     run = make_run(tmp_path)
     (run.folder / "analysis" / "analysis.json").write_text(text)
-    assert analyses.read(run) == (
-        [],
-        ["run has an analysis that cannot be read: analysis.json."],
-    )
+    found, (note,) = analyses.read(run)
+    assert found == []
+    start = "run has an analysis that cannot be read: analysis.json, "
+    assert note.startswith(start + reason)
 
 
 @pytest.mark.parametrize(
-    "tasks", [[], [1], {"a": None}, {"a": {}}, {"a": {"probes": 3, "dreams": 3}}, 7]
+    ("tasks", "reason"),
+    [
+        ([], ""),
+        ([1], "tasks must be object."),
+        ({"a": None}, "tasks.a must be object."),
+        ({"a": {}}, "tasks.a must contain"),
+        ({"a": {"probes": 3, "dreams": 3}}, "tasks.a must contain"),
+        (7, "tasks must be object."),
+    ],
 )
-def test_damaged_numbers_leave_the_findings_and_are_named(tmp_path, tasks):
+def test_damaged_numbers_leave_the_findings_and_are_named(tmp_path, tasks, reason):
     run = make_run(tmp_path, ["a_probes.png"], tasks=tasks)
     (found,), notes = analyses.read(run)
     assert found.findings == ("A finding.",) and found.overview is None
     assert len(found.parts[0].pictures) == 1
-    known = ["run has an analysis whose numbers cannot be read."]
-    assert notes == (known if tasks else [])
+    known = [f"run has an analysis whose numbers cannot be read: {reason}"]
+    assert [note[: len(known[0])] for note in notes] == (known if tasks else [])

@@ -8,8 +8,12 @@ text is a ValueError, with the reason on one line.
 from __future__ import annotations
 
 import errno
+import functools
 import json
+import math
 import pathlib
+import re
+from collections.abc import Callable
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -45,16 +49,68 @@ def read(path: pathlib.Path, most: int) -> bytes:
     return content
 
 
-def parse_json(text: str | bytes) -> Any:
+class SchemaError(ValueError):
+    """A JSON file of another form; names the key."""
+
+
+class Schema:
+    """What a JSON file has to hold.
+
+    Args:
+        definition: A JSON schema, draft 7.
+    """
+
+    def __init__(self, definition: dict[str, Any]):
+        self._definition = definition
+
+    @functools.cached_property
+    def _validate(self) -> Callable[[Any], Any]:
+        import fastjsonschema
+
+        return fastjsonschema.compile(self._definition, use_default=False)
+
+    def parse(self, text: str | bytes) -> Any:
+        """Returns the value in a JSON text.
+
+        Raises:
+            ValueError: It cannot be parsed strictly, or as for `check`.
+        """
+        value = parse_json(text)
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        """Checks a value that was read from JSON.
+
+        Raises:
+            SchemaError: It is of another form.
+        """
+        try:
+            self._validate(value)
+        except ValueError as error:
+            reason = str(error).removeprefix("data").removeprefix(".").strip()
+            raise SchemaError(f"{reason:.300}") from error
+
+
+def parse_json(text: str | bytes, strict: bool = True) -> Any:
     """Returns the value in a JSON text.
 
+    Args:
+        text: The text.
+        strict: Whether to refuse keys that are named twice, and infinite numbers.
+
     Raises:
-        ValueError: It is not JSON, nests too deep, or names a key twice.
+        ValueError: It is not JSON, nests too deep, has half a character (a lone
+            surrogate, which no file can hold), or is refused by `strict`.
     """
+    hooks = {"object_pairs_hook": _unique, "parse_float": _finite} if strict else {}
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        value = json.loads(text, **hooks, parse_constant=_finite if strict else None)
     except RecursionError:
         raise ValueError("it nests too deep") from None
+    if re.search(r"\\ud" if isinstance(text, str) else rb"\\ud", text, re.IGNORECASE):
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def parse_yaml(text: str) -> Any:
@@ -122,6 +178,13 @@ def _reason(error: Exception) -> str:
     mark = error.problem_mark or error.context_mark
     parts = [x for x in (error.context, error.problem) if x]
     return ", ".join([*parts, *([f"line {mark.line + 1}"] if mark else [])])
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.40} is not a finite number")
+    return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from fsspec.utils import tokenize
 
 from dreamerv2_transfer.common import errors, foreign
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic, cache, locks
+from dreamerv2_transfer.common.files import atomic, cache, documents, locks
+from dreamerv2_transfer.common.files.documents import Schema
 from dreamerv2_transfer.common.progress import Progress
 
 WRITER = ".writer.json"  # In the store: names the process that writes there.
@@ -39,6 +40,25 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # Extra by protoc
 # These files complete a checkpoint, so they are copied after the files they name.
 LAST = re.compile(r"(.*/)?checkpoints/(checkpoint|[^/]*\.index)")
 
+LOCAL = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+NOTE = Schema(
+    {
+        "type": "object",
+        "required": ["tokens", "files"],
+        "properties": {
+            "tokens": {"type": "array", "items": {"type": "string"}},
+            "files": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "array",
+                    "items": [{"type": "string"}, {"oneOf": [LOCAL, {"type": "null"}]}],
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+            },
+        },
+    }
+)
 Local = tuple[int, int]  # Size in bytes and time of modification in ns.
 
 
@@ -103,7 +123,7 @@ class Mirror:
         """Waits for other processes of this machine that copy, and reads the note."""
         with locks.locked(self.home / "copying"):
             try:
-                note = json.loads((self.home / "note.json").read_bytes())
+                note = NOTE.parse((self.home / "note.json").read_bytes())
             except (OSError, ValueError):  # Everything is copied again.
                 note = {"tokens": [], "files": {}}
             self._tokens = note["tokens"]
@@ -135,7 +155,7 @@ class Mirror:
             except FileNotFoundError:
                 return None
         try:
-            return str(json.loads(told)["token"])
+            return str(documents.parse_json(told)["token"])
         except (ValueError, KeyError, TypeError):
             return "damaged"
 

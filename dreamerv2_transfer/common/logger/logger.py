@@ -320,7 +320,7 @@ def _line_step(line: bytes) -> int | None:
     """Returns the step of a line, or None if the line is damaged."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

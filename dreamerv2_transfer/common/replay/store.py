@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, documents
 from dreamerv2_transfer.common.replay import npz
+from dreamerv2_transfer.common.replay.manifest import SCHEMA
 
 Episode = dict[str, np.ndarray]
 
@@ -332,14 +333,13 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any] | None:
     """
     path = pathlib.Path(directory) / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        return SCHEMA.parse(documents.read(path, documents.JSON_BYTES))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read: {error!r}. Remove it.") from error
-    if not isinstance(manifest, dict):
-        raise DatasetError(f"{path} holds no mapping. Remove it.")
-    return manifest
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is damaged: {error}. Remove it.") from error
 
 
 def folder_name(task: str) -> str:
