@@ -255,7 +255,7 @@ def episode_return(episode: Mapping[str, Any]) -> float:
 def parse_name(path: str | os.PathLike) -> tuple[str, int] | None:
     """Returns the identifier and steps in a file name; None if it is another name."""
     name = os.path.basename(path)
-    match = re.fullmatch(r"[^-]+-([^-]+)-(\d+)\.npz", name)
+    match = re.fullmatch(r"[^-]+-([^-]+)-(\d{1,12})\.npz", name)
     return (match[1], int(match[2])) if match else None
 
 

@@ -47,6 +47,7 @@ def test_episodes_and_steps_are_counted_by_name(tmp_path):
     for steps in (4, 6, 11):
         store.save_episode(tmp_path, episode(steps))
     (tmp_path / "notes.npz").write_bytes(b"")
+    (tmp_path / f"20210101T120000-abc-{'9' * 13}.npz").write_bytes(b"")
     assert store.count_episodes(tmp_path) == (3, 21)
     assert store.count_episodes(tmp_path / "missing") == (0, 0)
 
