@@ -53,7 +53,7 @@ def games(paths: Sequence[str]) -> set[int]:
     for path in paths:
         with contextlib.suppress(EpisodeError):  # `pieces` names the damaged files.
             for number in store.read_arrays(path, "env_id".__eq__).values():
-                found |= set(np.unique(number).tolist())
+                found |= set(np.unique(number).tolist()) if _is_whole(number) else set()
     return found
 
 
@@ -152,6 +152,11 @@ def _load(path: str) -> dict[str, np.ndarray]:
         raise EpisodeError(f"{path} holds no episodes: it lacks {', '.join(missing)}.")
     if not {*IMAGES} & {*arrays}:
         raise EpisodeError(f"{path} holds no episodes: it has no image.")
+    for key, value in arrays.items():
+        if value.dtype.kind not in "biuf" or (key == "env_id" and not _is_whole(value)):
+            raise EpisodeError(f"{path} holds no episodes: {key} is {value.dtype}.")
+        if key in ("reward", "terminal", "reset") and value.ndim != 1:
+            raise EpisodeError(f"{path} holds no episodes: {key} is {value.ndim}-D.")
     if "image_t" in arrays:
         arrays.pop("image", None)
     lengths = {
@@ -161,6 +166,10 @@ def _load(path: str) -> dict[str, np.ndarray]:
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise EpisodeError(f"{path} holds no episodes: its lengths are {lengths}.")
     return arrays
+
+
+def _is_whole(values: np.ndarray) -> bool:
+    return values.dtype.kind in "biu"
 
 
 def _axis(key: str) -> int:

@@ -14,6 +14,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
+from hypothesis.extra import numpy
 
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import memory
@@ -397,3 +398,52 @@ def test_what_is_kept_for_logging_keeps_its_integers(tmp_path):
     (path,) = (tmp_path / "data" / "minatar_breakout").glob("*.npz")
     assert store.load_episode(path, logs=True)["log_stamp"].tolist() == stamp.tolist()
     assert not verify.verify(tmp_path / "data", print).damaged
+
+
+def arrays_of(keys):
+    """Some of the keys, each with an array of any type, mostly of four steps."""
+    shapes = strategies.sampled_from([(4,), (4, 6), (4, 9, 9), (2, 2, 1, 4), ()])
+    dtypes = strategies.sampled_from(["?", "u1", "i8", "f4", "f8", "U2", "c8", "M8[s]"])
+    return strategies.dictionaries(
+        strategies.sampled_from(keys),
+        strategies.tuples(dtypes, shapes).flatmap(lambda kind: numpy.arrays(*kind)),
+    )
+
+
+PYDREAMER = [*pydreamer.KEYS, *pydreamer.IMAGES, "env_id"]
+
+
+@hypothesis.given(arrays=arrays_of(PYDREAMER), plain=arrays_of(["reward", "terminal"]))
+@pytest.mark.filterwarnings("ignore")
+def test_any_arrays_are_imported_from_pydreamer_or_refused(tmp_path, arrays, plain):
+    root = pathlib.Path(tempfile.mkdtemp(dir=tmp_path))
+    intact = {
+        "image": np.zeros((4, 10, 10, 1), np.uint8),
+        "action": np.eye(6)[[0, 1, 2, 3]],
+        "reward": np.zeros(4),
+        "terminal": np.zeros(4),
+        "reset": np.arange(4) == 0,
+    }
+    for number, made in enumerate([arrays, intact | plain, intact | arrays]):
+        np.savez(root / f"{number}.npz", **made)
+        with contextlib.suppress(UserError):
+            path = root / f"{number}.npz"
+            imports.import_pydreamer(root / "data", path, ["some_task"])
+    if (root / "data").exists():
+        with contextlib.suppress(store.DatasetError):  # No episode was added.
+            assert not verify.verify(root / "data", print).damaged
+
+
+@hypothesis.given(arrays=arrays_of([*store.REQUIRED, "image", "vector", "log_policy"]))
+@pytest.mark.filterwarnings("ignore")
+def test_any_arrays_are_imported_or_refused(tmp_path, arrays):
+    root = pathlib.Path(tempfile.mkdtemp(dir=tmp_path))
+    for number, made in enumerate([arrays, {**fakes.episode(3), **arrays}]):
+        path = root / NAME.format(number, 3)
+        np.savez(path, **made)
+        with contextlib.suppress(UserError):
+            imports.import_dreamerv2(root / "data", path, "some_task")
+    if (root / "data").exists():
+        with contextlib.suppress(store.DatasetError):  # No episode was added.
+            assert not verify.verify(root / "data", print).damaged
+            assert not packed.open_task(root / "data" / "some_task").damaged
