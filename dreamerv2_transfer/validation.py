@@ -105,9 +105,10 @@ class Dreams:
         options = self._options
         look = {} if planes is None else {"scale": options.scale, "colors": planes}
         for key, (truth, model) in self._predict(updates.tensors(batch)).items():
-            frames = video.open_loop(
-                truth.numpy(), model.numpy(), options.context, **look
-            )
+            videos = truth.numpy(), model.numpy()
+            if batch[key].dtype == np.uint8:
+                videos = video.merged(videos[0]), video.merged(videos[1])
+            frames = video.open_loop(*videos, options.context, **look)
             self._logger.video(f"{name}_{key}/{task}", frames)
             path = video.gif_path(self._logdir, f"{name}_{key}_{task}")
             video.save_gif(path, frames, options.fps)

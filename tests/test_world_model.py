@@ -38,6 +38,15 @@ def test_bytes_enter_around_zero():
     assert sorted(np.unique(wm.preprocess(batch)["image"])) == [-0.5, 0.5]
 
 
+def test_vectors_of_bytes_enter_around_zero_too():
+    spaces = {**models.obs_space(), "ram": gymnasium.spaces.Box(0, 255, (4,), np.uint8)}
+    wm = world_model.WorldModel(models.make_config(), spaces, models.act_space(), None)
+    batch = models.make_batch()
+    memory = np.broadcast_to(np.uint8([0, 51, 204, 255]), (*batch["reward"].shape, 4))
+    entered = wm.preprocess({**batch, "ram": tf.constant(memory)})["ram"]
+    np.testing.assert_allclose(entered[0, 0], [-0.5, -0.3, 0.3, 0.5], rtol=1e-6)
+
+
 def test_rewards_are_squashed_and_discounts_made():
     wm = models.make_agent(models.make_config(discount=0.9)).wm
     batch = models.make_batch()

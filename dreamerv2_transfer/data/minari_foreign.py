@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 
@@ -65,13 +66,10 @@ def _observations(
     if isinstance(space, spaces.Dict):
         for name, part in space.spaces.items():
             yield from _observations(values[name], part, f"{key}.{name}".lstrip("."))
-    elif (
-        isinstance(space, spaces.Box)
-        and space.dtype in (np.uint8, np.bool_)
-        and len(space.shape) in (2, 3)
-    ):
-        shape = (*space.shape, 1)[:3]
-        yield key or "image", np.reshape(values, (-1, *shape))
+    elif wrappers.is_image(space):
+        yield key or "image", np.stack([wrappers.as_image(x) for x in values])
+    elif wrappers.is_bytes(space):
+        yield key or "vector", np.asarray(values)
     elif isinstance(space, _NUMERIC):
         flat = np.array([spaces.flatten(space, value) for value in values])
         vector = flat.astype(np.float32)

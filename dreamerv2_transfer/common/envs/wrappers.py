@@ -15,6 +15,9 @@ from dreamerv2_transfer.common.errors import EnvError, describe
 
 RESERVED = ("reward", "is_first", "is_last", "is_terminal", "action")
 RESET_ATTEMPTS = 3
+# A first axis this short, before two this long, counts channels or stacked frames.
+MOST_CHANNELS = 12
+LEAST_SIDE = 16
 
 Make = Callable[[], gymnasium.Env]
 
@@ -27,9 +30,11 @@ class GymEnv(gymnasium.Wrapper):
 
     Observations: a dictionary keeps its keys, and those of nested dictionaries are
     joined with dots. Another observation gets the key `image` or `vector`. Boxes of
-    uint8 or bool with two or three dimensions are images, and get a channel axis if
-    they have none. Everything else is flattened to float32, discrete values to one-hot
-    vectors. Keys that start with `log_` stay as they are.
+    uint8 or bool with two or three dimensions are images `(H, W, C)`: they get a
+    channel axis if they have none, and channels or stacked frames that come first
+    become the last axis. A vector of bytes, 0 to 255, stays one. Everything else is
+    flattened to float32, discrete values to one-hot vectors. Keys that start with
+    `log_` stay as they are.
 
     Actions: discrete ones stay. In a vector, components with finite bounds are
     rescaled to [-1, 1] and clipped; those without stay.
@@ -69,7 +74,7 @@ class GymEnv(gymnasium.Wrapper):
         """Returns spaces or values by the keys that they get in our form."""
         space = self.env.observation_space
         if not isinstance(space, spaces.Dict):
-            return {"image" if _is_image(space) else "vector": nested}
+            return {"image" if is_image(space) else "vector": nested}
         found: dict[str, Any] = {}
         for key, value in _leaves(nested):
             if key in found:
@@ -229,7 +234,7 @@ class Resized(gymnasium.ObservationWrapper):
             for key, space in seen.items()
             if re.match(keys, key)
             and not key.startswith("log_")
-            and _is_image(space)
+            and is_image(space)
             and space.dtype == np.uint8
             and space.shape[:2] != size
         }
@@ -320,12 +325,35 @@ def _leaves(nested: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _is_image(space: spaces.Space) -> TypeGuard[spaces.Box]:
+def is_image(space: spaces.Space) -> TypeGuard[spaces.Box]:
+    """Whether values are images of bytes or planes, which `as_image` takes."""
+    if not isinstance(space, spaces.Box) or space.dtype not in (np.uint8, np.bool_):
+        return False
     return (
-        isinstance(space, spaces.Box)
-        and space.dtype in (np.uint8, np.bool_)
-        and len(space.shape) in (2, 3)
+        len(space.shape) in (2, 3) or len(space.shape) == 4 and _is_stack(space.shape)
     )
+
+
+def _is_stack(shape: tuple[int, ...]) -> bool:
+    """Whether an image's first axis holds its channels, or frames `(H, W, C)`."""
+    frames, *sides = shape[:3]
+    short = all(number <= MOST_CHANNELS for number in (frames, *shape[3:]))
+    return short and min(sides) >= LEAST_SIDE
+
+
+def as_image(value: np.ndarray) -> np.ndarray:
+    """Returns an image of two to four dimensions as `(H, W, C)`."""
+    if value.ndim > 2 and _is_stack(value.shape):
+        value = np.moveaxis(value, 0, 2)
+    return np.ascontiguousarray(value).reshape(*value.shape[:2], -1)
+
+
+def is_bytes(space: spaces.Space) -> TypeGuard[spaces.Box]:
+    """Whether values are vectors of bytes, such as a console's memory."""
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
+        return False
+    whole = (space.low == 0).all() and (space.high == 255).all()
+    return len(space.shape) == 1 and bool(whole)
 
 
 def _is_numeric(space: spaces.Space) -> bool:
@@ -341,10 +369,11 @@ def _converted(key: str, space: spaces.Space) -> spaces.Space:
     """Returns the space of the values that `_converter` returns."""
     if _is_logged(key, space):
         return space
-    if _is_image(space):
-        shape = (*space.shape, 1)[:3]
-        low, high = space.low.reshape(shape), space.high.reshape(shape)
-        return spaces.Box(low, high, shape, space.dtype.type)
+    if is_image(space):
+        low, high = as_image(space.low), as_image(space.high)
+        return spaces.Box(low, high, low.shape, space.dtype.type)
+    if is_bytes(space):
+        return space
     flat = cast(spaces.Box, spaces.flatten_space(space))
     with np.errstate(over="ignore"):  # Bounds beyond float32's range become infinite.
         low, high = flat.low.astype(np.float32), flat.high.astype(np.float32)
@@ -370,9 +399,10 @@ def _converter(key: str, space: spaces.Space) -> Callable[[Any], np.ndarray]:
             f"Received: an observation {key!r} of {space}, which holds no numbers. "
             "Leave it out."
         )
-    if _is_image(space):
-        shape = (*space.shape, 1)[:3]
-        return lambda value: np.reshape(value, shape)
+    if is_image(space):
+        return lambda value: as_image(np.asarray(value))
+    if is_bytes(space):
+        return np.asarray
     if isinstance(space, spaces.Box):
         return lambda value: np.asarray(value, np.float32).reshape(-1)
     return lambda value: np.asarray(spaces.flatten(space, value), np.float32)

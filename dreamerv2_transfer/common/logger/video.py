@@ -78,6 +78,23 @@ def gray_to_rgb(images: np.ndarray) -> np.ndarray:
     return np.broadcast_to(_to_uint8(images), (*images.shape[:-1], 3))
 
 
+def merged(images: np.ndarray) -> np.ndarray:
+    """Returns images of any number of channels with one or three.
+
+    What has neither is taken for stacked frames, of which this is the mean: RGB if the
+    channels are a multiple of three, else gray.
+
+    Args:
+        images: (..., H, W, C), of bytes or of floats.
+    """
+    channels = images.shape[-1]
+    if channels in (1, 3):
+        return images
+    size = 1 if channels % 3 else 3
+    mean = images.reshape(*images.shape[:-1], -1, size).mean(-2)
+    return np.rint(mean).astype(np.uint8) if images.dtype == np.uint8 else mean
+
+
 def grid(videos: np.ndarray, gap: int = 2) -> np.ndarray:
     """Lays videos side by side.
 
@@ -163,7 +180,7 @@ def episode(images: np.ndarray, scale: int, planes: int | None) -> np.ndarray:
     """Draws what an agent saw.
 
     Args:
-        images: An episode's MinAtar planes, or gray or RGB images, (T, H, W, C).
+        images: An episode's planes, or images of bytes, (T, H, W, C); see `merged`.
         scale: Pixels per cell of MinAtar planes.
         planes: Number of planes that are not padding; None if they are not planes.
 
@@ -172,8 +189,8 @@ def episode(images: np.ndarray, scale: int, planes: int | None) -> np.ndarray:
     """
     if planes is not None:
         return planes_to_rgb(images, scale, planes)
-    if images.shape[-1] in (1, 3):
-        return upscale(gray_to_rgb(images), max(1, PANEL // images.shape[1]))
+    if images.dtype == np.uint8 or images.shape[-1] in (1, 3):
+        return upscale(gray_to_rgb(merged(images)), max(1, PANEL // images.shape[1]))
     return planes_to_rgb(images, max(1, PANEL // images.shape[1]))
 
 
@@ -255,9 +272,9 @@ def _clip(values: np.ndarray) -> np.ndarray:
 
 
 def _unit(images: np.ndarray) -> np.ndarray:
-    """Returns images or planes as float32 from 0 to 1; uint8 images reach 255."""
+    """Returns images or planes as float32 from 0 to 1; bytes reach 255."""
     images = np.asarray(images)
-    if images.dtype == np.uint8 and images.shape[-1] in (1, 3):
+    if images.dtype == np.uint8:
         return images.astype(np.float32) / 255
     return _clip(images)
 

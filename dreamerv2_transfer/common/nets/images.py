@@ -94,8 +94,9 @@ class Encoder(keras.layers.Layer):
             if min(shape[1:3]) < conv.kernel_size[0]:
                 raise ValueError(
                     f"Images of {images[0]} are too small for {conv.name}: its kernel "
-                    f"has size {conv.kernel_size[0]}, its input {shape[1:]}. Change "
-                    "encoder.cnn_kernels and encoder.cnn_strides."
+                    f"has size {conv.kernel_size[0]}, its input {shape[1:]}. The axes "
+                    "are height, width and channels. Change encoder.cnn_kernels and "
+                    "encoder.cnn_strides."
                 )
             conv.build(shape)
             shape = conv.compute_output_shape(shape)

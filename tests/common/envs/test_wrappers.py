@@ -113,7 +113,7 @@ def test_other_actions_are_refused(actions):
             spaces.Box(0, 255, (2,), np.uint8),
             np.uint8([3, 4]),
             "vector",
-            np.float32([3, 4]),
+            np.uint8([3, 4]),
         ),
         (spaces.Discrete(3, start=5), 6, "vector", np.float32([0, 1, 0])),
         (
@@ -425,3 +425,54 @@ def test_all_channels_of_an_image_are_resized():
 def test_planes_and_images_that_are_not_predicted_keep_their_size(space, options):
     value = np.ones(space.shape, space.dtype)
     assert fitted(space, value, **options).shape == (8, 8, 3)
+
+
+def seen(space, value):
+    """Returns the space and the value of an observation in our form."""
+    env = envs.make_env(only(space, value))
+    obs, _ = env.reset()
+    (key,) = obs
+    assert env.observation_space.contains(obs)
+    return env.observation_space[key], key, obs[key]
+
+
+def test_a_vector_of_bytes_stays_one():
+    memory = np.array([0, 1, 128, 255], np.uint8)
+    space, key, value = seen(spaces.Box(0, 255, (4,), np.uint8), memory)
+    assert (space, key) == (spaces.Box(0, 255, (4,), np.uint8), "vector")
+    assert value.tolist() == [0, 1, 128, 255] and value.dtype == np.uint8
+
+
+def test_small_numbers_in_bytes_become_floats():
+    # Divided by 255 they could hardly be told apart.
+    space, _, value = seen(spaces.Box(0, 1, (3,), np.uint8), np.uint8([0, 1, 1]))
+    assert space == spaces.Box(0, 1, (3,), np.float32)
+    assert value.tolist() == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 12])
+def test_channels_that_come_first_become_the_last_axis(channels):
+    first = np.random.default_rng(0).integers(256, size=(channels, 20, 24))
+    box = spaces.Box(0, 255, (channels, 20, 24), np.uint8)
+    space, key, value = seen(box, first.astype(np.uint8))
+    assert (space.shape, key) == ((20, 24, channels), "image")
+    assert all(np.array_equal(value[..., c], first[c]) for c in range(channels))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_stacked_frames_become_channels_in_their_order(channels):
+    frames = np.random.default_rng(0).integers(256, size=(4, 64, 64, channels))
+    box = spaces.Box(0, 255, frames.shape, np.uint8)
+    space, key, value = seen(box, frames.astype(np.uint8))
+    assert (space.shape, key) == ((64, 64, 4 * channels), "image")
+    for i in range(4):
+        frame = value[..., i * channels : (i + 1) * channels]
+        assert np.array_equal(frame, frames[i])
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 64, 3), (64, 64, 4), (10, 10, 10), (10, 10, 20), (64, 64, 64)]
+)
+def test_channels_that_come_last_stay_there(shape):
+    space, _, _ = seen(spaces.Box(0, 1, shape, bool), np.zeros(shape, bool))
+    assert space.shape == shape

@@ -227,3 +227,27 @@ def test_a_picture_that_cannot_be_saved_is_named(tmp_path):
 def test_videos_of_tasks_and_keys_with_a_slash_lie_beside_the_others(tmp_path):
     path = video.gif_path(tmp_path, "openl_eye/left_gym_ALE/Pong-v5")
     assert path == tmp_path / "videos" / "openl_eye@left_gym_ALE@Pong-v5.gif"
+
+
+@pytest.mark.parametrize(
+    ("channels", "wanted"),
+    [
+        ([7], [7]),
+        ([7, 9, 11], [7, 9, 11]),
+        ([1, 250], [126]),
+        ([1, 250, 250, 250], [188]),
+        ([0, 10, 20, 100, 30, 40], [50, 20, 30]),
+    ],
+)
+def test_stacked_frames_are_drawn_by_their_mean(channels, wanted):
+    assert video.merged(np.uint8([[channels]])).tolist() == [[wanted]]
+    halves = np.float32([[channels]]) / 255
+    assert np.allclose(video.merged(halves) * 255, [[wanted]], atol=0.51)
+
+
+def test_bytes_of_four_channels_are_drawn_as_bright_as_they_are():
+    drawn = [
+        video.episode(np.full((1, 200, 200, 4), value, np.uint8), 16, None)
+        for value in (1, 250)
+    ]
+    assert [np.unique(frames).tolist() for frames in drawn] == [[1], [250]]
