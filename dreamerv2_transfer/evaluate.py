@@ -91,8 +91,8 @@ class EachAlone:
         def act(row):
             obs, state, noise = row
             self._agent.rng.state.assign(noise)  # type: ignore[union-attr]
-            alone = tf.nest.map_structure(lambda x: x[None], (obs, state))
-            acted = self._agent._policy(*alone, mode)
+            obs, state = tf.nest.map_structure(lambda x: x[None], (obs, state))
+            acted = self._agent._policy(obs, state, mode)
             return tf.nest.map_structure(lambda x: x[0], acted)
 
         kinds = tf.nest.map_structure(lambda x: x.dtype, state)
