@@ -11,8 +11,8 @@ import errno
 import functools
 import json
 import math
+import os
 import pathlib
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -43,10 +43,9 @@ def read(path: pathlib.Path, most: int) -> bytes:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "It is not a file", str(path))
     with open(path, "rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"It has more than {most:,} bytes", str(path))
-    return content
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"It has more than {most:,} bytes", str(path))
+        return file.read()
 
 
 class SchemaError(ValueError):
@@ -103,12 +102,14 @@ def parse_json(text: str | bytes, strict: bool = True) -> Any:
         ValueError: It is not JSON, nests too deep, has half a character (a lone
             surrogate, which no file can hold), or is refused by `strict`.
     """
+    # Left to itself, `json.loads` takes other encodings and halves of characters.
+    text = text if isinstance(text, str) else text.decode()
     hooks = {"object_pairs_hook": _unique, "parse_float": _finite} if strict else {}
     try:
         value = json.loads(text, **hooks, parse_constant=_finite if strict else None)
     except RecursionError:
         raise ValueError("it nests too deep") from None
-    if re.search(r"\\ud" if isinstance(text, str) else rb"\\ud", text, re.IGNORECASE):
+    if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()
     return value
 

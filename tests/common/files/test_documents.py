@@ -5,6 +5,7 @@ import time
 import pytest
 
 from dreamerv2_transfer.common.files import documents
+from dreamerv2_transfer.common.files.documents import Schema, SchemaError
 
 
 def laughs(levels: int, leaf: str, entry: str) -> str:
@@ -76,12 +77,35 @@ def test_anchors_and_merges_of_an_honest_file_are_read():
         ('{"a": 1, "b": {"c": 2, "c": 3}}', "has the key 'c' twice"),
         ("{", "Expecting property name"),
         ("9" * 5000, "4300 digits"),
-        (b"\xff\xfe", "codec can't decode|Expecting value|truncated"),
+        (b"\xff\xfe", "codec can't decode"),
+        (b'"\xed\xa0\x80"', "codec can't decode"),
+        (r'{"a": ["\ud800"]}', "surrogates not allowed"),
+        ("[1e999]", "1e999 is not a finite number"),
+        ("[-Infinity]", "-Infinity is not a finite number"),
     ],
 )
 def test_hostile_json_is_refused(text, reason):
     with pytest.raises(ValueError, match=reason):
         documents.parse_json(text)
+
+
+def test_numbers_without_a_limit_are_read_where_that_is_asked_for():
+    text = b'{"a": NaN, "b": 1e999, "a": 2, "c": "\\ud83d\\ude00"}'
+    found = documents.parse_json(text, strict=False)
+    assert found == {"a": 2, "b": float("inf"), "c": "\N{GRINNING FACE}"}
+
+
+def test_a_schema_names_the_key_that_is_wrong():
+    number = {"type": "number", "maximum": 5}
+    schema = Schema({"type": "object", "additionalProperties": {"items": number}})
+    assert schema.parse('{"a": [1, 2.5]}') == {"a": [1, 2.5]}
+    for text, reason in [
+        ('{"a": [1, true]}', r"^a\[1\] must be number"),
+        ('{"a": [6]}', r"^a\[0\] must be smaller than or equal to 5"),
+        ("3", "^must be object"),
+    ]:
+        with pytest.raises(SchemaError, match=reason):
+            schema.parse(text)
 
 
 def test_a_file_that_is_too_large_or_none_is_not_read(tmp_path):
