@@ -26,6 +26,7 @@ OPTIONS = {
         "tasks": Option([""], "The games of a source of several, in their order."),
         "env_id": Option(-1, "Number of the game to import; -1 imports all."),
         "format": Option("auto", "Format of the source.", FORMATS),
+        "obs.exclude": Option("^$", "Expression for Minari's keys that are left out."),
     },
     "export": {
         "target": path_option("The new dataset: a name or folder.", is_required=True),
@@ -88,7 +89,9 @@ def import_(directory: str, options: Config) -> None:
     game = options.env_id if options.env_id >= 0 else None
     source = remote.fetched(options.source)
     with remote.opened(directory) as folder:
-        result = imports.import_source(folder.path, source, tasks, options.format, game)
+        result = imports.import_source(
+            folder.path, source, tasks, options.format, game, options.obs.exclude
+        )
     cli.show("\n".join([*result.damaged, *result.notes, result.summary()]))
 
 

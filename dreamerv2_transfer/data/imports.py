@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dreamerv2_transfer.common import blocks, envs, progress
+from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.replay import npz, store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
@@ -24,6 +25,7 @@ def import_source(
     tasks: Sequence[str],
     kind: str = "auto",
     env_id: int | None = None,
+    exclude: str = wrappers.NEVER,
 ) -> Result:
     """Imports a source in any of the formats.
 
@@ -33,6 +35,7 @@ def import_source(
         tasks: What is played; several for pydreamer's files of several games alone.
         kind: One of `FORMATS`; auto reads it off the files, see `detect`.
         env_id: See `import_pydreamer`.
+        exclude: See `import_minari`.
 
     Raises:
         DatasetError, EnvError: As the format's own function.
@@ -41,8 +44,9 @@ def import_source(
     if kind == "pydreamer":
         return import_pydreamer(directory, source, tasks, env_id)
     task = tasks[0] if len(tasks) == 1 else ""  # Which the functions below refuse.
-    import_one = import_minari if kind == "minari" else import_dreamerv2
-    return import_one(directory, source, task)
+    if kind == "minari":
+        return import_minari(directory, source, task, exclude)
+    return import_dreamerv2(directory, source, task)
 
 
 def import_dreamerv2(
@@ -100,7 +104,7 @@ def _import_file(
     except EpisodeError as error:
         result.damaged.append(" ".join(str(error).split()))
         return
-    kept = importer.observed or known or {*episode} - {"discount"}
+    kept = importer.observed or known or {*episode} - {*wrappers.TAKEN}
     if not [k for k in episode if k in kept and k not in store.REQUIRED]:
         expected = ", ".join(sorted(kept - {*store.REQUIRED}))
         found = ", ".join(sorted(episode))
@@ -193,7 +197,10 @@ def _tasks_by_game(
 
 
 def import_minari(
-    directory: str | os.PathLike, source: str | os.PathLike, task: str = ""
+    directory: str | os.PathLike,
+    source: str | os.PathLike,
+    task: str = "",
+    exclude: str = wrappers.NEVER,
 ) -> Result:
     """Imports a Minari dataset; one that was exported from here comes back exactly.
 
@@ -201,6 +208,7 @@ def import_minari(
         directory: The dataset, a folder of task folders.
         source: Path or name of the Minari dataset.
         task: What is played; names the folder. If empty, the source says it.
+        exclude: Pattern of the keys of others' observations that are left out.
 
     Raises:
         ConfigError: The source names a task that imports a module.
@@ -208,7 +216,7 @@ def import_minari(
             `import_dreamerv2`.
         EnvError: The task's suite is known and has no such game.
     """
-    opened = minari_io.open_source(source)
+    opened = minari_io.open_source(source, exclude)
     if not task:
         task = str(opened.manifest.get("task", ""))
         blocks.check_task(task, opened.path)

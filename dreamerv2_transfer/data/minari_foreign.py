@@ -6,6 +6,7 @@ vectors of float32, discrete actions one-hot, bounded ones rescaled to [-1, 1].
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,10 +17,13 @@ from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 
+LEAVE_OUT = "Leave it out by --obs.exclude, a pattern of keys."
 _NUMERIC = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
-def converted(data: Mapping[str, Any], storage) -> dict[str, Any]:
+def converted(
+    data: Mapping[str, Any], storage, exclude: str = wrappers.NEVER
+) -> dict[str, Any]:
     """Converts the observations and actions of an episode to arrays of our form.
 
     An episode that neither terminates nor is truncated (its collector was stopped) is
@@ -29,12 +33,14 @@ def converted(data: Mapping[str, Any], storage) -> dict[str, Any]:
         data: Observations, actions, rewards, terminations and truncations, as Minari
             reads them.
         storage: Minari's own object, which knows the spaces.
+        exclude: Pattern of the keys of observations that are left out.
 
     Returns:
         The same keys; observations by key [steps + 1, ...], actions [steps, size].
 
     Raises:
-        DatasetError: A space does not consist of numbers; names it.
+        DatasetError: A space does not consist of numbers, or a key is reserved or used
+            twice; names it.
         EpisodeError: There is no such action, or an integer that float32 rounds.
     """
     truncations = np.array(data["truncations"], bool)
@@ -50,22 +56,35 @@ def converted(data: Mapping[str, Any], storage) -> dict[str, Any]:
         actions = (2 * (actions - low) / (high - low) - 1).astype(np.float32)
     else:
         raise DatasetError(f"The actions of {space} are neither discrete nor a vector.")
-    seen = _observations(data["observations"], storage.observation_space, "")
+    seen: dict[str, np.ndarray] = {}
+    found = _observations(
+        data["observations"], storage.observation_space, "", re.compile(exclude)
+    )
+    for key, value in found:
+        fault = "another one has it too" if key in seen else wrappers.name_fault(key)
+        if fault:
+            raise DatasetError(
+                f"An observation has the key {key!r}: {fault}. {LEAVE_OUT}"
+            )
+        seen[key] = value
     return {
         **data,
-        "observations": dict(seen),
+        "observations": seen,
         "actions": actions,
         "truncations": truncations,
     }
 
 
 def _observations(
-    values: Any, space: spaces.Space, key: str
+    values: Any, space: spaces.Space, key: str, exclude: re.Pattern
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields arrays by key; joins the keys of nested dictionaries with dots."""
     if isinstance(space, spaces.Dict):
         for name, part in space.spaces.items():
-            yield from _observations(values[name], part, f"{key}.{name}".lstrip("."))
+            joined = f"{key}.{name}" if key else name
+            yield from _observations(values[name], part, joined, exclude)
+    elif key and exclude.match(key):
+        return
     elif wrappers.is_image(space):
         yield key or "image", np.stack([wrappers.as_image(x) for x in values])
     elif wrappers.is_bytes(space):
@@ -80,4 +99,6 @@ def _observations(
             )
         yield key or "vector", vector
     else:
-        raise DatasetError(f"The observation {key!r} of {space} is no vector.")
+        raise DatasetError(
+            f"The observation {key!r} of {space} is no vector. {LEAVE_OUT}"
+        )

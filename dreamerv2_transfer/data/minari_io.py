@@ -22,6 +22,7 @@ from gymnasium import spaces
 
 import dreamerv2_transfer
 from dreamerv2_transfer.common import progress
+from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.replay import layout, store
@@ -31,6 +32,7 @@ from dreamerv2_transfer.common.replay.store import DatasetError, Episode, Episod
 from dreamerv2_transfer.data import checks, folders, minari_foreign
 
 OURS = "dreamerv2_transfer"  # Key of the metadata that only our datasets have.
+SLASH = "%2F"  # What a key has for `/`, which HDF5 reads as a folder.
 IDENTIFIER = "identifier"  # Key of an episode's metadata: the UUID of its file name.
 _NAME = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 
@@ -134,11 +136,13 @@ class Source:
         manifest: Manifest of the folder that was exported; empty if it was made by
             others.
         storage: Minari's own object.
+        exclude: Pattern of the keys of observations that are left out.
     """
 
     path: pathlib.Path
     manifest: dict[str, Any]
     storage: Any
+    exclude: str = wrappers.NEVER
 
     def __len__(self) -> int:
         return self.storage.total_episodes
@@ -160,9 +164,13 @@ class Source:
             try:
                 metadata = next(iter(self.storage.get_episode_metadata([number])))
                 data = next(iter(self.storage.get_episodes([number])))
-                infos = data["infos"] or {} if self.manifest else {}
-                if not self.manifest:
-                    data = minari_foreign.converted(data, self.storage)
+                infos = {}
+                if self.manifest:
+                    infos = _renamed(data["infos"] or {}, SLASH, "/")
+                    seen = _renamed(data["observations"], SLASH, "/")
+                    data = {**data, "observations": seen}
+                else:
+                    data = minari_foreign.converted(data, self.storage, self.exclude)
                 discrete = isinstance(space, spaces.Discrete)
                 size = int(space.n) if discrete else space.shape[0]
                 steps = len(data["rewards"])
@@ -189,11 +197,19 @@ def find(source: str | os.PathLike) -> pathlib.Path | None:
     return next((x for x in places if (x / "metadata.json").is_file()), None)
 
 
-def open_source(source: str | os.PathLike) -> Source:
+def _renamed(values: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    return {key.replace(old, new): value for key, value in values.items()}
+
+
+def open_source(source: str | os.PathLike, exclude: str = wrappers.NEVER) -> Source:
     """Opens a Minari dataset by its path or name.
 
     Runs no code that its files name: a dataset without spaces is refused, because
     Minari would create an environment to get them.
+
+    Args:
+        source: The path or name.
+        exclude: Pattern of the keys of others' observations that are left out.
 
     Raises:
         DatasetError: There is none, it cannot be read, or Minari is missing.
@@ -213,7 +229,7 @@ def open_source(source: str | os.PathLike) -> Source:
         storage = storage_type.read(path)
         manifest = metadata.get(OURS, {}).get("manifest", {})
         SCHEMA.check(manifest)
-        return Source(path, manifest, storage)
+        return Source(path, manifest, storage, exclude)
     except DatasetError:
         raise
     except Exception as error:  # Damaged files raise nearly any error.
@@ -257,7 +273,8 @@ def _write(
     boxes = {k: _box(v) for k, v in kinds.items() if k not in store.REQUIRED}
     action = kinds["action"]
     acted = spaces.Discrete(action["n"]) if "n" in action else _box(action)
-    storage = storage_type.new(data, spaces.Dict(boxes), acted, jpeg_encoding=False)
+    seen = spaces.Dict(_renamed(boxes, "/", SLASH))
+    storage = storage_type.new(data, seen, acted, jpeg_encoding=False)
     identifiers: list[dict[str, str]] = []
     with progress.Progress(len(paths), 0, f"export {task}", "file") as bar:
         storage.update_episodes(_buffers(paths, kinds, identifiers, exported, bar))
@@ -331,7 +348,8 @@ def _buffers(
         }
         named = store.parse_name(path)
         identifiers.append({IDENTIFIER: named[0] if named else ""})
-        yield EpisodeBuffer(**data, infos=infos or None)
+        data["observations"] = _renamed(data["observations"], "/", SLASH)
+        yield EpisodeBuffer(**data, infos=_renamed(infos, "/", SLASH) or None)
         bar.update()
 
 

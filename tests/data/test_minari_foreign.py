@@ -10,7 +10,7 @@ from dreamerv2_transfer.data import minari_foreign
 VECTOR = spaces.Box(-9, 9, (2,), np.float64)
 
 
-def convert(observation, action, seen, done, truncations=(False, True)):
+def convert(observation, action, seen, done, truncations=(False, True), **options):
     """An episode of two steps, as Minari reads it."""
     data = {
         "observations": seen,
@@ -20,7 +20,7 @@ def convert(observation, action, seen, done, truncations=(False, True)):
         "truncations": list(truncations),
     }
     storage = types.SimpleNamespace(observation_space=observation, action_space=action)
-    return minari_foreign.converted(data, storage)
+    return minari_foreign.converted(data, storage, **options)
 
 
 def test_vectors_become_floats():
@@ -108,3 +108,48 @@ def test_an_episode_without_an_end_is_truncated():
 def test_spaces_without_numbers_are_named(observation, action, named):
     with pytest.raises(DatasetError, match=named):
         convert(observation, action, np.zeros((3, 2)), np.zeros((2, 2), int))
+
+
+TWICE = spaces.Dict({"a.b": VECTOR, "a": spaces.Dict(b=VECTOR)})
+
+
+@pytest.mark.parametrize(
+    ("space", "seen", "fault"),
+    [
+        (
+            TWICE,
+            {"a.b": np.zeros((3, 2)), "a": {"b": np.ones((3, 2))}},
+            "'a.b': another",
+        ),
+        (
+            spaces.Dict(reward=VECTOR),
+            {"reward": np.zeros((3, 2))},
+            "'reward': reward, ",
+        ),
+        (spaces.Dict(task=VECTOR), {"task": np.zeros((3, 2))}, "'task': these names"),
+        (spaces.Dict(say=spaces.Text(9)), {"say": ["a"] * 3}, "'say' of Text"),
+    ],
+)
+def test_keys_that_cannot_be_kept_are_named(space, seen, fault):
+    with pytest.raises(DatasetError, match=fault) as error:
+        convert(space, spaces.Discrete(2), seen, np.array([0, 1]))
+    assert "--obs.exclude" in str(error.value)
+
+
+def test_observations_are_left_out_by_name():
+    space = spaces.Dict(say=spaces.Text(9), task=VECTOR, mine=VECTOR)
+    seen = {"say": ["a"] * 3, "task": np.zeros((3, 2)), "mine": np.ones((3, 2))}
+    made = convert(
+        space, spaces.Discrete(2), seen, np.array([0, 1]), exclude="say|task"
+    )
+    assert made["observations"].keys() == {"mine"}
+
+
+def test_bytes_and_stacked_frames_come_as_environments_give_them():
+    memory, frames = spaces.Box(0, 255, (2,), np.uint8), np.arange(3 * 4 * 256)
+    frames = frames.reshape(3, 4, 16, 16).astype(np.uint8)
+    space = spaces.Dict(ram=memory, eye=spaces.Box(0, 255, (4, 16, 16), np.uint8))
+    seen = {"ram": np.full((3, 2), 200, np.uint8), "eye": frames}
+    made = convert(space, spaces.Discrete(2), seen, np.array([0, 1]))["observations"]
+    assert made["ram"].dtype == np.uint8 and made["ram"].tolist() == [[200, 200]] * 3
+    assert np.array_equal(made["eye"], np.moveaxis(frames, 1, -1))

@@ -267,3 +267,11 @@ def test_without_minari_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "minari.dataset.minari_storage", None)
     with pytest.raises(DatasetError, match=r"dreamerv2_transfer\[minari\]"):
         minari_io.export_task(folder, TASK, str(tmp_path / "out"))
+
+
+def test_keys_with_a_slash_come_back(tmp_path):
+    made = fakes.episode(4, 3, (5,), np.float32, 2)
+    made["walker/height"] = made.pop("image")
+    made["log_score/all"] = np.array([np.nan, 1, 2, 3, 4], np.float32)
+    folder = dataset(tmp_path / "a", made)
+    assert contents(round_trip(tmp_path, folder)) == contents(folder)

@@ -10,6 +10,7 @@ from dreamerv2_transfer.common.envs.minatar import (
     native_planes,
 )
 from dreamerv2_transfer.common.envs.suites import (
+    Fit,
     act_size,
     act_space,
     check_action_repeat,
@@ -28,6 +29,7 @@ __all__ = [
     "MINATAR_GAMES",
     "Dummy",
     "EnvError",
+    "Fit",
     "MinAtar",
     "act_size",
     "act_space",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -20,7 +21,7 @@ from dreamerv2_transfer.common.choices import PARALLEL
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.envs import atari, crafter, dmc, dummy, gym, minatar
 from dreamerv2_transfer.common.envs.processes import ProcessVectorEnv
-from dreamerv2_transfer.common.envs.wrappers import Make, Resized, Restarting
+from dreamerv2_transfer.common.envs.wrappers import NEVER, Make, Resized, Restarting
 from dreamerv2_transfer.common.errors import EnvError
 
 # A suite is a module with three functions: `tasks()` names its tasks, `make(name,
@@ -33,8 +34,21 @@ SUITES = {
     "dummy": dummy,
     "gym": gym,
 }
-Fit = tuple[str, tuple[int, int]]
 REPEATING = ("atari", "dmc")  # Suites whose environments repeat actions.
+
+
+class Fit(NamedTuple):
+    """How observations of `gym_` tasks and of functions are fitted to the networks.
+
+    Attributes:
+        keys: Pattern of the images that are resized, see `Resized`.
+        size: Height and width that they get.
+        exclude: Pattern of the keys that are left out.
+    """
+
+    keys: str
+    size: tuple[int, int]
+    exclude: str = NEVER
 
 
 def make_env(
@@ -53,8 +67,7 @@ def make_env(
             makes an environment.
         time_limit: Steps after which an episode is truncated; 0 for no limit.
         restart: Whether a fresh environment replaces one that fails, see `Restarting`.
-        fit: Pattern of keys, and the size that such images of `gym_` tasks and of
-            functions are resized to, see `Resized`; None keeps theirs.
+        fit: See `Fit`; other suites render what is asked for. None fits nothing.
         **settings: Settings of the suite: see `MinAtar`, `atari.Atari`, `dmc.DMC` and
             `crafter.Crafter`.
 
@@ -69,19 +82,22 @@ def make_env(
 def _make(
     task: str | Make, *, time_limit: int, fit: Fit | None, **settings: Any
 ) -> gymnasium.Env:
+    exclude = fit.exclude if fit else NEVER
     if callable(task):
-        made = gym.wrap(task)
+        made = gym.wrap(task, exclude=exclude)
     else:
         suite, _, name = task.partition("_")
         # Only Gymnasium can tell whether an id is known: it may name a module.
         if suite not in SUITES or suite != "gym" and name not in SUITES[suite].tasks():
             raise EnvError(_unknown(task))
+        if suite == "gym":
+            settings = {**settings, "exclude": exclude}
         try:
             made = SUITES[suite].make(name, **settings)
         except gymnasium.error.UnregisteredEnv as error:
             raise EnvError(_unknown(task)) from error
     if fit and _any_size(task):
-        made = Resized(made, *fit)
+        made = Resized(made, fit.keys, fit.size)
     return gymnasium.wrappers.TimeLimit(made, time_limit) if time_limit else made
 
 
@@ -145,12 +161,23 @@ def options(config, task: str | Make) -> dict[str, Any]:
 
 
 def fit(config) -> Fit:
-    """Returns the option `fit` that makes images what the decoder predicts."""
+    """Returns how a configuration fits observations: images to the decoder.
+
+    Raises:
+        ConfigError: `obs.exclude` is no regular expression.
+    """
+    exclude = config.get("obs.exclude", NEVER)
+    try:
+        re.compile(exclude)
+    except re.error as error:
+        raise ConfigError(
+            f"obs.exclude must be a regular expression: {error}. Received: {exclude}"
+        ) from error
     size = 1
     stack = zip(config.decoder.cnn_kernels, config.decoder.cnn_strides, strict=False)
     for kernel, stride in stack:
         size = (size - 1) * stride + max(kernel, stride)
-    return config.decoder.cnn_keys, (size, size)
+    return Fit(config.decoder.cnn_keys, (size, size), exclude)
 
 
 def run_options(config, task: str | Make) -> dict[str, Any]:

@@ -14,6 +14,20 @@ from gymnasium import spaces
 from dreamerv2_transfer.common.errors import EnvError, describe
 
 RESERVED = ("reward", "is_first", "is_last", "is_terminal", "action")
+# What an observation cannot be called: names of a batch's other values, of losses, and
+# of what numpy's writer of episodes takes besides arrays.
+TAKEN = (
+    "",
+    "task",
+    "discount",
+    "kl",
+    "model",
+    "actor",
+    "critic",
+    "file",
+    "allow_pickle",
+)
+NEVER = "^$"
 RESET_ATTEMPTS = 3
 # A first axis this short, before two this long, counts channels or stacked frames.
 MOST_CHANNELS = 12
@@ -41,15 +55,22 @@ class GymEnv(gymnasium.Wrapper):
 
     Args:
         env: The environment; its values must match its spaces, as `Checked` ensures.
+        exclude: Pattern of the keys of observations that are left out.
 
     Raises:
-        EnvError: A key is reserved or used twice, or a space is not made of numbers;
-            the message names the key and the space.
+        EnvError: A key is reserved or used twice, a space is not made of numbers, or
+            no observation is left; the message names the key and the space.
     """
 
-    def __init__(self, env: gymnasium.Env):
+    def __init__(self, env: gymnasium.Env, exclude: str = NEVER):
         super().__init__(env)
+        self._excluded = re.compile(exclude)
         found = self._by_key(env.observation_space)
+        if not found:
+            raise EnvError(
+                f"obs.exclude leaves no observation. Received: obs.exclude={exclude} "
+                f"and {env.observation_space}."
+            )
         self._converters = {key: _converter(key, space) for key, space in found.items()}
         self.observation_space = spaces.Dict(
             {key: _converted(key, space) for key, space in found.items()}
@@ -77,6 +98,8 @@ class GymEnv(gymnasium.Wrapper):
             return {"image" if is_image(space) else "vector": nested}
         found: dict[str, Any] = {}
         for key, value in _leaves(nested):
+            if key != "" and self._excluded.match(key):
+                continue
             if key in found:
                 raise EnvError(
                     f"Two observations have the key {key!r}. Received: {space}."
@@ -85,9 +108,9 @@ class GymEnv(gymnasium.Wrapper):
         return found
 
 
-def adapt(env: gymnasium.Env) -> gymnasium.Env:
+def adapt(env: gymnasium.Env, exclude: str = NEVER) -> gymnasium.Env:
     """Wraps an environment in `GymEnv`, unless that would change nothing."""
-    adapted = GymEnv(env)
+    adapted = GymEnv(env, exclude)
     same = (
         adapted.observation_space == env.observation_space
         and adapted.action_space == env.action_space
@@ -382,17 +405,17 @@ def _converted(key: str, space: spaces.Space) -> spaces.Space:
 
 def _converter(key: str, space: spaces.Space) -> Callable[[Any], np.ndarray]:
     """Returns the function that converts values of a space to our form."""
-    if key in RESERVED:
+    if fault := name_fault(key):
         raise EnvError(
-            f"Received: an observation with the key {key!r}, of {space}. Rename it; "
-            f"{', '.join(RESERVED)} are keys of every transition."
+            f"Received: an observation with the key {key!r}, of {space}. Rename it, or "
+            f"leave it out by --obs.exclude; {fault}."
         )
     if _is_logged(key, space):
         return np.asarray
     if not _is_numeric(space):
         raise EnvError(
             f"Received: an observation {key!r} of {space}, which cannot be made a "
-            "vector of numbers. Leave it out, or turn it into a Box."
+            "vector of numbers. Leave it out by --obs.exclude, or turn it into a Box."
         )
     if not spaces.flatdim(space):
         raise EnvError(
@@ -406,6 +429,15 @@ def _converter(key: str, space: spaces.Space) -> Callable[[Any], np.ndarray]:
     if isinstance(space, spaces.Box):
         return lambda value: np.asarray(value, np.float32).reshape(-1)
     return lambda value: np.asarray(spaces.flatten(space, value), np.float32)
+
+
+def name_fault(key: str) -> str:
+    """Returns why an observation cannot have a name; empty if it can."""
+    if key in RESERVED:
+        return f"{', '.join(RESERVED)} are keys of every transition"
+    if key in TAKEN:
+        return f"these names mean something else: {', '.join(filter(None, TAKEN))}"
+    return ""
 
 
 def _is_logged(key: str, space: spaces.Space) -> bool:

@@ -184,7 +184,7 @@ class Decoder(Head):
         self.denses = [Dense(units, name=f"dense{i}") for i, units in enumerate(layers)]
         self.dense_norms = make_norms("densenorm", norm, len(self.denses))
         self.outs = [
-            DistLayer(self._shapes[k], name=f"dense_{k}") for k in self.mlp_keys
+            DistLayer(self._shapes[k], name=_layer_name(k)) for k in self.mlp_keys
         ]
 
     def build(self, feat_size: int) -> None:
@@ -245,6 +245,12 @@ def _matching(shapes: Mapping, pattern: str, dims: int) -> tuple[str, ...]:
     """Returns the keys that match in name and number of dimensions, without `log_`."""
     seen = {k: v for k, v in shapes.items() if not k.startswith("log_")}
     return tuple(k for k, v in seen.items() if re.match(pattern, k) and len(v) == dims)
+
+
+def _layer_name(key: str) -> str:
+    """Returns the name of a vector's last layer; Keras refuses `/`, TensorFlow more."""
+    plain = re.fullmatch(r"[A-Za-z0-9_.-]+", key)
+    return f"dense_{key if plain else key.encode().hex()}"
 
 
 def _check_inputs(name: str, shapes: Mapping, cnn_keys, mlp_keys) -> None:

@@ -38,7 +38,7 @@ def test_ids_of_packages_that_gymnasium_does_not_import_by_itself():
     code = (
         "from dreamerv2_transfer.common import envs\n"
         "for task in ('gym_ALE/Pong-v5', 'gym_MinAtar/Breakout-v1'):\n"
-        "    with envs.make_env(task, fit=('.*', (64, 64))) as env:\n"
+        "    with envs.make_env(task, fit=envs.Fit('.*', (64, 64))) as env:\n"
         "        image = env.reset(seed=0)[0]['image']\n"
         "        print(task, env.action_space.n, *image.shape, image.dtype)\n"
         "with envs.make_env('gym_Pong-v4') as env: print(env.action_space.n)\n"

@@ -127,12 +127,19 @@ def test_each_way_to_step_in_parallel(parallel):
 )
 def test_images_are_fitted_to_what_the_decoder_predicts(names, size):
     loaded = blocks.load_config(names)
-    assert envs.fit(loaded) == (loaded.decoder.cnn_keys, (size, size))
+    assert envs.fit(loaded) == (loaded.decoder.cnn_keys, (size, size), "^$")
     assert envs.run_options(loaded, "gym_X-v0")["fit"] == envs.fit(loaded)
     # What manifests list stays as it was, so that older collections are continued.
     assert envs.options(loaded, "gym_X-v0") == {"time_limit": loaded.time_limit}
 
 
 def test_suites_that_render_what_is_asked_for_are_not_fitted():
-    env = envs.make_env("atari_pong", fit=(".*", (10, 10)))
+    env = envs.make_env("atari_pong", fit=envs.Fit(".*", (10, 10)))
     assert env.observation_space["image"].shape == (64, 64, 1)
+
+
+def test_what_is_left_out_is_a_regular_expression():
+    loaded = blocks.load_config([], ["--obs.exclude", "mission|direction"])
+    assert envs.fit(loaded).exclude == "mission|direction"
+    with pytest.raises(config.ConfigError, match=r"obs.exclude must be .*Received: \("):
+        envs.fit(loaded.update({"obs.exclude": "("}))

@@ -9,6 +9,8 @@ from dreamerv2_transfer.common import driver, envs
 from dreamerv2_transfer.common.envs import wrappers
 from tests import fakes
 
+ONE = spaces.Box(-9, 9, (1,), np.float32)
+
 
 def only(space, first, **options):
     return lambda: fakes.Scripted(space=space, first=first, **options)
@@ -391,7 +393,7 @@ def fitted(space, value, keys=".*", size=(2, 2), key="image"):
     """Returns the only observation of an environment whose images are resized."""
     space = spaces.Dict({key: space})
     env = fakes.Scripted(space=space, first={key: value})
-    env = envs.make_env(lambda: env, fit=(keys, size))
+    env = envs.make_env(lambda: env, fit=envs.Fit(keys, size))
     obs, _ = env.reset()
     assert env.observation_space.contains(obs)
     return obs[key]
@@ -476,3 +478,28 @@ def test_stacked_frames_become_channels_in_their_order(channels):
 def test_channels_that_come_last_stay_there(shape):
     space, _, _ = seen(spaces.Box(0, 1, shape, bool), np.zeros(shape, bool))
     assert space.shape == shape
+
+
+@pytest.mark.parametrize(
+    "key", [*wrappers.RESERVED, *wrappers.TAKEN], ids=lambda key: key or "empty"
+)
+def test_names_that_mean_something_else_are_refused(key):
+    space = spaces.Dict({key: ONE, "mine": ONE})
+    with pytest.raises(envs.EnvError, match="--obs.exclude") as error:
+        envs.make_env(lambda: fakes.Scripted(space=space))
+    assert f"the key {key!r}" in str(error.value)
+
+
+def test_observations_are_left_out_by_name():
+    space = spaces.Dict({"task": ONE, "text": spaces.Text(9), "mine": ONE})
+    first = {"task": np.zeros(1), "text": "go", "mine": np.ones(1)}
+    env = fakes.Scripted(space=space, first=first)
+    env = envs.make_env(lambda: env, fit=envs.Fit(".*", (64, 64), "task|text"))
+    assert list(env.observation_space) == ["mine"]
+    assert env.reset()[0]["mine"].tolist() == [1.0]
+
+
+def test_leaving_out_everything_is_refused():
+    env = fakes.Scripted(space=spaces.Dict(mine=ONE))
+    with pytest.raises(envs.EnvError, match="obs.exclude leaves no observation"):
+        envs.make_env(lambda: env, fit=envs.Fit(".*", (64, 64), ".*"))

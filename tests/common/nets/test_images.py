@@ -106,3 +106,21 @@ def test_log_keys_are_neither_seen_nor_predicted():
 def test_errors_say_what_was_received(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("key", "layer"),
+    [
+        ("height", "dense_height"),
+        ("legs.left", "dense_legs.left"),
+        ("walker/height", "dense_77616c6b65722f686569676874"),
+        ("a b", "dense_612062"),
+        ("höhe", "dense_68c3b66865"),
+    ],
+)
+def test_vectors_of_any_name_are_predicted(key, layer):
+    decoder = nets.Decoder({key: (3,)}, mlp_layers=[4])
+    decoder.build(5)
+    assert [out.name for out in decoder.outs] == [layer]
+    made = tf.function(lambda x: decoder(x)[key].mean())(tf.zeros([2, 5]))
+    assert made.shape == (2, 3)
