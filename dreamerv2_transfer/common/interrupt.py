@@ -57,7 +57,10 @@ def caught() -> Iterator[Callable[[], bool]]:
         _outlive_terminal()
         if len(received) == 1:
             name = signal.Signals(number).name
-            _say(f"{name}: stops and saves after what is in progress; again: at once.")
+            _say(
+                f"{name}: stops and saves after what is in progress. Ctrl-C or SIGTERM "
+                "now stops at once."
+            )
 
     for number in before:
         signal.signal(number, remember)
