@@ -28,6 +28,7 @@ def main(changes: list[str]) -> None:
     config = blocks.load_config(["minatar", "debug", "scratch"])
     config = config.update({"jit": True, "imag_horizon": 3, **pairs})
     config = config.update({"dataset.batch": BATCH, "dataset.length": LENGTH})
+    tf.config.run_functions_eagerly(not config.jit)
     made = {
         kind: train(config.update(strategy=kind), bool(continuous))
         for kind in ("none", "mirrored")

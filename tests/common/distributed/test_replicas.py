@@ -15,6 +15,7 @@ from tests.runs import ROOT
 # Free nats above the KL and a running norm are not linear in the rows.
 DISCRETE = ["kl.free=5", "reward_norm.momentum=0.5"]
 CONTINUOUS = ["continuous=1", "rssm.discrete=0", "model_opt.opt=sgd"]
+EAGER = ["jit=False"]
 
 
 def two_devices(*changes):
@@ -32,7 +33,9 @@ def two_devices(*changes):
     return made["none"], made["mirrored"]
 
 
-@pytest.mark.parametrize("changes", [DISCRETE, CONTINUOUS], ids=["discrete", "box"])
+@pytest.mark.parametrize(
+    "changes", [DISCRETE, CONTINUOUS, EAGER], ids=["discrete", "box", "eager"]
+)
 def test_two_devices_make_the_updates_of_one(changes):
     one, two = two_devices(*changes)
     assert (one["replicas"], two["replicas"]) == (1, 2)
