@@ -188,7 +188,7 @@ def _read_old(path: Path, defaults: Config) -> tuple[dict[str, Any], list[str]]:
             notes.append(f"{path}: key '{key}' is called '{name}' today.")
         if name == "encoder.cnn_keys" and isinstance(value, tuple):
             value = "|".join(f"{key}$" for key in value)
-        if name == "grad_heads":
+        if name == "grad_heads" and isinstance(value, tuple):
             # The decoder was named after the images, which were all that it made.
             value = tuple("decoder" if head == "image" else head for head in value)
         known[name] = value

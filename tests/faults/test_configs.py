@@ -94,6 +94,12 @@ def test_what_is_loaded_can_be_saved_and_read_again(tmp_path, configs, mapping):
         assert Config.load(tmp_path / "again.yaml").flat == config.flat
 
 
+@pytest.mark.parametrize("value", [False, 3, "image", [1]])
+def test_a_list_that_is_translated_may_be_something_else(tmp_path, configs, value):
+    content = json.dumps({"grad_heads": value, "encoder.keys": value}).encode()
+    assert load(tmp_path / "config.json", content, configs) is None
+
+
 def test_a_value_in_a_message_is_cut(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(f"steps: [{', '.join(['[x]'] * 5000)}]")
