@@ -37,7 +37,7 @@ def main(changes: list[str]) -> None:
 
 
 def train(config, continuous: bool) -> dict:
-    """Returns the metrics of each update, and everything that the updates changed."""
+    """Returns metrics of updates and an evaluation, and all that the updates changed."""
     replicas.check(config)
     box = gymnasium.spaces.Box
     space = box(-1, 1, (2,)) if continuous else gymnasium.spaces.Discrete(6)
@@ -65,11 +65,14 @@ def train(config, continuous: bool) -> dict:
         for step in range(STEPS):
             state = run.run([make_batch(step, continuous)], state, step)
         run.read()
+    # Held-out episodes go through the model outside of the strategy.
+    batch = make_batch(STEPS, continuous)
+    metrics.append(agent.wm.loss(updates.tensors(batch), None)[-1])
     weights = {v.path: v for c in agent.components.values() for v in c.variables}
     weights.update(state, **agent.state, rng=agent.rng.state)
     return {
         "replicas": replicas.strategy(config.strategy).num_replicas_in_sync,
-        "metrics": tf.nest.map_structure(lambda x: x.tolist(), metrics),
+        "metrics": tf.nest.map_structure(lambda x: np.asarray(x).tolist(), metrics),
         "values": {k: np.asarray(v).tolist() for k, v in weights.items()},
     }
 
