@@ -37,7 +37,7 @@ def main(changes: list[str]) -> None:
 
 
 def train(config, continuous: bool) -> dict:
-    """Returns metrics of updates and an evaluation, and all that the updates changed."""
+    """Returns metrics of updates and an evaluation, and what the updates changed."""
     replicas.check(config)
     box = gymnasium.spaces.Box
     space = box(-1, 1, (2,)) if continuous else gymnasium.spaces.Discrete(6)
