@@ -12,7 +12,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HANGUP = getattr(signal, "SIGHUP", None)  # A closed terminal; Windows has none.
+SIGNALS = tuple(x for x in (signal.SIGINT, signal.SIGTERM, HANGUP) if x is not None)
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def caught() -> Iterator[Callable[[], bool]]:
 
     def remember(number, frame):
         received.append(number)
-        _restore({k: v for k, v in before.items() if k != signal.SIGHUP})
+        _restore({k: v for k, v in before.items() if k != HANGUP})
         _outlive_terminal()
         if len(received) == 1:
             name = signal.Signals(number).name
@@ -84,8 +85,8 @@ def _handlers() -> dict[int, Callable | int]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    if handlers[signal.SIGHUP] == signal.SIG_IGN:  # As of `nohup`.
-        del handlers[signal.SIGHUP]
+    if handlers.get(HANGUP) == signal.SIG_IGN:  # As of `nohup`.
+        del handlers[HANGUP]
     # A handler that is None was set by other code than Python's and cannot be restored.
     return {k: v for k, v in handlers.items() if v is not None}
 
