@@ -59,7 +59,7 @@ SMALL = ("--dataset.batch", "4", "--dataset.length", "6", "--video.rows", "1")
 STEPS = ("--steps", "14", "--log_every", "1", "--eval_every", "4")
 EVERY = ("--checkpoint_every", "3")
 DEBUG = ("--configs", "minatar", "debug")
-GAMES = ("--tasks", "[minatar_breakout,minatar_asterix]", "--collect.steps", "120")
+GAMES = ("--tasks", "minatar_breakout,minatar_asterix", "--collect.steps", "120")
 PATIENCE = 300  # Seconds that a process may take.
 
 
