@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from dreamerv2_transfer.common.envs import vectors
 from dreamerv2_transfer.common.errors import EnvError, describe
 
 RESERVED = ("reward", "is_first", "is_last", "is_terminal", "action")
@@ -59,7 +60,8 @@ class GymEnv(gymnasium.Wrapper):
 
     Raises:
         EnvError: A key is reserved or used twice, a space is not made of numbers, or
-            no observation is left; the message names the key and the space.
+            no observation is left; the message names the key and the space. While
+            playing: float32 cannot hold a number.
     """
 
     def __init__(self, env: gymnasium.Env, exclude: str = NEVER):
@@ -426,9 +428,7 @@ def _converter(key: str, space: spaces.Space) -> Callable[[Any], np.ndarray]:
         return lambda value: as_image(np.asarray(value))
     if is_bytes(space):
         return np.asarray
-    if isinstance(space, spaces.Box):
-        return lambda value: np.asarray(value, np.float32).reshape(-1)
-    return lambda value: np.asarray(spaces.flatten(space, value), np.float32)
+    return lambda value: vectors.flatten(key, space, value)
 
 
 def name_fault(key: str) -> str:
