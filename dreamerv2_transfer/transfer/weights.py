@@ -12,7 +12,7 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def load_state(path: str | os.PathLike, state: Mapping[str, tf.Variable]) -> Non
 
     Raises:
         CheckpointError: The file cannot be read, or lacks a variable, or has another
-            one in its place.
+            one in its place, or one that is not finite.
     """
     with _opened(path) as arrays:
         if missing := [name for name in state if name not in arrays]:
@@ -116,7 +116,7 @@ def load_state(path: str | os.PathLike, state: Mapping[str, tf.Variable]) -> Non
             )
         if faults := _differences({k: arrays[k] for k in state}, state):
             raise CheckpointError(f"The state in {path} does not fit: {faults[0]}.")
-        values = {name: arrays[name][()] for name in state}
+        values = _read(path, arrays, state)
     for name, variable in state.items():
         variable.assign(values[name])
 
@@ -141,7 +141,7 @@ def load_weights(
 
     Raises:
         CheckpointError: The file cannot be read, or the arrays of a component differ
-            from its variables in number, shape or type.
+            from its variables in number, shape or type, or are not finite.
     """
     with _opened(path) as arrays:
         in_file = {key.split("/")[0] for key in arrays}
@@ -150,9 +150,9 @@ def load_weights(
         for name in found:
             _check_component(path, name, components.get(name), arrays)
         variables = [x for name in found for x in components[name].variables]
-        values = [arrays[variable.path][()] for variable in variables]
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+        values = _read(path, arrays, [variable.path for variable in variables])
+    for variable in variables:
+        variable.assign(values[variable.path])
     return found
 
 
@@ -226,10 +226,10 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the arrays of a file of weights, by their paths.
 
     Raises:
-        CheckpointError: The file cannot be read.
+        CheckpointError: The file cannot be read, or an array is not finite.
     """
     with _opened(path) as arrays:
-        return {name: array[()] for name, array in arrays.items()}
+        return _read(path, arrays, arrays)
 
 
 @contextlib.contextmanager
@@ -245,6 +245,24 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, Any]]:
             yield content.arrays
     except hdf5.ArraysError as error:
         raise CheckpointError(f"Cannot read weights from {path}: {error}.") from error
+
+
+def _read(
+    path: str | os.PathLike, arrays: Mapping[str, Any], names: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """Reads arrays by name.
+
+    Raises:
+        CheckpointError: One holds NaN or infinity, as 0.1.0 might save.
+    """
+    values = {name: arrays[name][()] for name in names}
+    for name, value in values.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise CheckpointError(
+                f"{path} cannot be used: {name} is not a number, as the run had "
+                "diverged or the file is damaged. Name the weights of another run."
+            )
+    return values
 
 
 def _check_component(

@@ -75,6 +75,25 @@ def test_state_that_does_not_fit_is_refused(tmp_path, state):
         weights.load_state(path, {"tfstep": tf.Variable(0, dtype=tf.int64)})
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    path = tmp_path / "world_model.weights.h5"
+    spoiled, fresh, counter = layer(), layer(), tf.Variable(0.5)
+    spoiled["encoder"].bias.assign([0, value, 0])
+    weights.save_weights(path, spoiled, {"scale": tf.Variable(value)})
+    kernel = fresh["encoder"].kernel.numpy()
+    with pytest.raises(
+        checkpoint.CheckpointError, match="encoder/bias is not a number"
+    ):
+        weights.load_weights(path, fresh)
+    assert np.array_equal(fresh["encoder"].kernel, kernel)
+    with pytest.raises(checkpoint.CheckpointError, match="scale is not a number"):
+        weights.load_state(path, {"scale": counter})
+    assert counter.numpy() == 0.5
+    with pytest.raises(checkpoint.CheckpointError, match="weights.h5 cannot be used"):
+        weights.read_weights(path)
+
+
 def test_missing_and_superfluous_weights_are_errors(tmp_path):
     path = tmp_path / "world_model.weights.h5"
     weights.save_weights(path, layer())
