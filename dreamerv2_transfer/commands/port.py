@@ -17,6 +17,7 @@ import shlex
 from dreamerv2_transfer.commands import configuration, program
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
+from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import paths
 
@@ -59,7 +60,8 @@ def main(argv: list[str]) -> int:
     path = str(remote.fetched(path))
     if not options.reverse:
         return port(path, options, keys)
-    from dreamerv2_transfer.porting import port as port_lib
+    with progress.explained("Loading TensorFlow"):
+        from dreamerv2_transfer.porting import port as port_lib
 
     number = port_lib.reverse(path, options.to)
     print(
@@ -77,20 +79,15 @@ def port(path: str, options: Config, argv: list[str]) -> int:
     blocks, obs = ([x for x in options[name] if x] for name in ("configs", "obs"))
     told = blocks, argv, obs, options.actions, options.trust
     old = old_lib.read(path, options.config, *told)
+    with progress.explained("Loading TensorFlow"):
+        from dreamerv2_transfer.porting import port as port_lib
 
-    from dreamerv2_transfer import agent as agent_lib
-    from dreamerv2_transfer.common import machine
-    from dreamerv2_transfer.porting import port as port_lib
-
-    machine.setup(old.config)
-    agent = agent_lib.make_agent(old.config, *old.spaces)
-    port_lib.fill(agent, old.arrays, old.path)
-    port_lib.write(agent, old, options.to)
+    steps = port_lib.port(old, options.to)
     logdir = shlex.quote(options.to)
     print(
         *old.notes,
         f"Ported {len(old.arrays)} arrays of {old.path} to {options.to}: "
-        f"{old.summary(int(agent.tfstep))}. The old format holds no state of the "
+        f"{old.summary(steps)}. The old format holds no state of the "
         "optimizers, so they start afresh.",
         f"Play: {shlex.join(program.words('evaluate'))} --logdir {logdir}",
         f"Train: {shlex.join(program.words('train'))} --configs {logdir}/config.yaml "

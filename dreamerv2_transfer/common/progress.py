@@ -13,6 +13,7 @@ from typing import Any, TextIO
 LINE_INTERVAL = 10.0  # Seconds between two lines where there is no terminal.
 REDRAW_INTERVAL = 0.25  # Seconds between two states of a bar; each takes 1 ms.
 SMOOTHING = 0.3  # Weight of the newest interval in the rate.
+PATIENCE = 2.0  # Seconds that work without steps may take before a line explains it.
 
 _hidden = False
 
@@ -130,6 +131,26 @@ def clock(seconds: float) -> str:
 def write(line: str) -> None:
     """Prints a line to standard output without breaking the visible bars."""
     print(line, flush=True)
+
+
+@contextlib.contextmanager
+def explained(text: str) -> Iterator[None]:
+    """Prints what is going on, once, if it takes more than `PATIENCE` seconds.
+
+    It is for work that has no steps to count, and goes where progress goes.
+    """
+    timer = threading.Timer(PATIENCE, _explain, [text])
+    timer.daemon = True  # The process may end before it.
+    if not _hidden:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _explain(text: str) -> None:
+    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 class Reminder:

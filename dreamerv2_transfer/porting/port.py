@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import blocks, progress
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import blocks, machine, progress
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.porting import old as old_lib
 from dreamerv2_transfer.porting import order, pickles
@@ -24,6 +25,29 @@ from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.transfer import weights as weights_lib
 
 TABLE = "ported.json"  # Which array became which variable.
+
+
+def port(old: Old, logdir: str | os.PathLike) -> int:
+    """Turns an old agent into a run that has not begun.
+
+    Args:
+        old: The old agent.
+        logdir: A folder that is missing or empty.
+
+    Returns:
+        The steps that the agent was trained for.
+
+    Raises:
+        PortError: The arrays do not fit or are not finite, or the folder is not empty.
+        OutputError: It cannot be written.
+    """
+    machine.setup(old.config)
+    with progress.explained("Building the networks"):
+        agent = agent_lib.make_agent(old.config, *old.spaces)
+    fill(agent, old.arrays, old.path)
+    with progress.explained(f"Writing {logdir}"):
+        write(agent, old, logdir)
+    return int(agent.tfstep)
 
 
 def variables(agent) -> dict[str, tf.Variable]:

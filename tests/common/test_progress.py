@@ -1,4 +1,6 @@
+import contextlib
 import io
+import time
 
 import pytest
 
@@ -33,6 +35,24 @@ def test_a_log_file_gets_a_line_each_interval(monkeypatch):
     first, second, last = log.getvalue().splitlines()
     assert "1/3" in second and "loss 2.5" in second
     assert "2/3" in last
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hidden", "said"),
+    [(0.5, False, "Compiling ...\n"), (0.0, False, ""), (0.5, True, "")],
+)
+def test_work_without_steps_is_explained_once_if_it_is_long(
+    monkeypatch, capsys, seconds, hidden, said
+):
+    monkeypatch.setattr(progress, "PATIENCE", 0.1)
+    with contextlib.ExitStack() as stack:
+        if hidden:
+            stack.enter_context(progress.hidden())
+        with progress.explained("Compiling"):
+            time.sleep(seconds)
+    time.sleep(0.2)  # Nothing comes later.
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", said)
 
 
 def test_earlier_steps_count_as_done():
