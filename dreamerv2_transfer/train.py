@@ -19,7 +19,7 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import envs, logger
+from dreamerv2_transfer.common import envs, logger, progress
 from dreamerv2_transfer.common.blocks import load_old
 from dreamerv2_transfer.common.config import Config, ConfigError, check_ranges
 from dreamerv2_transfer.common.counter import Counter
@@ -218,9 +218,10 @@ def prepare(
             share a batch, or the decoder was trained for another likelihood.
         CheckpointError: The weights to start from are missing or do not fit.
     """
-    from dreamerv2_transfer import agent as agent_lib
-    from dreamerv2_transfer.common import checkpoint, machine
-    from dreamerv2_transfer.common.distributed import replicas
+    with progress.explained("Loading TensorFlow"):
+        from dreamerv2_transfer import agent as agent_lib
+        from dreamerv2_transfer.common import checkpoint, machine
+        from dreamerv2_transfer.common.distributed import replicas
 
     print(machine.setup(config), flush=True)
     replicas.check(config)

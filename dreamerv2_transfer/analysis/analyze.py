@@ -35,7 +35,7 @@ from dreamerv2_transfer.analysis.players import Player
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
-from dreamerv2_transfer.common.progress import Progress
+from dreamerv2_transfer.common.progress import Progress, explained
 
 if TYPE_CHECKING:
     from dreamerv2_transfer.agent import WorldModel
@@ -96,7 +96,8 @@ class Analysis:
             with contextlib.closing(self._make_env(task)) as env:
                 spaces = env.single_observation_space, env.single_action_space
                 if first is None:
-                    self._models, first = self._make_models(env), spaces
+                    with explained("Loading the model"):
+                        self._models, first = self._make_models(env), spaces
             if spaces != first:
                 raise UserError(
                     "Games that are analysed together must have the same observations "
@@ -137,7 +138,8 @@ class Analysis:
             with Progress(fewest, 0, f"Playing {task}", "frame") as bar:
                 frames = play(env, player.policy, fewest, player.seeds, bar.update)
         rng = np.random.default_rng([options.seed, *task.encode()])
-        targets = latents.prepare(frames, options.permutations, rng)
+        with explained(f"Shuffling the episodes of {task}"):
+            targets = latents.prepare(frames, options.permutations, rng)
         return {
             "policy": player.name,
             "frames": len(frames),
@@ -180,7 +182,8 @@ class Analysis:
             del made  # Only one matrix of features is in memory at a time.
         size = self._models.trained.rssm.feat_size
         numbers = kinds.side_by_side(found, targets, options.clusters, size)
-        feature_pictures.draw(self._album, task, numbers, found["trained"], targets)
+        with explained(f"Drawing the features of {task}"):
+            feature_pictures.draw(self._album, task, numbers, found["trained"], targets)
         return numbers
 
     def analyze_dreams(
@@ -217,12 +220,15 @@ class Analysis:
         }
         shown = np.linspace(0, len(pieces) - 1, min(DRAWN, len(pieces))).astype(int)
         seen = true[shown], predicted["model"][shown]
-        dream_pictures.draw(self._album, task, *seen, context)
+        with explained(f"Drawing the dreams of {task}"):
+            dream_pictures.draw(self._album, task, *seen, context)
         if models.agent:
             some = pieces.some(shown)
-            dreamed = dreams.act(models.agent, frames, some, key, config, seed)
-            dream_pictures.draw_acting(self._album, task, dreamed, context)
-        numbers = dream_errors.compare(true, predicted, pieces, rng)
+            with explained(f"Dreaming with the actor of {task}"):
+                dreamed = dreams.act(models.agent, frames, some, key, config, seed)
+                dream_pictures.draw_acting(self._album, task, dreamed, context)
+        with explained(f"Measuring the dreams of {task}"):
+            numbers = dream_errors.compare(true, predicted, pieces, rng)
         dream_pictures.draw_errors(self._album, task, numbers["error"], len(pieces))
         more = {"wanted_horizon": options.horizon, "unit": dream_errors.unit(task)}
         return numbers | more

@@ -14,7 +14,7 @@ import pathlib
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common import cli, progress
 
 OPTIONS = {
     "logdir": path_option("The run's folder.", is_required=True),
@@ -62,8 +62,9 @@ def main(argv: list[str]) -> int:
     tasks = [task for task in options.task if task] or [settings.task]
     directory = pathlib.Path(options.output or logdir / "analysis").expanduser()
 
-    from dreamerv2_transfer.analysis import models, players
-    from dreamerv2_transfer.analysis.analyze import Analysis
+    with progress.explained("Loading TensorFlow"):
+        from dreamerv2_transfer.analysis import models, players
+        from dreamerv2_transfer.analysis.analyze import Analysis
 
     def make_env(task: str):
         # In this process, so that the games can be read.

@@ -15,7 +15,7 @@ import pathlib
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import cli, config
+from dreamerv2_transfer.common import cli, config, progress
 
 MODES = {"greedy": "eval", "sampled": "train"}
 OPTIONS = {
@@ -62,7 +62,8 @@ def main(argv: list[str]) -> int:
     task, number = options.task or settings.task, min(options.envs, options.episodes)
     chosen = {"policy": options.policy, "task": task, "envs": number}
     with contextlib.closing(make_envs(task, number, settings)) as env:
-        from dreamerv2_transfer import evaluate, validation
+        with progress.explained("Loading TensorFlow"):
+            from dreamerv2_transfer import evaluate, validation
 
         agent = evaluate.load(settings, logdir, env)
         mode, seed = MODES[options.policy], options.seed

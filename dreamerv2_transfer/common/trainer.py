@@ -19,7 +19,7 @@ from dreamerv2_transfer.common.checkpoint import Checkpoint, Stateful
 from dreamerv2_transfer.common.errors import EnvError
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.logger.averages import Averages
-from dreamerv2_transfer.common.progress import Progress
+from dreamerv2_transfer.common.progress import Progress, explained
 
 
 class Trainer(abc.ABC):
@@ -142,7 +142,8 @@ class Trainer(abc.ABC):
                         self.logger.add(self.metrics())
                         self.logger.write(fps=True)
                     if self.reaches(self.config.eval_every) or last:
-                        self.evaluate()
+                        with explained("Evaluating"):
+                            self.evaluate()
                     if self.reaches(self.config.checkpoint_every) or last:
                         self.save()
                         is_saved = True

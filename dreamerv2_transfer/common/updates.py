@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common import progress, tfutils
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
@@ -56,6 +57,7 @@ class Updates:
     ):
         self._update = update
         self._strategy = config.strategy
+        self._is_compiled = config.jit
         self._one = tfutils.compiled(self._one_fn, config)
         self._several = tfutils.compiled(self._several_fn, config)
         self._logdir = logdir
@@ -79,11 +81,14 @@ class Updates:
         Raises:
             TrainingError: As in `read`, which is called when too much is unread.
         """
-        if len(batches) == 1:
-            state, metrics = self._one(tensors(batches[0]), state)
-        else:
-            stacked = {k: np.stack([b[k] for b in batches]) for k in batches[0]}
-            state, metrics = self._several(tensors(stacked), state)
+        with contextlib.ExitStack() as stack:
+            if self._is_compiled and not self._shapes:
+                stack.enter_context(progress.explained("Compiling the first update"))
+            if len(batches) == 1:
+                state, metrics = self._one(tensors(batches[0]), state)
+            else:
+                stacked = {k: np.stack([b[k] for b in batches]) for k in batches[0]}
+                state, metrics = self._several(tensors(stacked), state)
         self._metrics.append(metrics)
         self._batches += enumerate(batches, int(step))
         if len(self._batches) >= READ_EVERY:

@@ -1,8 +1,10 @@
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import updates
+from dreamerv2_transfer.common import progress, updates
 from dreamerv2_transfer.common.config import Config
 
 SETTINGS = {
@@ -53,6 +55,25 @@ def test_metrics_are_told_when_they_are_read(tmp_path):
     assert list(sums.told[0]) == ["by_row", "sum_loss"]
     sums.updates.read()
     assert len(sums.told) == 2
+
+
+@pytest.mark.parametrize(("jit", "times"), [(True, 1), (False, 0)])
+def test_only_the_first_update_of_a_graph_is_explained(
+    tmp_path, monkeypatch, capsys, jit, times
+):
+    monkeypatch.setattr(progress, "PATIENCE", 0.05)
+    sums = Sums(tmp_path, jit)
+    update = sums.update
+
+    def slow(batch, state):
+        time.sleep(0.2)
+        return update(batch, state)
+
+    sums.updates._update = slow
+    for _ in range(3):
+        sums.run(1)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["Compiling the first update ..."] * times
 
 
 def test_metrics_are_read_before_too_many_batches_are_kept(tmp_path):
