@@ -104,6 +104,7 @@ def test_the_old_episodes_come_along(tmp_path):
     shutil.copytree(GOLDEN / "dreamerv2_proprio", logdir)
     (logdir / "train_episodes").mkdir()
     flags = {k: np.zeros(3, bool) for k in store.FLAGS}
+    flags["is_first"][0] = flags["is_last"][-1] = True
     seen = {"arm": np.zeros((3, 14)), "velocity": np.ones((3, 9))}
     numbers = {"action": np.zeros((3, 6)), "reward": np.zeros(3)}
     path = store.save_episode(
