@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 
 from dreamerv2_transfer.analysis.album import Album
 from dreamerv2_transfer.analysis.feature_pictures import FLOOR
+from dreamerv2_transfer.plotting.labels import game_label
 
 
 def draw_matrices(
@@ -102,9 +103,7 @@ def draw_together(
 def _matrix(axes: Axes, found: Mapping, known: bool) -> AxesImage:
     r = np.array(found["r"]) * (1 if known else np.nan)
     image = axes.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1)
-    games = [
-        game.removeprefix("minatar_").replace("_", "\n") for game in found["games"]
-    ]
+    games = [game_label(game).replace(" ", "\n") for game in found["games"]]
     axes.set_xticks(
         range(len(games)),
         games,

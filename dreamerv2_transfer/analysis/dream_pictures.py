@@ -12,6 +12,7 @@ from dreamerv2_transfer.analysis import dream_errors
 from dreamerv2_transfer.analysis.album import Album
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.logger import video
+from dreamerv2_transfer.plotting.labels import task_label
 
 LINES = {
     "model": "#1f6fb4",
@@ -46,11 +47,11 @@ def draw(
         f"{true.shape[1] - context} with the recorded actions."
     )
     frames = video.open_loop(true, model, context, **_look(task, GIF_SCALE))
-    title = f"{task}: truth, dream and error"
+    title = f"{task_label(task)}: truth, dream and error"
     album.add_animation(frames, f"{task}_dream.gif", title, caption)
     look = _look(task, STRIP_SCALE)
     frames = video.open_loop(true[:1], model[:1], context, **look)
-    title = f"{task}: a dream beside the truth"
+    title = f"{task_label(task)}: a dream beside the truth"
     album.add_image(strip(frames, context), f"{task}_dream.png", title, caption)
 
 
@@ -58,11 +59,11 @@ def draw_acting(album: Album, task: str, dreamed: np.ndarray, context: int) -> N
     """Draws dreams `(S, T, H, W, C)` of the actor, the first as a strip too."""
     caption = "What the actor does in the model's dream; there is no truth to it."
     look = _look(task, STRIP_SCALE)
-    title = f"{task}: dreams of the actor"
+    title = f"{task_label(task)}: dreams of the actor"
     frames = captioned(dreamed, context, look)
     album.add_animation(frames, f"{task}_actor.gif", title, caption)
     image = strip(captioned(dreamed[:1], context, look), context)
-    title = f"{task}: a dream of the actor"
+    title = f"{task_label(task)}: a dream of the actor"
     album.add_image(image, f"{task}_actor.png", title, caption)
 
 
@@ -94,7 +95,7 @@ def draw_errors(
     axes.set(
         xlabel="steps without seeing",
         ylabel=f"squared error ({dream_errors.unit(task)})",
-        title=f"{task}: prediction error",
+        title=f"{task_label(task)}: prediction error",
     )
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
@@ -102,7 +103,7 @@ def draw_errors(
     album.add_figure(
         figure,
         f"{task}_error.png",
-        f"{task}: prediction error against the horizon",
+        f"{task_label(task)}: prediction error against the horizon",
         f"Squared error of {number} open-loop predictions, summed over an image and "
         "averaged, with 95% bootstrap bands over episodes. For comparison, the last "
         "frame that was seen, repeated, and the mean of all these frames, which is the "

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 from dreamerv2_transfer.analysis.album import Album
 from dreamerv2_transfer.analysis.correlations import COMPONENTS
 from dreamerv2_transfer.analysis.latents import Found, Targets
+from dreamerv2_transfer.plotting.labels import task_label
 
 COLORS = {"trained": "#1f6fb4", "untrained": "#e08214", "random": "#8c8c8c"}
 FLOOR = -0.3  # R2 is cut off here: a probe may be worse than the mean by any factor.
@@ -65,14 +66,14 @@ def draw_probes(album: Album, task: str, probes: Mapping[str, Mapping]) -> None:
     axes.set(
         xlim=(FLOOR, 1),
         xlabel="held-out R² (95% interval)",
-        title=f"{task}: linear probes",
+        title=f"{task_label(task)}: linear probes",
     )
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2)
     album.add_figure(
         figure,
         f"{task}_probes.png",
-        f"{task}: what a linear probe reads off the features",
+        f"{task_label(task)}: what a linear probe reads off the features",
         "Held-out R² of ridge regressions from the features to each variable. 1 is "
         f"perfect, 0 as good as the mean; values below {FLOOR} are cut off. Lines are "
         "95% bootstrap intervals over episodes.",
@@ -103,7 +104,7 @@ def draw_clusters(
     axes.set_xticks(range(len(order)), names, fontsize=8)
     axes.set(
         xlabel="cluster, and its share of the held-out frames",
-        title=f"{task}: share of a cluster's frames with an event",
+        title=f"{task_label(task)}: share of a cluster's frames with an event",
     )
     bar = figure.colorbar(image, label="against the mean rate")
     ticks = np.array([0, 1, 3, 7, 15])
@@ -111,7 +112,7 @@ def draw_clusters(
     album.add_figure(
         figure,
         f"{task}_clusters.png",
-        f"{task}: k-means clusters and events",
+        f"{task_label(task)}: k-means clusters and events",
         "Share of a cluster's held-out frames in which an event happens, written down "
         f"from {VISIBLE:.1%}, coloured by its ratio to the mean rate. On the left the "
         "mean rate, the share of the event's entropy that the clusters tell, and the p "
@@ -153,11 +154,12 @@ def draw_single(
     right.set_ylabel("held-out correlation")
     room = dict(handlelength=1, columnspacing=1)
     right.legend(fontsize=8, loc="upper center", ncols=3, **room)
-    figure.suptitle(task)
+    figure.suptitle(task_label(task))
     album.add_figure(
         figure,
         f"{task}_single.png",
-        f"{task}: the single feature closest to {variable}, and canonical correlations",
+        f"{task_label(task)}: the single feature closest to {variable}, and canonical "
+        "correlations",
         f"Left: the largest of {best['features']:,} correlations with {variable} on "
         "training episodes, and the largest ones of the trained model's features with "
         "the values of whole episodes shuffled. Middle: the feature chosen there, on "
@@ -190,11 +192,11 @@ def draw_scatter(
     for axes in (left, right):
         axes.set_xlabel(f"component 1 ({explained[0]:.0%} of the variance)")
     left.set_ylabel(f"component 2 ({explained[1]:.0%})")
-    figure.suptitle(f"{task}: principal components of held-out features")
+    figure.suptitle(f"{task_label(task)}: principal components of held-out features")
     album.add_figure(
         figure,
         f"{task}_scatter.png",
-        f"{task}: principal components of the features",
+        f"{task_label(task)}: principal components of the features",
         "The first two principal components of held-out frames, coloured by k-means "
         f"cluster and by {variable}.",
     )

@@ -10,25 +10,25 @@ from dreamerv2_transfer.plotting import metrics_file
 SERIES = {"train_return": "training", "eval_return_mean": "greedy"}
 
 
-def draw(logdir: pathlib.Path, title: str) -> None:
+def draw(logdir: pathlib.Path, task: str) -> None:
     """Draws LOGDIR/curve.png from LOGDIR/metrics.jsonl.
 
     Args:
         logdir: The run's folder.
-        title: Title of the plot.
+        task: The game, which the title names.
 
     Raises:
         OutputError: The picture cannot be written.
     """
     from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 
-    from dreamerv2_transfer.plotting.labels import literal
+    from dreamerv2_transfer.plotting.labels import literal, task_label
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, label in SERIES.items():
         axes.plot(*read(logdir, name), label=label, marker="." * (name[0] == "e"))
-    axes.set(title=title, xlabel="steps", ylabel="return of an episode")
+    axes.set(title=task_label(task), xlabel="steps", ylabel="return of an episode")
     axes.legend()
     with atomic.atomic_write(logdir / "curve.png") as file:
         literal(figure).savefig(file, format="png", dpi=120)

@@ -128,8 +128,9 @@ def _numbers(
         own = []
         for name in [name for name in rest if name.startswith(f"{task}_")]:
             picture = rest.pop(name)
-            # The game's name stands above its pictures.
-            title = picture.title.removeprefix(f"{task}: ")
+            # The game's name stands above its pictures; 0.1.0 wrote it as the task.
+            title = picture.title.removeprefix(f"{labels.task_label(task)}: ")
+            title = title.removeprefix(f"{task}: ")
             title = title[:1].upper() + title[1:]
             own.append(dataclasses.replace(picture, title=title))
         parts.append(

@@ -56,10 +56,19 @@ def metric_label(metric: str) -> str:
 
 def task_label(task: str) -> str:
     """Turns `minatar_space_invaders` into `Space Invaders (MinAtar)`."""
+    suite, _, _ = task.partition("_")
+    suffix = f" ({SUITES[suite]})" if suite in SUITES else ""
+    return f"{game_label(task)}{suffix}"
+
+
+def game_label(task: str) -> str:
+    """Turns `minatar_space_invaders` into `Space Invaders`, for where room is short."""
     suite, _, game = task.partition("_")
     if suite not in SUITES:
         return _shown(task)
-    return f"{_shown(game).replace('_', ' ').title()} ({SUITES[suite]})"
+    # The capitals of an id such as CartPole-v1 stay.
+    words = _shown(game).replace("_", " ").split(" ")
+    return " ".join(word[:1].upper() + word[1:] for word in words)
 
 
 def literal(drawn: Figure) -> Figure:

@@ -32,7 +32,7 @@ def test_matrices_show_both_models_and_what_one_lacks_is_empty():
         "-0.70",
         "0.80",
     ]
-    assert grid[0].get_yticklabels()[0].get_text() == "space\ninvaders"
+    assert grid[0].get_yticklabels()[0].get_text() == "Space\nInvaders"
     assert np.isnan(grid[3].images[0].get_array().filled(np.nan)).all()
 
 

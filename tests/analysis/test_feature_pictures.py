@@ -41,7 +41,7 @@ def draw(numbers=NUMBERS, place=("player_x",)):
     held = {"best_feature": {"null": [0.1, 0.2, 0.3]}, "explained": [0.5, 0.25]}
     found = Found(held, points, shown, np.array([0, 1, 0, 1, 1, 1]))
     album = Drawn()
-    feature_pictures.draw(album, "game", numbers, found, targets)
+    feature_pictures.draw(album, "atari_pong", numbers, found, targets)
     return album
 
 
@@ -51,14 +51,24 @@ def album():
 
 
 def axes(album, name):
-    return album.added[f"game_{name}.png"].axes
+    return album.added[f"atari_pong_{name}.png"].axes
 
 
 def test_every_picture_has_a_title_and_a_caption(album):
     names = ("probes", "clusters", "single", "scatter")
-    assert list(album.added) == [f"game_{name}.png" for name in names]
+    assert list(album.added) == [f"atari_pong_{name}.png" for name in names]
     for title, caption in album.texts.values():
-        assert title.startswith("game: ") and caption.endswith(".")
+        assert title.startswith("Pong (Atari): ") and caption.endswith(".")
+
+
+def test_figures_name_the_game_as_those_of_curves_do(album):
+    heads = [figure.get_suptitle() for figure in album.added.values()]
+    heads += [place.get_title() for place in axes(album, "probes")]
+    assert heads[2:] == [
+        "Pong (Atari)",
+        "Pong (Atari): principal components of held-out features",
+        "Pong (Atari): linear probes",
+    ]
 
 
 def test_probes_are_bars_with_their_intervals(album):

@@ -80,6 +80,16 @@ def test_the_published_analysis_has_a_part_per_game_and_one_for_all(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("named", ["minatar_seaquest", "Seaquest (MinAtar)"])
+def test_a_game_is_named_above_its_pictures_alone(tmp_path, named):
+    shutil.copytree(PUBLISHED, tmp_path / "analysis")
+    file = tmp_path / "analysis" / "analysis.json"
+    file.write_text(file.read_text().replace("minatar_seaquest: ", f"{named}: "))
+    (found,), _ = analyses.read(runs.Run("run", tmp_path, None, {}))
+    shown = found.parts[0].pictures[0].title
+    assert shown == "What a linear probe reads off the features"
+
+
 def test_an_analysis_shows_no_files_but_its_own_pictures(tmp_path):
     secret = tmp_path / "secret.png"
     secret.write_bytes(b"secret")

@@ -21,6 +21,9 @@ def staged(stage):
     [
         ("minatar_space_invaders", "Space Invaders (MinAtar)"),
         ("atari_pong", "Pong (Atari)"),
+        ("dmc_walker_walk", "Walker Walk (DMC)"),
+        ("gym_CartPole-v1", "CartPole-v1 (Gymnasium)"),
+        ("gym_ALE/Pong-v5", "ALE/Pong-v5 (Gymnasium)"),
         ("4 games mixed", "4 games mixed"),
     ],
 )
