@@ -35,6 +35,8 @@ OWN = (
     *("stage", "task", "init.path", "init.components", "dataset.directory"),
     *("eval_dataset", "collect.steps", "dqn.checkpoints"),
 )
+ALIKE = ("minatar", "atari")  # Suites whose games can all be played by one agent.
+PLACEHOLDER = "GAME"
 
 Step = tuple[str, list[str]]
 
@@ -112,16 +114,37 @@ def next_steps(argv: Sequence[str], config: Config) -> Iterator[Step]:
         )
     elif config.stage == "pretrain":
         yield "Watch its curves", ["tensorboard", "--logdir", logdir]
-        tasks = ["--task", ",".join(config.tasks)]
+        tasks = ["--task", ",".join(_playable(config.tasks))]
         yield "Analyse what it knows", ["analyze", "--logdir", logdir, *tasks]
         train = ["train", *_next(argv, config, "finetune"), "--init", logdir]
-        train += ["--task", config.task, "--logdir", f"{logdir}_finetune"]
+        train += ["--task", _new_game(config), "--logdir", f"{logdir}_finetune"]
         yield "Fine-tune an agent", train
     else:
         evaluate = ["evaluate", "--logdir", logdir, "--episodes", "100"]
         trust = ["--trust"] if blocks.IMPORTS.match(config.task) else []
         yield "Evaluate the agent", [*evaluate, *trust]
         yield "Draw its curves", ["plot", "--runs", logdir, "--out", "curves.png"]
+
+
+def _playable(tasks: Sequence[str]) -> list[str]:
+    """Returns those of a dataset's tasks that are games, or else a placeholder.
+
+    The folders of an own dataset may have any names.
+    """
+    from dreamerv2_transfer.common.envs import suites
+
+    found = [task for task in tasks if task.partition("_")[0] in suites.SUITES]
+    return found or [PLACEHOLDER]
+
+
+def _new_game(config: Config) -> str:
+    """Returns a game whose observations and actions are those of the pre-training.
+
+    The task is that of a block, which knows nothing of an own dataset's games.
+    """
+    suites = {task.partition("_")[0] for task in config.tasks}
+    fits = config.task.partition("_")[0] in suites & set(ALIKE)
+    return config.task if fits else _playable(config.tasks)[0]
 
 
 def _next(argv: Sequence[str], config: Config, stage: str) -> list[str]:

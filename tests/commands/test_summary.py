@@ -116,5 +116,27 @@ def test_the_next_command_keeps_sizes_and_drops_what_was_of_this_run(typed, foll
         configuration.resolve(words[1:])
 
 
+@pytest.mark.parametrize(
+    ("typed", "task"),
+    [
+        ("minatar pretrain", "minatar_space_invaders"),
+        ("dmc_proprio pretrain --tasks cartpole_random", "GAME"),
+        ("minatar pretrain --tasks gym_A-v0,gym_B-v0", "gym_A-v0"),
+        ("dmc_vision pretrain --tasks dmc_cheetah_run", "dmc_cheetah_run"),
+        ("atari pretrain --task atari_breakout", "atari_breakout"),
+    ],
+)
+def test_pretraining_on_other_games_suggests_one_that_fits(typed, task):
+    argv = ["--configs", *typed.split()]
+    *_, (_, words) = summary.next_steps(argv, resolve(*argv))
+    assert words[words.index("--task") + 1] == task
+
+
+def test_tasks_that_are_no_games_are_not_suggested_for_an_analysis():
+    argv = ["--configs", "minatar", "pretrain", "--tasks", "own,minatar_asterix"]
+    _, (_, words), _ = summary.next_steps(argv, resolve(*argv))
+    assert words[words.index("--task") + 1] == "minatar_asterix"
+
+
 def test_a_run_without_metrics_has_no_last_values(tmp_path):
     assert list(summary.last(tmp_path)) == []
