@@ -87,7 +87,7 @@ def _compare(folder: pathlib.Path, manifest: dict) -> tuple[str, list[str]]:
     fault, path = "", folder / store.MANIFEST
     notes = [
         f"Note: {x} is left over from a writer that was killed. It does no harm."
-        for x in sorted(folder.glob(".*.tmp"))
+        for x in store.leftovers(folder)
     ]
     if not manifest:
         notes.append(f"Note: {folder} has no {store.MANIFEST}.")

@@ -19,6 +19,8 @@ from dreamerv2_transfer.common.errors import UserError
 # A `pathlib.Path` keeps only one slash.
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
+# Of a file, a system and a process; 0.1.0 left out the system.
+TEMPORARY = re.compile(r"\.(?P<file>.+?)\.((?P<system>\w{8})-)?(?P<process>\d+)\.tmp")
 FORGOTTEN = 24 * 3600  # Seconds after which no process still writes a temporary file.
 
 
@@ -91,14 +93,14 @@ def remove_leftovers(path: pathlib.Path) -> None:
     A file system may be shared, so the number of a process says nothing about one on
     another machine or in another container: what these left is removed after a day.
     """
-    name = re.compile(rf"\.{re.escape(path.name)}\.(?:(\w{{8}})-)?(\d+)\.tmp")
     for other in path.parent.iterdir():
-        if not (found := name.fullmatch(other.name)):
+        found = TEMPORARY.fullmatch(other.name)
+        if not found or found["file"] != path.name:
             continue
         with contextlib.suppress(OSError):  # Gone meanwhile, or not ours to remove.
             is_left = time.time() - other.lstat().st_mtime > FORGOTTEN
-            if found[1] == _system():
-                is_left = not _is_running(int(found[2]))
+            if found["system"] == _system():
+                is_left = not _is_running(int(found["process"]))
             if is_left and other.is_dir():
                 shutil.rmtree(other)
             elif is_left:

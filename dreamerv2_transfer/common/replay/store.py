@@ -369,7 +369,17 @@ def write_manifest(directory: str | os.PathLike, manifest: Mapping[str, Any]) ->
         file.write(json.dumps(manifest, indent=2).encode() + b"\n")
 
 
+def leftovers(directory: str | os.PathLike) -> list[pathlib.Path]:
+    """Returns the temporary files of writers that were killed, and no other files."""
+    found = []
+    for path in sorted(pathlib.Path(directory).glob(".*.tmp")):
+        part = atomic.TEMPORARY.fullmatch(path.name)
+        if part and (part["file"] == MANIFEST or part["file"].endswith(".npz")):
+            found.append(path)
+    return found
+
+
 def remove_leftovers(directory: str | os.PathLike) -> None:
-    """Removes the temporary files of writers that were killed."""
-    for path in pathlib.Path(directory).glob(".*.tmp"):
+    """Removes the `leftovers` of a folder to which only this process writes."""
+    for path in leftovers(directory):
         path.unlink(missing_ok=True)

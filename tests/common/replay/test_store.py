@@ -197,8 +197,25 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
 def test_leftovers_are_removed_and_episodes_stay(tmp_path):
     path = store.save_episode(tmp_path, episode())
     (tmp_path / f".{path.name}.123.tmp").write_bytes(b"half")
+    atomic.temporary_for(path).write_bytes(b"half")
+    atomic.temporary_for(tmp_path / "manifest.json").write_bytes(b"half")
     store.remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_other_temporary_file_than_ours_is_removed(tmp_path):
+    names = (
+        ".notes.tmp",
+        ".a.npz.tmp",
+        ".notes.txt.12.tmp",
+        ".a.npz.x-12.tmp",
+        "a.tmp",
+    )
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    assert store.leftovers(tmp_path) == []
+    store.remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*names}
 
 
 def test_manifest(tmp_path):
