@@ -58,7 +58,7 @@ def policy_fault(episode: Episode, policies: int) -> str:
 
 def file_faults(
     paths: Sequence[str], expected: Layout, policies: int
-) -> list[tuple[int, str]]:
+) -> list[tuple[int, str, str]]:
     """Reads every byte of episode files.
 
     Args:
@@ -67,20 +67,30 @@ def file_faults(
         policies: Number of policies that the folder's manifest lists.
 
     Returns:
-        The steps of each episode, and what is wrong with it or an empty string.
+        The steps of each episode, why training skips it, and a note about what does no
+        harm to training: a name or keys for logging that do not fit. Both may be empty.
     """
     results = []
     for path in paths:
         try:
             episode = folders.load_all(path)
         except EpisodeError as error:
-            results.append((0, " ".join(str(error).split())))
+            results.append((0, " ".join(str(error).split()), ""))
             continue
-        steps, parsed = store.eplen(episode), store.parse_name(path)
-        fault = layout.misfit(episode, expected) or log_fault(episode, policies)
-        if not fault and parsed is None:
-            fault = "its name is not TIMESTAMP-UUID-LENGTH.npz, so it is not counted"
-        elif not fault and parsed[1] != steps:
-            fault = f"it has {steps} steps, and its name says {parsed[1]}"
-        results.append((steps, f"{path} is damaged: {fault}." if fault else ""))
+        steps, note = store.eplen(episode), ""
+        if fault := layout.misfit(episode, expected):
+            fault = f"{path} is damaged: {fault}."
+        elif note := log_fault(episode, policies) or _name_fault(path, steps):
+            note = f"Note: {path} is trained on, but {note}."
+        results.append((steps, fault, note))
     return results
+
+
+def _name_fault(path: str, steps: int) -> str:
+    """Says how a name does not fit an episode of some steps; empty if it does."""
+    parsed = store.parse_name(path)
+    if parsed is None:
+        return "its name is not TIMESTAMP-UUID-LENGTH.npz, so it is not counted"
+    if parsed[1] != steps:
+        return f"it has {steps} steps, and its name says {parsed[1]}"
+    return ""

@@ -20,8 +20,9 @@ class Verified:
         tasks: Number of task folders.
         episodes: Number of intact episodes.
         steps: Steps of the intact episodes.
-        damaged: A line for each damaged file, which names it and its fault.
-        notes: A line for each oddity that does no harm.
+        damaged: A line for each damaged file, which names it and its fault. Training
+            skips these, and no other.
+        notes: A line for each oddity that does no harm to training.
     """
 
     tasks: int = 0
@@ -68,8 +69,9 @@ def verify(directory: str | os.PathLike, tell: Callable[[str], None]) -> Verifie
         )
         processes = packed.count_processes(paths)
         for chunk in packed.each_chunk(check, paths, f"verify {name}", processes):
-            for steps, fault in chunk:
+            for steps, fault, note in chunk:
                 add(verified.damaged, fault)
+                add(verified.notes, note)
                 verified.episodes += not fault
                 verified.steps += 0 if fault else steps
         add(verified.damaged, packed.index_fault(folder))

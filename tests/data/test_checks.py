@@ -63,17 +63,29 @@ def changed(key, time, value):
         (fakes.episode(4, actions=5), "action is float32 (5,), and float32 (6,)"),
         (fakes.episode(4, image_shape=(10, 10, 4)), "image is bool (10, 10, 4)"),
         (fakes.episode(4) | {"ram": np.zeros((5, 2))}, "ram is float32 (2,), and mis"),
-        (fakes.episode(4) | {"log_a": np.zeros(4)}, "log_a has shape (4,) for 5"),
-        (
-            fakes.episode(4) | {"log_policy": np.array([-1, 0, 1, 0, 0])},
-            "log_policy holds [-1, 0, 1], and there are 1 policies",
-        ),
     ],
 )
 def test_an_episode_that_is_readable_and_wrong_is_named(tmp_path, episode, fault):
     path = store.save_episode(tmp_path, episode)
-    ((steps, line),) = checks.file_faults([str(path)], SPACES, 1)
+    ((steps, line, note),) = checks.file_faults([str(path)], SPACES, 1)
     assert line.startswith(str(path)) and fault in line and "\n" not in line
+    assert note == ""
+
+
+@pytest.mark.parametrize(
+    ("logged", "oddity"),
+    [
+        ({"log_a": np.zeros(4)}, "log_a has shape (4,) for 5 transitions"),
+        (
+            {"log_policy": np.array([-1, 0, 1, 0, 0])},
+            "log_policy holds [-1, 0, 1], and there are 1 policies",
+        ),
+    ],
+)
+def test_keys_for_logging_that_do_not_fit_are_a_note(tmp_path, logged, oddity):
+    path = store.save_episode(tmp_path, fakes.episode(4) | logged)
+    note = f"Note: {path} is trained on, but {oddity}."
+    assert checks.file_faults([str(path)], SPACES, 1) == [(4, "", note)]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +100,7 @@ def test_an_episode_that_is_readable_and_wrong_is_named(tmp_path, episode, fault
 def test_an_intact_episode_has_no_fault(tmp_path, episode):
     path = store.save_episode(tmp_path, episode)
     steps = store.eplen(episode)
-    assert checks.file_faults([str(path)], SPACES, 1) == [(steps, "")]
+    assert checks.file_faults([str(path)], SPACES, 1) == [(steps, "", "")]
 
 
 @pytest.mark.parametrize(
@@ -111,12 +123,13 @@ def test_an_episode_need_not_say_who_acted():
     assert checks.policy_fault(fakes.episode(3), 0) == ""
 
 
-def test_names_that_are_wrong_or_tell_nothing_are_named(tmp_path):
+def test_names_that_are_wrong_or_tell_nothing_are_a_note(tmp_path):
     one, other = (store.save_episode(tmp_path, fakes.episode(i)) for i in (3, 4))
     one = one.rename(one.with_name("20260101T000000-0a-30.npz"))
     other = other.rename(other.with_name("episode.npz"))
-    (_, first), (_, second) = checks.file_faults([str(one), str(other)], SPACES, 1)
-    assert first == f"{one} is damaged: it has 3 steps, and its name says 30."
+    first, (*intact, second) = checks.file_faults([str(one), str(other)], SPACES, 1)
+    note = f"Note: {one} is trained on, but it has 3 steps, and its name says 30."
+    assert first == (3, "", note) and intact == [4, ""]
     assert str(other) in second and "TIMESTAMP-UUID-LENGTH" in second
 
 
@@ -127,7 +140,7 @@ def test_a_flipped_bit_of_the_rewards_is_found(tmp_path):
     at = data.index(np.float32(3004).tobytes())
     data[at] ^= 1
     path.write_bytes(data)
-    ((steps, line),) = checks.file_faults([str(path)], SPACES, 1)
+    ((steps, line, _),) = checks.file_faults([str(path)], SPACES, 1)
     assert line == f"{path} cannot be read: wrong checksum of reward.npy"
     assert steps == 0
 
@@ -136,7 +149,7 @@ def test_a_flipped_bit_of_the_rewards_is_found(tmp_path):
 def test_files_that_are_no_archive_are_named(tmp_path, content):
     path = tmp_path / "20260101T000000-0a-9.npz"
     path.write_bytes(content)
-    ((_, line),) = checks.file_faults([str(path)], SPACES, 1)
+    ((_, line, _),) = checks.file_faults([str(path)], SPACES, 1)
     assert line.startswith(f"{path} cannot be read: BadZipFile")
 
 
@@ -144,5 +157,5 @@ def test_no_code_of_a_file_is_run(tmp_path):
     path = tmp_path / "20260101T000000-0a-0.npz"
     hostile = np.array([fakes.Touch(tmp_path / "ran")], object)
     np.savez(path, action=hostile)
-    ((_, line),) = checks.file_faults([str(path)], SPACES, 1)
+    ((_, line, _),) = checks.file_faults([str(path)], SPACES, 1)
     assert "cannot be read" in line and not (tmp_path / "ran").exists()

@@ -83,6 +83,18 @@ def test_training_skips_exactly_what_verify_names(tmp_path, has_manifest, memory
     assert opened.fields["action"].coding == "onehot"
 
 
+def test_training_reads_what_verify_makes_a_note_of(tmp_path):
+    acted = {"log_policy": np.array([-1, 7, 7, 7, 7])}
+    store.save_episode(tmp_path, fakes.episode(4) | acted)
+    np.savez(tmp_path / NAME.format("a" * 32, 30), **fakes.episode(3))
+    np.savez(tmp_path / "mine.npz", **fakes.episode(5))
+    found = verify.verify(tmp_path, lambda line: None)
+    noted = [x for x in found.notes if "is trained on, but" in x]
+    assert (found.episodes, found.damaged, len(noted)) == (3, [], 3)
+    opened = packed.open_task(tmp_path)
+    assert (len(opened), opened.damaged) == (3, ())
+
+
 def test_episodes_of_the_original_load(tmp_path):
     # Recorded at an Atari game: float64 rewards, `ram`, and an action at the reset.
     episode = fakes.episode(5, image_shape=(64, 64, 1), dtype=np.uint8, actions=18)
