@@ -9,15 +9,49 @@ except for its task:
 
 from __future__ import annotations
 
-import json
 import os
 
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.files import documents
 
 VARIABLE = "TF_CONFIG"
+SHOWN = 500  # Characters of a long value.
 EXAMPLE = (
     '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
     '"task": {"type": "worker", "index": 0}}'
+)
+# TensorFlow also takes an index in quotes; more keys are its own business.
+SCHEMA = documents.Schema(
+    {
+        "type": "object",
+        "required": ["cluster", "task"],
+        "properties": {
+            "cluster": {
+                "type": "object",
+                "required": ["worker"],
+                "additionalProperties": False,
+                "properties": {
+                    "worker": {
+                        "type": "array",
+                        "items": {"type": "string", "minLength": 1},
+                    }
+                },
+            },
+            "task": {
+                "type": "object",
+                "required": ["type", "index"],
+                "properties": {
+                    "type": {"const": "worker"},
+                    "index": {
+                        "anyOf": [
+                            {"type": "integer"},
+                            {"type": "string", "pattern": "^[0-9]{1,9}$"},
+                        ]
+                    },
+                },
+            },
+        },
+    }
 )
 
 
@@ -42,20 +76,18 @@ def task() -> tuple[list[str], int]:
     """
     received = os.environ.get(VARIABLE, "")
     try:
-        described = json.loads(received)
-        workers = list(described["cluster"]["worker"])
-        kind, index = described["task"]["type"], int(described["task"]["index"])
-    except (ValueError, KeyError, TypeError):
+        described = SCHEMA.parse(received)
+    except ValueError:
         raise _wrong(received) from None
-    if set(described["cluster"]) != {"worker"} or kind != "worker":
-        raise _wrong(received)
+    workers, index = described["cluster"]["worker"], int(described["task"]["index"])
     if not 0 <= index < len(workers):
         raise _wrong(received)
     return workers, index
 
 
 def _wrong(received: str) -> ConfigError:
+    shown = received if len(received) <= SHOWN else f"{received[:SHOWN]}..."
     return ConfigError(
         f"strategy multiworker needs the workers in {VARIABLE}, such as {EXAMPLE}, "
-        f"with a different index in each process. Received: {VARIABLE}={received!r}"
+        f"with a different index in each process. Received: {VARIABLE}={shown!r}"
     )

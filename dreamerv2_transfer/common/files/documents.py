@@ -103,7 +103,10 @@ def parse_json(text: str | bytes, strict: bool = True) -> Any:
             surrogate, which no file can hold), or is refused by `strict`.
     """
     # Left to itself, `json.loads` takes other encodings and halves of characters.
-    text = text if isinstance(text, str) else text.decode()
+    if isinstance(text, str):
+        text.encode()
+    else:
+        text = text.decode()
     hooks = {"object_pairs_hook": _unique, "parse_float": _finite} if strict else {}
     try:
         value = json.loads(text, **hooks, parse_constant=_finite if strict else None)
