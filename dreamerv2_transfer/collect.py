@@ -14,7 +14,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs, interrupt, progress
 from dreamerv2_transfer.common.config import ConfigError, check_ranges
-from dreamerv2_transfer.common.files import locks, remote
+from dreamerv2_transfer.common.files import locks, paths, remote
 from dreamerv2_transfer.common.files.atomic import OutputError, writing
 from dreamerv2_transfer.common.replay import offline, packed, store
 from dreamerv2_transfer.common.replay.store import DatasetError
@@ -77,7 +77,7 @@ def complete(
 
     The players' files are not needed for tasks that have their steps.
     """
-    directory, steps = pathlib.Path(directory).expanduser(), int(config.collect.steps)
+    directory, steps = paths.local(directory), int(config.collect.steps)
     missing = _missing(directory, config.tasks, steps)
     for task in [task for task, lack in missing.items() if not lack]:
         folder = directory / store.folder_name(task)
@@ -126,7 +126,7 @@ def collect(
         DatasetError: The disk is full, too small or cannot be written to, a folder
             holds episodes of another recipe, or another process collects into it.
     """
-    directory = pathlib.Path(directory).expanduser()
+    directory = paths.local(directory)
     missing = _missing(directory, recipes, steps)
     settings = {task: recipe.settings for task, recipe in recipes.items()}
     disk_lib.check(directory, missing, settings, disk, make_vector_env)
@@ -181,7 +181,7 @@ def prefill(
     Returns:
         Whether all steps are there; False if the process was asked to stop.
     """
-    folder = pathlib.Path(directory).expanduser()
+    folder = paths.local(directory)
     if store.count_episodes(folder)[1] >= steps:
         return True
     with _collecting(folder), interrupt.caught() as stopped:

@@ -25,9 +25,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import cast
 
-# The rest of the package is imported later: a missing dependency must be a finding.
 from dreamerv2_transfer.common.errors import describe
-from dreamerv2_transfer.common.files import memory
+from dreamerv2_transfer.common.files import memory, paths
+
+# The rest of the package is imported later: a missing dependency must be a finding.
 
 OPTIONS = {
     "logdir": "logdir",  # The folder of future runs.
@@ -448,8 +449,8 @@ def main(argv: list[str]) -> int:
     reader.paths = ["logdir"]
     options = reader.parse(argv)
     is_url = remote.is_remote(options.logdir)
-    logdir = (remote.local_folder if is_url else pathlib.Path)(options.logdir)
-    logdir = logdir.expanduser().absolute()
+    logdir = (remote.local_folder if is_url else paths.local)(options.logdir)
+    logdir = logdir.absolute()
     statuses = show([check_python(), examine("Packages", check_packages)])
     statuses += show(basics(logdir))
     if options.quick:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 import collections
 import pathlib
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
@@ -221,6 +222,15 @@ def test_no_module_is_too_long_to_be_read():
         for path in (ROOT / PACKAGE).rglob("*.py")
     }
     assert {k: v for k, v in lines.items() if v > MOST_LINES} == {}
+
+
+def test_one_function_alone_expands_a_tilde():
+    # `pathlib` takes `./~ada` for the home of ada, and raises if there is no such user.
+    files = [*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "launch").glob("*.py")]
+    found = [
+        x.name for x in files if re.search(r"\.(expanduser|home)\(", x.read_text())
+    ]
+    assert found == ["paths.py"]
 
 
 def test_launch_scripts_only_parse_wire_and_call():

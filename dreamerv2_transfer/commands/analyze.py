@@ -9,12 +9,12 @@ are analysed with the one model, and then compared.
 from __future__ import annotations
 
 import functools
-import pathlib
 
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import cli, progress
+from dreamerv2_transfer.common.files import paths
 
 OPTIONS = {
     "logdir": path_option("The run's folder.", is_required=True),
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     # In full precision, so that the numbers do not depend on the machine.
     settings = settings.update(precision="32", expl_noise=0.0)
     tasks = [task for task in options.task if task] or [settings.task]
-    directory = pathlib.Path(options.output or logdir / "analysis").expanduser()
+    directory = paths.local(options.output or logdir / "analysis")
 
     with progress.explained("Loading TensorFlow"):
         from dreamerv2_transfer.analysis import models, players

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pathlib
 
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import cli, config, progress
+from dreamerv2_transfer.common.files import paths
 
 MODES = {"greedy": "eval", "sampled": "train"}
 OPTIONS = {
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
         held_out = validation.HeldOut(agent.wm, settings, dataset)
         result["held_out"] = held_out.losses(task)
     if options.json:
-        with atomic.atomic_write(pathlib.Path(options.json).expanduser()) as file:
+        with atomic.atomic_write(paths.local(options.json)) as file:
             file.write(json.dumps(result).encode() + b"\n")
     cli.show(json.dumps(result))
     return 0

@@ -9,13 +9,13 @@ a study that was stopped; finished jobs are not run again.
 from __future__ import annotations
 
 import os
-import pathlib
 
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import cli, progress
 from dreamerv2_transfer.common.config import Config, ConfigError
+from dreamerv2_transfer.common.files import paths
 
 SUITES = ("minatar", "atari")
 SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     blocks = (suite, *SCALES[options.scale])
     settings = blocks_lib.load_config(blocks, [])
     logdir = options.logdir or f"logdir/reproduce_{suite}_{options.scale}"
-    logdir = pathlib.Path(logdir).expanduser().resolve()
+    logdir = paths.local(logdir).resolve()
     new, best = new_games(settings, options.leave_out), sublayers(options.best)
     study = Study(blocks, settings, logdir, options.seeds, new, options.beyond, best)
     patterns = [pattern for pattern in options.only if pattern]
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
     told = costs.describe(chosen, logdir, running.ledger, blocks, parallel)
     (cli.show if options.dry_run else progress.write)(told)
     if options.publish:
-        made = publish.publish(logdir, pathlib.Path(options.publish).expanduser())
+        made = publish.publish(logdir, paths.local(options.publish))
         print(f"Published {len(made)} runs in {options.publish}.")
         return 0
     if options.dry_run:

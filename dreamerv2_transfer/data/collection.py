@@ -23,6 +23,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import driver, envs, progress
 from dreamerv2_transfer.common.envs import atari
+from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
@@ -226,7 +227,7 @@ class Collection:
             from dreamerv2_transfer.dqn import actors
 
             actions = envs.act_size(env.single_action_space)
-            folder = pathlib.Path(self._recipe.checkpoints).expanduser()
+            folder = paths.local(self._recipe.checkpoints)
             for i, file in enumerate(files):
                 if file:
                     players[i] = actors.Player(folder / file, self._task, actions)

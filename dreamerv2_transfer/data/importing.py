@@ -13,6 +13,7 @@ import numpy as np
 
 import dreamerv2_transfer
 from dreamerv2_transfer.common.files import locks
+from dreamerv2_transfer.common.files import paths as paths_lib
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.packed_episodes import content_digest
@@ -206,7 +207,7 @@ def importing(
         DatasetError: Another process writes to the folder; or as `Importer`.
         OutputError: The folder cannot be written to.
     """
-    folder = pathlib.Path(directory).expanduser() / store.folder_name(task)
+    folder = paths_lib.local(directory) / store.folder_name(task)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     used = DatasetError(f"Another process writes to {folder}. Wait for it.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from dreamerv2_transfer.common import blocks, envs, progress
 from dreamerv2_transfer.common.envs import wrappers
+from dreamerv2_transfer.common.files import paths as paths_lib
 from dreamerv2_transfer.common.replay import npz, store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
@@ -72,7 +73,7 @@ def import_dreamerv2(
     if task.partition("_")[0] in SUITES:
         with contextlib.closing(envs.make_env(task)) as env:
             known = {*envs.obs_space(env), "action"}
-    path = pathlib.Path(source).expanduser()
+    path = paths_lib.local(source)
     folder = path if path.is_dir() else path.parent
     policies = store.listed_policies(store.read_manifest(folder) or {})
     steps = store.count_episodes(folder)[1]
@@ -242,7 +243,7 @@ def npz_files(source: str | os.PathLike, deep: bool = False) -> list[str]:
     Raises:
         DatasetError: There is no file; names the folders inside it that have some.
     """
-    source = pathlib.Path(source).expanduser()
+    source = paths_lib.local(source)
     with store.listing(source):
         if source.is_file():
             return [str(source)]
@@ -303,7 +304,7 @@ def check_task(task: str) -> None:
 
 def _imported(source: str | os.PathLike) -> dict[str, Any]:
     """Returns a manifest for a source without one."""
-    path = str(pathlib.Path(source).expanduser().resolve())
+    path = str(paths_lib.local(source).resolve())
     return {"policies": [{"name": "imported", "steps": 0, "source": path}]}
 
 

@@ -25,6 +25,7 @@ from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import paths as paths_lib
 from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.manifest import SCHEMA
@@ -110,7 +111,7 @@ def export_task(
         name = f"{base}/{task}-v{version}" if several else target
         exported = Exported(_root() / name, name)
     else:
-        path = pathlib.Path(target).expanduser().resolve() / (task if several else "")
+        path = paths_lib.local(target).resolve() / (task if several else "")
         name = re.sub(r"[^\w-]", "_", path.name)
         exported = Exported(path, name if _NAME.fullmatch(name) else f"{name}-v0")
     if exported.folder.exists():
@@ -190,7 +191,7 @@ class Source:
 
 def find(source: str | os.PathLike) -> pathlib.Path | None:
     """Returns the folder of a Minari dataset's files by its path or name, or None."""
-    given = pathlib.Path(source).expanduser()
+    given = paths_lib.local(source)
     places = [given, given / "data"]
     if not given.is_absolute():
         places.append(_root() / given / "data")
@@ -250,8 +251,7 @@ def _minari():
 
 def _root() -> pathlib.Path:
     """Returns the folder in which Minari keeps its datasets."""
-    default = pathlib.Path("~", ".minari", "datasets")
-    return pathlib.Path(os.environ.get("MINARI_DATASETS_PATH", default)).expanduser()
+    return paths_lib.local(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets"))
 
 
 def _write(

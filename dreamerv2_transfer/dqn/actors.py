@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 
+from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.dqn import agents
 
 FILES = ("*model_*",)  # What to fetch of a folder of players on an object store.
@@ -22,7 +23,7 @@ def describe(directory: str, task: str) -> list[tuple[str, str]]:
     Raises:
         DqnError: There is none for the task, or one cannot be used.
     """
-    folder = pathlib.Path(directory).expanduser()
+    folder = paths.local(directory)
     found = []
     for path in agents.find(folder, task):
         agents.load(path, task)

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # No pyplot: it would look for a display.
 
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.plotting.labels import (
     PAPER_ARMS,
     arm_label,
@@ -257,9 +257,9 @@ def outputs(out: str, outdir: str) -> list[pathlib.Path]:
     """
     if not (out or outdir):
         raise FigureError("Name the figure to draw: --out figure.png.")
-    files = [pathlib.Path(out).expanduser()] if out else []
+    files = [paths.local(out)] if out else []
     if outdir:
-        folder = pathlib.Path(outdir).expanduser()
+        folder = paths.local(outdir)
         files += [folder / "curves.png", folder / "curves.pdf"]
     for file in files:
         check_format(file)

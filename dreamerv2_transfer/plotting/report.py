@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.plotting import (
     analyses,
     charts,
@@ -76,7 +76,7 @@ def write(
     Raises:
         OutputError: The page cannot be written.
     """
-    path = pathlib.Path(folder).expanduser() / PAGE
+    path = paths.local(folder) / PAGE
     page = render(found, notes, options).encode()
     with atomic.atomic_write(path) as file:
         file.write(page)

@@ -80,7 +80,7 @@ def load(path: str | os.PathLike, name: str = "") -> Run:
     Raises:
         RunError: There are no metrics.
     """
-    path = pathlib.Path(path).expanduser()
+    path = paths_lib.local(path)
     if path.is_dir():
         name = name or path.resolve().name
         file, settings = path / METRICS, path / CONFIG

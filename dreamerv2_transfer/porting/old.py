@@ -132,7 +132,7 @@ def find_variables(path: str | pathlib.Path) -> pathlib.Path:
     Raises:
         PortError: The folder has none.
     """
-    file = pathlib.Path(path).expanduser()
+    file = paths.local(path)
     if not file.is_dir():
         return file
     if not (file / VARIABLES).is_file():
@@ -150,7 +150,7 @@ def check_free(path: str | pathlib.Path) -> pathlib.Path:
     """
     if paths.is_url(path):
         raise PortError(f"Name a local path by --to. Received: {path}")
-    path = pathlib.Path(path).expanduser().resolve()
+    path = paths.local(path).resolve()
     if path.is_dir() and any(path.iterdir()):
         raise PortError(f"{path} is not empty. Name another folder by --to.")
     if path.exists() and not path.is_dir():

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks, machine, progress
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.porting import old as old_lib
 from dreamerv2_transfer.porting import order, pickles
 from dreamerv2_transfer.porting.old import Old
@@ -155,7 +155,7 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
         PortError: The original has no such agent.
         CheckpointError: A file of the run is missing or cannot be read.
     """
-    logdir = pathlib.Path(logdir).expanduser()
+    logdir = paths.local(logdir)
     to = old_lib.check_free(to)
     to = to / old_lib.VARIABLES if to.is_dir() else to
     config, _ = blocks.load_old(logdir / "config.yaml")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import paths
 
 # A `pathlib.Path` keeps only one slash.
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
@@ -63,7 +64,7 @@ def atomic_write(path: str | os.PathLike, sync: bool = True) -> Iterator[BinaryI
     Raises:
         OutputError: The file cannot be written.
     """
-    path = pathlib.Path(path).expanduser()
+    path = paths.local(path)
     temporary = temporary_for(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

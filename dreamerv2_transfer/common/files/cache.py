@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pathlib
 
+from dreamerv2_transfer.common.files import paths
+
 
 def folder() -> pathlib.Path:
     """Returns `$XDG_CACHE_HOME/dreamerv2_transfer`, by default below `~/.cache`."""
-    caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return caches.expanduser() / "dreamerv2_transfer"
+    caches = paths.local(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return caches / "dreamerv2_transfer"

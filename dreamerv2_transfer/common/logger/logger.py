@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import pathlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 
 from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.common.logger import trackers, video
 from dreamerv2_transfer.common.logger.trackers import Summary
 
@@ -184,7 +183,7 @@ class JSONLOutput:
     """
 
     def __init__(self, logdir: str | os.PathLike):
-        self.path = pathlib.Path(logdir).expanduser() / "metrics.jsonl"
+        self.path = paths.local(logdir) / "metrics.jsonl"
 
     def __call__(self, summaries: list[Summary]) -> None:
         """Appends a line.
@@ -246,8 +245,8 @@ class TensorBoardOutput:
     """
 
     def __init__(self, logdir: str | os.PathLike, fps: float = 20):
-        # No pathlib here: it would turn gs:// into gs:/.
-        self._logdir = os.path.expanduser(os.fspath(logdir))
+        is_url = paths.is_url(logdir)
+        self._logdir = os.fspath(logdir if is_url else paths.local(logdir))
         self._fps = fps
         self._writer = None
 

@@ -27,7 +27,7 @@ import PIL.Image
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import UserError, describe
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.common.logger import video
 
 Summary = tuple[int, str, np.ndarray]  # Step, name, value; see `logger`.
@@ -67,7 +67,7 @@ class WandbOutput:
 
     def __init__(self, logdir: str | os.PathLike):
         self._wandb = _import("wandb")
-        logdir = pathlib.Path(logdir).expanduser().resolve()
+        logdir = paths.local(logdir).resolve()
         identity = _remembered(logdir / "wandb_run_id.txt", lambda: uuid.uuid4().hex)
         try:
             self._run = self._wandb.init(
@@ -112,7 +112,7 @@ class MLflowOutput:
 
     def __init__(self, logdir: str | os.PathLike):
         mlflow = _import("mlflow")
-        logdir = pathlib.Path(logdir).expanduser().resolve()
+        logdir = paths.local(logdir).resolve()
         self._metric = mlflow.entities.Metric
         try:
             self._client = mlflow.MlflowClient()

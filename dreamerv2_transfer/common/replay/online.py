@@ -6,12 +6,12 @@ import dataclasses
 import functools
 import itertools
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.replay import rows, sources, store
 from dreamerv2_transfer.common.replay.folder import Folder
 from dreamerv2_transfer.common.replay.layout import Layout
@@ -68,7 +68,7 @@ class Replay:
                 f"Received: capacity={capacity}."
             )
         self._law = rows.Law(minlen, maxlen, prioritize_ends)
-        self._folder = Folder(pathlib.Path(directory).expanduser(), seed, expected)
+        self._folder = Folder(paths.local(directory), seed, expected)
         self._capacity = capacity
         self._use_ongoing = ongoing
         self._rng = np.random.default_rng(seed)

@@ -22,6 +22,7 @@ import numpy as np
 
 from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import describe
+from dreamerv2_transfer.common.files import paths as paths_lib
 from dreamerv2_transfer.common.files.memory import free_and_total
 from dreamerv2_transfer.common.replay import layout, packed_index, store
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
@@ -80,7 +81,7 @@ def open_dataset(
             readable episode, or has other shapes than another one or than expected; or
             as `open_task`.
     """
-    directory = pathlib.Path(directory).expanduser()
+    directory = paths_lib.local(directory)
     if not tasks:
         raise DatasetError("No task to open. Received: tasks=[]. Name at least one.")
     with store.listing(directory):
@@ -138,7 +139,7 @@ def open_task(
             a cap also: no index matches and none can be written, or an episode does not
             fit into the memory.
     """
-    directory = pathlib.Path(directory).expanduser()
+    directory = paths_lib.local(directory)
     paths, name = _list_files(directory)
     cached = pathlib.Path(cache) / name if cache else None
     folders = [directory / INDEX / name, *([cached] if cached else [])]
@@ -179,8 +180,8 @@ def write_index(
     Raises:
         DatasetError: As `open_task`.
     """
-    directory = pathlib.Path(directory)
-    paths, name = _list_files(directory.expanduser())
+    directory = paths_lib.local(directory)
+    paths, name = _list_files(directory)
     if written and len(written) == len(paths):
         packed = PackedEpisodes.join(written, str(directory))
         expected = expected_layout(directory, paths)

@@ -1,8 +1,9 @@
 import os
+import pathlib
 
 import pytest
 
-from dreamerv2_transfer.common.files import paths
+from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.common.files.paths import PathError
 
 
@@ -66,3 +67,17 @@ def test_a_folder_in_which_nobody_may_look_passes(tmp_path):
     paths.check(tmp_path / "file" / "below")
     os.symlink("loop", tmp_path / "loop")
     paths.check(tmp_path / "loop" / "x")
+
+
+def test_a_folder_that_begins_with_a_tilde_is_written_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert paths.local("~/run") == pathlib.Path("/home/ada/run")
+    for path in ("./~no-such-user/a.json", pathlib.Path("./~no-such-user/b.json")):
+        assert paths.local(paths.local(path)) == tmp_path / path
+        with atomic.atomic_write(path) as file:
+            file.write(b"{}")
+    assert {x.name for x in (tmp_path / "~no-such-user").iterdir()} == {
+        "a.json",
+        "b.json",
+    }
