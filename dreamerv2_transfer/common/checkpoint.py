@@ -78,7 +78,7 @@ class Checkpoint:
         """
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._remove_all_but(steps(self._directory))
+            self._tidy()
             self._write(f"ckpt-{step}")
             # Later ones are damaged: the run resumed from an earlier one.
             kept = [x for x in steps(self._directory) if x <= step][: self._keep]
@@ -86,7 +86,7 @@ class Checkpoint:
             self._remove_all_but(kept)
         except (tf.errors.OpError, OSError) as error:
             with contextlib.suppress(OSError):
-                self._remove_all_but(steps(self._directory))
+                self._tidy()
             raise CheckpointError(
                 f"Cannot write a checkpoint to {self._directory}: "
                 f"{first_line(error)}. The earlier checkpoints are intact; free "
@@ -117,6 +117,20 @@ class Checkpoint:
         with atomic.atomic_write(self._directory / "checkpoint", sync=False) as file:
             file.write("\n".join([*lines, ""]).encode())
 
+    def _tidy(self) -> None:
+        """Completes or removes what interrupted saves left.
+
+        A run that stops right after it resumed saves its step again. Once the new data
+        took the place of the old, the checkpoint needs the new index.
+        """
+        for incoming in self._directory.glob(".ckpt-*.tmp"):
+            name = incoming.name.removeprefix(".").removesuffix(".tmp")
+            index, earlier = (x / f"{name}.index" for x in (incoming, self._directory))
+            is_moved = not any(incoming.glob(f"{name}.data-*"))
+            if is_moved and index.exists() and earlier.exists():
+                index.replace(earlier)
+        self._remove_all_but(steps(self._directory))
+
     def _remove_all_but(self, kept: Collection[int]) -> None:
         """Removes other checkpoints, and what interrupted saves left."""
         paths = self._directory.iterdir()
@@ -138,7 +152,7 @@ class Checkpoint:
             CheckpointError: There are checkpoints, but none can be read.
         """
         with contextlib.suppress(OSError):  # A reader's folder may be read-only.
-            self._remove_all_but(steps(self._directory))
+            self._tidy()
         faults = []
         for step in steps(self._directory):
             name = f"ckpt-{step}"

@@ -238,6 +238,35 @@ def test_parts_of_a_save_that_was_killed_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", *kept]
 
 
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_a_kill_while_a_step_is_saved_again_leaves_it_whole(tmp_path, moves):
+    run, move, left = Run(tmp_path, keep=1), pathlib.Path.replace, moves
+    run.save(3)
+    run.weight.assign([8, 9])
+    run.count = 31  # More digits: the earlier index would not fit the data.
+
+    def killed(self, target):
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt  # Like a kill, it is not handled.
+        left -= 1
+        return move(self, target)
+
+    with (
+        mock.patch.object(pathlib.Path, "replace", killed),
+        mock.patch.object(atomic, "sync_names", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run.checkpoint.save(3)
+    resumed = Run(tmp_path)
+    assert resumed.checkpoint.restore() == 3
+    weight, count = ([3, -3], 30) if moves == 0 else ([8, 9], 31)
+    np.testing.assert_array_equal(resumed.weight, weight)
+    assert resumed.count == count
+    left_over = {path.name for path in tmp_path.iterdir()}
+    assert left_over == {"checkpoint", "ckpt-3.data-00000-of-00001", "ckpt-3.index"}
+
+
 def test_all_parts_are_on_the_disk_before_they_get_their_names(tmp_path, monkeypatch):
     done = []
     for name in ("sync", "sync_names"):
