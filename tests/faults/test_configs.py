@@ -202,7 +202,9 @@ def test_the_configuration_of_an_old_agent_runs_no_code(run, capsys):
 
 def test_the_task_in_a_minari_dataset_runs_no_code(run, monkeypatch):
     opened = types.SimpleNamespace(manifest={"task": TASK}, path=run)
-    monkeypatch.setattr(imports.minari_io, "open_source", lambda source: opened)
+    monkeypatch.setattr(
+        imports.minari_io, "open_source", lambda source, exclude: opened
+    )
     with pytest.raises(ConfigError, match="stranger_code"):
         imports.import_minari(run / "dataset", "stranger/dataset-v0")
     assert not (run.parent / "ran").exists() and not (run / "dataset").exists()
