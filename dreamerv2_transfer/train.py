@@ -27,6 +27,7 @@ from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import Replay, layout, offline, rows
 from dreamerv2_transfer.common.replay import folder as replay_folder
+from dreamerv2_transfer.transfer import sources
 
 STAGES = ("pretrain", "finetune", "scratch")
 Output = Callable[[list[logger.Summary]], None]
@@ -218,9 +219,14 @@ def prepare(
             share a batch, or the decoder was trained for another likelihood.
         CheckpointError: The weights to start from are missing or do not fit.
     """
+    # A run that resumes needs no others, which may be gone.
+    resumes = any(logdir.glob("checkpoints/*.index"))
+    needs_weights = cluster.is_chief(config) and not resumes
+    if needs_weights and config.init.path and config.stage != "pretrain":
+        sources.find_weights(config.init.path)
     with progress.explained("Loading TensorFlow"):
         from dreamerv2_transfer import agent as agent_lib
-        from dreamerv2_transfer.common import checkpoint, machine
+        from dreamerv2_transfer.common import machine
         from dreamerv2_transfer.common.distributed import replicas
 
     print(machine.setup(config), flush=True)
@@ -228,7 +234,7 @@ def prepare(
     if config.stage == "pretrain":
         return agent_lib.make_world_model(config, obs_space, act_space)
     agent = agent_lib.make_agent(config, obs_space, act_space)
-    if cluster.is_chief(config) and not checkpoint.steps(logdir / "checkpoints"):
+    if needs_weights:
         load_initial_weights(config, logdir, agent)
     return agent
 

@@ -8,9 +8,9 @@ import gymnasium
 import pytest
 
 from dreamerv2_transfer import collect, pretrain, train
-from dreamerv2_transfer.common import blocks, checkpoint, envs
+from dreamerv2_transfer.common import blocks, checkpoint, envs, machine
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.errors import CheckpointError, UserError
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.logger import LoggerError
 from dreamerv2_transfer.common.replay.store import DatasetError
@@ -172,6 +172,14 @@ def test_an_evaluation_dataset_is_read_before_play(tmp_path):
     collect.collect(tmp_path / "data", {TASK: Recipe(seed=3)}, steps=60)
     other = {"eval_dataset": str(tmp_path / "data"), "task": "minatar_asterix"}
     refused(make_config("scratch", **other), tmp_path / "run", DatasetError, "asterix")
+
+
+def test_missing_weights_are_refused_before_tensorflow_is_imported(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(machine, "setup", None)  # The first that needs it.
+    config = make_config("finetune", **{"init.path": str(tmp_path / "none")})
+    refused(config, tmp_path / "run", CheckpointError, "no weights to start from")
 
 
 def test_weights_are_read_once_and_not_by_a_run_that_resumes(

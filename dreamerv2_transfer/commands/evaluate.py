@@ -60,7 +60,10 @@ def main(argv: list[str]) -> int:
     # A failed environment must not become an episode, so it is not restarted.
     settings = settings.update(envs_restart=False, expl_noise=0.0)
     task, number = options.task or settings.task, min(options.envs, options.episodes)
-    chosen = {"policy": options.policy, "task": task, "envs": number}
+    if options.dataset:  # It is opened first, as playing takes minutes.
+        changes = {"eval_dataset": options.dataset, "eval_batches": options.batches}
+        held_out = settings.update(changes, task=task)
+        data = train.open_eval_dataset(held_out, logdir)
     with contextlib.closing(make_envs(task, number, settings)) as env:
         with progress.explained("Loading TensorFlow"):
             from dreamerv2_transfer import evaluate, validation
@@ -71,14 +74,10 @@ def main(argv: list[str]) -> int:
             agent, env, mode, options.episodes, seed, keep=options.videos
         )
     evaluate.draw(settings, played.kept, logdir, envs.native_planes(task))
-    result = {**played.summary(), **chosen}
+    result = played.summary() | {"policy": options.policy, "task": task, "envs": number}
     if options.dataset:
-        changes = {"task": task, "eval_dataset": options.dataset}
-        settings = settings.update(changes, eval_batches=options.batches)
-        dataset = train.open_eval_dataset(settings, logdir)
         agent.rng.reset_from_seed(seed)  # type: ignore[union-attr]
-        held_out = validation.HeldOut(agent.wm, settings, dataset)
-        result["held_out"] = held_out.losses(task)
+        result["held_out"] = validation.HeldOut(agent.wm, held_out, data).losses(task)
     if options.json:
         with atomic.atomic_write(paths.local(options.json)) as file:
             file.write(json.dumps(result).encode() + b"\n")

@@ -60,6 +60,7 @@ def main(argv: list[str]) -> int:
     path = str(remote.fetched(path))
     if not options.reverse:
         return port(path, options, keys)
+    configuration.of_run(paths.local(path), is_trusted=True)  # Refuses a mistyped path.
     with progress.explained("Loading TensorFlow"):
         from dreamerv2_transfer.porting import port as port_lib
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from dreamerv2_transfer.common import tfutils
-from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.errors import CheckpointError
 from dreamerv2_transfer.common.files import atomic
 
 PART = re.compile(
@@ -24,10 +24,6 @@ PART = re.compile(
 INCOMING = re.compile(r"\.ckpt-\d+\.tmp|ckpt-\d+_temp")  # Ours, and earlier versions'.
 # TensorFlow expands wildcards in the paths that it reads, and knows only UTF-8.
 LITERAL = re.compile(r"[^*?\[\\\ud800-\udfff]*")
-
-
-class CheckpointError(UserError):
-    """A checkpoint or a file of weights that cannot be read, written or used."""
 
 
 class Stateful(Protocol):

@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class CheckpointError(UserError):
+    """A checkpoint or a file of weights that cannot be read, written or used."""
+
+
 class EnvError(UserError):
     """An environment that does not exist, cannot be used, or broke its own rules."""
 

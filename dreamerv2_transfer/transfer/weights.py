@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.checkpoint import CheckpointError
-from dreamerv2_transfer.common.files import hdf5, paths, remote
+from dreamerv2_transfer.common.files import hdf5
+from dreamerv2_transfer.transfer.sources import WORLD_MODEL, find_weights
 
-WORLD_MODEL = "world_model.weights.h5"
 ACTOR_CRITIC = "actor_critic.weights.h5"
 PORTED = "ported.weights.h5"  # An original agent that the run in this logdir continues.
 COMPONENTS = ("encoder", "rssm", "decoder", "reward", "discount", "actor", "critic")
@@ -153,33 +153,6 @@ def load_weights(
         values = _read(path, arrays, [variable.path for variable in variables])
     for variable in variables:
         variable.assign(values[variable.path])
-    return found
-
-
-def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Path:
-    """Returns the file of weights that `--init` names: a file, or one in a logdir.
-
-    From a URL, it also fetches the other weights and the configuration of the run.
-
-    Raises:
-        CheckpointError: There is no such file.
-        RemoteError: It is a URL that cannot be read.
-    """
-    folder, _, file = str(path).rpartition("/")
-    if not remote.is_remote(path):
-        path = paths.local(path)
-    elif file.endswith(".h5"):
-        path = remote.fetched(folder, *remote.WEIGHTS) / file
-    else:
-        path = remote.fetched(path, *remote.WEIGHTS)
-    found = path / name if path.is_dir() else path
-    if not found.is_file():
-        killed = checkpoint.steps(found.parent / "checkpoints")
-        hint = " If this run was killed, start its command again, which writes them."
-        raise CheckpointError(
-            f"There are no weights to start from. Received: {path}. Name the logdir of "
-            f"a run with {name}, or such a file." + (hint if killed else "")
-        )
     return found
 
 

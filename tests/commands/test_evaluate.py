@@ -86,6 +86,14 @@ def test_bad_input_is_one_line_that_names_it(args, message):
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_dataset_that_does_not_exist_is_refused_before_play(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "dreamerv2_transfer.evaluate", None)  # Too slow.
+    folder = runs.ROOT / "tests" / "earlier_layout" / "finetune"
+    args = ["evaluate", "--logdir", str(folder), "--dataset", "/nowhere"]
+    assert commands.main(args) == 2
+    assert "Error: /nowhere is no folder." in capsys.readouterr().err
+
+
 def test_a_run_without_an_actor_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "dreamerv2_transfer.evaluate", None)  # Too slow.
     folder = runs.ROOT / "results" / "minatar_small_pretrain"

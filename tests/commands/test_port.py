@@ -3,11 +3,13 @@
 import json
 import pathlib
 import pickle
+import sys
 
 import numpy as np
 import pytest
 
 from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer import commands
 from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.porting import pickles, port
@@ -126,6 +128,13 @@ def test_bad_input_is_one_line_that_names_it(logdir, tmp_path, args, message):
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_does_not_exist_is_refused_at_once(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "dreamerv2_transfer.porting.port", None)
+    args = ["port", "/nowhere", "--reverse", "--to", str(tmp_path / "a.pkl")]
+    assert commands.main(args) == 2
+    assert "There is no run in /nowhere" in capsys.readouterr().err
 
 
 def test_a_hostile_pickle_runs_nothing(logdir, tmp_path):
