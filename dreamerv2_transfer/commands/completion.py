@@ -93,7 +93,10 @@ def commands() -> Iterator[Command]:
             for key, x in options.items()
         ]
         flags += configured if usage.blocks else []
-        flags += [Flag("help", "explain the command"), Flag("quiet", "results alone")]
+        named = [flag.name for flag in flags]
+        named += reference.blocks if usage.blocks else ()
+        flags.append(Flag("help", "explain the command or names", named, True))
+        flags.append(Flag("quiet", "results alone"))
         yield Command(name, program.purpose(name), usage.words, flags)
 
 
@@ -187,7 +190,7 @@ def _values(found: Sequence[Command]) -> Iterator[tuple[str, Sequence[str]]]:
 
     The first words of a command are the values of no flag at all.
     """
-    patterns: dict[tuple[str, ...], list[str]] = {}
+    patterns = {tuple(command.name for command in found): ["help", "--help"]}
     for command in found:
         if command.words:
             patterns.setdefault(tuple(command.words), []).append(command.name)

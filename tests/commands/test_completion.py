@@ -56,6 +56,10 @@ def test_flags_of_all_kinds_are_found(found):
         (["train", "--strategy", "m"], ["mirrored", "multiworker"]),
         (["evaluate", "--policy", ""], ["greedy", "sampled"]),
         (["dataset", "ve"], ["verify"]),
+        (["train", "--help", "rssm.de"], ["rssm.deter"]),
+        (["train", "--help", "rssm.deter", "sma"], ["small"]),
+        (["evaluate", "--help", "episo"], ["episodes"]),
+        (["--help", "tra"], ["train", "train-dqn"]),
         (["plot", "--runs", ""], []),
     ],
 )
@@ -75,6 +79,7 @@ def test_fish_completes_with_descriptions(capsys):
 @pytest.mark.skipif(not shutil.which("fish"), reason="There is no fish.")
 def test_fish_completes_each_value_of_a_list(capsys, tmp_path):
     typed = {
+        "--help rssm.de": ["rssm.deter"],
         "--configs p": ["pretrain"],
         "--configs minatar p": ["pretrain"],
         "--outputs terminal js": ["jsonl"],
