@@ -76,8 +76,7 @@ class Checkpoint:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._tidy()
             self._write(f"ckpt-{step}")
-            # Later ones are damaged: the run resumed from an earlier one.
-            kept = [x for x in steps(self._directory) if x <= step][: self._keep]
+            kept = self._kept(step)
             self._record(kept)
             self._remove_all_but(kept)
         except (tf.errors.OpError, OSError) as error:
@@ -102,6 +101,11 @@ class Checkpoint:
         for part in parts:
             part.replace(self._directory / part.name)
         atomic.sync_names(self._directory)
+
+    def _kept(self, step: int) -> list[int]:
+        """Returns the steps to keep, the newest first, of a run that is at `step`."""
+        # Later ones are damaged: the run resumed from an earlier one.
+        return [x for x in steps(self._directory) if x <= step][: self._keep]
 
     def _record(self, kept: Sequence[int]) -> None:
         """Writes the file by which TensorFlow finds the newest checkpoint."""
@@ -163,6 +167,8 @@ class Checkpoint:
                 faults.append(f"{self._directory / name}: {names[0]} is not a number.")
                 continue
             self._python.load()
+            with contextlib.suppress(OSError, atomic.OutputError):
+                self._record(self._kept(step))  # As a killed save may not have done.
             for fault in faults:
                 print(f"Skipped a checkpoint that cannot be read: {fault}")
             return step

@@ -140,6 +140,19 @@ def test_what_the_folder_holds_is_kept_whatever_the_state_file_says(tmp_path):
         (tmp_path / f"ckpt-{step}.index").unlink()
 
 
+def test_a_finished_run_that_was_killed_names_its_last_checkpoint(tmp_path):
+    """Nothing is saved after it any more, so resuming has to write the state file."""
+    run = Run(tmp_path)
+    for step in (1, 2):
+        run.save(step)
+    before = (tmp_path / "checkpoint").read_bytes()
+    run.save(3)
+    (tmp_path / "checkpoint").write_bytes(before)
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-2")
+    assert Run(tmp_path).checkpoint.restore() == 3
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-3")
+
+
 def test_no_file_but_a_checkpoint_of_this_folder_is_removed(tmp_path):
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     Run(theirs).save(1)
