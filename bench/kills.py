@@ -65,7 +65,14 @@ PATIENCE = 300  # Seconds that a process may take.
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of run: script and arguments, moments, and the number of processes."""
+    """A kind of run.
+
+    Attributes:
+        script: The script of launch/.
+        args: Its arguments.
+        moments: The moments that such a run has.
+        workers: The number of its processes; several read a dataset made before.
+    """
 
     script: str
     args: tuple[str, ...]
@@ -97,7 +104,7 @@ KINDS = {
     "multiworker": Kind(
         "train",
         (*DEBUG, *OFFLINE, "--jit", "True", "--strategy", "multiworker"),
-        tuple(MOMENTS),
+        TRAIN,
         workers=2,
     ),
 }
@@ -130,7 +137,10 @@ class Trial:
         whole = self._folder / "whole"
         if not (self._folder / "whole.done").exists():
             shutil.rmtree(whole, ignore_errors=True)
-            self._finish(whole)
+            if self._kind.workers > 1:
+                collect = (*DEBUG, "collect", *GAMES)
+                finish([start("collect", [*collect, *self._dataset()])], whole)
+            finish(self._start(whole), whole)
             (self._folder / "whole.done").touch()
         self._whole = fingerprint(whole)
         while (done := sum(len(x["moments"]) for x in self.lines())) < kills:
@@ -152,7 +162,7 @@ class Trial:
             if not self._kill(logdir, moment, int(rng.integers(1, 4)), rng):
                 break  # The run finished before.
             killed.append(moment)
-        self._finish(logdir)
+        finish(self._start(logdir), logdir)
         found = fingerprint(logdir)
         names = sorted(self._whole.keys() | found.keys())
         differs = [x for x in names if self._whole.get(x) != found.get(x)]
@@ -177,39 +187,47 @@ class Trial:
                     print(output)
         return came
 
-    def _finish(self, logdir: pathlib.Path) -> None:
-        """Lets the run finish."""
-        for process in self._start(logdir):
-            output, _ = process.communicate(timeout=PATIENCE)
-            if process.returncode:
-                sys.exit(f"{logdir} ended with {process.returncode}:\n{output}")
+    def _dataset(self) -> list[str]:
+        return ["--dataset.directory", str(self._folder / "dataset")]
 
     def _start(self, logdir: pathlib.Path) -> list[subprocess.Popen]:
-        """Starts the processes of the run, each as the head of a group of its own."""
-        into = "--dataset.directory" if self._name == "collection" else "--logdir"
-        command = [sys.executable, f"launch/{self._kind.script}.py", *self._kind.args]
+        """Starts the processes of the run."""
+        if self._name == "collection":
+            args = [*self._kind.args, "--dataset.directory", str(logdir)]
+        else:
+            args = [*self._kind.args, "--logdir", str(logdir)]
+        if self._kind.workers == 1:
+            return [start(self._kind.script, args)]
+        args += self._dataset()
         ports = free_ports(self._kind.workers)
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
         started = []
         for index in range(self._kind.workers):
-            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            if self._kind.workers > 1:
-                cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-                task = {"type": "worker", "index": index}
-                environment["TF_CONFIG"] = json.dumps(
-                    {"cluster": cluster, "task": task}
-                )
-            started.append(
-                subprocess.Popen(
-                    [*command, into, str(logdir)],
-                    cwd=ROOT,
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    start_new_session=True,
-                )
-            )
+            task = {"type": "worker", "index": index}
+            told = json.dumps({"cluster": cluster, "task": task})
+            started.append(start(self._kind.script, args, TF_CONFIG=told))
         return started
+
+
+def start(script: str, args: list[str], **environment: str) -> subprocess.Popen:
+    """Starts a script of launch/ as the head of a group of processes."""
+    return subprocess.Popen(
+        [sys.executable, f"launch/{script}.py", *args],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(processes: list[subprocess.Popen], logdir: pathlib.Path) -> None:
+    """Lets a run finish."""
+    for process in processes:
+        output, _ = process.communicate(timeout=PATIENCE)
+        if process.returncode:
+            sys.exit(f"{logdir} ended with {process.returncode}:\n{output}")
 
 
 class Watch:
