@@ -51,6 +51,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=48)
     parser.add_argument("--minlen", type=int, default=1)
     parser.add_argument("--maxlen", type=int, default=48)
+    parser.add_argument("--draw", default="episodes", help="of our loader alone")
+    parser.add_argument("--rewarded", type=float, default=0.0, help="likewise")
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="of each measurement"
     )
@@ -66,7 +68,12 @@ def measure(tasks: dict[str, packed.PackedEpisodes], args: argparse.Namespace) -
     """Returns the speeds of both loaders, and the memory of the packed episodes."""
     sizes = dict(minlen=args.minlen, maxlen=args.maxlen, prioritize_ends=True)
     dataset = offline.OfflineDataset(
-        tasks, batch=args.batch, length=args.length, **sizes
+        tasks,
+        batch=args.batch,
+        length=args.length,
+        draw=args.draw,
+        rewarded=args.rewarded,
+        **sizes,
     )
     fast = batches_a_second(dataset.next, args.seconds)
     plain = PlainLoop(tasks, args.batch, args.length, **sizes)

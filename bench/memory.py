@@ -115,7 +115,14 @@ def measure(folder: str, name: str, cap: float, seconds: float) -> dict:
         {
             "seed": 0,
             "task_weights": [1.0],
-            "dataset": {"batch": 16, "length": 50, "holdout": 20, "memory": cap},
+            "dataset": {
+                "batch": 16,
+                "length": 50,
+                "holdout": 20,
+                "memory": cap,
+                "draw": "episodes",
+                "rewarded": 0.0,
+            },
             "replay": {"minlen": 50, "maxlen": 50, "prioritize_ends": True},
         }
     )

@@ -37,6 +37,7 @@ from dreamerv2_transfer.common import (
     machine,
     replay,
 )
+from dreamerv2_transfer.common.replay import online
 
 CALLS = 300  # Calls of the policy.
 WARM_UP = 2  # Untimed updates, which trace the graphs.
@@ -96,7 +97,7 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
         make_envs=make_envs,
         settings={},
     )
-    episodes = replay.Replay(folder, **settings.replay, seed=settings.seed)
+    episodes = replay.Replay(folder, **online.options(settings))
     log = logger.make_logger(logdir, counter.Counter())
     trainer = finetune.Trainer(settings, logdir, env, None, episodes, agent, log)
     trainer.evaluate = lambda: None  # An evaluation would follow the last update.

@@ -25,7 +25,7 @@ from dreamerv2_transfer.common.config import Config, ConfigError, check_ranges
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.files import remote
-from dreamerv2_transfer.common.replay import Replay, layout, offline, rows
+from dreamerv2_transfer.common.replay import Replay, layout, offline, online
 from dreamerv2_transfer.common.replay import folder as replay_folder
 from dreamerv2_transfer.transfer import sources
 
@@ -53,7 +53,7 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
         offline.check(config, config.tasks)
     check_ranges(config)
     if config.stage != "pretrain":
-        rows.Law(config.replay.minlen, config.replay.maxlen)
+        offline.law_of(config)
         envs.check_action_repeat(config, config.task)
     if config.stage == "finetune" and not config.init.path:
         raise ConfigError(
@@ -190,7 +190,7 @@ def run_online(
         config,
         logdir,
         make_envs,
-        Replay(episodes, **config.replay, seed=config.seed, expected=expected),
+        Replay(episodes, **online.options(config), expected=expected),
         agent,
         make_logger(config, logdir, outputs),
         evaluates,

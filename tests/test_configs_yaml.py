@@ -311,6 +311,8 @@ def test_our_own_defaults():
         "length": 50,
         "directory": "",
         "holdout": 20,
+        "draw": "episodes",
+        "rewarded": 0.0,
         "prefetch": 4,
         "memory": 0.0,
     }

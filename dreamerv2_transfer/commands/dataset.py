@@ -1,24 +1,38 @@
 """Manages datasets of episodes: a folder of task folders, or one of these.
 
-info describes each task and draws frames of it. verify reads every byte, names each
-damaged file, and exits with status 1 if there is one. import adds the episodes of a
-source to DIRECTORY/TASK, each content once: of the original's train_episodes
-(dreamerv2), of the paper authors' files (pydreamer; for several games --tasks
-GAME_0,GAME_1,... or --task GAME --env_id NUMBER), or of a Minari dataset (minari).
-export writes a Minari dataset for each task.
+info describes each task and draws frames of it. It also says how often training sees
+rewards with the given keys, which are those of the block minatar by default. verify
+reads every byte, names each damaged file, and exits with status 1 if there is one.
+import adds the episodes of a source to DIRECTORY/TASK, each content once: of the
+original's train_episodes (dreamerv2), of the paper authors' files (pydreamer; for
+several games --tasks GAME_0,GAME_1,... or --task GAME --env_id NUMBER), or of a Minari
+dataset (minari). export writes a Minari dataset for each task.
 """
 
 from __future__ import annotations
 
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common import choices, cli
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import paths
 
 FORMATS = ("auto", "dreamerv2", "pydreamer", "minari")
 OPTIONS = {
-    "info": {"picture": path_option("The drawing; else DIRECTORY/contact_sheet.png.")},
+    "info": {
+        "picture": path_option("The drawing; else DIRECTORY/contact_sheet.png."),
+        "dataset.draw": Option(
+            "episodes", "What training draws uniformly.", choices.DRAWS
+        ),
+        "dataset.rewarded": Option(
+            0.0, "Share of the pieces that it draws among those with a reward."
+        ),
+        "replay.minlen": Option(1, "Fewest steps of its pieces."),
+        "replay.maxlen": Option(48, "Most steps of its pieces; 0 is no limit."),
+        "replay.prioritize_ends": Option(
+            True, "Whether it draws the ends of episodes more often."
+        ),
+    },
     "verify": {},
     "import": {
         "source": path_option("A file, folder or Minari dataset.", is_required=True),
@@ -36,7 +50,7 @@ OPTIONS = {
 }
 USAGE = Usage(
     forms=(
-        "info DIRECTORY [--picture PATH]",
+        "info DIRECTORY [--picture PATH] [--dataset.draw steps] ...",
         "verify DIRECTORY",
         "import DIRECTORY --source PATH --task TASK [--format FORMAT]",
         "export DIRECTORY --target NAME_OR_PATH [--task TASK]",
@@ -64,10 +78,12 @@ def main(argv: list[str]) -> int:
 
 def info(directory: str, options: Config) -> None:
     from dreamerv2_transfer.common.files import remote
+    from dreamerv2_transfer.common.replay import offline
     from dreamerv2_transfer.data import contact_sheet, inspect
 
+    law = offline.law_of(options)
     folder = remote.fetched(directory)
-    for task in inspect.info(folder):
+    for task in inspect.info(folder, law):
         cli.show("\n".join([task.table(), *task.damaged]))
     if picture := contact_sheet.save(folder, options.picture):
         print(f"Saved {picture}.")

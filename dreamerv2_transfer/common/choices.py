@@ -21,6 +21,7 @@ REWARD_TRANSFORMS = ("identity", "sign", "tanh")  # `world_model`
 ACTOR_GRADIENTS = ("dynamics", "reinforce", "both")  # `agent.ActorCritic`
 IMAGE_DISTS = ("mse", "binary")  # `nets.images`
 PARALLEL = ("none", "process")  # `envs.suites`
+DRAWS = ("episodes", "steps")  # `replay.law`
 OUTPUTS = ("terminal", "jsonl", "tensorboard", "wandb", "mlflow")  # `logger`
 
 CHOICES = {
@@ -31,6 +32,7 @@ CHOICES = {
     "decoder.cnn_dist": ("auto", *IMAGE_DISTS),
     # Files of the original may have `thread`, which only `envs` refuses.
     "envs_parallel": (*PARALLEL, "thread"),
+    "dataset.draw": DRAWS,
     "outputs": OUTPUTS,
 }
 
@@ -109,6 +111,7 @@ RANGES = {
     r"replay\.maxlen": Range(0, SIZE),
     r"dataset\.(batch|length)": Range(1, SIZE),
     r"dataset\.holdout": Range(2, COUNT, zero=True),
+    r"dataset\.rewarded": Range(0, 1),
     r"dataset\.prefetch": Range(0, SIZE),
     r"(dataset\.memory|collect\.disk|task_weights|policies\..*)": Range(0, FLOAT),
     r"collect\.steps": Range(1, COUNT),

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dreamerv2_transfer.common.replay import npz, packed, store
+from dreamerv2_transfer.common.replay.law import Law
+from dreamerv2_transfer.common.replay.rewards import Rewards
 from dreamerv2_transfer.common.replay.store import EpisodeError
 from dreamerv2_transfer.data import disk, folders
 
@@ -25,11 +27,13 @@ class Outline(NamedTuple):
     Attributes:
         steps: Environment steps.
         total: Sum of the rewards.
+        rewarded: Transitions with a nonzero reward, int [rewards].
         policies: Steps by number of the policy; None if the episode does not say it.
     """
 
     steps: int
     total: float
+    rewarded: np.ndarray
     policies: tuple[int, ...] | None
 
 
@@ -41,6 +45,9 @@ class TaskInfo:
         name: Name of the folder.
         returns: Sums of the rewards, float [episodes].
         lengths: Environment steps, int [episodes].
+        rewarded: Share of the transitions that hold a nonzero reward.
+        presented: Share of those that training draws, see `Rewards.presented`; None if
+            no episode is long enough to be drawn.
         policies: Steps by the name of the policy that acted; `?` where it is unknown.
         seeds: Seeds of the collections.
         versions: Versions of the packages that wrote it, by name.
@@ -51,6 +58,8 @@ class TaskInfo:
     name: str
     returns: np.ndarray
     lengths: np.ndarray
+    rewarded: float
+    presented: float | None
     policies: dict[str, int]
     seeds: tuple[int, ...]
     versions: dict[str, str]
@@ -71,6 +80,7 @@ class TaskInfo:
         rows = [
             ("return", _distribution(self.returns)),
             ("length", _distribution(self.lengths)),
+            ("rewards", self._rewards()),
             ("policies", policies[0]),
             *(("", policy) for policy in policies[1:]),
             ("seeds", ", ".join(map(str, self.seeds)) or "not told"),
@@ -82,24 +92,30 @@ class TaskInfo:
         title = f"{self.name}: {episodes:,} episodes, {steps:,} steps"
         return "\n".join([title, *lines])
 
+    def _rewards(self) -> str:
+        """Says how often there are rewards, and how often training sees them."""
+        drawn = "no step" if self.presented is None else f"{self.presented:.2g}"
+        return f"at {self.rewarded:.2g} of the steps, {drawn} of those that are drawn"
 
-def info(directory: str | os.PathLike) -> list[TaskInfo]:
+
+def info(directory: str | os.PathLike, law: Law | None = None) -> list[TaskInfo]:
     """Describes the task folders of a dataset.
 
     Reads only rewards and policies; `verify` reads everything.
 
     Args:
         directory: A folder of task folders, or one of these.
+        law: How training draws pieces; None for `Law`'s defaults.
 
     Raises:
         DatasetError: There is no episode.
     """
     found = folders.task_folders(directory)
-    return [task_info(name, folder) for name, folder in found.items()]
+    return [task_info(name, folder, law) for name, folder in found.items()]
 
 
-def task_info(name: str, folder: pathlib.Path) -> TaskInfo:
-    """Describes a task's folder."""
+def task_info(name: str, folder: pathlib.Path, law: Law | None = None) -> TaskInfo:
+    """Describes a task's folder; `law` is how training draws pieces."""
     manifest, fault = folders.manifest_or_fault(folder)
     outlines, damaged = outline(folder)
     policies = store.listed_policies(manifest)
@@ -115,11 +131,14 @@ def task_info(name: str, folder: pathlib.Path) -> TaskInfo:
         named[names[0]] += only
         unknown -= only
     named[UNKNOWN] += unknown
+    totals = sum(x.steps + 1 for x in outlines)
     sources = [manifest.get("recipe", {}), *policies]
     return TaskInfo(
         name=name,
         returns=np.array([x.total for x in outlines]),
         lengths=np.array([x.steps for x in outlines], int),
+        rewarded=sum(len(x.rewarded) for x in outlines) / max(totals, 1),
+        presented=presented(outlines, law or Law()),
         policies={name: steps for name, steps in named.items() if steps},
         seeds=tuple(sorted({x["seed"] for x in sources if "seed" in x})),
         versions=manifest.get("versions", {}),
@@ -138,6 +157,23 @@ def outline(folder: pathlib.Path) -> tuple[list[Outline], list[str]]:
         outlines += good
         damaged += bad
     return outlines, damaged
+
+
+def presented(outlines: list[Outline], law: Law) -> float | None:
+    """Returns the share of the drawn steps that hold a nonzero reward.
+
+    Counts all episodes, since which ones are held out depends on the training.
+
+    Returns:
+        As `Rewards.presented`; None if no episode is long enough to be drawn.
+    """
+    usable = [x for x in outlines if x.steps >= law.minlen]
+    if not usable:
+        return None
+    totals = np.array([x.steps + 1 for x in usable])
+    bases = np.cumsum(totals) - totals
+    steps = [base + x.rewarded for base, x in zip(bases, usable, strict=True)]
+    return Rewards(law, np.concatenate(steps), totals).presented()
 
 
 def steps_by_policy(outlines: list[Outline]) -> dict[int, int]:
@@ -169,7 +205,8 @@ def _outline(path: str) -> Outline:
         if acted.max(initial=0) >= MOST_POLICIES:
             raise npz.ArchiveError(f"log_policy holds {acted.max()}")
         counts = tuple(np.bincount(acted[acted >= 0]).tolist())
-    return Outline(len(reward) - 1, float(reward.sum(dtype=np.float64)), counts)
+    total = float(reward.sum(dtype=np.float64))
+    return Outline(len(reward) - 1, total, np.flatnonzero(reward), counts)
 
 
 def _distribution(values: np.ndarray) -> str:

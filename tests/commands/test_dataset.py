@@ -40,6 +40,16 @@ def test_info_prints_and_draws(dataset, launch):
     assert (dataset / "contact_sheet.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_info_takes_the_keys_by_which_training_draws(dataset, launch):
+    # All 5 transitions of the episodes hold a reward, but for the first one's reset.
+    done = launch("info", dataset, "--dataset.rewarded", 1, "--replay.maxlen", 1)
+    assert "at 0.9 of the steps, 1 of those that are drawn" in done.stdout
+    done = launch("info", dataset, "--dataset.draw", "rows")
+    assert done.returncode == 2 and "one of episodes, steps. Received" in done.stderr
+    done = launch("info", dataset, "--dataset.rewarded", "1.5")
+    assert done.returncode == 2 and "at most 1" in done.stderr
+
+
 def test_verify_ends_with_1_where_a_file_is_damaged(dataset):
     done = runs.run("launch/dataset.py", "verify", dataset)
     assert done.returncode == 0

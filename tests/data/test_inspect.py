@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
 from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.data import inspect
 from tests import fakes
 
@@ -91,3 +93,25 @@ def test_a_folder_of_damaged_files_alone_is_no_end(tmp_path):
     (tmp_path / "a" / "20260101T000000-0a-9.npz").write_bytes(b"")
     (found,) = inspect.info(tmp_path)
     assert "no readable episode" in found.table()
+
+
+def test_rewards_are_told_as_they_are_and_as_training_draws_them(tmp_path):
+    """Episodes of 2 and 8 transitions; in pieces of 2, the latter has 7.
+
+    The first reward of the latter is in one of them, the second one in two.
+    """
+    fill(tmp_path / "a", rewarded(0), rewarded(0, 0, 0, 0, 0.5, 0, -1))
+    for law, presented in {
+        Law(maxlen=2): (1 / 2 * 3 / 7) / 2,
+        Law(maxlen=2, draw="steps"): (8 / 10 * 3 / 7) / 2,
+        Law(maxlen=2, rewarded=1.0): 1 / 2,
+        # A piece of 8 with both, and six times as often one of 7 with 1.5 of them.
+        Law(minlen=7): 11 / 50,
+    }.items():
+        (found,) = inspect.info(tmp_path, law)
+        assert found.rewarded == 0.2
+        assert found.presented == pytest.approx(presented), law
+    (found,) = inspect.info(tmp_path, Law(maxlen=2))
+    assert "rewards  at 0.2 of the steps, 0.11 of those that are dr" in found.table()
+    (found,) = inspect.info(tmp_path, Law(minlen=8, maxlen=8))
+    assert found.presented is None and "steps, no step of those" in found.table()

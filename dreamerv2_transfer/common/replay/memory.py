@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from dreamerv2_transfer.common.replay import sources
+from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
+from dreamerv2_transfer.common.replay.pool import Chances
 from dreamerv2_transfer.common.replay.sources import Stored
 
 
@@ -20,9 +22,11 @@ class Memory:
         total_episodes: Number of the run's episodes, in memory or not.
         total_steps: Environment steps of all of them.
         known: Identifiers of the episodes that these totals count.
+        law: How pieces of the episodes are drawn.
 
     Attributes:
         episodes: The episodes in memory.
+        chances: How likely each of them is.
         known: As given.
         total_episodes: Number of the run's episodes so far.
         total_steps: Environment steps of all of them.
@@ -35,8 +39,10 @@ class Memory:
         total_episodes: int,
         total_steps: int,
         known: Iterable[str],
+        law: Law | None = None,
     ):
         self.episodes = episodes
+        self.chances = Chances(law or Law(), episodes)
         self.known = frozenset(known)
         self.total_episodes = total_episodes
         self.total_steps = total_steps
@@ -63,8 +69,10 @@ class Memory:
         """Adds a new episode; drops the oldest ones beyond the capacity."""
         packed = self.fit(episode.packed)
         self.episodes.append(episode._replace(packed=packed))
+        self.chances.append(self.episodes[-1])
         self.total_episodes += 1
         self.total_steps += packed.steps
         self._steps += packed.steps
         while self._steps > self._capacity and len(self.episodes) > 1:
             self._steps -= self.episodes.pop(0).packed.steps
+            self.chances.drop_oldest()

@@ -14,14 +14,20 @@ from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import packed as packing
 from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
-from dreamerv2_transfer.common.replay.rows import Law, Pieces, Rows, longest_first
+from dreamerv2_transfer.common.replay.rewards import rewarded_steps
+from dreamerv2_transfer.common.replay.rows import Pieces, Rows, longest_first
 from dreamerv2_transfer.common.replay.store import DatasetError
 
 Batch = dict[str, np.ndarray]
 
 EVAL_SEED = 0  # All runs evaluate on the same held-out batches.
+# Options that earlier versions lack, with what those do. A state names only other
+# values, so that each version resumes the other's.
+LATER = {"draw": "episodes", "rewarded": 0.0}
 TABLE_BYTES = 100  # Bytes per episode: its place, its digest and the sampling tables.
+REWARD_BYTES = 16  # Bytes per reward, if `dataset.rewarded` draws them.
 
 
 class OfflineDataset:
@@ -41,6 +47,8 @@ class OfflineDataset:
         minlen: Fewest steps of a piece; episodes of fewer are not used.
         maxlen: Most steps of a piece; 0 for no limit.
         prioritize_ends: Whether to draw the ends of episodes more often.
+        draw: What is drawn uniformly of a task, "episodes" or "steps".
+        rewarded: Share of the pieces that are drawn among those with a reward.
         weights: How often each task is drawn, in their order; None or empty for
             equally often.
         seed: Seed of everything that is drawn.
@@ -60,11 +68,13 @@ class OfflineDataset:
         minlen: int = 1,
         maxlen: int = 0,
         prioritize_ends: bool = False,
+        draw: str = "episodes",
+        rewarded: float = 0.0,
         weights: Sequence[float] | None = None,
         seed: int = 0,
         holdout: int = 20,
     ):
-        law = Law(minlen, maxlen, prioritize_ends)
+        law = Law(minlen, maxlen, prioritize_ends, draw, rewarded)
         weights = [float(x) for x in weights or [1.0] * len(tasks)]
         check_options(list(tasks), batch, length, weights, holdout)
         packing.check_same_kinds(tasks.values())
@@ -79,10 +89,14 @@ class OfflineDataset:
             prioritize_ends=bool(prioritize_ends),
             weights=weights,
             holdout=holdout,
+            draw=draw,
+            rewarded=float(rewarded),
         )
         splits = [self._split(task) for task in range(len(tasks))]
         train, self._held = zip(*splits, strict=True)
-        self._rows = self._stream([seed], train, law, self._options["weights"])
+        self._rows = self._stream(
+            [seed], train, law, self._options["weights"], self._rewards(train, law)
+        )
 
     def _split(self, task: int) -> tuple[tuple, tuple]:
         """Returns first steps and lengths of the episodes to train on and held out.
@@ -111,11 +125,37 @@ class OfflineDataset:
         train = usable & ~held
         return (starts[train], lengths[train]), (starts[held], lengths[held])
 
+    def _rewards(self, episodes: Sequence[tuple], law: Law) -> list[np.ndarray]:
+        """Returns the steps of each task's episodes with a reward, if the law asks."""
+        if not law.rewarded:
+            return []
+        found = []
+        for name, packed, (starts, lengths) in zip(
+            self.tasks, self._packed, episodes, strict=True
+        ):
+            steps = rewarded_steps(packed)
+            episode = np.searchsorted(starts, steps, side="right") - 1
+            # Others come before the first episode to train on, or after one's end.
+            steps = steps[(episode >= 0) & (steps < (starts + lengths)[episode])]
+            found.append(steps)
+            if not len(steps):
+                print(
+                    f"{name}: no episode to train on holds a reward, so its pieces are "
+                    "drawn as without dataset.rewarded.",
+                    flush=True,
+                )
+        return found
+
     def _stream(
-        self, seed: Sequence[int], episodes: Sequence[tuple], law: Law, weights
+        self,
+        seed: Sequence[int],
+        episodes: Sequence[tuple],
+        law: Law,
+        weights: Sequence[float],
+        rewards: Sequence[np.ndarray] = (),
     ) -> Rows:
         return Rows(
-            Pieces(episodes, law),
+            Pieces(episodes, law, rewards),
             weights,
             self._options["batch"],
             self._options["length"],
@@ -217,7 +257,7 @@ class OfflineDataset:
         Raises:
             DatasetError: It was taken from another dataset; says what changed.
         """
-        before, now = state["dataset"], self._identity()
+        before, now = LATER | state["dataset"], LATER | self._identity()
         for key in [*now, *(k for k in before if k not in now)]:
             if before.get(key) != now.get(key):
                 raise DatasetError(
@@ -233,7 +273,8 @@ class OfflineDataset:
             task: f"{len(packed)} episodes, {packed.steps} steps, {packed.fingerprint}"
             for task, packed in zip(self.tasks, self._packed, strict=True)
         }
-        return {"tasks": list(self.tasks), **episodes, **self._options}
+        options = {k: v for k, v in self._options.items() if v != LATER.get(k)}
+        return {"tasks": list(self.tasks), **episodes, **options}
 
 
 def check(config, tasks: Sequence[str]) -> None:
@@ -248,9 +289,20 @@ def check(config, tasks: Sequence[str]) -> None:
     """
     memory_cap(config)
     chosen = options(config, tasks)
-    Law(chosen["minlen"], chosen["maxlen"])
+    law_of(config)
     sizes = (chosen[key] for key in ("batch", "length", "weights", "holdout"))
     check_options(tasks, *sizes)
+
+
+def law_of(config) -> Law:
+    """Returns how a configuration draws pieces, of a dataset and of the replay.
+
+    Raises:
+        DatasetError: A value is out of range.
+    """
+    draw, rewarded = config.dataset.draw, config.dataset.rewarded
+    limits = config.replay.minlen, config.replay.maxlen
+    return Law(*limits, config.replay.prioritize_ends, draw, rewarded)
 
 
 def check_options(
@@ -346,6 +398,9 @@ def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
         for packed in tasks.values()
     )
     needed = size.batch * size.length * step + episodes * TABLE_BYTES
+    if cap and size.rewarded:
+        found = (len(rewarded_steps(packed)) for packed in tasks.values())
+        needed += sum(found) * REWARD_BYTES
     if cap and cap < needed:
         raise DatasetError(
             f"A batch of {size.batch} x {size.length} steps and the tables of "
@@ -368,6 +423,8 @@ def options(config, tasks: Sequence[str]) -> dict[str, Any]:
         minlen=config.replay.minlen,
         maxlen=config.replay.maxlen,
         prioritize_ends=config.replay.prioritize_ends,
+        draw=config.dataset.draw,
+        rewarded=config.dataset.rewarded,
         weights=weights * len(tasks) if len(weights) == 1 else weights,
         seed=config.seed,
         holdout=config.dataset.holdout,

@@ -14,9 +14,11 @@ import numpy as np
 from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.replay import rows, sources, store
 from dreamerv2_transfer.common.replay.folder import Folder
+from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.memory import Memory
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
+from dreamerv2_transfer.common.replay.pool import Pool
 from dreamerv2_transfer.common.replay.sources import Ongoing, Piece, Stored, Transition
 from dreamerv2_transfer.common.replay.store import DatasetError
 
@@ -26,7 +28,7 @@ Batch = dict[str, np.ndarray]
 class Replay:
     """Saves the episodes of a run and draws training batches from them.
 
-    Pieces are drawn by the sampling law, see `rows.Law`. A row of a batch joins pieces
+    Pieces are drawn by the sampling law, see `law.Law`. A row of a batch joins pieces
     and continues in the same row of the next batch.
 
     The folder is read at first use, so that `load_state` may come before: without a
@@ -40,6 +42,8 @@ class Replay:
         minlen: Fewest steps of a piece; a shorter episode is not kept.
         maxlen: Most steps of a piece; 0 for no limit.
         prioritize_ends: Whether to draw the ends of episodes more often.
+        draw: What is drawn uniformly, "episodes" or "steps".
+        rewarded: Share of the pieces that are drawn among those with a reward.
         seed: Seed of everything that is drawn, and of the names of files.
         expected: What the environment's episodes hold: other keys in the folder are
             left out, and episodes that do not fit are skipped. None if the folder's
@@ -59,6 +63,8 @@ class Replay:
         minlen: int = 1,
         maxlen: int = 0,
         prioritize_ends: bool = False,
+        draw: str = "episodes",
+        rewarded: float = 0.0,
         seed: int = 0,
         expected: Layout | None = None,
     ):
@@ -67,7 +73,7 @@ class Replay:
                 "replay.capacity must be a number of steps, or 0 for no limit. "
                 f"Received: capacity={capacity}."
             )
-        self._law = rows.Law(minlen, maxlen, prioritize_ends)
+        self._law = Law(minlen, maxlen, prioritize_ends, draw, rewarded)
         self._folder = Folder(paths.local(directory), seed, expected)
         self._capacity = capacity
         self._use_ongoing = ongoing
@@ -75,6 +81,7 @@ class Replay:
         self._next = 0
         self._ongoing: dict[int, Ongoing] = {}
         self._rows: list[Piece | None] = []
+        self._told = False  # That there is no reward yet.
 
     @functools.cached_property
     def _memory(self) -> Memory:
@@ -85,7 +92,7 @@ class Replay:
         loaded = self._folder.read_newest(usable, self._capacity)
         # Without the damaged files, which reading has removed from the list.
         steps = sum(steps for _, steps in files.values())
-        return Memory(self._capacity, loaded, len(files), steps, known)
+        return Memory(self._capacity, loaded, len(files), steps, known, self._law)
 
     @property
     def stats(self) -> dict[str, int]:
@@ -113,7 +120,7 @@ class Replay:
             self._begin(worker)
         if worker not in self._ongoing:
             raise ValueError(f"Received: a step of worker={worker} before its reset.")
-        self._ongoing[worker].transitions.append(transition)
+        self._ongoing[worker].add(transition)
         if not transition["is_last"]:
             return
         ongoing = self._ongoing.pop(worker)
@@ -137,7 +144,7 @@ class Replay:
         """Adds a step that a worker's episode already had when the state was taken."""
         if worker not in self._ongoing:
             self._begin(worker)
-        self._ongoing[worker].transitions.append(transition)
+        self._ongoing[worker].add(transition)
 
     def drop_ongoing(self, worker: int = 0) -> None:
         """Forgets a worker's episode in progress.
@@ -164,18 +171,13 @@ class Replay:
         """
         if len(self._rows) != batch:
             self._rows = [None] * batch
-        episodes = self._memory.episodes
-        if self._use_ongoing:
-            ongoing = self._ongoing.values()
-            usable = [x for x in ongoing if x.steps >= self._law.minlen]
-            # Copies the list only if it has to: there may be many episodes.
-            episodes = episodes + usable if usable else episodes
-        if not episodes:
+        pool = self._pool()
+        if not len(pool):
             raise DatasetError(
                 f"{self._folder.path} has no episode of at least minlen="
                 f"{self._law.minlen} steps. Collect some, or lower replay.minlen."
             )
-        filled = [self._fill(row, length, episodes) for row in range(batch)]
+        filled = [self._fill(row, length, pool) for row in range(batch)]
         sizes = ([piece.left for piece in pieces] for pieces in filled)
         columns = itertools.zip_longest(*sizes, fillvalue=0)
         _, taken, is_first = rows.join(np.stack([*columns], axis=1), length)
@@ -217,6 +219,7 @@ class Replay:
             state["total_episodes"],
             state["total_steps"],
             state["episodes"],
+            self._law,
         )
         self._rng.bit_generator.state = state["random"]
         self._next = state["next"]
@@ -241,17 +244,29 @@ class Replay:
                     self._memory.add(earlier)
         return found
 
-    def _fill(
-        self, row: int, length: int, episodes: list[Stored | Ongoing]
-    ) -> list[Piece]:
+    def _pool(self) -> Pool:
+        """Returns what a batch is drawn from now."""
+        ongoing: list[Ongoing] = []
+        if self._use_ongoing:
+            minlen = self._law.minlen
+            ongoing = [x for x in self._ongoing.values() if x.steps >= minlen]
+        memory = self._memory
+        pool = Pool(memory.episodes, ongoing, memory.chances, self._rng)
+        if pool.lacks_rewards and len(pool) and not self._told:
+            self._told = True
+            print(
+                "No episode of the replay holds a reward yet. Until one does, pieces "
+                "are drawn as without dataset.rewarded.",
+                flush=True,
+            )
+        return pool
+
+    def _fill(self, row: int, length: int, pool: Pool) -> list[Piece]:
         """Returns the piece that a row is in, and as many new ones as the row needs."""
         pieces = [self._in_progress(row) or Piece("", 0, 0)]
         filled = pieces[0].left
         while filled < length:
-            number, start, size = self._law.draw(
-                len(episodes), lambda number: episodes[number].length, self._rng
-            )
-            pieces.append(episodes[number].cut(int(start), int(start + size)))
+            pieces.append(pool.draw())
             filled += pieces[-1].left
         return pieces
 
@@ -273,3 +288,13 @@ class Replay:
             flush=True,
         )
         return None
+
+
+def options(config) -> dict[str, Any]:
+    """Returns the keyword arguments of `Replay` that a configuration holds."""
+    return dict(
+        **config.replay,
+        draw=config.dataset.draw,
+        rewarded=config.dataset.rewarded,
+        seed=config.seed,
+    )

@@ -1,90 +1,22 @@
-"""The sampling law: draws pieces of episodes and joins them into rows of a batch.
+"""Joins pieces of episodes, drawn by the sampling law, into rows of a batch.
 
-Each piece is drawn as in the original's `replay.py` (Hafner et al. 2021), see `Law`.
 A row joins pieces one after the other, see `join`. The state of a row is the piece
 that it is in, so that the next batch continues there.
 
-Both datasets use this law. They keep their own random streams, which their checkpoints
+Both datasets use `law.Law`. They keep their own random streams, which their checkpoints
 resume: `offline.py` draws pieces for all rows of a batch at once and drops those that
 turn out to be too many, `online.py` draws one piece at a time when a row needs it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay.store import DatasetError
-
-Integers = int | np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Law:
-    """How pieces of episodes are drawn.
-
-    An episode of `total` transitions is drawn uniformly, then a length, then a start:
-
-        episode = U{0, ..., count - 1}
-        length  = max(min(total, maxlen) - U{0, ..., minlen - 1}, minlen)
-        start   = min(U{0, ..., total - length + ends}, total - length)
-
-    The length is random so that not all pieces end at the same time where episodes are
-    equally long. With `prioritize_ends`, ends = minlen: the last start of an episode is
-    minlen + 1 times as likely as any other. Otherwise ends = 0.
-
-    Args:
-        minlen: Fewest transitions of a piece; episodes of fewer must not be drawn from.
-        maxlen: Most transitions of a piece; 0 for no limit.
-        prioritize_ends: Whether to draw the end of an episode more often.
-
-    Raises:
-        DatasetError: A limit is out of range.
-    """
-
-    minlen: int = 1
-    maxlen: int = 0
-    prioritize_ends: bool = False
-
-    def __post_init__(self):
-        if self.minlen < 1 or (self.maxlen and self.maxlen < self.minlen):
-            raise DatasetError(
-                "replay.minlen must be at least 1, and replay.maxlen 0 (no limit) or "
-                f"at least replay.minlen. Received: minlen={self.minlen}, "
-                f"maxlen={self.maxlen}."
-            )
-
-    def draw(
-        self,
-        count: Integers,
-        totals: Callable[[Integers], Integers],
-        rng: np.random.Generator,
-        shape: tuple[int, ...] | None = None,
-    ) -> tuple[Integers, Integers, Integers]:
-        """Draws pieces.
-
-        Args:
-            count: Number of episodes to draw from; broadcasts to `shape`.
-            totals: Called with numbers of episodes; returns their transitions.
-            rng: The generator to draw from.
-            shape: Shape of what is drawn; None for a single piece.
-
-        Returns:
-            Number of the episode, first transition and length of each piece.
-        """
-        # For single numbers Python's functions are faster.
-        lower, higher = (min, max) if shape is None else (np.minimum, np.maximum)
-        episode = rng.integers(count, size=shape)
-        total = totals(episode)
-        length = lower(total, self.maxlen or total)
-        length = higher(length - rng.integers(self.minlen, size=shape), self.minlen)
-        last = total - length
-        ends = self.minlen if self.prioritize_ends else 0
-        start = lower(rng.integers(last + 1 + ends, size=shape), last)
-        return episode, start, length
+from dreamerv2_transfer.common.replay.law import Law, Weighted
+from dreamerv2_transfer.common.replay.rewards import Rewards
 
 
 def join(sizes: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,12 +82,22 @@ class Pieces:
     Args:
         episodes: For each game, first steps and transitions of its usable episodes.
         law: How pieces are drawn.
+        rewards: For each game, the steps of these episodes that hold a reward, in
+            order and in the numbers of the first steps; needed if the law takes a
+            share of its pieces from them.
 
     Attributes:
         mean: Mean length of a piece, about, in the game of the shortest pieces.
+        rewarded: For each game, the share of its pieces that are drawn among those
+            with a reward.
     """
 
-    def __init__(self, episodes: Sequence[tuple[np.ndarray, np.ndarray]], law: Law):
+    def __init__(
+        self,
+        episodes: Sequence[tuple[np.ndarray, np.ndarray]],
+        law: Law,
+        rewards: Sequence[np.ndarray] = (),
+    ):
         self._counts = np.array([len(starts) for starts, _ in episodes])
         self._bases = np.cumsum(self._counts) - self._counts
         self._starts = np.concatenate([starts for starts, _ in episodes])
@@ -163,6 +105,18 @@ class Pieces:
         self._law = law
         means = [np.minimum(x, law.maxlen or x).mean() for _, x in episodes]
         self.mean = max(min(means) - law.minlen / 2, law.minlen)
+        self._weighted = None
+        if law.draw == "steps":
+            self._weighted = Weighted(law.weights(self._totals), self._counts)
+        self.rewarded = np.zeros(len(episodes))
+        if law.rewarded:
+            self._rewards = Rewards(
+                law,
+                _renumbered(episodes, rewards),
+                self._totals,
+                [len(steps) for steps in rewards],
+            )
+            self.rewarded[self._rewards.totals > 0] = law.rewarded
 
     def draw(
         self, game: np.ndarray, number: int, rng: np.random.Generator
@@ -177,14 +131,32 @@ class Pieces:
         Returns:
             First steps and lengths, int64 [rows, number].
         """
-        base = self._bases[game, None]
-        episode, start, length = self._law.draw(
-            self._counts[game, None],
-            lambda episode: self._totals[base + episode],
-            rng,
-            shape=(len(game), number),
-        )
-        return self._starts[base + episode] + start, length
+        shape, column = (len(game), number), game[:, None]
+        if self._weighted:
+            episode = self._weighted.draw(column, rng, shape)
+        else:
+            drawn = rng.integers(self._counts[column], size=shape)
+            episode = self._bases[column] + drawn
+        start, length = self._law.cut(self._totals[episode], rng, shape)
+        if self.rewarded.any():
+            chosen = rng.random(shape) < self.rewarded[column]
+            group = np.broadcast_to(column, shape)[chosen]
+            replaced = self._rewards.draw(group, rng)
+            episode[chosen], start[chosen], length[chosen] = replaced
+        return self._starts[episode] + start, length
+
+
+def _renumbered(
+    episodes: Sequence[tuple[np.ndarray, np.ndarray]], steps: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Numbers steps of each game through the episodes of all games."""
+    renumbered, base = [], 0
+    for (starts, totals), found in zip(episodes, steps, strict=True):
+        episode = np.searchsorted(starts, found, side="right") - 1
+        bases = base + np.cumsum(totals) - totals
+        renumbered.append(found + (bases - starts)[episode])
+        base += int(totals.sum())
+    return np.concatenate(renumbered)
 
 
 class Rows:

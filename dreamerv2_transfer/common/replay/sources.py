@@ -27,6 +27,11 @@ class Stored(NamedTuple):
         """Number of transitions, including that of the reset."""
         return int(self.packed.offsets[-1])
 
+    @property
+    def rewarded(self) -> np.ndarray:
+        """The transitions with a nonzero reward, in order."""
+        return np.flatnonzero(self.packed.arrays["reward"])
+
     def cut(self, start: int, stop: int) -> Piece:
         """Returns the piece from one transition to before another."""
         return Piece(self.identifier, start, stop, self.packed)
@@ -40,11 +45,24 @@ class Ongoing:
         number: Its position in the order of the run's resets.
         identifier: Its identifier in file names and states.
         transitions: What has happened so far.
+        rewards: Which of them have a nonzero reward.
     """
 
     number: int
     identifier: str
     transitions: list[Transition] = dataclasses.field(default_factory=list)
+    rewards: list[int] = dataclasses.field(default_factory=list)
+
+    def add(self, transition: Transition) -> None:
+        """Adds what happens next."""
+        if np.float32(transition["reward"]):  # As it is stored.
+            self.rewards.append(len(self.transitions))
+        self.transitions.append(transition)
+
+    @property
+    def rewarded(self) -> np.ndarray:
+        """The transitions with a nonzero reward, in order."""
+        return np.array(self.rewards, int)
 
     @property
     def length(self) -> int:

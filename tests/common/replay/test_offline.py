@@ -190,6 +190,85 @@ def test_stream_goes_on_from_its_state():
     assert all(same(batch, resumed.next()) for batch in expected)
 
 
+LAWS = [
+    {"draw": "steps", "maxlen": 12},
+    {"rewarded": 0.5, "maxlen": 12, "minlen": 2},
+    {"draw": "steps", "rewarded": 1.0, "maxlen": 7, "holdout": 4},
+]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_each_law_goes_on_from_its_state(law):
+    dataset = make(weights=[1, 2], **law)
+    for _ in range(3):
+        dataset.next()
+    state = json.loads(json.dumps(dataset.state()))
+    expected = [dataset.next() for _ in range(5)]
+    resumed = make(weights=[1, 2], **law)
+    resumed.load_state(state)
+    assert all(same(batch, resumed.next()) for batch in expected)
+
+
+@pytest.mark.parametrize(
+    ("law", "named"),
+    [
+        ({"draw": "steps"}, "draw was episodes, now it is steps"),
+        ({"rewarded": 0.5}, "rewarded was 0.0, now it is 0.5"),
+    ],
+)
+def test_a_state_of_another_law_is_refused(law, named):
+    assert not {"draw", "rewarded"} & make().state()["dataset"].keys()
+    with pytest.raises(packed.DatasetError, match=named):
+        make(**law).load_state(make().state())
+    with pytest.raises(packed.DatasetError, match="resumed"):
+        make().load_state(make(**law).state())
+
+
+def sparse(*episodes):
+    """Episodes of the given steps, with a reward of 1 at the given transitions."""
+    made = []
+    for number, (steps, rewarded) in enumerate(episodes):
+        episode = fakes.episode(steps, number)
+        episode["reward"] = np.isin(np.arange(steps + 1), rewarded).astype(np.float32)
+        made.append(packed.PackedEpisodes.from_episode(episode, f"{number}"))
+    return packed.PackedEpisodes.join(made, "some folder")
+
+
+@pytest.mark.parametrize(
+    ("law", "share"),
+    [
+        ({}, 1 / 3 / 50 + 1 / 3 / 10),
+        ({"draw": "steps"}, 2 / 110),
+        ({"rewarded": 0.5}, 0.5 + 0.5 * (1 / 3 / 50 + 1 / 3 / 10)),
+        ({"rewarded": 1.0}, 1),
+    ],
+)
+def test_rewards_are_presented_as_often_as_the_law_says(law, share):
+    """Pieces of one step of episodes of 10, 50 and 50, two of which hold one reward."""
+    tasks = {"a": sparse((9, [9]), (49, [20]), (49, []))}
+    dataset = make(tasks, maxlen=1, batch=200, length=20, **law)
+    drawn = np.mean([dataset.next()["reward"] for _ in range(20)])
+    assert drawn == pytest.approx(share, abs=0.006)
+
+
+def test_rewards_of_other_games_and_of_held_out_episodes_are_not_drawn(capsys):
+    tasks = {"none": sparse((9, []), (20, [])), "some": pack([9, 9, 9, 9])}
+    tasks["some"].arrays["reward"][:] = 0
+    tasks["some"].arrays["reward"][[3, 15]] = 1, 2  # The first episode is held out.
+    dataset = make(tasks, maxlen=2, rewarded=1.0, holdout=4, batch=50, length=2)
+    printed = capsys.readouterr().out
+    assert printed.count("none: no episode to train on holds a reward") == 1
+    assert "some:" not in printed
+    for _ in range(10):
+        batch = dataset.next()
+        rewards, task = batch["reward"], batch["task"]
+        assert not rewards[task == 0].any() and 1 not in rewards
+        assert (rewards[task == 1] == 2).any(1).all()
+    plain = make({"none": tasks["none"]}, maxlen=2, holdout=4)
+    chosen = make({"none": tasks["none"]}, maxlen=2, holdout=4, rewarded=0.5)
+    assert all(same(plain.next(), chosen.next()) for _ in range(5))
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -379,9 +458,25 @@ def settings(memory):
     return config.Config(
         seed=0,
         task_weights=[1.0],
-        dataset=dict(batch=16, length=50, holdout=0, memory=memory),
+        dataset=dict(
+            batch=16, length=50, holdout=0, memory=memory, draw="episodes", rewarded=0.0
+        ),
         replay=dict(minlen=2, maxlen=50, prioritize_ends=True),
     )
+
+
+def test_a_law_is_the_same_under_a_cap(tmp_path):
+    law = {"draw": "steps", "rewarded": 0.5, "maxlen": 12}
+    free, capped = (make(on_disk(tmp_path, cap), **law) for cap in (0, MIB))
+    assert all(same(free.next(), capped.next()) for _ in range(5))
+
+
+def test_the_index_of_rewards_counts_for_the_cap():
+    tasks = {"a": pack([60] * 500)}  # 488 KB of it: all but one step have rewards.
+    wanted = settings(0.0011).update({"dataset.rewarded": 0.5})
+    with pytest.raises(packed.DatasetError, match="dataset.memory=0.0011"):
+        offline.make_dataset(wanted, tasks)
+    offline.make_dataset(wanted.update({"dataset.rewarded": 0.0}), tasks)
 
 
 def test_the_cap_is_in_gib():

@@ -142,6 +142,55 @@ def test_each_episode_is_as_likely_as_another(tmp_path):
     assert np.mean(first == 0) == pytest.approx(0.5, abs=0.04)
 
 
+def test_each_step_is_as_likely_as_another_if_steps_are_drawn(tmp_path):
+    # Of pieces of up to 3: the first episode is one piece, the second has 91 steps.
+    target = replay.Replay(tmp_path, maxlen=3, draw="steps")
+    fill(target, [2, 90])
+    drawn = target.batch(3000, 3)["reward"]
+    assert np.mean(drawn < 1000) == pytest.approx(3 / 94, abs=0.01)
+
+
+def with_rewards(steps, *rewarded):
+    made = fakes.episode(steps)
+    made["reward"] = np.isin(np.arange(steps + 1), rewarded).astype(np.float32)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0, 1 / 40), (0.5, 0.5 + 0.5 / 40), (1, 1)]
+)
+def test_a_share_of_the_pieces_holds_a_reward(tmp_path, share, expected):
+    """Pieces of one step: of two episodes of 20 transitions, one holds one reward."""
+    target = replay.Replay(tmp_path, maxlen=1, rewarded=share)
+    add(target, with_rewards(19))
+    add(target, with_rewards(19, 7))
+    drawn = target.batch(4000, 1)["reward"]
+    assert np.mean(drawn) == pytest.approx(expected, abs=0.02)
+
+
+def test_episodes_in_progress_hold_rewards_too(tmp_path):
+    target = replay.Replay(tmp_path, maxlen=2, rewarded=1.0, ongoing=True)
+    add(target, with_rewards(9))
+    add(target, with_rewards(30, 4, 25), worker=1, stop=11)
+    assert target.batch(100, 2)["reward"].any(1).all()
+    drop = target.batch(100, 2)["reward"]
+    target.drop_ongoing(1)
+    assert drop.any() and not target.batch(101, 2)["reward"].any()
+
+
+def test_without_a_reward_it_is_said_once_and_drawn_as_without(tmp_path, capsys):
+    target = replay.Replay(tmp_path / "a", maxlen=9, rewarded=0.5)
+    plain = replay.Replay(tmp_path / "b", maxlen=9)
+    for one in (target, plain):
+        add(one, with_rewards(40))
+    capsys.readouterr()
+    assert_same_batches(target, plain)
+    printed = capsys.readouterr().out
+    assert printed.count("No episode of the replay holds a reward yet.") == 1
+    add(target, with_rewards(40, 3))
+    assert target.batch(50, 9)["reward"].any()
+
+
 def test_short_episodes_are_not_kept(tmp_path, capsys):
     target = replay.Replay(tmp_path, minlen=4)
     fill(target, [3, 4])
@@ -334,6 +383,9 @@ OPTIONS = [
     {"maxlen": 7, "minlen": 4, "prioritize_ends": True},
     {"capacity": 60, "maxlen": 20},
     {"ongoing": True, "maxlen": 20},
+    {"draw": "steps", "maxlen": 20, "capacity": 60},
+    {"draw": "steps", "rewarded": 0.5, "minlen": 4, "maxlen": 7, "ongoing": True},
+    {"rewarded": 0.3, "capacity": 60, "maxlen": 9, "prioritize_ends": True},
 ]
 
 

@@ -2,22 +2,13 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common.replay import rows
-from dreamerv2_transfer.common.replay.store import DatasetError
-
-
-@pytest.mark.parametrize(
-    "limits", [{"minlen": 0}, {"minlen": 5, "maxlen": 4}, {"minlen": -1, "maxlen": 3}]
-)
-def test_impossible_limits_are_refused(limits):
-    named = f"minlen={limits['minlen']}, maxlen={limits.get('maxlen', 0)}"
-    with pytest.raises(DatasetError, match=named):
-        rows.Law(**limits)
+from dreamerv2_transfer.common.replay.law import Law
 
 
 def pieces(total, count=20_000, **options):
     """Starts and lengths of pieces of an episode of `total` steps."""
     starts, totals = np.array([0]), np.array([total + 1])
-    source = rows.Pieces([(starts, totals)], rows.Law(**options))
+    source = rows.Pieces([(starts, totals)], Law(**options))
     rng = np.random.default_rng(0)
     begin, size = source.draw(np.zeros(count, int), 1, rng)
     return begin[:, 0], size[:, 0]
@@ -43,27 +34,6 @@ def test_ends_are_as_likely_as_the_original_has_them(prioritize_ends, share):
     assert np.mean(begin[full] == 50) == pytest.approx(share, abs=0.006)
     assert np.array_equal(np.unique(begin[full]), np.arange(51))
     assert (begin + size <= 100).all()
-
-
-@pytest.mark.parametrize("shape", [None, (4000,)])
-def test_single_pieces_and_arrays_of_them_follow_one_law(shape):
-    """An episode of 3 transitions, and one of 6, in pieces of 2 or 3."""
-    law, totals = rows.Law(minlen=2, maxlen=3), np.array([3, 6])
-    rng = np.random.default_rng(0)
-    times = 1 if shape else 4000
-    draws = [law.draw(2, totals.__getitem__, rng, shape) for _ in range(times)]
-    episode, start, length = (np.ravel(x) for x in zip(*draws, strict=True))
-    assert len(episode) == 4000
-    for values, lowest, shares in [
-        (episode, 0, [1 / 2, 1 / 2]),
-        (length, 2, [1 / 2, 1 / 2]),
-        (start[(episode == 0) & (length == 2)], 0, [1 / 2, 1 / 2]),
-        (start[(episode == 1) & (length == 3)], 0, [1 / 4] * 4),
-        (start[(episode == 1) & (length == 2)], 0, [1 / 5] * 5),
-    ]:
-        counts = np.bincount(values - lowest)
-        assert np.allclose(counts / len(values), shares, atol=0.06)
-    assert (start[(episode == 0) & (length == 3)] == 0).all()
 
 
 def test_pieces_are_joined_until_rows_are_full():
@@ -109,7 +79,7 @@ def stream(seed=0, weights=(1, 1), length=8):
         (np.array([0]), np.array([5])),
         (np.array([0, 20]), np.array([20, 20])),
     ]
-    pieces = rows.Pieces(episodes, rows.Law(minlen=2, maxlen=6))
+    pieces = rows.Pieces(episodes, Law(minlen=2, maxlen=6))
     return rows.Rows(pieces, weights, 4, length, np.random.default_rng(seed))
 
 
