@@ -303,7 +303,10 @@ def read_mapping(path: Path) -> dict:
     is_json = path.suffix == ".json"
     try:
         text = documents.read(path, documents.YAML_BYTES).decode()
-        mapping = (documents.parse_json if is_json else documents.parse_yaml)(text)
+        if is_json:
+            mapping = documents.parse_json(text, finite=False)
+        else:
+            mapping = documents.parse_yaml(text)
     except OSError as error:
         raise ConfigError(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError as error:

@@ -75,7 +75,7 @@ def read(run: Run) -> tuple[list[Analysis], list[str]]:
     try:
         paths.check_within(file, run.folder)
         content = documents.parse_json(
-            documents.read(file, documents.JSON_BYTES), strict=False
+            documents.read(file, documents.JSON_BYTES), unique=False, finite=False
         )
         SCHEMA.check(content)
     except PathError as error:

@@ -91,25 +91,27 @@ class Schema:
             raise SchemaError(f"{reason:.300}") from error
 
 
-def parse_json(text: str | bytes, strict: bool = True) -> Any:
+def parse_json(text: str | bytes, unique: bool = True, finite: bool = True) -> Any:
     """Returns the value in a JSON text.
 
     Args:
         text: The text.
-        strict: Whether to refuse keys that are named twice, and infinite numbers.
+        unique: Whether to refuse keys that are named twice.
+        finite: Whether to refuse infinite numbers and NaN.
 
     Raises:
         ValueError: It is not JSON, nests too deep, has half a character (a lone
-            surrogate, which no file can hold), or is refused by `strict`.
+            surrogate, which no file can hold), or is to be refused.
     """
     # Left to itself, `json.loads` takes other encodings and halves of characters.
     if isinstance(text, str):
         text.encode()
     else:
         text = text.decode()
-    hooks = {"object_pairs_hook": _unique, "parse_float": _finite} if strict else {}
+    hooks = {"object_pairs_hook": _unique} if unique else {}
+    hooks |= {"parse_float": _finite, "parse_constant": _finite} if finite else {}
     try:
-        value = json.loads(text, **hooks, parse_constant=_finite if strict else None)
+        value = json.loads(text, **hooks)
     except RecursionError:
         raise ValueError("it nests too deep") from None
     if "\\u" in text:
