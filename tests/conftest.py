@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -50,3 +51,17 @@ def precision():
     import keras  # After the settings above.
 
     return keras.mixed_precision.set_dtype_policy
+
+
+@pytest.fixture
+def usual_signals():
+    """Handles signals as usual; whoever runs the tests may ignore some, as `nohup`."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, x) for number, x in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

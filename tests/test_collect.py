@@ -250,6 +250,7 @@ def test_stop_saves_what_is_whole_and_goes_on(tmp_path, monkeypatch, capsys):
     assert fingerprints(tmp_path) == fingerprints(tmp_path / "b")
 
 
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", interrupt.SIGNALS)
 def test_random_play_stops_and_goes_on_too(tmp_path, monkeypatch, capsys, number):
     play = driver.Driver.__call__

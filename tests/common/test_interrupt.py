@@ -10,19 +10,7 @@ import pytest
 from dreamerv2_transfer.common import interrupt
 from tests import runs
 
-
-@pytest.fixture(autouse=True)
-def usual_handlers():
-    """Test runners may ignore signals."""
-    usual = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGHUP: signal.SIG_DFL,
-    }
-    before = {number: signal.signal(number, x) for number, x in usual.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("usual_signals")
 
 
 def send(*numbers):
