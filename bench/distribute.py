@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import workers
 from tqdm import tqdm
 
 from dreamerv2_transfer.common import blocks, cli, config, flags
@@ -62,17 +62,14 @@ def main(argv: list[str]) -> int:
 
 def processes(argv: list[str], cores: list[int]) -> list[float]:
     """Returns seconds of each update by a process per core, as the first sees it."""
-    workers = [f"127.0.0.1:{port}" for port in free_ports(len(cores))]
     started = []
-    for index, core in enumerate(cores):
-        task = {"type": "worker", "index": index}
-        description = {"cluster": {"worker": workers}, "task": task}
+    for core, told in zip(cores, workers.descriptions(len(cores)), strict=True):
         kind = "multiworker" if len(cores) > 1 else "none"
         command = [*argv, "--core", str(core), "--strategy", kind]
         started.append(
             subprocess.Popen(
                 [sys.executable, __file__, *command],
-                env={**os.environ, cluster.VARIABLE: json.dumps(description)},
+                env={**os.environ, cluster.VARIABLE: told},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
@@ -80,14 +77,6 @@ def processes(argv: list[str], cores: list[int]) -> list[float]:
         )
     outputs = [process.communicate()[0] for process in started]
     return json.loads(outputs[0].splitlines()[-1])
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def measure(settings, options) -> list[float]:

@@ -22,7 +22,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ import h5py
 import inotify_simple
 import numpy as np
 import tensorflow as tf
+import workers
 from inotify_simple import flags
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -133,7 +133,7 @@ class Trial:
         return [json.loads(line) for line in text.splitlines()]
 
     def run(self, kills: int) -> None:
-        """Runs chains until so many kills are recorded."""
+        """Runs chains until at least `kills` kills are recorded."""
         whole = self._folder / "whole"
         if not (self._folder / "whole.done").exists():
             shutil.rmtree(whole, ignore_errors=True)
@@ -199,14 +199,10 @@ class Trial:
         if self._kind.workers == 1:
             return [start(self._kind.script, args)]
         args += self._dataset()
-        ports = free_ports(self._kind.workers)
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-        started = []
-        for index in range(self._kind.workers):
-            task = {"type": "worker", "index": index}
-            told = json.dumps({"cluster": cluster, "task": task})
-            started.append(start(self._kind.script, args, TF_CONFIG=told))
-        return started
+        return [
+            start(self._kind.script, args, TF_CONFIG=told)
+            for told in workers.descriptions(self._kind.workers)
+        ]
 
 
 def start(script: str, args: list[str], **environment: str) -> subprocess.Popen:
@@ -329,15 +325,6 @@ def weights(path: pathlib.Path) -> list[tuple[str, bytes]]:
 def digest(parts: list) -> str:
     """Returns a short digest of what `repr` prints."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
-
-
-def free_ports(number: int) -> list[int]:
-    """Returns ports that no other process uses."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [x.getsockname()[1] for x in sockets]
-    for x in sockets:
-        x.close()
-    return ports
 
 
 def table(chains: dict[str, list[dict]]) -> str:

@@ -18,7 +18,7 @@ from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import paths
 
 # A `pathlib.Path` keeps only one slash.
-URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+URL = re.compile(rf"{paths.PROTOCOL}:/", re.IGNORECASE)
 
 # Of a file, a system and a process; 0.1.0 left out the system.
 TEMPORARY = re.compile(r"\.(?P<file>.+?)\.((?P<system>\w{8})-)?(?P<process>\d+)\.tmp")
