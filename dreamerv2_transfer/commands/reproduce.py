@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
     suite, options = parse(argv)
 
     from dreamerv2_transfer.reproduction import costs, jobs, plan, publish, runner
+    from dreamerv2_transfer.reproduction.processes import visible_gpus
     from dreamerv2_transfer.reproduction.study import Study, new_games, sublayers
 
     blocks = (suite, *SCALES[options.scale])
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
     patterns = [pattern for pattern in options.only if pattern]
     planned = plan.make(study)
     chosen = jobs.select(planned, patterns) if patterns else planned
-    cores, gpus = len(os.sched_getaffinity(0)), runner.visible_gpus()
+    cores, gpus = len(os.sched_getaffinity(0)), visible_gpus()
     parallel = options.parallel or len(gpus) or cores
     running = runner.Runner(logdir, parallel, cores, gpus)
     told = costs.describe(chosen, logdir, running.ledger, blocks, parallel)

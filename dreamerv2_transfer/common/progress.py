@@ -75,6 +75,11 @@ class Progress:
         if now - self._shown >= self._interval:
             self._show(now)
 
+    def skip(self, steps: int) -> None:
+        """Counts steps that need not be done, and so took no time, as done."""
+        self.done += steps
+        self._counted += steps
+
     def note(self, text: str) -> None:
         """Sets a text that follows the rate from the next redraw on."""
         self._note = text

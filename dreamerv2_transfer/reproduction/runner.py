@@ -7,26 +7,18 @@ was under way is started again.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import pathlib
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from dreamerv2_transfer.common import interrupt, progress
+from dreamerv2_transfer.common import interrupt
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic, locks
 from dreamerv2_transfer.common.progress import Progress
+from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.ledger import Ledger
-
-PROGRAM = [sys.executable, "-m", "dreamerv2_transfer"]
-POLL = 0.5  # Seconds between two looks at the processes.
-PR_SET_PDEATHSIG = 1  # Of Linux' prctl.h.
+from dreamerv2_transfer.reproduction.processes import Processes, last_line, tell
 
 
 class StudyError(UserError):
@@ -55,10 +47,7 @@ class Runner:
     ):
         self.ledger = Ledger(logdir)
         self._logdir = logdir
-        # A place per job, with its GPU.
-        self._free = [gpus[i % len(gpus)] if gpus else "" for i in range(parallel)]
-        self._threads = max(1, cores // parallel)
-        self._running: dict[subprocess.Popen, tuple[Job, float, str]] = {}
+        self._processes = Processes(parallel, cores, gpus)
         self._failed: list[str] = []
 
     def run(self, jobs: Sequence[Job]) -> bool:
@@ -79,112 +68,54 @@ class Runner:
             with Progress(len(jobs), done, "Jobs", "job") as bar:
                 while not stopped():
                     self._collect(bar)
-                    self._start(left, jobs)
-                    if not self._running:
+                    waits = self._start(left, jobs)
+                    if not (self._processes.running or waits):
                         break
-                    time.sleep(POLL)
-                self._stop()
+                    time.sleep(processes.POLL)
+                for job, seconds, _ in self._processes.stop_all():
+                    self.ledger.stop(job, seconds)
+                    tell(f"Stopped  {job.name}; the same command resumes it")
         if self._failed:
             raise StudyError("\n".join(self._failed))
         return all(self.ledger.is_done(job) for job in jobs)
 
     def log(self, job: Job) -> pathlib.Path:
         """Returns the file that gets a job's output."""
-        return self._logdir / "logs" / f"{job.name.replace('/', '.')}.log"
+        return processes.log_of(self._logdir, job)
 
-    def _start(self, left: list[Job], jobs: Sequence[Job]) -> None:
-        """Starts the jobs that can run now, and removes them from those left."""
-        waiting = {job.name for job in jobs if not self.ledger.is_done(job)}
+    def _start(self, left: list[Job], jobs: Sequence[Job]) -> bool:
+        """Starts the jobs that can run now, and removes them from those left.
+
+        Returns:
+            Whether a job waits for a process that still uses its folder: that of a
+            study that was killed may take seconds to save.
+        """
+        unfinished = {job.name for job in jobs if not self.ledger.is_done(job)}
+        waits = False
         for job in list(left):
-            if not self._free:
+            if not self._processes.has_place:
                 break
-            if not waiting.intersection(job.needs):
-                left.remove(job)
-                gpu = self._free.pop(0)
-                process = start(job, self.log(job), self._threads, gpu)
-                self._running[process] = job, time.monotonic(), gpu
-                tell(f"Started  {job.name}")
+            if unfinished.intersection(job.needs):
+                continue
+            if job.logdir != self._logdir and locks.is_locked(job.logdir):
+                waits = True
+                continue
+            left.remove(job)
+            self._processes.start(job, self.log(job))
+            tell(f"Started  {job.name}")
+        return waits
 
     def _collect(self, bar: Progress) -> None:
         """Takes note of the processes that have ended."""
-        for process in [x for x in self._running if x.poll() is not None]:
-            job, begun, gpu = self._running.pop(process)
-            self._free.append(gpu)
-            seconds = time.monotonic() - begun
-            if process.returncode:
+        for job, seconds, status in self._processes.ended():
+            if status:
                 self.ledger.stop(job, seconds)
-                lines = self.log(job).read_text(errors="replace").strip().splitlines()
-                last = lines[-1] if lines else "it printed nothing"
                 self._failed.append(
-                    f"{job.name} failed with status {process.returncode}: {last} "
-                    f"(see {self.log(job)})"
+                    f"{job.name} failed with status {status}: "
+                    f"{last_line(self.log(job))} (see {self.log(job)})"
                 )
                 tell(f"Failed   {job.name}")
             else:
                 self.ledger.finish(job, seconds)
                 bar.update()
                 tell(f"Finished {job.name} in {seconds / 60:.1f} minutes")
-
-    def _stop(self) -> None:
-        """Asks the jobs to stop, and waits until they have."""
-        for process in self._running:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
-        for process, (job, begun, _) in self._running.items():
-            process.wait()
-            self.ledger.stop(job, time.monotonic() - begun)
-            tell(f"Stopped  {job.name}; the same command resumes it")
-        self._running.clear()
-
-
-def start(job: Job, log: pathlib.Path, threads: int, gpu: str) -> subprocess.Popen:
-    """Starts the process of a job.
-
-    Args:
-        job: What to run.
-        log: The file to which its output is appended.
-        threads: Threads of TensorFlow.
-        gpu: Name of the GPU that it sees; '' leaves that to the environment.
-    """
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    env |= dict.fromkeys(
-        ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads)
-    )
-    if gpu:
-        env["CUDA_VISIBLE_DEVICES"] = gpu
-    with open(log, "ab") as output:
-        return subprocess.Popen(
-            [*PROGRAM, job.script, *job.args],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=env,
-            start_new_session=True,  # So that Ctrl-C reaches it once, through us.
-            preexec_fn=_stopping_with_parent(),
-        )
-
-
-def tell(line: str) -> None:
-    """Prints a line with the time of day, without breaking the bar."""
-    progress.write(f"{time.strftime('%H:%M:%S')} {line}")
-
-
-def visible_gpus() -> list[str]:
-    """Returns the names of the GPUs to use, as in `CUDA_VISIBLE_DEVICES`.
-
-    Without that variable, all that NVIDIA's driver lists: TensorFlow would take seconds
-    to say so.
-    """
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name for name in chosen.split(",") if name and name != "-1"]
-    folder = pathlib.Path("/proc/driver/nvidia/gpus")
-    return [str(i) for i in range(len(list(folder.glob("*"))))]
-
-
-def _stopping_with_parent() -> Callable[[], None] | None:
-    """Returns what makes Linux stop a child when this process is killed."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGINT)

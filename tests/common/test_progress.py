@@ -132,6 +132,17 @@ def test_rate_and_remaining_time_are_those_of_this_process(monkeypatch):
     ]
 
 
+def test_steps_that_are_skipped_are_done_but_do_not_count_for_the_rate(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    log = io.StringIO()
+    bar = progress.Progress(100, unit="update", stream=log)
+    now = 120.0
+    bar.skip(70)
+    bar.update(10)
+    assert log.getvalue().splitlines()[-1] == " 80% 80/100 [00:20<00:40, 2 s/update]"
+
+
 def test_more_steps_than_the_total_leave_no_time(monkeypatch):
     now = 100.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from dreamerv2_transfer.reproduction import runner
+from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.runner import Runner, StudyError
 from tests.runs import ROOT
@@ -29,14 +29,30 @@ except KeyboardInterrupt:
     sys.exit(130)
 sys.exit(int(status))
 """
+# Holds the lock of a folder for a moment, as a run that is still saving does.
+HOLD = """
+import pathlib, sys, time
+from dreamerv2_transfer.common.files import locks
+with locks.locked(pathlib.Path(sys.argv[1]), ValueError("used")):
+    print("held", flush=True)
+    time.sleep(1)
+"""
+# Fails if another process uses the folder, as a run does.
+USE = """
+import pathlib, sys
+import filelock
+folder = pathlib.Path(sys.argv[2]).parent
+with filelock.FileLock(folder / ".lock", timeout=0):
+    pass
+"""
 
 
 @pytest.fixture
 def launch(tmp_path, monkeypatch):
     (tmp_path / "program.py").write_text(WORK)
     program = [sys.executable, str(tmp_path / "program.py")]
-    monkeypatch.setattr(runner, "PROGRAM", program)
-    monkeypatch.setattr(runner, "POLL", 0.02)
+    monkeypatch.setattr(processes, "PROGRAM", program)
+    monkeypatch.setattr(processes, "POLL", 0.02)
     return tmp_path
 
 
@@ -111,9 +127,9 @@ def in_a_process(launch) -> subprocess.Popen:
     """Runs a job that waits, in a process of its own, until it has begun."""
     code = f"""
     import pathlib
-    from dreamerv2_transfer.reproduction import runner
+    from dreamerv2_transfer.reproduction import processes, runner
     from dreamerv2_transfer.reproduction.jobs import Job
-    runner.PROGRAM = {[sys.executable, str(launch / "program.py")]!r}
+    processes.PROGRAM = {[sys.executable, str(launch / "program.py")]!r}
     path = pathlib.Path({str(launch)!r})
     made = Job("a", "work", (str(path / "a"), "wait"), (), path, 1, "unit")
     print(runner.Runner(path / "study", 1, 1).run([made]))
@@ -166,9 +182,13 @@ def test_two_processes_do_not_run_one_study(launch):
     process.communicate(timeout=20)
 
 
-@pytest.mark.parametrize(
-    ("variable", "names"), [("", []), ("-1", []), ("3", ["3"]), ("0,2", ["0", "2"])]
-)
-def test_gpus_are_those_that_the_environment_shows(monkeypatch, variable, names):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    assert runner.visible_gpus() == names
+def test_a_job_waits_until_a_killed_study_has_let_go_of_its_folder(launch, capsys):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(launch)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout.readline() == b"held\n"
+    (launch / "program.py").write_text(USE)
+    assert Runner(launch / "study", parallel=1, cores=1).run([job(launch, "a")])
+    assert holder.wait(10) == 0

@@ -50,3 +50,18 @@ def locked(folder: pathlib.Path, error: Exception | None = None) -> Iterator[Non
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: pathlib.Path) -> bool:
+    """Returns whether another process holds the lock of a folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with locked(folder, _InUseError()):
+            return False
+    except _InUseError:
+        return True
+
+
+class _InUseError(Exception):
+    """Another process holds a lock."""

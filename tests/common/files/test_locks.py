@@ -43,6 +43,15 @@ def test_one_process_at_a_time_and_a_killed_one_lets_go(tmp_path, holder):
     assert is_free(tmp_path)
 
 
+def test_a_folder_is_locked_while_another_process_holds_it(tmp_path, holder):
+    assert locks.is_locked(tmp_path)
+    assert not locks.is_locked(tmp_path / "none")
+    holder.kill()
+    holder.wait()
+    assert not locks.is_locked(tmp_path)
+    assert not (tmp_path / "none").exists()
+
+
 def test_without_an_error_it_waits_for_the_other_process(tmp_path, holder):
     holder.stdin.close()  # Ends it, after a moment.
     with locks.locked(tmp_path):
