@@ -111,7 +111,8 @@ class WorldModel:
 
         Returns:
             The scalar loss, the states after the last step, a dict of intermediate
-            values (`embed`, `feat`, `post`, `prior`, `likes`, `kl`), and metrics.
+            values (`embed`, `feat`, `post`, `prior`; by step `kl` and the other
+            `losses`), and metrics.
         """
         data = self.preprocess(data)
         embed = self.encoder(data)
@@ -121,17 +122,13 @@ class WorldModel:
         )
         kl_loss, kl_value = self.rssm.kl_loss(post, prior, **self.config.kl)
         feat = self.rssm.get_feat(self.rssm.indexed(post))
-        likes, losses = {}, {"kl": kl_loss}
-        for name, head in self.heads.items():
-            inp = feat if name in self.config.grad_heads else nets.stop_gradient(feat)
-            out = head(inp)
-            for key, dist in (out if isinstance(out, dict) else {name: out}).items():
-                like = dist.log_prob(tf.cast(data[key], tf.float32))
-                likes[key] = tf.cast(like, tf.float32)
-                losses[key] = -tf.reduce_mean(likes[key])
+        by_step = self._head_losses(feat, data)
+        if self.config.loss_scales.post_ent:
+            by_step["post_ent"] = self.rssm.entropy_loss(post)
+        losses = {"kl": kl_loss, **{k: tf.reduce_mean(v) for k, v in by_step.items()}}
         model_loss = self._total(losses)
         outputs = dict(
-            embed=embed, feat=feat, post=post, prior=prior, likes=likes, kl=kl_value
+            embed=embed, feat=feat, post=post, prior=prior, losses=by_step, kl=kl_value
         )
         metrics = {f"{name}_loss": value for name, value in losses.items()}
         metrics["model_loss"] = model_loss
@@ -141,6 +138,17 @@ class WorldModel:
         metrics["post_ent"] = tf.reduce_mean(self.rssm.get_dist(post).entropy())
         last_state = {k: v[:, -1] for k, v in post.items()}
         return model_loss, last_state, outputs, metrics
+
+    def _head_losses(self, feat, data) -> dict[str, tf.Tensor]:
+        """Returns `-log p(x | feat)` of each predicted key x, `(B, T)` in nats."""
+        losses = {}
+        for name, head in self.heads.items():
+            inp = feat if name in self.config.grad_heads else nets.stop_gradient(feat)
+            out = head(inp)
+            for key, dist in (out if isinstance(out, dict) else {name: out}).items():
+                like = dist.log_prob(tf.cast(data[key], tf.float32))
+                losses[key] = -tf.cast(like, tf.float32)
+        return losses
 
     def _total(self, losses: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns the sum of the losses, each times its scale."""
@@ -184,7 +192,7 @@ class WorldModel:
             losses = {"kl": tf.maximum(by_task(kl), free)}
         else:
             losses = {"kl": by_task(tf.maximum(kl, free))}
-        losses.update({k: by_task(-like) for k, like in outputs["likes"].items()})
+        losses.update({k: by_task(v) for k, v in outputs["losses"].items()})
         metrics = {f"{name}_loss": value for name, value in losses.items()}
         metrics["model_loss"] = self._total(losses)
         metrics["model_error"] = metrics["model_loss"] - self.constant

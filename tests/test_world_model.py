@@ -66,6 +66,20 @@ def test_model_loss_is_the_scaled_sum_of_named_losses():
     np.testing.assert_allclose(loss, wanted, rtol=1e-6)
 
 
+def test_the_posterior_s_entropy_is_a_loss_if_asked_for():
+    batch = models.make_batch()
+    plain = models.make_agent(seed=None).wm.loss(batch)
+    keras.utils.set_random_seed(0)
+    config = models.make_config(**{"loss_scales.post_ent": 100.0})
+    loss, _, outputs, metrics = models.make_agent(config, seed=None).wm.loss(batch)
+    assert "post_ent_loss" not in plain[3]
+    # Four latents of four classes: their entropy is at most 4 log 4.
+    wanted = 5.5451774 - float(metrics["post_ent"])
+    np.testing.assert_allclose(metrics["post_ent_loss"], wanted, rtol=1e-4)
+    np.testing.assert_allclose(loss - plain[0], 100 * wanted, rtol=1e-3)
+    assert outputs["losses"]["post_ent"].shape == (models.BATCH, models.LENGTH)
+
+
 def test_model_error_leaves_out_the_normals_constants():
     wm = models.make_agent().wm
     _, _, _, metrics = wm.loss(models.make_batch())
@@ -97,8 +111,9 @@ def test_planes_are_binary_and_bytes_are_not(dtype, given, wanted):
     assert world_model.image_dist(config, obs_space) == wanted
 
 
-def test_losses_by_task_average_to_the_loss():
-    wm = models.make_agent().wm
+@pytest.mark.parametrize("options", [{}, {"loss_scales.post_ent": 0.5}])
+def test_losses_by_task_average_to_the_loss(options):
+    wm = models.make_agent(models.make_config(**options)).wm
     batch = models.make_batch()
     loss, _, outputs, metrics = wm.loss(batch)
     by_task = wm.loss_by_task(outputs, batch["task"], 3)

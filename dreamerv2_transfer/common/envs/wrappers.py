@@ -22,6 +22,7 @@ TAKEN = (
     "task",
     "discount",
     "kl",
+    "post_ent",
     "model",
     "actor",
     "critic",

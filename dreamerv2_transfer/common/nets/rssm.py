@@ -419,6 +419,25 @@ class EnsembleRSSM(keras.layers.Layer):
         loss_rhs = free_nats(value_rhs, free, free_avg, whole)
         return mix * loss_lhs + (1 - mix) * loss_rhs, value
 
+    def entropy_loss(self, post: State) -> tf.Tensor:
+        """Returns the divergence of each posterior from noise, `(B, T)` in nats.
+
+            KL(post || uniform) = stoch * log(discrete) - H(post)
+
+        Minimizing it raises the entropy H, so that latents stay uncertain until it
+        pays to be certain. For Gaussian latents, the noise is a standard Normal.
+
+        Source: `posterior_entropy_weight` of github.com/kenjyoung/dreamerv2_JAX, which
+        is 0.01 there. Its weights for the prior, 0.08, and for the posterior, 0.02, are
+        those of `kl_loss` with a scale of 0.1 and a balance of 0.8.
+        """
+        if self._discrete:
+            noise = {"logit": tf.zeros_like(post["logit"])}
+        else:
+            mean, std = tf.zeros_like(post["mean"]), tf.ones_like(post["std"])
+            noise = {"mean": mean, "std": std}
+        return kl_divergence(self.get_dist(post), self.get_dist(noise))
+
 
 _STD_ACTS = {
     "softplus": tf.nn.softplus,

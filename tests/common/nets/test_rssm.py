@@ -203,3 +203,28 @@ def test_gaussian_latents():
 def test_an_unknown_activation_of_the_deviation_is_an_error():
     with pytest.raises(ValueError, match="std_act is one of.* Received: 'exp'"):
         nets.EnsembleRSSM(std_act="exp")
+
+
+def test_the_entropy_loss_is_the_divergence_from_uniform_latents():
+    rssm, post, _ = two_states()
+    # log 2 - H(0.75): ln 2 is 0.693147, and H is 0.562335.
+    np.testing.assert_allclose(rssm.entropy_loss(post), [[0.130812]], rtol=1e-5)
+    uniform = {"logit": tf.fill([1, 1, 1, 2], 3.0)}
+    np.testing.assert_allclose(rssm.entropy_loss(uniform), [[0]], atol=1e-6)
+
+
+def test_the_entropy_loss_of_gaussian_latents_is_the_divergence_from_a_standard_one():
+    rssm = built_rssm(stoch=2, discrete=0)
+    post = {"mean": tf.constant([[[1.0, 0.0]]]), "std": tf.constant([[[2.0, 1.0]]])}
+    # (4 + 1 - 1) / 2 - ln 2
+    np.testing.assert_allclose(rssm.entropy_loss(post), [[1.306853]], rtol=1e-5)
+
+
+def test_the_entropy_loss_makes_latents_less_certain():
+    rssm, post, _ = two_states()
+    with tf.GradientTape() as tape:
+        tape.watch(post)
+        loss = rssm.entropy_loss(post)[0, 0]
+    slope = tape.gradient(loss, post)["logit"].numpy().ravel()
+    # p log(p / 0.5) - p KL, with p of 0.75.
+    np.testing.assert_allclose(slope, [0.205990, -0.205990], rtol=1e-5)
