@@ -120,12 +120,12 @@ class WorldModel:
         post, prior = self.rssm.observe(
             embed, data["action"], data["is_first"], state, seed
         )
-        kl_loss, kl_value = self.rssm.kl_loss(post, prior, **self.config.kl)
+        losses, kl_value = self.rssm.kl_losses(post, prior, **self.config.kl)
         feat = self.rssm.get_feat(self.rssm.indexed(post))
         by_step = self._head_losses(feat, data)
         if self.config.loss_scales.post_ent:
             by_step["post_ent"] = self.rssm.entropy_loss(post)
-        losses = {"kl": kl_loss, **{k: tf.reduce_mean(v) for k, v in by_step.items()}}
+        losses.update({k: tf.reduce_mean(v) for k, v in by_step.items()})
         model_loss = self._total(losses)
         outputs = dict(
             embed=embed, feat=feat, post=post, prior=prior, losses=by_step, kl=kl_value
@@ -187,11 +187,13 @@ class WorldModel:
         def by_task(x: tf.Tensor) -> tf.Tensor:
             return replicas.total(tf.linalg.matvec(weight, tf.reduce_mean(x, 1)))
 
-        free, kl = self.config.kl.free, outputs["kl"]
-        if self.config.kl.free_avg:
-            losses = {"kl": tf.maximum(by_task(kl), free)}
+        options, kl = self.config.kl, outputs["kl"]
+        if options.free_avg and not options.separate:
+            kl_loss = tf.maximum(by_task(kl), options.free)
         else:
-            losses = {"kl": by_task(tf.maximum(kl, free))}
+            kl_loss = by_task(tf.maximum(kl, options.free))
+        names = ("dyn", "rep") if options.separate else ("kl",)
+        losses = dict.fromkeys(names, kl_loss)
         losses.update({k: by_task(v) for k, v in outputs["losses"].items()})
         metrics = {f"{name}_loss": value for name, value in losses.items()}
         metrics["model_loss"] = self._total(losses)

@@ -80,6 +80,19 @@ def test_the_posterior_s_entropy_is_a_loss_if_asked_for():
     assert outputs["losses"]["post_ent"].shape == (models.BATCH, models.LENGTH)
 
 
+def test_prior_and_posterior_have_losses_of_their_own_if_asked_for():
+    options = {"kl.separate": True, "kl.free": 50.0}
+    options |= {"loss_scales.dyn": 30.0, "loss_scales.rep": 10.0}
+    loss, _, _, metrics = models.make_agent(models.make_config(**options)).wm.loss(
+        models.make_batch()
+    )
+    assert "kl_loss" not in metrics
+    assert metrics["dyn_loss"] == metrics["rep_loss"] == 50
+    rest = {"image": 1, "reward": 1, "discount": 5}
+    rest = sum(float(metrics[f"{k}_loss"]) * scale for k, scale in rest.items())
+    np.testing.assert_allclose(loss, 30 * 50 + 10 * 50 + rest, rtol=1e-6)
+
+
 def test_model_error_leaves_out_the_normals_constants():
     wm = models.make_agent().wm
     _, _, _, metrics = wm.loss(models.make_batch())
@@ -111,7 +124,10 @@ def test_planes_are_binary_and_bytes_are_not(dtype, given, wanted):
     assert world_model.image_dist(config, obs_space) == wanted
 
 
-@pytest.mark.parametrize("options", [{}, {"loss_scales.post_ent": 0.5}])
+SEPARATE = {"kl.separate": True, "kl.free": 0.001}
+
+
+@pytest.mark.parametrize("options", [{}, {"loss_scales.post_ent": 0.5}, SEPARATE])
 def test_losses_by_task_average_to_the_loss(options):
     wm = models.make_agent(models.make_config(**options)).wm
     batch = models.make_batch()
@@ -121,7 +137,8 @@ def test_losses_by_task_average_to_the_loss(options):
         # Two rows are of task 0, none of task 1, one of task 2.
         mean = (2 * values[0] + values[2]) / 3
         np.testing.assert_allclose(mean, metrics[name], rtol=1e-4)
-    assert float(by_task["kl_loss"][1]) == 0
+    kl_loss = by_task["rep_loss" if "kl.separate" in options else "kl_loss"]
+    assert float(kl_loss[1]) == 0
 
 
 @pytest.mark.parametrize("free_avg", [True, False])

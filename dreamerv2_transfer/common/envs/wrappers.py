@@ -22,6 +22,8 @@ TAKEN = (
     "task",
     "discount",
     "kl",
+    "dyn",
+    "rep",
     "post_ent",
     "model",
     "actor",

@@ -379,7 +379,7 @@ class EnsembleRSSM(keras.layers.Layer):
         mean, std = (tf.cast(state[k], tf.float32) for k in ("mean", "std"))
         return tfd.Independent(tfd.Normal(mean, std), 1)
 
-    def kl_loss(
+    def kl_losses(
         self,
         post: State,
         prior: State,
@@ -387,37 +387,55 @@ class EnsembleRSSM(keras.layers.Layer):
         balance: float,
         free: float,
         free_avg: bool,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the balanced KL (Hafner et al. 2021, algorithm 2).
+        separate: bool = False,
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Returns the KL loss, balanced or as two losses.
 
-            a * KL(sg(post) || prior) + (1 - a) * KL(post || sg(prior))
+        Balanced (Hafner et al. 2021, algorithm 2), with a for `balance`:
+
+            kl = a * KL(sg(post) || prior) + (1 - a) * KL(post || sg(prior))
+
+        Separate (Hafner et al. 2023, "Mastering Diverse Domains through World Models",
+        the losses dyn and rep, with scales of 0.5 and 0.1 and 1 nat free):
+
+            dyn = mean(max(free, KL(sg(post) || prior)))
+            rep = mean(max(free, KL(post || sg(prior))))
 
         Args:
             post: Posterior states.
             prior: Prior states.
-            forward: Whether to take KL(prior || post) instead.
-            balance: a, the weight of the side that trains the prior.
+            forward: Whether to take KL(prior || post) instead. Not if separate.
+            balance: The weight of the side that trains the prior. Not used if separate.
             free: Nats below which the KL is not pushed down.
             free_avg: Whether to compare `free` with the mean over the batch, not with
-                each step.
+                each step. Not used if separate.
+            separate: Whether to return `dyn` and `rep` in place of `kl`.
 
         Returns:
-            The scalar loss, and the KL of each step `(B, T)` in nats.
+            The scalar losses by name, and the KL of each step `(B, T)` in nats.
         """
         sg = stop_gradient
         lhs, rhs = (prior, post) if forward else (post, prior)
-        mix = balance if forward else 1 - balance
-        if balance == 0.5:
+        if balance == 0.5 and not separate:
             value = kl_divergence(self.get_dist(lhs), self.get_dist(rhs))
-            return free_nats(value, free, free_avg=False), value
+            return {"kl": free_nats(value, free, free_avg=False)}, value
         value = kl_divergence(self.get_dist(lhs), self.get_dist(sg(rhs)))
         value_rhs = kl_divergence(self.get_dist(sg(lhs)), self.get_dist(rhs))
+        if separate:
+            dyn, rep = (free_nats(x, free, free_avg=False) for x in (value_rhs, value))
+            return {"dyn": dyn, "rep": rep}, value
         whole = None
         if free_avg:  # Both sides have the same value: one exchange between replicas.
             whole = replicas.mean(sg(tf.reduce_mean(value)))
         loss_lhs = free_nats(value, free, free_avg, whole)
         loss_rhs = free_nats(value_rhs, free, free_avg, whole)
-        return mix * loss_lhs + (1 - mix) * loss_rhs, value
+        mix = balance if forward else 1 - balance
+        return {"kl": mix * loss_lhs + (1 - mix) * loss_rhs}, value
+
+    def kl_loss(self, post: State, prior: State, **options) -> tuple[tf.Tensor, ...]:
+        """Returns the original's loss and the KL of each step, see `kl_losses`."""
+        losses, value = self.kl_losses(post, prior, **options)
+        return losses["kl"], value
 
     def entropy_loss(self, post: State) -> tf.Tensor:
         """Returns the divergence of each posterior from noise, `(B, T)` in nats.
@@ -429,7 +447,7 @@ class EnsembleRSSM(keras.layers.Layer):
 
         Source: `posterior_entropy_weight` of github.com/kenjyoung/dreamerv2_JAX, which
         is 0.01 there. Its weights for the prior, 0.08, and for the posterior, 0.02, are
-        those of `kl_loss` with a scale of 0.1 and a balance of 0.8.
+        those of the loss `kl` with a scale of 0.1 and a balance of 0.8.
         """
         if self._discrete:
             noise = {"logit": tf.zeros_like(post["logit"])}

@@ -143,14 +143,15 @@ def test_a_mode_has_no_gradient_and_a_sample_that_of_the_probabilities():
     np.testing.assert_allclose(gradients[True], [[[slope, -slope]]], rtol=1e-5)
 
 
+KL = {"forward": False, "balance": 0.8, "free": 0.0, "free_avg": True}
+
+
 def kl(rssm, post, prior, **options):
-    options = {
-        "forward": False,
-        "balance": 0.8,
-        "free": 0.0,
-        "free_avg": True,
-    } | options
-    return rssm.kl_loss(post, prior, **options)
+    return rssm.kl_loss(post, prior, **KL | options)
+
+
+def kl_losses(rssm, post, prior, **options):
+    return rssm.kl_losses(post, prior, **KL | options)
 
 
 def two_states():
@@ -181,6 +182,41 @@ def test_kl_balance_trains_the_prior_more_than_the_posterior():
         grads[balance] = tape.gradient(loss, [post["logit"], prior["logit"]])
     np.testing.assert_allclose(grads[0.8][0], 0.2 * grads[0.5][0], rtol=1e-5)
     np.testing.assert_allclose(grads[0.8][1], 0.8 * grads[0.5][1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("free", "wanted"),
+    # The KL is log 2 - H(0.75), 0.130812 nats, in the first step and 0 in the second.
+    [(0.0, 0.065406), (0.1, 0.115406), (0.2, 0.2)],
+)
+def test_separate_losses_are_raised_to_the_free_nats_step_by_step(free, wanted):
+    rssm = built_rssm(stoch=1, discrete=2)
+    post = {"logit": tf.math.log([[[[0.75, 0.25]], [[0.5, 0.5]]]])}
+    prior = {"logit": tf.zeros([1, 2, 1, 2])}
+    losses, value = kl_losses(rssm, post, prior, free=free, separate=True)
+    assert losses.keys() == {"dyn", "rep"}
+    np.testing.assert_allclose(losses["dyn"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(losses["rep"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(value, [[0.130812, 0]], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("free", [0.1, 0.2])
+def test_one_separate_loss_trains_the_prior_and_the_other_the_posterior(free):
+    rssm, post, prior = two_states()
+    trained = {"dyn": prior, "rep": post}
+    # Of the KL, 0.130812 nats, by the prior's logits q - p, by the posterior's
+    # p log(p / q) - p KL; none if the KL is free.
+    slopes = {"dyn": [-0.25, 0.25], "rep": [0.205990, -0.205990]}
+    for name in trained:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch([post, prior])
+            losses, _ = kl_losses(rssm, post, prior, free=free, separate=True)
+        for state in (post, prior):
+            slope = tape.gradient(losses[name], state["logit"])
+            slope = np.zeros(2) if slope is None else slope.numpy().ravel()
+            given = state is trained[name] and free == 0.1
+            wanted = slopes[name] if given else [0, 0]
+            np.testing.assert_allclose(slope, wanted, rtol=1e-4, atol=1e-7)
 
 
 def test_free_nats():
