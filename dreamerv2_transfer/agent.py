@@ -122,8 +122,12 @@ class Agent:
         Returns:
             `{"action": (B, actions)}` and the next state.
         """
+        return self.policy_step(obs, state, tfutils.make_seeds(self.rng, 3), mode)
+
+    def policy_step(self, obs, state, seeds, mode: str):
+        """Does the same as `policy`, with three given seeds or Nones."""
         latent, action = state
-        post_seed, act_seed, noise_seed = tfutils.make_seeds(self.rng, 3)
+        post_seed, act_seed, noise_seed = seeds
         embed = self.wm.encoder(self.wm.preprocess(obs))
         noise = self.wm.rssm.obs_noise(post_seed, tfutils.lead(embed, 1))
         sample = mode != "eval" or not self.config.eval_state_mean

@@ -1,4 +1,4 @@
-"""Trains on any Gymnasium environment, from a script.
+"""Trains on any Gymnasium environment, and loads what is trained, from a script.
 
     import gymnasium
     from dreamerv2_transfer import api
@@ -11,14 +11,22 @@
 `api.defaults` is the block `defaults` of configs.yaml, and `api.configs` holds the
 other blocks by name. The file is read at the first use of either. A script of the
 original runs with `import dreamerv2_transfer.api as dv2`.
+
+    import dreamerv2_transfer as dt
+
+    model = dt.load("logdir/pendulum")
+    seen = model.observe(observations, actions)
+    dream = model.imagine(seen, model.agent, steps=50)
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 from ruamel.yaml import YAML
@@ -34,8 +42,16 @@ from dreamerv2_transfer.common.logger import TensorBoardOutput as TensorBoardOut
 from dreamerv2_transfer.common.logger import TerminalOutput as TerminalOutput
 from dreamerv2_transfer.train import Output
 
+if TYPE_CHECKING:  # It imports TensorFlow.
+    from dreamerv2_transfer.trained.model import Model
+
 quiet.hush_tensorflow()
 
+# What is handed on from modules that import TensorFlow.
+MODULES = {
+    "Latents": "dreamerv2_transfer.trained.latents",
+    "Model": "dreamerv2_transfer.trained.model",
+}
 # What a single environment allows, as it cannot be copied.
 SINGLE = {"envs": 1, "envs_parallel": "none", "envs_restart": False}
 
@@ -114,6 +130,32 @@ def train(
         )
 
 
+def load(
+    source: str | os.PathLike, env: gymnasium.Env | str | None = None, seed: int = 0
+) -> Model:
+    """Loads a trained model, with its agent if it has one.
+
+    Args:
+        source: A run's logdir, or its `world_model.weights.h5` with the `config.yaml`
+            beside it; or the URL of one, such as `s3://bucket/run`.
+        env: An environment of the game, or the name of a task such as
+            `gym_Pendulum-v1`; only needed where the run has not written what it
+            observes and its configuration does not name a game that can be made, as
+            for a run of `api.train` of 0.2.0.
+        seed: The seed of the model's noise.
+
+    Raises:
+        ModelError: There is no configuration beside the weights, or it cannot be told
+            what the model observes.
+        CheckpointError: There are no weights, or they do not fit the configuration.
+        ConfigError: The configuration cannot be read, or its networks not be built.
+        RemoteError: The URL cannot be read.
+    """
+    from dreamerv2_transfer.trained import load as loading
+
+    return loading.load(source, env, seed)
+
+
 def check(config: Config, is_instance: bool) -> None:
     """Checks values that mean something else here than for `launch/train.py`.
 
@@ -152,6 +194,8 @@ class KeptOpen(gymnasium.Wrapper):
 
 
 def __getattr__(name: str) -> Any:
+    if name in MODULES:
+        return getattr(importlib.import_module(MODULES[name]), name)
     if name == "defaults":
         return Settings(_blocks()["defaults"])
     if name == "configs":

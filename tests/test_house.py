@@ -4,7 +4,7 @@
     5  api, commands
     4  train
     3  pretrain, finetune, collect, analysis
-    2  learner, validation, evaluate, data, porting
+    2  learner, validation, evaluate, data, porting, trained
     1  agent, world_model, expl, transfer, dqn, plotting
     0  common              (inside: ops < nets; files < replay, logger)
 
@@ -38,7 +38,7 @@ LAYERS = {
         (
             "common",
             "agent world_model expl transfer dqn plotting",
-            "learner validation evaluate data porting",
+            "learner validation evaluate data porting trained",
             "pretrain finetune collect analysis",
             "train",
             "api commands",

@@ -20,6 +20,10 @@ class EnvError(UserError):
     """An environment that does not exist, cannot be used, or broke its own rules."""
 
 
+class ModelError(UserError):
+    """A trained model that cannot be used, or values that it cannot take."""
+
+
 def describe(error: BaseException) -> str:
     """Returns the type and message of another library's exception on one line."""
     text = " ".join(str(error).split())

@@ -3,12 +3,15 @@
 `world_model.weights.h5` holds every variable of the world model under its path, such as
 `rssm/img_in/kernel`, whose first part is the component's name.
 `actor_critic.weights.h5` holds the behaviors likewise. The attribute `step` of such a
-file is that of the run whose weights it holds; files of 0.1.0 and ports have none.
+file is that of the run whose weights it holds; files of 0.1.0 and ports have none. The
+attribute `spaces` of a world model says what it observes, as a manifest does, in JSON;
+files of 0.2.0 have none.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import sys
@@ -21,6 +24,7 @@ import tensorflow as tf
 from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.checkpoint import CheckpointError
 from dreamerv2_transfer.common.files import hdf5
+from dreamerv2_transfer.common.replay import layout
 from dreamerv2_transfer.transfer.sources import WORLD_MODEL, find_weights
 
 ACTOR_CRITIC = "actor_critic.weights.h5"
@@ -100,6 +104,15 @@ def warn_if_stale(path: str | os.PathLike) -> None:
             file=sys.stderr,
             flush=True,
         )
+
+
+def spaces_of(path: str | os.PathLike) -> layout.Layout:
+    """Returns the layout of what a world model observes; {} if the file tells none."""
+    try:
+        with hdf5.opened(path) as content:
+            return json.loads(content.attributes["spaces"])
+    except (hdf5.ArraysError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def load_state(path: str | os.PathLike, state: Mapping[str, tf.Variable]) -> None:

@@ -1,0 +1,106 @@
+"""The computations behind `Model` and `Agent`, on tensors `(T, B, ...)`.
+
+Each step's noise derives from the number of the step, so that a dream in parts is the
+same as one in a single call.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common.nets import dists
+from dreamerv2_transfer.trained.graphs import seed_of_step
+from dreamerv2_transfer.world_model import WorldModel
+
+
+class Dreams:
+    """Observes, dreams and decodes with a world model.
+
+    Args:
+        network: The world model.
+    """
+
+    def __init__(self, network: WorldModel):
+        self._wm = network
+
+    def observe(self, start, inputs, noise, first):
+        """Returns the posterior states of what was observed, `(T, B, ...)`.
+
+        Args:
+            start: The states before, `(B, ...)`.
+            inputs: Observations, `action` and `is_first`, each `(T, B, ...)`.
+            noise: The key of the noise `(2,)`, or None for modes.
+            first: The number of the first step.
+        """
+        rssm, length = self._wm.rssm, tf.shape(inputs["is_first"])[0]
+
+        def step(prev, now):
+            seed = seed_of_step(noise, now["time"])
+            drawn = rssm.obs_noise(seed, tfutils.lead(prev["deter"], 1))
+            args = now["action"], now["embed"], now["is_first"], drawn
+            return rssm.obs_step(prev, *args)[0]
+
+        seen = {
+            "embed": self._wm.encoder(self._wm.preprocess(inputs)),
+            "action": inputs["action"],
+            "is_first": inputs["is_first"],
+            "time": first + tf.range(length),
+        }
+        return tfutils.scan(step, seen, start, length)
+
+    def imagine(self, start, action, noise, first):
+        """Dreams along actions `(T, B, actions)`: states, what they show, actions."""
+        length = tf.shape(action)[0]
+
+        def step(prev, now):
+            return self._img_step(prev, now["action"], seed_of_step(noise, now["time"]))
+
+        inputs = {"action": action, "time": first + tf.range(length)}
+        states = tfutils.scan(step, inputs, start, length)
+        return states, self.decode(states), action
+
+    def follow(self, actor, start, length, noise, first):
+        """As `imagine`, with the actions of an actor."""
+        rssm = self._wm.rssm
+
+        def step(prev, now):
+            state, _ = prev
+            seed = seed_of_step(noise, now["time"])
+            act_seed, state_seed = tfutils.split_seed(seed, 2)
+            action = dists.sample(actor(rssm.get_feat(state)), act_seed)
+            return self._img_step(state, action, state_seed), action
+
+        none = tf.zeros_like(actor(rssm.get_feat(start)).mode())
+        inputs = {"time": first + tf.range(length)}
+        states, actions = tfutils.scan(step, inputs, (start, none), length)
+        return states, self.decode(states), actions
+
+    def _img_step(self, prev, action, seed):
+        rssm = self._wm.rssm
+        drawn = rssm.img_noise(seed, tfutils.lead(prev["deter"], 1))
+        return rssm.img_step(prev, action, drawn)
+
+    def decode(self, states):
+        """Returns observations, `reward` and `discount` of states."""
+        feat = self._wm.rssm.get_feat(states)
+        heads = self._wm.heads
+        found = {k: dist.mean() for k, dist in heads["decoder"](feat).items()}
+        for key, value in found.items():
+            dtype = self._wm.obs_space[key].dtype
+            if dtype == np.uint8:
+                value = tf.clip_by_value(tf.round((value + 0.5) * 255.0), 0, 255)
+                found[key] = tf.cast(value, tf.uint8)
+            elif (
+                np.dtype(dtype).kind == "b"
+            ):  # A squared error may predict a bit more or less.
+                found[key] = tf.clip_by_value(value, 0, 1)
+        found["reward"] = heads["reward"](feat).mode()
+        if "discount" in heads:
+            found["discount"] = heads["discount"](feat).mean()
+        else:
+            found["discount"] = tf.fill(
+                tf.shape(found["reward"]), float(self._wm.config.discount)
+            )
+        return found

@@ -1,0 +1,99 @@
+"""Loads a trained model from a logdir, a file of weights, a URL or a published name."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import warnings
+from typing import Any
+
+import gymnasium
+import tensorflow as tf
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import blocks, machine
+from dreamerv2_transfer.common.config import Config, check_ranges
+from dreamerv2_transfer.common.errors import ModelError
+from dreamerv2_transfer.trained import space_files
+from dreamerv2_transfer.trained.graphs import precision
+from dreamerv2_transfer.trained.model import Model
+from dreamerv2_transfer.transfer import weights
+
+# What a model that is no longer trained needs: graphs in float32 on one device. What
+# explored does not act, and nothing is added to what the actor chooses.
+SETTINGS = {
+    "precision": "32",
+    "jit": True,
+    "strategy": "none",
+    "expl_behavior": "greedy",
+    "expl_noise": 0.0,
+}
+
+
+def load(
+    source: str | os.PathLike,
+    env: gymnasium.Env | str | None = None,
+    seed: int = 0,
+) -> Model:
+    """Loads a trained model.
+
+    Args:
+        source: A run's logdir, or its `world_model.weights.h5` with the `config.yaml`
+            beside it; or the URL of one, such as `s3://bucket/run`.
+        env: An environment of the game, or the name of a task such as
+            `gym_Pendulum-v1`; only needed where the run has not written what it
+            observes and its configuration does not name a game that can be made, as
+            for a run of `api.train` of 0.2.0.
+        seed: The seed of the model's noise, see `Model`.
+
+    Raises:
+        ModelError: There is no configuration beside the weights, or it cannot be told
+            what the model observes.
+        CheckpointError: There are no weights, or they do not fit the configuration.
+        ConfigError: The configuration cannot be read, or its networks not be built.
+        RemoteError: The URL cannot be read.
+    """
+    file = weights.find_weights(source)
+    config = _config(file)
+    obs_space, act_space = space_files.find(config, file, env)
+    machine.keep_compiled()
+    agent, network = _build(config, file, obs_space, act_space)
+    name = os.fspath(source)
+    return Model(network, agent, act_space["action"], config, name, seed)
+
+
+def _config(file: pathlib.Path) -> Config:
+    beside = file.parent / "config.yaml"
+    if not beside.is_file():
+        raise ModelError(
+            f"{file} has no config.yaml beside it, which says how its networks are "
+            "built. Copy that of its run there."
+        )
+    config, notes = blocks.load_old(beside)
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
+    check_ranges(config)
+    return config
+
+
+def _build(config: Config, file: pathlib.Path, *spaces: Any):
+    """Builds the networks and loads their weights."""
+    actor_critic = file.parent / weights.ACTOR_CRITIC
+    settings = config.update(SETTINGS)
+    rng = tf.random.Generator.from_seed(0)  # Unused, but without one no noise is drawn.
+    with precision():
+        try:
+            if not actor_critic.is_file():
+                agent, network = None, agent_lib.WorldModel(settings, *spaces, rng)
+            else:
+                agent = agent_lib.Agent(settings, *spaces, rng)
+                network = agent.wm
+        except ValueError as error:
+            raise ModelError(
+                f"The networks of {file.parent} cannot be built: {error}"
+            ) from error
+        weights.load_weights(file, network.components)
+        if agent:
+            behavior = agent.task_behavior.components
+            weights.load_weights(actor_critic, behavior)
+    return agent, network

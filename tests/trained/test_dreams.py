@@ -1,0 +1,40 @@
+import numpy as np
+import tensorflow as tf
+
+from dreamerv2_transfer.trained.dreams import Dreams
+from tests import models
+
+
+def test_a_dream_without_noise_is_the_world_model_s_own():
+    agent = models.make_agent(seed=None)
+    start = agent.wm.rssm.initial(2)
+    action = tf.one_hot([[1, 2], [3, 4], [5, 0]], 6)
+    states, shown, taken = Dreams(agent.wm).imagine(start, action, None, 0)
+    expected = agent.wm.rssm.imagine(tf.transpose(action, [1, 0, 2]), start)
+    np.testing.assert_allclose(states["deter"][:, 1], expected["deter"][1], rtol=1e-5)
+    feat = agent.wm.rssm.get_feat(expected)
+    image = agent.wm.heads["decoder"](feat)["image"].mean()
+    np.testing.assert_allclose(shown["image"][:, 1], image[1], atol=1e-6)
+    assert taken is action
+
+
+def test_what_is_observed_without_noise_is_the_world_model_s_own():
+    agent = models.make_agent(seed=None)
+    batch = models.make_batch()
+    data = {
+        k: tf.transpose(v, [1, 0, *range(2, v.ndim)])
+        for k, v in batch.items()
+        if k != "task"
+    }
+    start = agent.wm.rssm.initial(models.BATCH)
+    found = Dreams(agent.wm).observe(start, data, None, 0)
+    embed = agent.wm.encoder(agent.wm.preprocess(batch))
+    post, _ = agent.wm.rssm.observe(embed, batch["action"], batch["is_first"])
+    np.testing.assert_allclose(found["deter"][:, 0], post["deter"][0], rtol=1e-5)
+
+
+def test_the_discount_is_that_of_the_configuration_where_none_is_predicted():
+    changes = {"pred_discount": False, "grad_heads": ["decoder", "reward"]}
+    agent = models.make_agent(models.make_config(**changes))
+    shown = Dreams(agent.wm).decode(agent.wm.rssm.initial(2))
+    assert shown["discount"].numpy().tolist() == [np.float32(0.99)] * 2

@@ -1,0 +1,76 @@
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from dreamerv2_transfer.common.errors import EnvError, ModelError
+from dreamerv2_transfer.trained import space_files
+from tests import models
+
+LAYOUT = {
+    "image": {"shape": [64, 64, 1], "dtype": "uint8"},
+    "vector": {"shape": [3], "dtype": "float32"},
+    "reward": {"shape": [], "dtype": "float32"},
+    "action": {"shape": [4], "dtype": "float32", "n": 4},
+}
+
+
+def find(folder, **changes):
+    config = models.make_config(stage="finetune", **changes)
+    return space_files.find(config, folder / "world_model.weights.h5")
+
+
+def test_a_layout_becomes_spaces():
+    seen, act = space_files.from_layout(LAYOUT)
+    assert seen["image"] == spaces.Box(0, 255, (64, 64, 1), np.uint8)
+    assert seen["vector"] == spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    assert set(seen) == {"image", "vector", "reward", "is_first"}
+    assert act == {"action": spaces.Discrete(4)}
+
+
+def test_continuous_actions_lie_between_minus_one_and_one():
+    action = {"action": {"shape": [2], "dtype": "float32"}}
+    _, act = space_files.from_layout({**LAYOUT, **action})
+    assert act["action"] == spaces.Box(-1, 1, (2,), np.float32)
+
+
+def test_the_game_of_the_configuration_tells_its_spaces(tmp_path):
+    seen, act = find(tmp_path, task="minatar_breakout")
+    assert seen["image"].shape == (10, 10, 10)
+    assert act["action"] == spaces.Discrete(6)
+
+
+def test_the_manifest_of_the_dataset_tells_them_first(tmp_path):
+    folder = tmp_path / "dataset" / "minatar_breakout"
+    folder.mkdir(parents=True)
+    kinds = {**LAYOUT, **{k: {"shape": [], "dtype": "bool"} for k in flags()}}
+    (folder / "manifest.json").write_text(json.dumps({"spaces": kinds}))
+    seen, act = find(tmp_path, task="minatar_breakout")
+    assert seen["image"].shape == (64, 64, 1)
+    assert act["action"] == spaces.Discrete(4)
+
+
+def flags():
+    return ("is_first", "is_last", "is_terminal")
+
+
+def test_no_module_is_imported_that_a_file_names(tmp_path):
+    with pytest.raises(ModelError, match="runs the code of the Python module 'evil'"):
+        find(tmp_path, task="gym_evil:Game-v0")
+
+
+def test_a_function_that_was_trained_on_needs_its_environment(tmp_path):
+    with pytest.raises(ModelError, match=r"load\(..., env=gymnasium.make\(ID\)\)"):
+        find(tmp_path, task="make_env")
+
+
+def test_an_environment_can_be_passed(tmp_path):
+    config = models.make_config()
+    with gymnasium.make("CartPole-v1") as env:
+        seen, act = space_files.find(config, tmp_path / "any", env)
+    assert seen["vector"].shape == (4,)
+    assert act["action"] == spaces.Discrete(2)
+    with pytest.raises(EnvError):
+        space_files.find(config, tmp_path / "any", "minatar_nothing")
