@@ -72,6 +72,8 @@ class WorldModel:
         for head in self.heads.values():
             head.build(self.rssm.feat_size)
         freeze(self.components, config.freeze)
+        balanced = config.loss_balance == "harmony"
+        self.harmony = nets.Harmony(self._tasks_of_losses) if balanced else None
         self.model_opt = optimizer.Optimizer(
             "model", self.trainable_variables, **config.model_opt
         )
@@ -83,11 +85,17 @@ class WorldModel:
 
     @property
     def variables(self) -> list:
-        return [v for c in self.components.values() for v in c.variables]
+        weights = [v for c in self.components.values() for v in c.variables]
+        return weights + self._scales_of_losses
 
     @property
     def trainable_variables(self) -> list:
-        return [v for c in self.components.values() for v in c.trainable_variables]
+        weights = [v for c in self.components.values() for v in c.trainable_variables]
+        return weights and weights + self._scales_of_losses
+
+    @property
+    def _scales_of_losses(self) -> list:
+        return self.harmony.variables if self.harmony else []
 
     def train(self, data, state):
         """Makes one update. If all weights are frozen, it only computes the loss.
@@ -105,13 +113,20 @@ class WorldModel:
     def loss(self, data, state=None):
         """Returns the loss of a batch (Hafner et al. 2021, equation 2).
 
+            loss = sum_k scale_k * loss_k
+
+        The losses are `-log p(x | feat)` of each prediction x (images, reward and
+        discount), the KL of posterior and prior (see `EnsembleRSSM.kl_losses`), and
+        `post_ent` (see `EnsembleRSSM.entropy_loss`) if its scale is not 0. The scales
+        are `loss_scales`, or are learned (see `nets.Harmony`).
+
         Args:
             data: A batch `(B, T, ...)` of each key.
             state: The states before it, or None for zeros.
 
         Returns:
             The scalar loss, the states after the last step, a dict of intermediate
-            values (`embed`, `feat`, `post`, `prior`; by step `kl` and the other
+            values (`embed`, `feat`, `post`, `prior`; of each step, `kl` and the other
             `losses`), and metrics.
         """
         data = self.preprocess(data)
@@ -120,27 +135,26 @@ class WorldModel:
         post, prior = self.rssm.observe(
             embed, data["action"], data["is_first"], state, seed
         )
-        losses, kl_value = self.rssm.kl_losses(post, prior, **self.config.kl)
         feat = self.rssm.get_feat(self.rssm.indexed(post))
-        by_step = self._head_losses(feat, data)
+        losses, kl_value = self.rssm.kl_losses(post, prior, **self.config.kl)
+        by_step = self._prediction_losses(feat, data)
         if self.config.loss_scales.post_ent:
             by_step["post_ent"] = self.rssm.entropy_loss(post)
         losses.update({k: tf.reduce_mean(v) for k, v in by_step.items()})
-        model_loss = self._total(losses)
+        model_loss, metrics = self._total(losses)
         outputs = dict(
             embed=embed, feat=feat, post=post, prior=prior, losses=by_step, kl=kl_value
         )
-        metrics = {f"{name}_loss": value for name, value in losses.items()}
-        metrics["model_loss"] = model_loss
-        metrics["model_error"] = model_loss - self.constant
+        if self.harmony:
+            metrics |= {f"{k}_factor": v for k, v in self.harmony.factors.items()}
         metrics["model_kl"] = tf.reduce_mean(kl_value)
         metrics["prior_ent"] = tf.reduce_mean(self.rssm.get_dist(prior).entropy())
         metrics["post_ent"] = tf.reduce_mean(self.rssm.get_dist(post).entropy())
         last_state = {k: v[:, -1] for k, v in post.items()}
         return model_loss, last_state, outputs, metrics
 
-    def _head_losses(self, feat, data) -> dict[str, tf.Tensor]:
-        """Returns `-log p(x | feat)` of each predicted key x, `(B, T)` in nats."""
+    def _prediction_losses(self, feat, data) -> dict[str, tf.Tensor]:
+        """Returns `-log p(x | feat)` of each key x that is predicted, `(B, T)`."""
         losses = {}
         for name, head in self.heads.items():
             inp = feat if name in self.config.grad_heads else nets.stop_gradient(feat)
@@ -150,24 +164,49 @@ class WorldModel:
                 losses[key] = -tf.cast(like, tf.float32)
         return losses
 
-    def _total(self, losses: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Returns the sum of the losses, each times its scale."""
-        return tf.add_n([self._scale(k) * v for k, v in losses.items()])
+    def _total(self, losses: dict[str, tf.Tensor]) -> tuple[tf.Tensor, Metrics]:
+        """Returns the sum of the losses, each times its scale, and metrics of them.
+
+        Even where scales are learned, `model_error` is a sum by `loss_scales`, without
+        constants, so that runs can be compared.
+        """
+        metrics = {f"{name}_loss": value for name, value in losses.items()}
+        scales = {name: self._scale(name) for name in losses}
+        total = tf.add_n([scales[k] * v for k, v in losses.items()])
+        metrics["model_error"] = total - self.constant
+        if self.harmony:
+            errors = {k: v - self._constants.get(k, 0.0) for k, v in losses.items()}
+            total = self.harmony.total(errors, scales)
+        metrics["model_loss"] = total
+        return total, metrics
 
     def _scale(self, name: str) -> float:
         return self.config.loss_scales.get(name, 1.0)
 
     @property
+    def _tasks_of_losses(self) -> dict[str, list[str]]:
+        """The names of the losses of each task in HarmonyDream."""
+        decoder = self.heads["decoder"]
+        return {
+            "observation": [*decoder.cnn_keys, *decoder.mlp_keys],
+            "reward": ["reward"],
+            "dynamics": ["kl", "dyn", "rep"],
+        }
+
+    @property
     def constant(self) -> float:
-        """The share of the Normals' constants (0.919 a value) in the model loss."""
-        total = 0.0
-        if self.config.reward_head.dist in ("mse", "normal"):
-            total += self._scale("reward") * LOG_SQRT_2PI
+        """The Normals' constants in the sum by `loss_scales`."""
+        return sum(self._scale(k) * v for k, v in self._constants.items())
+
+    @property
+    def _constants(self) -> dict[str, float]:
+        """The Normals' constants in each loss, 0.919 a value."""
         decoder = self.heads["decoder"]
         images = decoder.cnn_keys if decoder.cnn_dist == "mse" else ()
-        for key in (*images, *decoder.mlp_keys):
-            total += self._scale(key) * math.prod(self.shapes[key]) * LOG_SQRT_2PI
-        return total
+        values = {k: math.prod(self.shapes[k]) for k in (*images, *decoder.mlp_keys)}
+        if self.config.reward_head.dist in ("mse", "normal"):
+            values["reward"] = 1
+        return {name: number * LOG_SQRT_2PI for name, number in values.items()}
 
     def loss_by_task(self, outputs, task: tf.Tensor, tasks: int) -> Metrics:
         """Returns the losses of each game's rows.
@@ -195,10 +234,7 @@ class WorldModel:
         names = ("dyn", "rep") if options.separate else ("kl",)
         losses = dict.fromkeys(names, kl_loss)
         losses.update({k: by_task(v) for k, v in outputs["losses"].items()})
-        metrics = {f"{name}_loss": value for name, value in losses.items()}
-        metrics["model_loss"] = self._total(losses)
-        metrics["model_error"] = metrics["model_loss"] - self.constant
-        return metrics
+        return self._total(losses)[1]
 
     def imagine(
         self,

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer import world_model
-from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common import blocks, tfutils
 from dreamerv2_transfer.common.nets import dists
 from tests import models
 
@@ -93,6 +93,57 @@ def test_prior_and_posterior_have_losses_of_their_own_if_asked_for():
     np.testing.assert_allclose(loss, 30 * 50 + 10 * 50 + rest, rtol=1e-6)
 
 
+def test_balanced_losses_are_divided_by_their_scales_without_constants():
+    config = models.make_config(loss_balance="harmony", **{"loss_scales.kl": 0.1})
+    wm = models.make_agent(config).wm
+    names = [v.path for v in wm.variables[-3:]]
+    assert names == [f"loss_balance/{k}" for k in ("observation", "reward", "dynamics")]
+    for variable, sigma in zip(wm.variables[-3:], (50, 0.5, 2), strict=True):
+        variable.assign(np.log(sigma))
+    loss, _, _, metrics = wm.loss(models.make_batch())
+    kinds = ("image", "reward", "kl", "discount")
+    image, reward, kl, discount = (float(metrics[f"{k}_loss"]) for k in kinds)
+    image, reward = image - 918.93853, reward - 0.9189385
+    balanced = image / 50 + reward / 0.5 + kl / 2 + 5 * discount
+    prices = np.log(51) + np.log(1.5) + np.log(3)
+    np.testing.assert_allclose(loss, balanced + prices, rtol=1e-4)
+    factors = [float(metrics[f"{k}_factor"]) for k in wm.harmony.factors]
+    np.testing.assert_allclose(factors, [0.02, 2, 0.5], rtol=1e-5)
+    # What is compared between runs stays a sum with fixed factors.
+    error = image + reward + 0.1 * kl + 5 * discount
+    np.testing.assert_allclose(metrics["model_error"], error, rtol=1e-4)
+
+
+def test_scales_of_losses_are_trained_and_saved_but_not_passed_on():
+    wm = models.make_agent(models.make_config(**BALANCED)).wm
+    batch, state = models.make_batch(), wm.rssm.initial(models.BATCH)
+    wm.train(batch, state)
+    assert all(v.numpy() != 0 for v in wm.harmony.variables)
+    assert {*map(id, wm.harmony.variables)} <= {*map(id, wm.variables)}
+    assert wm.components.keys() == models.make_agent().wm.components.keys()
+
+
+def test_a_frozen_model_keeps_the_scales_of_its_losses():
+    freeze = blocks.load_config(["freeze_world_model"]).freeze
+    wm = models.make_agent(models.make_config(freeze=freeze, **BALANCED)).wm
+    wm.train(models.make_batch(), wm.rssm.initial(models.BATCH))
+    assert not wm.trainable_variables
+    assert all(v.numpy() == 0 for v in wm.harmony.variables)
+
+
+def test_a_balanced_update_is_the_same_eagerly_and_in_graphs():
+    made = []
+    for jit in (False, True):
+        keras.utils.set_random_seed(0)
+        config = models.make_config(jit=jit, **BALANCED)
+        wm = models.make_agent(config, seed=None).wm
+        train = tfutils.compiled(lambda b, s, wm=wm: wm.train(b, s)[2], config)
+        for _ in range(2):
+            metrics = train(models.make_batch(), wm.rssm.initial(models.BATCH))
+        made.append({k: float(v) for k, v in metrics.items()})
+    assert made[0] == pytest.approx(made[1], rel=1e-3, abs=1e-5)
+
+
 def test_model_error_leaves_out_the_normals_constants():
     wm = models.make_agent().wm
     _, _, _, metrics = wm.loss(models.make_batch())
@@ -125,9 +176,10 @@ def test_planes_are_binary_and_bytes_are_not(dtype, given, wanted):
 
 
 SEPARATE = {"kl.separate": True, "kl.free": 0.001}
+BALANCED = {**SEPARATE, "loss_balance": "harmony", "loss_scales.post_ent": 0.5}
 
 
-@pytest.mark.parametrize("options", [{}, {"loss_scales.post_ent": 0.5}, SEPARATE])
+@pytest.mark.parametrize("options", [{}, SEPARATE, BALANCED])
 def test_losses_by_task_average_to_the_loss(options):
     wm = models.make_agent(models.make_config(**options)).wm
     batch = models.make_batch()

@@ -18,6 +18,7 @@ from typing import NamedTuple
 PRECISIONS = {"32": "float32", "16": "mixed_float16", "bf16": "mixed_bfloat16"}
 STRATEGIES = ("none", "mirrored", "multiworker")  # `distributed.replicas`
 REWARD_TRANSFORMS = ("identity", "sign", "tanh")  # `world_model`
+LOSS_BALANCES = ("none", "harmony")  # `world_model`
 ACTOR_GRADIENTS = ("dynamics", "reinforce", "both")  # `agent.ActorCritic`
 IMAGE_DISTS = ("mse", "binary")  # `nets.images`
 PARALLEL = ("none", "process")  # `envs.suites`
@@ -28,12 +29,43 @@ CHOICES = {
     "strategy": STRATEGIES,
     "precision": ("auto", *PRECISIONS),
     "clip_rewards": REWARD_TRANSFORMS,
+    "loss_balance": LOSS_BALANCES,
     "actor_grad": ("auto", *ACTOR_GRADIENTS),
     "decoder.cnn_dist": ("auto", *IMAGE_DISTS),
     # Files of the original may have `thread`, which only `envs` refuses.
     "envs_parallel": (*PARALLEL, "thread"),
     "dataset.draw": DRAWS,
     "outputs": OUTPUTS,
+}
+
+# Values that exclude each other, each pair with the reason.
+CONFLICTS = (
+    (
+        {"kl.separate": (True,), "kl.forward": (True,)},
+        "the separate losses are those of KL(post || prior)",
+    ),
+    (
+        {
+            "loss_balance": ("harmony",),
+            "reward_head.dist": ("normal", "tanh_normal", "trunc_normal"),
+        },
+        "only a loss that is never negative can be balanced",
+    ),
+)
+# The flags that have no effect while a key has a value, with the reason.
+UNUSED = {
+    ("kl.separate", True): (
+        ("loss_scales.kl", "kl.balance", "kl.free_avg"),
+        "which takes loss_scales.dyn, loss_scales.rep, and kl.free by step",
+    ),
+    ("kl.separate", False): (
+        ("loss_scales.dyn", "loss_scales.rep"),
+        "which takes loss_scales.kl and kl.balance",
+    ),
+    ("loss_balance", "harmony"): (
+        ("loss_scales.kl", "loss_scales.reward"),
+        "which learns these factors",
+    ),
 }
 
 # Keys whose value is a float or a schedule.

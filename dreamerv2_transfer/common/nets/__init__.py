@@ -7,6 +7,7 @@ Every sublayer carries the original's name (`img_in`, `obs_dist`, `cell`, `dense
 
 from __future__ import annotations
 
+from dreamerv2_transfer.common.nets.harmony import Harmony
 from dreamerv2_transfer.common.nets.heads import MLP, DistLayer
 from dreamerv2_transfer.common.nets.images import Decoder, Encoder
 from dreamerv2_transfer.common.nets.layers import (
@@ -30,6 +31,7 @@ __all__ = [
     "Encoder",
     "EnsembleRSSM",
     "GRUCell",
+    "Harmony",
     "NormLayer",
     "flatten_event",
     "free_nats",

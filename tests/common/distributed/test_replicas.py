@@ -15,7 +15,8 @@ from tests.runs import ROOT
 # Free nats above the KL and a running norm are not linear in the rows.
 DISCRETE = ["kl.free=5", "reward_norm.momentum=0.5"]
 CONTINUOUS = ["continuous=1", "rssm.discrete=0", "model_opt.opt=sgd"]
-EAGER = ["jit=False"]
+LOSSES = ["kl.separate=True", "loss_balance=harmony", "loss_scales.post_ent=0.1"]
+EAGER = ["jit=False", *LOSSES]
 
 
 def two_devices(*changes):
