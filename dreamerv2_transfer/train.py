@@ -21,7 +21,12 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs, logger, progress
 from dreamerv2_transfer.common.blocks import load_old
-from dreamerv2_transfer.common.config import Config, ConfigError, check_ranges
+from dreamerv2_transfer.common.config import (
+    Config,
+    ConfigError,
+    check_conflicts,
+    check_ranges,
+)
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.files import remote
@@ -52,6 +57,7 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
     if config.stage == "pretrain":
         offline.check(config, config.tasks)
     check_ranges(config)
+    check_conflicts(config)
     if config.stage != "pretrain":
         offline.law_of(config)
         envs.check_action_repeat(config, config.task)

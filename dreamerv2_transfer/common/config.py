@@ -9,13 +9,15 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from dreamerv2_transfer.common.choices import (
     CHOICES,
+    CONFLICTS,
     SCHEDULED,
+    UNUSED,
     parse_schedule,
     range_of,
 )
@@ -238,6 +240,36 @@ def check_ranges(config: Config) -> None:
                 continue
             if wanted := range_of(key).fault(number):
                 raise ConfigError(f"{key} must be {wanted}. Received: {number}")
+
+
+def check_conflicts(config: Config) -> None:
+    """Checks that no values exclude each other, see `choices.CONFLICTS`.
+
+    Raises:
+        ConfigError: Two do; the message names their keys.
+    """
+    for values, reason in CONFLICTS:
+        if all(config.get(key) in excluded for key, excluded in values.items()):
+            first, second = (f"{key}={config[key]}" for key in values)
+            raise ConfigError(
+                f"{first} and {second} exclude each other: {reason}. "
+                f"Change one of them. Received: {first} {second}"
+            )
+
+
+def check_used(config: Config, named: Collection[str]) -> None:
+    """Checks that the keys which a user named have an effect, see `choices.UNUSED`.
+
+    Raises:
+        ConfigError: One has none; the message names it.
+    """
+    for (option, value), (unused, reason) in UNUSED.items():
+        for key in unused:
+            if key in named and config.get(option) == value:
+                raise ConfigError(
+                    f"{key} has no effect with {option}={value}, {reason}. "
+                    f"Leave out one of them. Received: --{key} {config[key]}"
+                )
 
 
 def difference(

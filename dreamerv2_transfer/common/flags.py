@@ -7,7 +7,13 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from dreamerv2_transfer.common.config import Config, ConfigError, table, type_name
+from dreamerv2_transfer.common.config import (
+    Config,
+    ConfigError,
+    check_used,
+    table,
+    type_name,
+)
 from dreamerv2_transfer.common.files import paths as paths_lib
 
 # Flags that the commands read themselves; errors may suggest them too.
@@ -84,15 +90,20 @@ class Flags:
             print(table("Flags:", rows))
         values: dict[str, str | list[str]] = {}
         remaining: list[str] = []
+        flags: list[str] = []
         for flag, texts, arguments in _entries(argv):
             try:
                 keys = self._config.match(flag[2:]) if flag.startswith("--") else []
             except ConfigError:
                 keys = []
             values |= {key: self._value(key, flag, texts) for key in keys}
+            flags.append(flag)
             remaining += [] if keys else arguments
         self.given = frozenset(values)
-        return self._config.update(values), remaining
+        config = self._config.update(values)
+        # An expression may match keys that it was not written for.
+        check_used(config, [key for key in values if f"--{key}" in flags])
+        return config, remaining
 
     def _value(self, key: str, flag: str, texts: list[str]) -> str | list[str]:
         if not texts and isinstance(self._config[key], bool):

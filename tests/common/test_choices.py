@@ -99,6 +99,19 @@ def test_the_range_is_told_with_what_was_received(key, value, wanted):
     assert str(error.value) == f"{key} must be {wanted}. Received: {received}"
 
 
+def test_each_conflict_is_of_values_that_the_keys_can_have():
+    for values, _ in choices.CONFLICTS:
+        for key, excluded in values.items():
+            for value in excluded:
+                assert DEFAULTS.update({key: value})[key] == value
+
+
+def test_each_unused_key_is_one():
+    for (option, value), (unused, _) in choices.UNUSED.items():
+        assert DEFAULTS.update({option: value})[option] == value
+        assert {*unused} <= {*NUMBERS, "kl.free_avg"}
+
+
 def test_a_schedule_in_place_of_a_number_is_left_alone():
     check_ranges(Config({**DEFAULTS.flat, "actor_grad_mix": "linear(1,0.1,1e5)"}))
 

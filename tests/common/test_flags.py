@@ -120,6 +120,52 @@ def test_a_bad_flag_is_named(flags, argv, message):
         flags.parse(argv)
 
 
+LOSSES = {
+    "kl": {"separate": False, "balance": 0.8},
+    "loss_scales": {"kl": 1.0, "dyn": 0.5},
+    "loss_balance": "none",
+}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--kl.separate", "True", "--loss_scales.kl", "0.1"],
+            "loss_scales.kl has no effect with kl.separate=True, which takes "
+            "loss_scales.dyn, loss_scales.rep, and kl.free by step. Leave out one of "
+            "them. Received: --loss_scales.kl 0.1",
+        ),
+        (["--kl.balance=0.5", "--kl.separate"], "kl.balance has no effect with kl.sep"),
+        (
+            ["--loss_scales.dyn", "1"],
+            "loss_scales.dyn has no effect with kl.",
+        ),
+        (
+            ["--loss_balance", "harmony", "--loss_scales.kl", "2"],
+            "loss_scales.kl has no effect with loss_balance=harmony",
+        ),
+    ],
+)
+def test_a_flag_without_effect_is_named(argv, message):
+    with pytest.raises(ConfigError) as error:
+        Flags(LOSSES).parse(argv)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--kl.separate", "True", "--loss_scales.dyn", "1"],
+        ["--loss_scales.kl", "0.1", "--kl.balance", "0.5"],
+        ["--loss_scales\\..*", "0.1"],  # Not written for one of them.
+    ],
+)
+def test_other_flags_of_losses_have_one(argv):
+    Flags(LOSSES).parse(argv)
+
+
 def test_a_bool_without_a_value_is_true():
     argv = ["--quick", "--freeze.*", "--seed", "1"]
     made = Flags(quick=False, seed=0, freeze={"encoder": False, "rssm": False})
