@@ -49,6 +49,7 @@ quiet.hush_tensorflow()
 
 # What is handed on from modules that import TensorFlow.
 MODULES = {
+    "DreamEnv": "dreamerv2_transfer.trained.dream_env",
     "Latents": "dreamerv2_transfer.trained.latents",
     "Model": "dreamerv2_transfer.trained.model",
 }

@@ -178,8 +178,7 @@ class Trainer(trainer_lib.Trainer):
             super().save()
 
     def save_files(self) -> None:
-        path, step = self.logdir / weights.WORLD_MODEL, int(self.counter)
-        weights.save_weights(path, self.wm.components, step=step)
+        weights.save_world_model(self.logdir, self.wm, int(self.counter))
 
     def has_files(self) -> bool:
         if not cluster.is_chief(self.config):

@@ -50,6 +50,7 @@ class WorldModel:
             if not k.startswith("log_")
         }
         self.obs_space = obs_space
+        self.act_space = act_space["action"]
         decoder = {**config.decoder, "cnn_dist": image_dist(config, obs_space)}
         self.encoder = nets.Encoder(self.shapes, **config.encoder)
         self.rssm = nets.EnsembleRSSM(**config.rssm)

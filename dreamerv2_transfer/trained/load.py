@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import warnings
 from typing import Any
 
 import gymnasium
 import tensorflow as tf
 
+import dreamerv2_transfer
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks, machine
 from dreamerv2_transfer.common.config import Config, check_ranges
 from dreamerv2_transfer.common.errors import ModelError
-from dreamerv2_transfer.trained import space_files
+from dreamerv2_transfer.trained import games
 from dreamerv2_transfer.trained.graphs import precision
 from dreamerv2_transfer.trained.model import Model
 from dreamerv2_transfer.transfer import weights
 
+UNKNOWN = "is not known today"  # As `blocks.load_old` notes it.
 # What a model that is no longer trained needs: graphs in float32 on one device. What
 # explored does not act, and nothing is added to what the actor chooses.
 SETTINGS = {
@@ -55,7 +58,7 @@ def load(
     """
     file = weights.find_weights(source)
     config = _config(file)
-    obs_space, act_space = space_files.find(config, file, env)
+    obs_space, act_space = games.find(config, file, env)
     machine.keep_compiled()
     agent, network = _build(config, file, obs_space, act_space)
     name = os.fspath(source)
@@ -70,10 +73,21 @@ def _config(file: pathlib.Path) -> Config:
             "built. Copy that of its run there."
         )
     config, notes = blocks.load_old(beside)
-    for note in notes:
+    version = str(weights.read_attributes(file).get("version", ""))
+    unknown = [note for note in notes if UNKNOWN in note]
+    if unknown and _release(version) > _release(dreamerv2_transfer.__version__):
+        raise ModelError(
+            f"{file.parent} is of version {version}, this is version "
+            f"{dreamerv2_transfer.__version__}. Upgrade the package. {unknown[0]}"
+        )
+    for note in unknown:
         warnings.warn(note, stacklevel=4)
     check_ranges(config)
     return config
+
+
+def _release(version: str) -> list[int]:
+    return [int(x) for x in re.findall(r"\d+", version)[:3]]
 
 
 def _build(config: Config, file: pathlib.Path, *spaces: Any):

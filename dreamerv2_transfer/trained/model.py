@@ -20,6 +20,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.common.files import memory
@@ -110,6 +111,19 @@ class Model:
                 "trains a world model alone. Load a run of finetune or scratch."
             )
         return self._agent
+
+    @property
+    def action_size(self) -> int:
+        """The length of a vector of actions, one-hot if they are discrete."""
+        return envs.act_size(self.action_space)
+
+    def check(self, state: Latents) -> None:
+        """Checks that states are this model's.
+
+        Raises:
+            ModelError: They are not, or they hold NaN.
+        """
+        self._states.last(state)
 
     def initial(self, batch: int | None = None) -> Latents:
         """Returns the state before the first observation: zeros.

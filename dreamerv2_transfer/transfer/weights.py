@@ -4,14 +4,13 @@
 `rssm/img_in/kernel`, whose first part is the component's name.
 `actor_critic.weights.h5` holds the behaviors likewise. The attribute `step` of such a
 file is that of the run whose weights it holds; files of 0.1.0 and ports have none. The
-attribute `spaces` of a world model says what it observes, as a manifest does, in JSON;
-files of 0.2.0 have none.
+file of a world model also has the `version` of this package, and `spaces`, what it
+observes, see `spaces.describe`; files of 0.2.0 have neither.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 import sys
@@ -21,10 +20,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+import dreamerv2_transfer
 from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.checkpoint import CheckpointError
 from dreamerv2_transfer.common.files import hdf5
-from dreamerv2_transfer.common.replay import layout
+from dreamerv2_transfer.transfer import spaces
 from dreamerv2_transfer.transfer.sources import WORLD_MODEL, find_weights
 
 ACTOR_CRITIC = "actor_critic.weights.h5"
@@ -43,6 +43,7 @@ def save_weights(
     components: Mapping[str, Any],
     state: Mapping[str, tf.Variable] | None = None,
     step: int | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> None:
     """Writes the variables of named components to an HDF5 file, atomically.
 
@@ -53,6 +54,7 @@ def save_weights(
         components: Keras layers by name, which is the first part of their paths.
         state: Other variables by name.
         step: The step of the run, by which readers know its newest weights.
+        attributes: Texts that the file holds besides.
 
     Raises:
         OutputError: The file cannot be written.
@@ -63,7 +65,29 @@ def save_weights(
         for variable in layer.variables
     }
     arrays |= {name: variable.numpy() for name, variable in (state or {}).items()}
-    hdf5.save(path, arrays, {} if step is None else {"step": step})
+    known = {} if step is None else {"step": step}
+    hdf5.save(path, arrays, {**known, **(attributes or {})})
+
+
+def save_world_model(
+    logdir: pathlib.Path, world_model: Any, step: int | None = None
+) -> None:
+    """Writes a world model's weights, with what it observes and who wrote them.
+
+    Args:
+        logdir: The folder of the file.
+        world_model: The world model.
+        step: See `save_weights`.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    attributes = {
+        "spaces": spaces.describe(world_model.obs_space, world_model.act_space),
+        "version": dreamerv2_transfer.__version__,
+    }
+    components = world_model.components
+    save_weights(logdir / WORLD_MODEL, components, step=step, attributes=attributes)
 
 
 def save_agent(logdir: pathlib.Path, agent, step: int | None = None) -> None:
@@ -77,18 +101,14 @@ def save_agent(logdir: pathlib.Path, agent, step: int | None = None) -> None:
     Raises:
         OutputError: A file cannot be written.
     """
-    save_weights(logdir / WORLD_MODEL, agent.wm.components, step=step)
+    save_world_model(logdir, agent.wm, step)
     behaviors = logdir / ACTOR_CRITIC
     save_weights(behaviors, agent.behavior_components, agent.state, step)
 
 
 def step_of(path: str | os.PathLike) -> int | None:
     """Returns the step that weights are from, or None if no readable file tells it."""
-    try:
-        with hdf5.opened(path) as content:
-            step = content.attributes.get("step")
-    except hdf5.ArraysError:
-        return None
+    step = read_attributes(path).get("step")
     return int(step) if isinstance(step, np.integer) else None
 
 
@@ -106,12 +126,12 @@ def warn_if_stale(path: str | os.PathLike) -> None:
         )
 
 
-def spaces_of(path: str | os.PathLike) -> layout.Layout:
-    """Returns the layout of what a world model observes; {} if the file tells none."""
+def read_attributes(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns what a file of weights says about them; {} if it cannot be read."""
     try:
         with hdf5.opened(path) as content:
-            return json.loads(content.attributes["spaces"])
-    except (hdf5.ArraysError, KeyError, TypeError, ValueError):
+            return content.attributes
+    except hdf5.ArraysError:
         return {}
 
 

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common.errors import CheckpointError, ModelError
+from dreamerv2_transfer.common.files import hdf5
 from dreamerv2_transfer.trained import load
+from dreamerv2_transfer.transfer import weights
 from tests.trained import small
 
 EARLIER = pathlib.Path(__file__).parents[1] / "earlier_layout"
@@ -59,4 +61,13 @@ def test_keys_of_a_later_version_are_named(run):
     config = run / "config.yaml"
     config.write_text(config.read_text() + "dreams: lucid\n")
     with pytest.warns(UserWarning, match="key 'dreams' is not known today"):
+        load.load(run)
+
+
+def test_a_configuration_of_a_later_version_is_refused(run):
+    file, config = run / "world_model.weights.h5", run / "config.yaml"
+    hdf5.save(file, weights.read_weights(file), {"version": "9.2.0"})
+    assert load.load(run).config.rssm.deter == 16
+    config.write_text(config.read_text() + "dreams: lucid\n")
+    with pytest.raises(ModelError, match=r"is of version 9.2.0.*Upgrade.*'dreams'"):
         load.load(run)

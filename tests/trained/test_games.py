@@ -1,12 +1,12 @@
 import json
 
 import gymnasium
-import numpy as np
 import pytest
 from gymnasium import spaces
 
 from dreamerv2_transfer.common.errors import EnvError, ModelError
-from dreamerv2_transfer.trained import space_files
+from dreamerv2_transfer.trained import games
+from dreamerv2_transfer.transfer import weights
 from tests import models
 
 LAYOUT = {
@@ -19,21 +19,7 @@ LAYOUT = {
 
 def find(folder, **changes):
     config = models.make_config(stage="finetune", **changes)
-    return space_files.find(config, folder / "world_model.weights.h5")
-
-
-def test_a_layout_becomes_spaces():
-    seen, act = space_files.from_layout(LAYOUT)
-    assert seen["image"] == spaces.Box(0, 255, (64, 64, 1), np.uint8)
-    assert seen["vector"] == spaces.Box(-np.inf, np.inf, (3,), np.float32)
-    assert set(seen) == {"image", "vector", "reward", "is_first"}
-    assert act == {"action": spaces.Discrete(4)}
-
-
-def test_continuous_actions_lie_between_minus_one_and_one():
-    action = {"action": {"shape": [2], "dtype": "float32"}}
-    _, act = space_files.from_layout({**LAYOUT, **action})
-    assert act["action"] == spaces.Box(-1, 1, (2,), np.float32)
+    return games.find(config, folder / "world_model.weights.h5")
 
 
 def test_the_game_of_the_configuration_tells_its_spaces(tmp_path):
@@ -69,8 +55,16 @@ def test_a_function_that_was_trained_on_needs_its_environment(tmp_path):
 def test_an_environment_can_be_passed(tmp_path):
     config = models.make_config()
     with gymnasium.make("CartPole-v1") as env:
-        seen, act = space_files.find(config, tmp_path / "any", env)
+        seen, act = games.find(config, tmp_path / "any", env)
     assert seen["vector"].shape == (4,)
     assert act["action"] == spaces.Discrete(2)
     with pytest.raises(EnvError):
-        space_files.find(config, tmp_path / "any", "minatar_nothing")
+        games.find(config, tmp_path / "any", "minatar_nothing")
+
+
+def test_weights_tell_what_their_model_observes(tmp_path):
+    agent = models.make_agent(discrete=False)
+    weights.save_world_model(tmp_path, agent.wm)
+    seen, act = find(tmp_path, task="gym_evil:Game-v0")
+    assert seen["image"] == models.obs_space()["image"]
+    assert act["action"] == models.act_space(discrete=False)["action"]
