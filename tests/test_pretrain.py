@@ -87,14 +87,17 @@ def test_logged_losses_are_means_over_the_interval(tmp_path, episodes):
     assert both == pytest.approx([np.mean(each[:2]), np.mean(each[2:])])
 
 
-def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, episodes):
-    run(tmp_path / "a", episodes, make_config(steps=6, log_every=3))
+@pytest.mark.parametrize("balance", ["none", "harmony"])
+def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, episodes, balance):
+    config = make_config(steps=6, log_every=3, loss_balance=balance)
+    run(tmp_path / "a", episodes, config)
     # Stops in the middle of a log interval, then resumes.
-    run(tmp_path / "b", episodes, make_config(steps=4, log_every=3))
-    run(tmp_path / "b", episodes, make_config(steps=6, log_every=3))
+    run(tmp_path / "b", episodes, config.update(steps=4))
+    run(tmp_path / "b", episodes, config)
     a = {r["step"]: r for r in rows(tmp_path / "a") if "model_loss" in r}
     b = {r["step"]: r for r in rows(tmp_path / "b") if "model_loss" in r}
     assert a == b and list(a) == [3, 6]
+    assert ("reward_factor" in a[6]) == (balance == "harmony")
 
 
 def test_metrics_after_the_checkpoint_are_cut_off(tmp_path, episodes, capsys):
