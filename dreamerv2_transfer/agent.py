@@ -240,6 +240,9 @@ class ActorCritic:
             "critic", self.critic.trainable_variables, **config.critic_opt
         )
         self.rewnorm = other.StreamNorm(**config.reward_norm)
+        norm = dict(config.return_norm)
+        is_scaled = norm.pop("kind") == "percentile"
+        self.retnorm = other.ReturnNorm(**norm) if is_scaled else None
 
     @property
     def components(self) -> dict[str, keras.layers.Layer]:
@@ -258,7 +261,10 @@ class ActorCritic:
     @property
     def state(self) -> dict[str, tf.Variable]:
         """The variables that an update changes besides weights and optimizers."""
-        return {"target_updates": self.updates, "reward_mag": self.rewnorm.mag}
+        state = {"target_updates": self.updates, "reward_mag": self.rewnorm.mag}
+        if self.retnorm:
+            state["return_range"] = self.retnorm.range
+        return state
 
     def train(self, world_model: WorldModel, start, is_terminal, reward_fn) -> Metrics:
         """Updates actor and critic on dreams that start in the given states.
@@ -281,7 +287,8 @@ class ActorCritic:
                 seq["reward"], rewards = self.rewnorm(reward_fn(seq))
                 seq["value"] = self.target_critic(seq["feat"]).mode()
                 target, targets = self.target(seq)
-            actor_loss, actor = self.actor_loss(seq, target)
+                scale = self.retnorm(target) if self.retnorm else None
+            actor_loss, actor = self.actor_loss(seq, target, scale)
         with tf.GradientTape() as critic_tape:
             critic_loss, critic = self.critic_loss(seq, target)
         metrics = {f"reward_{k}": v for k, v in rewards.items()}
@@ -291,8 +298,16 @@ class ActorCritic:
         self.update_slow_target()
         return metrics
 
-    def actor_loss(self, seq, target: tf.Tensor) -> tuple[tf.Tensor, Metrics]:
-        """Maximizes return and entropy (Hafner et al. 2021, equation 6)."""
+    def actor_loss(
+        self, seq, target: tf.Tensor, scale: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, Metrics]:
+        """Maximizes return and entropy (Hafner et al. 2021, equation 6).
+
+        Args:
+            seq: What `WorldModel.imagine` returned, with `value`.
+            target: What `target` returned.
+            scale: What returns are divided by (Hafner et al. 2023, equation 11).
+        """
         # Actions:      0   [a1]  [a2]   a3
         #                  ^  |  ^  |  ^  |
         #                 /   v /   v /   v
@@ -308,23 +323,27 @@ class ActorCritic:
         # The dream has computed the actor's dense layers already.
         cache = [tf.stop_gradient(x[:-1]) for x in seq["actor_cache"]]
         policy = self.actor(nets.stop_gradient(seq["feat"][:-2]), cache=cache)
-        advantage = tf.stop_gradient(target[1:] - seq["value"][:-2])
+        returns = target[1:]
+        advantage = tf.stop_gradient(returns - seq["value"][:-2])
+        if scale is not None:
+            returns, advantage = returns / scale, advantage / scale
+            metrics["return_scale"] = scale
         action = seq["action"][1:-1]
         if self._actor_grad == "dynamics":
-            objective = target[1:]
+            objective = returns
         elif self._actor_grad == "reinforce":
             objective = policy.log_prob(tf.stop_gradient(action)) * advantage
         else:
             mix = other.schedule(self.config.actor_grad_mix, self.tfstep)
             metrics["actor_grad_mix"] = tf.convert_to_tensor(mix)
             reinforce = policy.log_prob(action) * advantage
-            objective = mix * target[1:] + (1 - mix) * reinforce
+            objective = mix * returns + (1 - mix) * reinforce
         entropy = policy.entropy()
-        scale = other.schedule(self.config.actor_ent, self.tfstep)
-        objective += scale * entropy
+        entropy_scale = other.schedule(self.config.actor_ent, self.tfstep)
+        objective += entropy_scale * entropy
         weight = tf.stop_gradient(seq["weight"])
         metrics["actor_ent"] = tf.reduce_mean(entropy)
-        metrics["actor_ent_scale"] = tf.convert_to_tensor(scale)
+        metrics["actor_ent_scale"] = tf.convert_to_tensor(entropy_scale)
         return -tf.reduce_mean(weight[:-2] * objective), metrics
 
     def critic_loss(self, seq, target: tf.Tensor) -> tuple[tf.Tensor, Metrics]:

@@ -34,6 +34,16 @@ def test_graph_and_eager_train_alike(discrete):
         assert eager[name] == pytest.approx(graph[name], rel=1e-3, abs=1e-5), name
 
 
+# What Hafner et al. 2023 changed, as the block v3 has it.
+OPTIONS = {
+    "(reward_head|critic)\\.dist": "symlog_twohot",
+    "(reward_head|critic)\\.outscale": 0.0,
+    "(rssm|actor)\\.unimix": 0.01,
+    "return_norm.kind": "percentile",
+    "return_norm.limit": 0.01,
+}
+
+
 def updates_without_noise(
     compiled: bool, number: int, **changes
 ) -> list[dict[str, float]]:
@@ -60,6 +70,17 @@ def test_xla_compiles_a_whole_update(actor_grad):
     )
     for one, other in zip(got, wanted, strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("reward", ["identity", "tanh"])
+def test_a_graph_with_all_options_trains_as_xla_and_eagerly(reward):
+    options = {**OPTIONS, "clip_rewards": reward}
+    got, wanted = (
+        updates_without_noise(compiled, 3, **options) for compiled in (True, False)
+    )
+    for one, other in zip(got, wanted, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
+    assert got[2]["critic_loss"] < got[0]["critic_loss"]
 
 
 def test_xla_compiles_a_whole_update_in_float16(monkeypatch):
@@ -136,6 +157,20 @@ def test_the_timeline_of_the_actor(actor_grad):
     behavior = make_behavior(actor_grad=actor_grad, actor_grad_mix=0.25)
     loss, _ = behavior.actor_loss(dream(), TARGET)
     np.testing.assert_allclose(loss, -OBJECTIVES[actor_grad], rtol=1e-5)
+
+
+@pytest.mark.parametrize("actor_grad", OBJECTIVES)
+def test_returns_are_scaled_for_the_actor_alone(actor_grad):
+    behavior = make_behavior(actor_grad=actor_grad, actor_grad_mix=0.25)
+    loss, metrics = behavior.actor_loss(dream(), TARGET, tf.constant(5.0))
+    np.testing.assert_allclose(loss, -OBJECTIVES[actor_grad] / 5, rtol=1e-5)
+    assert metrics["return_scale"] == 5
+
+
+def test_the_range_of_returns_is_part_of_the_state():
+    assert "return_range" not in make_behavior().state
+    behavior = make_behavior(**{"return_norm.kind": "percentile"})
+    assert behavior.state["return_range"] is behavior.retnorm.range
 
 
 def test_the_entropies_of_the_actor_are_those_of_the_states_that_it_acts_in():

@@ -147,6 +147,9 @@ EXPLORING = {
     "expl_extr_scale": 1.0,
     "expl_reward_norm.momentum": 0.9,
     "disag_models": 2,
+    "(reward_head|critic)\\.dist": "symlog_twohot",
+    "(rssm|actor)\\.unimix": 0.01,
+    "return_norm.kind": "percentile",
 }
 
 

@@ -21,8 +21,11 @@ REWARD_TRANSFORMS = ("identity", "sign", "tanh")  # `world_model`
 LOSS_BALANCES = ("none", "harmony")  # `world_model`
 ACTOR_GRADIENTS = ("dynamics", "reinforce", "both")  # `agent.ActorCritic`
 IMAGE_DISTS = ("mse", "binary")  # `nets.images`
+DISTS = ("mse", "normal", "binary", "tanh_normal", "trunc_normal", "onehot")
+HEAD_DISTS = (*DISTS, "symlog_twohot")  # `nets.heads`; the last one for numbers alone
 PARALLEL = ("none", "process")  # `envs.suites`
 DRAWS = ("episodes", "steps")  # `replay.law`
+RETURN_NORMS = ("none", "percentile")  # `agent.ActorCritic`
 OUTPUTS = ("terminal", "jsonl", "tensorboard", "wandb", "mlflow")  # `logger`
 
 CHOICES = {
@@ -32,8 +35,12 @@ CHOICES = {
     "loss_balance": LOSS_BALANCES,
     "actor_grad": ("auto", *ACTOR_GRADIENTS),
     "decoder.cnn_dist": ("auto", *IMAGE_DISTS),
+    **dict.fromkeys(("reward_head.dist", "critic.dist", "expl_head.dist"), HEAD_DISTS),
+    "discount_head.dist": DISTS,
+    "actor.dist": ("auto", *DISTS),
     # Files of the original may have `thread`, which only `envs` refuses.
     "envs_parallel": (*PARALLEL, "thread"),
+    "return_norm.kind": RETURN_NORMS,
     "dataset.draw": DRAWS,
     "outputs": OUTPUTS,
 }
@@ -162,10 +169,14 @@ RANGES = {
     r"rssm\.(hidden|deter|stoch)": Range(1, SIZE),
     r"rssm\.discrete": Range(0, SIZE),
     r".*\.min_std": Range(0, FLOAT),
+    r"(rssm|actor)\.unimix": Range(0, 1),
     r"(en|de)coder\.(cnn_depth|mlp_layers)": Range(1, SIZE),
     r"(en|de)coder\.cnn_(kernels|strides)": Range(1, 1000),
     r".*\.layers": Range(0, 1000),
     r".*\.units": Range(1, SIZE),
+    r".*\.bins": Range(2, SIZE),
+    r".*\.bin_limit": Range(0.01, 80),  # The exponential of more overflows float32.
+    r".*\.outscale": Range(0, 1000),
     r"loss_scales\..*": Range(0, FLOAT),
     r"kl\.free": Range(0, FLOAT),
     r"kl\.balance": Range(0, 1),
@@ -180,6 +191,9 @@ RANGES = {
     r"slow_target_fraction": Range(0, 1),
     r".*reward_norm\.momentum": Range(0, 1),
     r".*reward_norm\.eps": Range(0, FLOAT),
+    r"return_norm\.(low|high)": Range(0, 100),
+    r"return_norm\.decay": Range(0, 1),
+    r"return_norm\.limit": Range(1e-8, FLOAT),
     r"disag_models": Range(2, 1000),  # A single network always agrees with itself.
     r"disag_offset": Range(0, SIZE),
     r"reproduce\.(dqn|fixed)": Range(0, COUNT),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer.common.choices import parse_schedule
+from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.nets import dists
 
@@ -134,3 +136,50 @@ class StreamNorm:
 
     def transform(self, inputs: tf.Tensor) -> tf.Tensor:
         return inputs / (tf.cast(self.mag, inputs.dtype) + self._eps) * self._scale
+
+
+class ReturnNorm:
+    """Tracks the range of returns, by which the actor's objective is divided.
+
+    Hafner et al. 2023, "Mastering Diverse Domains through World Models", equations 11
+    and 12: with S the exponential moving average, beginning at 0, of `Per(R, 95) -
+    Per(R, 5)` of all returns R of an update, advantages are divided by `max(1, S)`.
+    Large returns are scaled down, but small ones are not scaled up, as that would
+    amplify noise where rewards are sparse.
+
+    Args:
+        low: Percentile where the range begins.
+        high: Percentile where it ends.
+        decay: Share of the running range that an update keeps.
+        limit: The smallest divisor.
+
+    Raises:
+        ConfigError: If the percentiles are out of order.
+    """
+
+    def __init__(
+        self,
+        low: float = 5.0,
+        high: float = 95.0,
+        decay: float = 0.99,
+        limit: float = 1.0,
+    ):
+        if low >= high:
+            raise ConfigError(
+                "return_norm.low must be less than return_norm.high. "
+                f"Received: {low} and {high}"
+            )
+        self._percentiles = [low, high]
+        self._decay = decay
+        self._limit = limit
+        self.range = tf.Variable(0.0, False, dtype=tf.float64, name="range")
+
+    def __call__(self, returns: tf.Tensor) -> tf.Tensor:
+        """Updates the range with returns `(T, B)`, and returns the divisor."""
+        returns = replicas.gather(tf.stop_gradient(returns), axis=1)
+        low, high = tf.unstack(
+            tfp.stats.percentile(returns, self._percentiles, interpolation="linear")
+        )
+        now = tf.cast(high - low, tf.float64)
+        self.range.assign(self._decay * self.range + (1 - self._decay) * now)
+        return tf.maximum(tf.cast(self.range, returns.dtype), self._limit)

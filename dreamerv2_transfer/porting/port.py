@@ -25,6 +25,15 @@ from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.transfer import weights as weights_lib
 
 TABLE = "ported.json"  # Which array became which variable.
+# By key, whether a value changes how an agent reads its weights.
+BEYOND = {
+    **dict.fromkeys(
+        ("reward_head.dist", "critic.dist", "expl_head.dist"),
+        lambda dist: dist == "symlog_twohot",
+    ),
+    **dict.fromkeys(("rssm.unimix", "actor.unimix"), bool),
+    "return_norm.kind": lambda kind: kind != "none",
+}
 
 
 def port(old: Old, logdir: str | os.PathLike) -> int:
@@ -189,6 +198,12 @@ def _check_expressible(config) -> None:
             "The original's images have a squared error, so it would misread this "
             f"agent's. Received: decoder.cnn_dist={config.decoder.cnn_dist}"
         )
+    for key, beyond in BEYOND.items():
+        if beyond(config[key]):
+            raise PortError(
+                "The original lacks an option of this agent, so it would misread it. "
+                f"Received: {key}={config[key]}"
+            )
     for part in ("encoder", "decoder"):
         strides = config[f"{part}.cnn_strides"]
         if any(stride != 2 for stride in strides):

@@ -90,6 +90,11 @@ def test_numbers_that_no_run_can_use_are_refused(key):
         ("dataset.holdout", 1, "0 or at least 2"),
         ("discount", 1.1, "at most 1"),
         ("envs", 0, "at least 1"),
+        ("critic.bins", 1, "at least 2"),
+        ("rssm.unimix", 1.5, "at most 1"),
+        ("actor.unimix", -0.5, "at least 0"),
+        ("return_norm.high", 101.0, "at most 100"),
+        ("reward_head.bin_limit", 100.0, "at most 80"),
     ],
 )
 def test_the_range_is_told_with_what_was_received(key, value, wanted):

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.common import other
+from dreamerv2_transfer.common.config import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,29 @@ def test_stream_norm_divides_by_the_mean_magnitude():
 def test_momentum_1_turns_stream_norm_off():
     norm = other.StreamNorm(momentum=1.0, eps=0.0)
     np.testing.assert_array_equal(norm(tf.constant([-4.0, 2.0]))[0], [-4, 2])
+
+
+def returns_of(largest: float) -> tf.Tensor:
+    """0 to a number in 100 equal steps, as two rows: a percentile is a hundredth."""
+    values = np.linspace(0, largest, 101)
+    return tf.constant(np.stack([values, values[::-1]], 1), tf.float32)
+
+
+def test_return_norm_divides_by_a_running_range():
+    norm = other.ReturnNorm(decay=0.5)
+    # Half of the old range, and half of the 90% between the percentiles 5 and 95.
+    scales = [norm(returns_of(x)) for x in (10.0, 100.0)]
+    np.testing.assert_allclose(scales, [4.5, 2.25 + 45], rtol=1e-3)
+    np.testing.assert_allclose(norm.range, 47.25, rtol=1e-3)
+
+
+def test_return_norm_does_not_scale_small_returns_up():
+    norm = other.ReturnNorm(low=10.0, high=90.0, decay=0.99)
+    assert norm(returns_of(1.0)) == 1
+    np.testing.assert_allclose(norm.range, 0.01 * 0.8, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("low", "high"), [(95.0, 5.0), (50.0, 50.0)])
+def test_percentiles_out_of_order_are_refused(low, high):
+    with pytest.raises(ConfigError, match=f"low must be less .*: {low} and {high}"):
+        other.ReturnNorm(low, high)

@@ -132,6 +132,9 @@ def test_a_run_that_the_original_cannot_express(tmp_path, agent, read):
         ({"slow_target": False}, "has target_critic/"),
         ({"pred_discount": True}, "lacks discount"),
         ({"decoder.cnn_dist": "binary"}, "cnn_dist=binary"),
+        ({"critic.dist": "symlog_twohot"}, "critic.dist=symlog_twohot"),
+        ({"rssm.unimix": 0.01}, "rssm.unimix=0.01"),
+        ({"return_norm.kind": "percentile"}, "return_norm.kind=percentile"),
     ],
 )
 def test_a_configuration_of_another_agent(tmp_path, agent, read, changes, message):

@@ -164,6 +164,13 @@ def std(x: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(mean(tf.reduce_mean(tf.math.squared_difference(x, center))))
 
 
+def gather(x: tf.Tensor, axis: int) -> tf.Tensor:
+    """Returns the rows of all replicas, which lie along `axis`."""
+    if count() == 1:
+        return x
+    return tf.distribute.get_replica_context().all_gather(x, axis)
+
+
 def once(draw: Callable[[], tf.Tensor]) -> tf.Tensor:
     """Calls `draw` once for all replicas of this process, and returns its result.
 

@@ -37,6 +37,9 @@ class OneHotDist:
         event_dims: Number of trailing dimensions of one event, over which log
             probabilities are summed: 1 for an action, 2 for a latent state `(stoch,
             classes)`.
+        unimix: Share of the uniform distribution that is mixed in, `(1 - unimix) *
+            softmax(logits) + unimix / classes`. No class becomes impossible, and KLs
+            stay finite (Hafner et al. 2023, section "World Model Learning": 1%).
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class OneHotDist:
         logits: tf.Tensor | None = None,
         probs: tf.Tensor | None = None,
         event_dims: int = 1,
+        unimix: float = 0.0,
     ):
         if (logits is None) == (probs is None):
             raise ValueError(
@@ -55,6 +59,9 @@ class OneHotDist:
         self.logits = tf.cast(logits, tf.float32)
         self._log_probs = tf.nn.log_softmax(self.logits)
         self._probs = tf.nn.softmax(self.logits)
+        if unimix:
+            self._probs = (1 - unimix) * self._probs + unimix / self.classes
+            self._log_probs = tf.math.log(self._probs)
         self._sum_dims = list(range(-event_dims, 0))
 
     @property
@@ -124,6 +131,61 @@ class OneHotDist:
         return tf.reduce_sum(
             tf.math.multiply_no_nan(difference, self._probs), self._sum_dims
         )
+
+
+class SymlogTwoHot:
+    """A number, predicted as a categorical over bins of its symlog.
+
+    Hafner et al. 2023, "Mastering Diverse Domains through World Models", sections
+    "Symlog Predictions" and "Critic Learning". Bins b_i lie at equal distances between
+    -limit and limit. With probabilities p = softmax(logits)
+
+        prediction   symexp(sum_i p_i b_i)
+        log_prob(x)  sum_i twohot(symlog(x))_i log(p_i)
+
+    where twohot(y) shares 1 between the two bins next to y, the nearer one having more:
+    `sum_i twohot(y)_i b_i = y`. Beyond the limits, all of it is the last bin's.
+
+    Args:
+        logits: `(..., bins)`, unnormalized log probabilities; cast to float32.
+        limit: The symlog of the largest number.
+    """
+
+    def __init__(self, logits: tf.Tensor, limit: float):
+        self._logits = tf.cast(logits, tf.float32)
+        self._limit = limit
+
+    @property
+    def _bins(self) -> int:
+        return self._logits.shape[-1]
+
+    def mode(self) -> tf.Tensor:
+        """Returns the prediction `(...)`, which is `mean` too."""
+        bins = tf.linspace(-self._limit, self._limit, self._bins)
+        expected = tf.nn.softmax(self._logits) * tf.cast(bins, tf.float32)
+        return symexp(tf.reduce_sum(expected, -1))
+
+    mean = mode
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        value = tf.stop_gradient(tf.cast(value, tf.float32))
+        bins, limit = self._bins, self._limit
+        place = (symlog(value) + limit) * ((bins - 1) / (2 * limit))
+        place = tf.clip_by_value(place, 0.0, bins - 1.0)[..., None]
+        target = tf.nn.relu(1.0 - tf.abs(place - tf.range(bins, dtype=tf.float32)))
+        return -tf.nn.softmax_cross_entropy_with_logits(target, self._logits)
+
+
+def symlog(x: tf.Tensor) -> tf.Tensor:
+    """Returns `sign(x) * log(1 + |x|)`: x near 0, a logarithm far from it."""
+    return tf.sign(x) * tf.math.log1p(tf.abs(x))
+
+
+def symexp(x: tf.Tensor) -> tf.Tensor:
+    """Returns the inverse of `symlog`, `sign(x) * (exp(|x|) - 1)`."""
+    # The sign's gradient is 0 at 0, where that of the function is 1.
+    above, below = tf.maximum(x, 0.0), tf.minimum(x, 0.0)
+    return tf.where(x < 0, -tf.math.expm1(-below), tf.math.expm1(above))
 
 
 @fused

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common.choices import HEAD_DISTS
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.common.nets.features import Features
 from dreamerv2_transfer.common.nets.layers import (
@@ -20,8 +21,6 @@ from dreamerv2_transfer.common.nets.layers import (
     unflatten,
 )
 from dreamerv2_transfer.common.ops import activations
-
-DISTS = ("mse", "normal", "binary", "tanh_normal", "trunc_normal", "onehot")
 
 
 class Head(keras.layers.Layer):
@@ -41,7 +40,7 @@ class MLP(Head):
         act: Activation.
         norm: `none` or `layer`.
         name: Name of the layer.
-        out: Options of `DistLayer`: `dist`, `min_std`, `init_std`, `rng`.
+        out: Options of `DistLayer`, such as `dist` and `rng`.
     """
 
     def __init__(
@@ -104,9 +103,15 @@ class DistLayer(keras.layers.Layer):
     Args:
         shape: Shape of one event; an int for a vector, `()` for a scalar.
         dist: `mse` (a Normal of unit variance), `normal`, `binary`, `tanh_normal`,
-            `trunc_normal` or `onehot`.
+            `trunc_normal`, `onehot`, or, for a number, `symlog_twohot`.
         min_std: Smallest standard deviation, where it is not fixed.
         init_std: Added before the activation of the standard deviation.
+        bins: Number of bins of `symlog_twohot`.
+        bin_limit: Its limit, see `dists.SymlogTwoHot`.
+        outscale: Factor of the layer's initial weights. With 0 a head predicts 0 at
+            first, so that an untrained critic or reward head promises nothing (Hafner
+            et al. 2023, section "Critic Learning").
+        unimix: See `dists.OneHotDist`; other distributions ignore it.
         rng: Source of the samples from which `tanh_normal` estimates its entropy.
         name: Name of the layer.
     """
@@ -117,21 +122,35 @@ class DistLayer(keras.layers.Layer):
         dist: str = "mse",
         min_std: float = 0.1,
         init_std: float = 0.0,
+        bins: int = 255,
+        bin_limit: float = 20.0,
+        outscale: float = 1.0,
+        unimix: float = 0.0,
         rng: tf.random.Generator | None = None,
         name: str = "out",
     ):
         super().__init__(name=name)
-        if dist not in DISTS:
-            raise ValueError(f"dist is one of {', '.join(DISTS)}. Received: {dist!r}")
+        if dist not in HEAD_DISTS:
+            known = ", ".join(HEAD_DISTS)
+            raise ValueError(f"dist is one of {known}. Received: {dist!r}")
         self._shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if dist == "onehot" and not self._shape:
             raise ValueError("dist=onehot is for actions; a number has no classes.")
+        if dist == "symlog_twohot" and self._shape:
+            raise ValueError(
+                "dist=symlog_twohot is for heads that predict one number (the reward "
+                "head, the critic, and the head of ModelLoss). Received: one that "
+                f"predicts {math.prod(self._shape)}; choose another dist for it."
+            )
         self._dist = dist
         self._min_std = min_std
         self._init_std = init_std
+        self._unimix = unimix
         self._rng = rng
+        self._bin_limit = bin_limit
         size = math.prod(self._shape)
-        self.out = Dense(size, name="out")
+        outputs = bins if dist == "symlog_twohot" else size
+        self.out = Dense(outputs, name="out", kernel_initializer=_glorot(outscale))
         if dist in ("normal", "tanh_normal", "trunc_normal"):
             self.std = Dense(size, name="std")
         else:
@@ -143,6 +162,8 @@ class DistLayer(keras.layers.Layer):
             self.std.build(input_shape)
 
     def call(self, inputs: tf.Tensor):
+        if self._dist == "symlog_twohot":
+            return dists.SymlogTwoHot(self.out(inputs), self._bin_limit)
         out = self._event(self.out, inputs)
         if self._dist == "mse":
             dist = tfd.Normal(out, 1.0)
@@ -159,7 +180,7 @@ class DistLayer(keras.layers.Layer):
         elif self._dist == "trunc_normal":
             dist = dists.TruncNormalDist(tf.tanh(out), self._std(inputs), -1.0, 1.0)
         else:
-            return dists.OneHotDist(out)
+            return dists.OneHotDist(out, unimix=self._unimix)
         return tfd.Independent(dist, len(self._shape))
 
     def _std(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -172,3 +193,12 @@ class DistLayer(keras.layers.Layer):
     def _event(self, layer: Dense, inputs: tf.Tensor) -> tf.Tensor:
         """Returns a dense layer's output as `(..., *shape)` in float32."""
         return tf.cast(unflatten(layer(inputs), self._shape), tf.float32)
+
+
+def _glorot(scale: float):
+    """Returns Keras' initializer of kernels, its weights times a factor."""
+    if scale == 1:
+        return "glorot_uniform"
+    if scale == 0:
+        return "zeros"
+    return keras.initializers.VarianceScaling(scale**2, "fan_avg", "uniform")

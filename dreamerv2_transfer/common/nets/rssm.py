@@ -57,6 +57,8 @@ class EnsembleRSSM(keras.layers.Layer):
         norm: `none` or `layer`. The cell always has layer norm.
         std_act: `softplus`, `sigmoid` or `sigmoid2`, for Gaussian latents.
         min_std: Smallest standard deviation of Gaussian latents.
+        unimix: Share of the uniform distribution in those of discrete latents, prior
+            and posterior (see `dists.OneHotDist`).
         name: Name of the layer.
     """
 
@@ -71,9 +73,15 @@ class EnsembleRSSM(keras.layers.Layer):
         norm: str = "none",
         std_act: str = "softplus",
         min_std: float = 0.1,
+        unimix: float = 0.0,
         name: str = "rssm",
     ):
         super().__init__(name=name)
+        if unimix and not discrete:
+            raise ValueError(
+                "rssm.unimix mixes the classes of discrete latents, but rssm.discrete "
+                f"is 0 (Gaussian latents). Received: rssm.unimix={unimix}"
+            )
         self._ensemble = ensemble
         self._stoch = stoch
         self._deter = deter
@@ -81,6 +89,7 @@ class EnsembleRSSM(keras.layers.Layer):
         self.act = activations.get_act(act)
         self._std_act = choose("std_act", std_act, _STD_ACTS)
         self._min_std = min_std
+        self._unimix = unimix
         self.cell = GRUCell(deter, norm=True, name="cell")
         self.img_in = Dense(hidden, name="img_in")
         self.img_in_norm = NormLayer(norm, name="img_in_norm")
@@ -375,7 +384,8 @@ class EnsembleRSSM(keras.layers.Layer):
     def get_dist(self, state: State):
         """Returns the distribution of `stoch`, in float32."""
         if self._discrete:
-            return dists.OneHotDist(state["logit"], event_dims=2)
+            logit = state["logit"]
+            return dists.OneHotDist(logit, event_dims=2, unimix=self._unimix)
         mean, std = (tf.cast(state[k], tf.float32) for k in ("mean", "std"))
         return tfd.Independent(tfd.Normal(mean, std), 1)
 

@@ -31,8 +31,8 @@ def behavior_step(config, actions: int) -> float:
     rssm, feat = rssm_macs(config, 0, actions), feat_size(config)
     horizon = config.imag_horizon
     actor = mlp_macs(config.actor, feat, actions)
-    critic = mlp_macs(config.critic, feat, 1)
-    heads = mlp_macs(config.reward_head, feat, 1) + critic
+    critic = number_macs(config.critic, feat)
+    heads = number_macs(config.reward_head, feat) + critic
     if config.pred_discount:
         heads += mlp_macs(config.discount_head, feat, 1)
     macs = (
@@ -55,7 +55,7 @@ def world_model_macs(
         "encoder": encoder,
         "rssm": rssm["img_step"] + rssm["post"],
         "decoder": decoder_macs(config.decoder, shapes, feat),
-        "reward": mlp_macs(config.reward_head, feat, 1),
+        "reward": number_macs(config.reward_head, feat),
     }
     if config.pred_discount:
         macs["discount"] = mlp_macs(config.discount_head, feat, 1)
@@ -114,6 +114,12 @@ def decoder_macs(options, shapes: Mapping[str, tuple], feat: int) -> int:
         macs += _dense(feat, options.mlp_layers)
         macs += options.mlp_layers[-1] * sum(vectors)
     return macs
+
+
+def number_macs(options, feat: int) -> int:
+    """Returns the multiply-adds of a head that predicts a number."""
+    outputs = options.bins if options.dist == "symlog_twohot" else 1
+    return mlp_macs(options, feat, outputs)
 
 
 def mlp_macs(options, feat: int, out: int) -> int:

@@ -12,8 +12,9 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
 from tests.runs import ROOT
 
-# Free nats above the KL and a running norm are not linear in the rows.
+# Free nats above the KL, a running norm and percentiles are not linear in the rows.
 DISCRETE = ["kl.free=5", "reward_norm.momentum=0.5"]
+DISCRETE += ["return_norm.kind=percentile", "return_norm.limit=0.001"]
 CONTINUOUS = ["continuous=1", "rssm.discrete=0", "model_opt.opt=sgd"]
 LOSSES = ["kl.separate=True", "loss_balance=harmony", "loss_scales.post_ent=0.1"]
 EAGER = ["jit=False", *LOSSES]
@@ -53,6 +54,7 @@ def test_two_devices_make_the_updates_of_one(changes):
     if changes is DISCRETE:
         assert one["metrics"][0]["kl_loss"] == 5.0
         assert one["values"]["reward_mag"] != 1.0
+        assert one["metrics"][0]["return_scale"] > 0.001
 
 
 def make_config(**changes):

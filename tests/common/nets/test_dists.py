@@ -35,6 +35,21 @@ def test_kl_of_one_hots():
     np.testing.assert_allclose(kl, [wanted, 0], atol=1e-6)
 
 
+def test_a_share_of_a_one_hot_may_be_uniform():
+    certain = np.array([[0.0, -1e9]], np.float32)
+    dist = dists.OneHotDist(certain, unimix=0.01)
+    np.testing.assert_allclose(dist.mean(), [[0.995, 0.005]], rtol=1e-5)
+    np.testing.assert_allclose(dist.log_prob([[0.0, 1.0]]), [np.log(0.005)], 1e-5)
+    entropy = -(0.995 * np.log(0.995) + 0.005 * np.log(0.005))
+    np.testing.assert_allclose(dist.entropy(), [entropy], rtol=1e-4)
+    other = dists.OneHotDist(certain[:, ::-1], unimix=0.01)
+    kl = 0.99 * (np.log(0.995) - np.log(0.005))
+    np.testing.assert_allclose(dist.kl_divergence(other), [kl], rtol=1e-5)
+    np.testing.assert_array_equal(dist.mode(), [[1, 0]])
+    np.testing.assert_array_equal(dist.classes_at(tf.constant([0.994])), [0])
+    np.testing.assert_array_equal(dist.classes_at(tf.constant([0.996])), [1])
+
+
 def test_samples_are_one_hot_and_as_frequent_as_their_probabilities():
     logits = np.tile(LOGITS[:1], [20000, 1])
     draws = dists.OneHotDist(logits).sample(seed(1)).numpy()
@@ -113,3 +128,62 @@ def test_sample_dist_estimates_what_it_cannot_compute():
 def test_no_seed_means_the_mode():
     np.testing.assert_array_equal(dists.sample(tfd.Normal([3.0], 1.0), None), [3])
     assert dists.sample(tfd.Normal([3.0], 1.0), seed(9)).numpy() != 3
+
+
+def test_symlog_and_symexp():
+    x = [-np.e + 1, 0.0, np.e**3 - 1]
+    np.testing.assert_allclose(dists.symlog(tf.constant(x)), [-1, 0, 3], rtol=1e-6)
+    np.testing.assert_allclose(dists.symexp(tf.constant([-1.0, 0, 3])), x, rtol=1e-6)
+    with tf.GradientTape() as tape:
+        tape.watch(y := tf.constant([-1.0, 0.0, 3.0]))
+        total = tf.reduce_sum(dists.symexp(y))
+    np.testing.assert_allclose(tape.gradient(total, y), [np.e, 1, np.e**3], rtol=1e-6)
+
+
+PROBS = np.array([0.1, 0.2, 0.3, 0.25, 0.15], np.float32)  # Of bins -2, -1, 0, 1, 2.
+
+
+def test_a_two_hot_predicts_the_symexp_of_its_expected_bin():
+    dist = dists.SymlogTwoHot(np.log(PROBS), 2.0)
+    expected = -0.2 - 0.2 + 0.25 + 0.3
+    np.testing.assert_allclose(dist.mode(), np.exp(expected) - 1, rtol=1e-5)
+    assert dist.mean() == dist.mode()
+
+
+@pytest.mark.parametrize(
+    ("symlog", "wanted"),
+    [
+        (1.0, np.log(0.25)),
+        (0.25, 0.75 * np.log(0.3) + 0.25 * np.log(0.25)),
+        (-1.5, 0.5 * np.log(0.1) + 0.5 * np.log(0.2)),
+        (2.0, np.log(0.15)),
+        (7.0, np.log(0.15)),
+        (-7.0, np.log(0.1)),
+    ],
+)
+def test_a_two_hot_shares_a_number_between_two_bins(symlog, wanted):
+    dist = dists.SymlogTwoHot(np.log(PROBS), 2.0)
+    like = dist.log_prob(dists.symexp(tf.constant(symlog)))
+    np.testing.assert_allclose(like, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float16, tf.bfloat16])
+def test_a_two_hot_computes_in_float32(dtype):
+    dist = dists.SymlogTwoHot(tf.zeros([4, 255], dtype), 20.0)
+    assert dist.mode().dtype == dist.log_prob(tf.ones([4], dtype)).dtype == tf.float32
+    np.testing.assert_allclose(dist.mode(), np.zeros(4), atol=1e-5)
+    np.testing.assert_allclose(dist.log_prob(tf.ones([4])), [-np.log(255)] * 4, 1e-5)
+
+
+@pytest.mark.parametrize("value", [-12345.0, -0.5, 0.0, 1.0, 1e6])
+def test_a_two_hot_learns_a_number_of_any_size(value):
+    """The probabilities that maximize the likelihood predict the number."""
+    logits = tf.Variable(tf.zeros([255]))
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            loss = -dists.SymlogTwoHot(logits, 20.0).log_prob(tf.constant(value))
+        # The gradient of a cross entropy is the error of the probabilities.
+        probs = tf.nn.softmax(logits) - tape.gradient(loss, logits)
+        logits.assign(tf.math.log(tf.maximum(probs, 1e-30)))
+    learned = dists.SymlogTwoHot(logits, 20.0).mode()
+    np.testing.assert_allclose(learned, value, rtol=1e-3, atol=1e-5)

@@ -89,6 +89,51 @@ def test_mse_is_half_a_squared_error_and_a_constant():
     np.testing.assert_allclose(like, [-0.5 * 9 - 0.9189385], rtol=1e-6)
 
 
+def test_a_share_of_the_actions_may_be_uniform():
+    layer = nets.DistLayer(4, dist="onehot", unimix=0.2)
+    layer.build((None, 1))
+    layer.out.kernel.assign([[1e9, 0, 0, 0]])
+    np.testing.assert_allclose(layer(tf.ones([1, 1])).mean(), [[0.85, *[0.05] * 3]])
+
+
+def two_hot(**options) -> nets.DistLayer:
+    layer = nets.DistLayer((), dist="symlog_twohot", **options)
+    layer.build((None, 1))
+    return layer
+
+
+def test_a_two_hot_has_an_output_for_each_bin():
+    layer = two_hot(bins=3, bin_limit=1.0)
+    layer.out.kernel.assign([np.log([1.0, 1.0, 2.0])])
+    dist = layer(tf.ones([5, 7, 1]))
+    # Bins -1, 0 and 1 with probabilities 1/4, 1/4 and 1/2.
+    np.testing.assert_allclose(dist.mode(), np.full([5, 7], np.exp(0.25) - 1), 1e-5)
+    like = dist.log_prob(tf.fill([5, 7], np.e - 1))
+    np.testing.assert_allclose(like, np.full([5, 7], np.log(0.5)), 1e-5)
+
+
+@pytest.mark.parametrize("dist", ["mse", "symlog_twohot"])
+def test_a_head_may_predict_nothing_at_first(dist):
+    layer = nets.DistLayer((), dist=dist, outscale=0.0)
+    layer.build((None, 8))
+    np.testing.assert_allclose(layer(tf.ones([2, 8])).mode(), [0, 0], atol=1e-5)
+
+
+def test_initial_weights_are_scaled():
+    kernels = []
+    for scale in (1.0, 0.25):
+        keras.utils.set_random_seed(0)
+        layer = nets.DistLayer(3, outscale=scale)
+        layer.build((None, 8))
+        kernels.append(layer.out.kernel.numpy())
+    np.testing.assert_allclose(kernels[1], 0.25 * kernels[0], rtol=1e-5)
+
+
+def test_a_two_hot_of_several_numbers_is_an_error():
+    with pytest.raises(ValueError, match="predict one number.* predicts 6"):
+        nets.DistLayer((2, 3), dist="symlog_twohot")
+
+
 def test_an_unknown_distribution_is_an_error():
     with pytest.raises(ValueError, match="Received: 'laplace'"):
         nets.DistLayer((), dist="laplace")

@@ -219,6 +219,19 @@ def test_one_separate_loss_trains_the_prior_and_the_other_the_posterior(free):
             np.testing.assert_allclose(slope, wanted, rtol=1e-4, atol=1e-7)
 
 
+def test_the_kl_is_that_of_mixed_distributions():
+    rssm = built_rssm(stoch=1, discrete=2, unimix=0.01)
+    post, prior = ({"logit": tf.constant([[[x]]])} for x in ([0.0, -1e9], [-1e9, 0.0]))
+    _, value = kl(rssm, post, prior)
+    nats = 0.99 * (np.log(0.995) - np.log(0.005))
+    np.testing.assert_allclose(value, [[nats]], rtol=1e-5)
+
+
+def test_gaussian_latents_have_no_classes_to_mix():
+    with pytest.raises(ValueError, match="rssm.discrete is 0.* rssm.unimix=0.01"):
+        nets.EnsembleRSSM(discrete=0, unimix=0.01)
+
+
 def test_free_nats():
     value = tf.constant([[0.5, 3.5]])
     assert float(nets.free_nats(value, 1.0, free_avg=True)) == 2

@@ -57,11 +57,13 @@ def observe(rssm: nets.EnsembleRSSM, inputs: dict, seed) -> dict:
 @pytest.mark.parametrize("seed", [None, (1, 2)])
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize(("ensemble", "norm"), [(1, "none"), (3, "layer")])
-@pytest.mark.parametrize("discrete", [4, 0])
+@pytest.mark.parametrize(
+    "options", [{"discrete": 4}, {"discrete": 0}, {"discrete": 4, "unimix": 0.5}]
+)
 def test_values_and_gradients_are_those_of_the_plain_loop(
-    monkeypatch, discrete, ensemble, norm, graph, seed
+    monkeypatch, options, ensemble, norm, graph, seed
 ):
-    rssm = make_rssm(discrete=discrete, ensemble=ensemble, norm=norm)
+    rssm = make_rssm(**options, ensemble=ensemble, norm=norm)
     inputs = make_inputs(rssm)
     seed = None if seed is None else tf.constant(seed)
     made = {}

@@ -21,6 +21,7 @@ def test_dense_products_are_counted_from_the_layers_themselves():
     shapes = {"position": (3,), "speed": (2,), "reward": ()}
     config = blocks.load_config(["dmc_proprio", "debug"])
     config = config.update({"encoder.mlp_layers": [7, 8], "rssm.ensemble": 2})
+    config = config.update({"reward_head.dist": "symlog_twohot"})
     space = {k: gymnasium.spaces.Box(-1, 1, v) for k, v in shapes.items()}
     act_space = {"action": gymnasium.spaces.Box(-1, 1, (4,))}
     wm = agent_lib.WorldModel(config, space, act_space, None)
