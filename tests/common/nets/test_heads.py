@@ -18,7 +18,7 @@ def test_the_size_of_a_head():
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
-@pytest.mark.parametrize("act", ["elu", "gelu"])
+@pytest.mark.parametrize("act", ["elu", "gelu", "silu"])
 def test_a_cache_changes_neither_values_nor_gradients(norm, act):
     """Whether the dense layers apply the activation themselves or not."""
     head = nets.MLP(2, layers=2, units=3, act=act, norm=norm)

@@ -55,6 +55,33 @@ def test_atari_stack_is_the_original_s():
     assert decoder(tf.zeros([1, 20]))["image"].mean().shape == (1, 64, 64, 1)
 
 
+# Layer norm makes -0.9995 and 0.9995 of 1 and 3, SiLU these of them.
+NORMED_SILU = [-0.268905, 0.730595]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_layer_norm_and_silu_after_convolutions(graph):
+    """In graphs, TensorFlow fuses what follows a convolution."""
+    options = {"act": "silu", "norm": "layer", "cnn_depth": 2}
+    shapes = {"image": (1, 1, 2)}
+    encoder = nets.Encoder(shapes, **options, cnn_kernels=[1], cnn_strides=[1])
+    encoder.build()
+    encoder.convs[0].kernel.assign(np.eye(2)[None, None])
+    decoder = nets.Decoder(shapes, **options, cnn_kernels=[1, 1], cnn_strides=[1, 1])
+    decoder.build(2)
+    decoder.convin.kernel.assign(np.eye(2, 64))
+    decoder.convs[0].kernel.assign(np.eye(2, 64)[None, None])
+    decoder.convs[1].kernel.assign(np.eye(2)[None, None])
+
+    def run(x):
+        embedded = encoder({"image": x[:, None, None]})
+        return embedded, decoder(x)["image"].mean()[:, 0, 0]
+
+    run = tf.function(run) if graph else run
+    for result in run(tf.constant([[1.0, 3.0]])):
+        np.testing.assert_allclose(result, [NORMED_SILU], rtol=1e-4)
+
+
 def test_binary_images():
     options = {**MINATAR_DECODER, "cnn_dist": "binary"}
     decoder = nets.Decoder(PLANES, **options)

@@ -58,7 +58,12 @@ def observe(rssm: nets.EnsembleRSSM, inputs: dict, seed) -> dict:
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize(("ensemble", "norm"), [(1, "none"), (3, "layer")])
 @pytest.mark.parametrize(
-    "options", [{"discrete": 4}, {"discrete": 0}, {"discrete": 4, "unimix": 0.5}]
+    "options",
+    [
+        {"discrete": 4},
+        {"discrete": 0},
+        {"discrete": 4, "unimix": 0.5, "act": "silu"},
+    ],
 )
 def test_values_and_gradients_are_those_of_the_plain_loop(
     monkeypatch, options, ensemble, norm, graph, seed
