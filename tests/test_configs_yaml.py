@@ -383,6 +383,38 @@ def test_small_fits_two_cores():
     assert config.tasks == GAMES
 
 
+def test_v3_has_the_choices_of_dreamer_v3():
+    config = load("minatar", "small", "v3", "scratch")
+    assert {v for k, v in config.flat.items() if k.endswith(".act")} == {"silu"}
+    assert {v for k, v in config.flat.items() if k.endswith(".norm")} == {"layer"}
+    assert (config.rssm.unimix, config.actor.unimix) == (0.01, 0.01)
+    for head in (config.reward_head, config.critic):
+        assert (head.dist, head.bins, head.outscale) == ("symlog_twohot", 255, 0.0)
+        assert (head.layers, head.units) == (2, 128)  # Of `small`.
+    assert section(config, "return_norm") == {
+        "kind": "percentile",
+        "low": 5.0,
+        "high": 95.0,
+        "decay": 0.99,
+        "limit": 1.0,
+    }
+    assert (config.kl.separate, config.kl.free) == (True, 1.0)
+    assert (config.loss_scales.dyn, config.loss_scales.rep) == (0.5, 0.1)
+    numbers = (config.actor_ent, config.discount, config.clip_rewards)
+    assert numbers == (3e-4, 0.997, "identity")
+    rates = [config[f"{x}_opt"].lr for x in ("model", "actor", "critic")]
+    assert rates == [1e-4, 3e-5, 3e-5]
+    assert (config.slow_target_update, config.slow_target_fraction) == (1, 0.02)
+
+
+def test_the_options_are_off_by_default():
+    config = load("minatar", "small", "scratch")
+    assert (config.rssm.unimix, config.actor.unimix) == (0, 0)
+    assert (config.reward_head.dist, config.critic.dist) == ("mse", "mse")
+    assert (config.reward_head.outscale, config.critic.outscale) == (1, 1)
+    assert (config.return_norm.kind, config.kl.separate) == ("none", False)
+
+
 def test_debug_is_tiny():
     config = load("minatar", "debug", "pretrain")
     sizes = {"deter": 16, "hidden": 16, "stoch": 4, "discrete": 4}

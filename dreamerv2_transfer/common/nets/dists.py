@@ -162,8 +162,10 @@ class SymlogTwoHot:
     def mode(self) -> tf.Tensor:
         """Returns the prediction `(...)`, which is `mean` too."""
         bins = tf.linspace(-self._limit, self._limit, self._bins)
-        expected = tf.nn.softmax(self._logits) * tf.cast(bins, tf.float32)
-        return symexp(tf.reduce_sum(expected, -1))
+        probs = tf.nn.softmax(self._logits)
+        # By pairs of opposite bins, so that equal probabilities predict 0 exactly.
+        pairs = (probs - tf.reverse(probs, [-1])) * tf.cast(bins, tf.float32)
+        return symexp(tf.reduce_sum(pairs, -1) / 2)
 
     mean = mode
 
