@@ -69,6 +69,10 @@ UNUSED = {
         ("loss_scales.dyn", "loss_scales.rep"),
         "which takes loss_scales.kl and kl.balance",
     ),
+    ("return_norm.kind", "none"): (
+        tuple(f"return_norm.{name}" for name in ("low", "high", "decay", "limit")),
+        "which leaves returns as they are",
+    ),
     ("loss_balance", "harmony"): (
         ("loss_scales.kl", "loss_scales.reward"),
         "which learns these factors",
