@@ -79,6 +79,14 @@ def test_onehot_times_every_way(benchmark, capsys):
     assert list(found) == [f"{way}, ms" for way in ways]
 
 
+def test_coverage_of_intervals_is_counted(benchmark, tmp_path, monkeypatch):
+    coverage = benchmark("coverage")
+    monkeypatch.setattr(coverage, "SEEDS", (2, 5))
+    found = run_here(coverage, tmp_path, "--studies", 100, "--games", 4)["coverage"]
+    assert found["2"]["percentile"] < 0.8 < 0.9 < found["2"]["ratio"]
+    assert found["5"]["ratio"] > 0.9 and 0 <= found["5"]["games"] <= 1
+
+
 def test_train_step_times_both_updates(benchmark, tmp_path):
     found = run_here(benchmark("train_step"), tmp_path, *DEBUG, *FEW, "--repeats", 1)
     assert found["wm_step_s"] > 0 and found["step_s"] > 0
