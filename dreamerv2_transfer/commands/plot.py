@@ -1,10 +1,11 @@
 """Draws curves of runs.
 
 A run is a folder with metrics.jsonl; folders are searched for runs. Runs of one game
-and arm are the seeds of one curve: their mean with its 95% bootstrap band, thin where
-some of them have ended. Where their configurations differ in more than the seed, a note
-says in which keys. If there are returns and runs from scratch, it prints what
-pre-training gained. Options of the original's plot.py mean the same here.
+and arm are the seeds of one curve: their mean with its 95% band by Student's t, thin
+where some of them have ended, and each seed as a thin line. Where their configurations
+differ in more than the seed, a note says in which keys. If there are returns and runs
+from scratch, it prints what pre-training gained, on each game and on several together.
+Options of the original's plot.py mean the same here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ OPTIONS = {
     "indir": Option([""], "Folders TASK/METHOD/SEED, as the original's.", is_path=True),
     "out": path_option("The figure: .png, .pdf or .svg."),
     "outdir": path_option("Folder for curves.png and curves.pdf, as the original's."),
+    "gains": path_option("A figure of the gains: seeds as points, with intervals."),
     "json": path_option("File for the numbers."),
     "figure": Option([""], "Figures of the paper: only their games and metrics."),
     "paper": Option(False, "Draw the paper's own curves behind."),
@@ -68,11 +70,20 @@ def main(argv: list[str]) -> int:
     if not (chosen["runs"] or chosen["indir"]):
         raise config.ConfigError("Name the runs to draw: --runs LOGDIR [LOGDIR ...].")
 
-    from dreamerv2_transfer.plotting import comparison, gains, panels, paper, plot
+    from dreamerv2_transfer.plotting import (
+        comparison,
+        gains,
+        gains_picture,
+        panels,
+        paper,
+        plot,
+    )
     from dreamerv2_transfer.plotting.labels import across
     from dreamerv2_transfer.plotting.views import View
 
     files = plot.outputs(options.out, options.outdir)
+    if options.gains:
+        plot.check_format(options.gains)
     threshold = gains.read_threshold(options.threshold)
     view = View(**{x.name: options[x.name] for x in dataclasses.fields(View)})
     look = plot.Look(
@@ -92,7 +103,11 @@ def main(argv: list[str]) -> int:
     drawn = plot.figure(made, dataclasses.replace(look, xlabel=xlabel))
     for file in files:
         plot.save(drawn, file, options.dpi)
+    if options.gains:
+        picture = gains_picture.draw(compared, look.labels)
+        plot.save(picture, options.gains, options.dpi)
     if options.json:
         compared.save(options.json)
-    print(f"Saved {', '.join(map(str, [*files, *filter(None, [options.json])]))}.")
+    saved = [*files, *filter(None, [options.gains, options.json])]
+    print(f"Saved {', '.join(map(str, saved))}.")
     return 0

@@ -57,6 +57,13 @@ def arm_of(run: Run) -> str:
     return "_".join(["pretrained_frozen", *layers])
 
 
+def model_of(run: Run) -> str:
+    """Returns where a run's pre-trained weights come from; '' if it has none."""
+    if run.config is None or run.config.stage != "finetune":
+        return ""
+    return run.config.init.path
+
+
 def seed_of(run: Run) -> str:
     """Returns the seed of a run; if it uses none, its name or the number in it."""
     if run.layout:

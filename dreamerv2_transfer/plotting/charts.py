@@ -100,6 +100,7 @@ def make(panels: Sequence[Panel], across: str, dpi: float) -> list[Chart]:
                 picture=pictures.embed(buffer.getvalue(), ".png", what),
                 plot={
                     "log": is_log,
+                    "range": [_short(x) for x in axes.get_ylim()],
                     "x": across,
                     "y": labels.metric_label(panel.metric),
                     "curves": list(numbers(panel, order)),
@@ -118,8 +119,9 @@ def numbers(panel: Panel, order: dict[str, int]) -> Iterable[dict[str, Any]]:
 
     Yields:
         `arm`, its number, `paper`, whether the curve is the paper's, `x` and `y`; and
-        for an arm of several seeds `low` and `high`, the edges of its band, and
-        `count`, the number of seeds at each step, None where there is no band.
+        for an arm of several seeds `low` and `high`, the edges of its band, `count`,
+        the number of seeds at each step, None where there is no band, and `seeds`, the
+        curve of each.
     """
     for name, curve in panel.paper.items():
         yield {"arm": order[name], "paper": True, **_points(curve)}
@@ -133,6 +135,7 @@ def numbers(panel: Panel, order: dict[str, int]) -> Iterable[dict[str, Any]]:
         if band.count.max() > 1:
             known |= {"low": _list(band.low), "high": _list(band.high)}
             known["count"] = band.count.tolist()
+            known["seeds"] = [_points(line) for line in arm.lines]
         yield known
 
 
@@ -155,6 +158,11 @@ def _points(curve: Series) -> dict[str, list]:
 def _list(values: np.ndarray) -> list[float | None]:
     """Returns an array as short numbers; None for what JSON cannot hold."""
     finite = np.isfinite(values)
-    rounded = [float(f"{x:.{DIGITS}g}") for x in np.where(finite, values, 0).tolist()]
-    whole = [int(x) if x.is_integer() else x for x in rounded]
-    return [x if ok else None for x, ok in zip(whole, finite, strict=True)]
+    return [
+        _short(x) if ok else None for x, ok in zip(values.tolist(), finite, strict=True)
+    ]
+
+
+def _short(value: float) -> float:
+    rounded = float(f"{value:.{DIGITS}g}")
+    return int(rounded) if rounded.is_integer() else rounded

@@ -7,19 +7,20 @@ curves up to a step. For returns a ratio above 1 is better, for losses one below
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dreamerv2_transfer.plotting import gains, gains_table
+from dreamerv2_transfer.plotting import gains, gains_table, statistics
 from dreamerv2_transfer.plotting.curves import Series
-from dreamerv2_transfer.plotting.gains import Estimate
+from dreamerv2_transfer.plotting.gains_table import SEEDS
 from dreamerv2_transfer.plotting.labels import SCRATCH
 from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.statistics import Estimate
 
 UNTIL = (5_000, 10_000, 20_000, 50_000, 100_000)  # Steps up to which areas are taken.
 SLACK = 0.02  # Share of these steps by which a curve may end earlier.
-HEADINGS = ("task", "metric", "arm", "up to step", "the paper", "ours", "seeds", "")
+HEADINGS = ("task", "metric", "arm", "up to step", "the paper", "ours", SEEDS, "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Claim:
         arm: The paper's name of the arm that is compared with scratch.
         until: The step up to which the areas are taken.
         paper: The paper's ratio, from one run each.
-        ours: The ratio of our means over seeds, with its 95% bootstrap interval.
+        ours: The ratio of our means over seeds, with its 95% interval.
         seeds: Number of our seeds, in the arm and from scratch.
+        by_seed: Each of our seeds' area in the arm over the mean of scratch.
     """
 
     task: str
@@ -43,6 +45,7 @@ class Claim:
     paper: float
     ours: Estimate
     seeds: tuple[int, int]
+    by_seed: tuple[float, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -83,7 +86,9 @@ def row(claim: Claim) -> tuple[str, ...]:
         f"{claim.until:,}",
         f"{claim.paper:.2f}",
         gains_table.interval_text(dataclasses.asdict(claim.ours), ".2f"),
-        " against ".join(map(str, claim.seeds)),
+        gains_table.seeds_text(
+            " against ".join(map(str, claim.seeds)), min(claim.seeds)
+        ),
         claim.verdict,
     )
 
@@ -97,11 +102,7 @@ def ratio(
     arm: Sequence[Series], scratch: Sequence[Series], start: float, end: float
 ) -> Estimate:
     """Returns the ratio of the mean areas under two groups of curves, between steps."""
-    areas = [
-        np.array([gains.area(curve, start, end) for curve in side])
-        for side in (arm, scratch)
-    ]
-    return gains.estimate(gains.ratio, areas)
+    return statistics.ratio(*_areas((arm, scratch), start, end))
 
 
 def _claim(panel: Panel, arm: str, until: int) -> Claim | None:
@@ -115,5 +116,20 @@ def _claim(panel: Panel, arm: str, until: int) -> Claim | None:
     paper, found = ratio(*theirs, start, end), ratio(*ours, start, end)
     if paper.value is None or found.value is None:
         return None
-    seeds = len(ours[0]), len(ours[1])
-    return Claim(panel.task, panel.metric, arm, until, paper.value, found, seeds)
+    areas, level = _areas(ours, start, end)
+    return Claim(
+        panel.task,
+        panel.metric,
+        arm,
+        until,
+        paper.value,
+        found,
+        seeds=(len(ours[0]), len(ours[1])),
+        by_seed=tuple((areas / level.mean()).tolist()),
+    )
+
+
+def _areas(
+    sides: Iterable[Sequence[Series]], start: float, end: float
+) -> list[np.ndarray]:
+    return [np.array([gains.area(x, start, end) for x in side]) for side in sides]

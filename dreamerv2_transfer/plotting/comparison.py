@@ -10,16 +10,28 @@ from typing import Any
 
 from dreamerv2_transfer.common import config
 from dreamerv2_transfer.common.files import atomic
-from dreamerv2_transfer.plotting import arms, claims, gains_table
+from dreamerv2_transfer.plotting import (
+    aggregates,
+    arms,
+    claims,
+    gains_table,
+    pairs,
+    plot,
+)
 from dreamerv2_transfer.plotting import runs as runs_lib
 from dreamerv2_transfer.plotting.panels import Panel
 from dreamerv2_transfer.plotting.runs import Run
 from dreamerv2_transfer.plotting.views import Arm
 
 GAINS = (
-    "Against training from scratch, with 95% bootstrap intervals over seeds (none if "
-    "an arm has one seed):"
+    "Against training from scratch, with 95% intervals by Student's t over seeds (none "
+    "with one seed) and the share of simulated studies that they hold for:"
 )
+AGGREGATES = (
+    "All games together: areas over scratch's mean, with 95% intervals by a stratified "
+    "bootstrap over the seeds of each game:"
+)
+PAIRS = "Against fine-tuning with nothing frozen, paired by the pre-trained model:"
 CLAIMS = "Areas under the curves against training from scratch, the paper's and ours:"
 
 
@@ -61,6 +73,9 @@ class Comparison:
 
     Attributes:
         gains: The results of `gains.compare` for each arm.
+        aggregates: The same over several games, where an arm has them.
+        pairs: Arms against the fine-tuned one, where they share models.
+        colors: The colour of each arm.
         claims: Ours and the paper's ratios, where its curves are on the panels.
     """
 
@@ -71,19 +86,26 @@ class Comparison:
         threshold: float | None = None,
     ):
         self.gains = gains_table.numbers(panels, threshold)
+        self.aggregates = aggregates.make(self.gains)
+        self.pairs = pairs.make(panels)
         self.claims = claims.make(panels)
+        self.colors = {n: color for n, (color, _) in plot.arm_styles(panels).items()}
         self._found = found
         self._panels = panels
 
     def tables(self) -> list[str]:
-        """Returns the gains and the claims as text; nothing where there are none."""
-        gains = [gains_table.row(compared) for compared in self.gains]
-        ratios = [claims.row(claim) for claim in self.claims]
+        """Returns all comparisons as text; nothing where there are none."""
         tables = (
-            (GAINS, [gains_table.HEADINGS, *gains]),
-            (CLAIMS, [claims.HEADINGS, *ratios]),
+            (GAINS, gains_table, self.gains),
+            (AGGREGATES, aggregates, self.aggregates),
+            (PAIRS, pairs, self.pairs),
+            (CLAIMS, claims, self.claims),
         )
-        return [config.table(title, rows) for title, rows in tables if len(rows) > 1]
+        return [
+            config.table(title, [kind.HEADINGS, *map(kind.row, found)])
+            for title, kind, found in tables
+            if found
+        ]
 
     def numbers(self) -> dict[str, Any]:
         """Returns runs, curves, gains and claims as values for JSON."""
@@ -106,6 +128,8 @@ class Comparison:
             ],
             # The key is that of published results.
             "transfer": self.gains,
+            "games": [aggregates.plain(found) for found in self.aggregates],
+            "pairs": [dataclasses.asdict(pair) for pair in self.pairs],
             "paper": [claims.plain(claim) for claim in self.claims],
         }
 

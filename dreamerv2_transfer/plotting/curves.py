@@ -11,15 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dreamerv2_transfer.plotting import statistics
+
 Series = tuple[np.ndarray, np.ndarray]
 
 # Most points to draw of curves that were logged at different steps: a figure has no
 # more pixels.
 MAX_POINTS = 1000
-# Enough for the band, which is a picture: more would move it by less than a line's
-# width.
-RESAMPLES = 2000
-CONFIDENCE = 95  # Per cent.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,54 +93,42 @@ def align(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
     return steps, np.stack(rows)
 
 
-def band(curves: Sequence[Series], kind: str = "ci95", seed: int = 0) -> Band:
+def band(curves: Sequence[Series], kind: str = "ci95") -> Band:
     """Computes the middle of several curves and the band around it, step by step.
 
     Each step counts only the curves that extend over it.
 
     Args:
         curves: At least one, each of one seed.
-        kind: One of `KINDS`: `ci95` is the mean and its 95% percentile bootstrap
-            interval over the curves (Efron 1979); `std1` the mean and a standard
-            deviation to both sides; `per0`, `per5` and `per25` the median between two
-            percentiles.
-        seed: Seed of the resampling.
+        kind: One of `KINDS`: `ci95` is the mean and its 95% interval by Student's t
+            over the curves; `std1` the mean and a standard deviation to both sides;
+            `per0`, `per5` and `per25` the median between two percentiles.
     """
     steps, matrix = align(curves)
     present = ~np.isnan(matrix)
     edges = np.empty((3, len(steps)))
     for pattern in np.unique(present, axis=1).T:
         columns = (present == pattern[:, None]).all(0)
-        edges[:, columns] = KINDS[kind](matrix[pattern][:, columns], seed)
+        edges[:, columns] = KINDS[kind](matrix[pattern][:, columns])
     count = present.sum(0)
     low, middle, high = edges
     low[count == 1] = high[count == 1] = np.nan
     return Band(steps, middle, low, high, count)
 
 
-def bootstrap(values: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
-    """Returns low, mean and high of values (curves, steps), by resampling curves."""
-    number = len(values)
-    picks = np.random.default_rng(seed).integers(number, size=(RESAMPLES, number))
-    shares = (picks[:, :, None] == np.arange(number)).mean(1)
-    outside = (100 - CONFIDENCE) / 2
-    low, high = np.percentile(shares @ values, [outside, 100 - outside], axis=0)
-    return low, values.mean(0), high
-
-
-def deviation(values: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
+def deviation(values: np.ndarray) -> tuple[np.ndarray, ...]:
     """Returns the mean of values (curves, steps), one deviation below and above."""
     mean, width = values.mean(0), values.std(0)
     return mean - width, mean, mean + width
 
 
-def percentiles(values: np.ndarray, seed: int, outside: float) -> np.ndarray:
+def percentiles(values: np.ndarray, outside: float) -> np.ndarray:
     """Returns the median of values (curves, steps) between two percentiles."""
     return np.percentile(values, [outside, 50, 100 - outside], axis=0)
 
 
 KINDS = {
-    "ci95": bootstrap,
+    "ci95": statistics.mean,
     "std1": deviation,
     "per0": functools.partial(percentiles, outside=0),
     "per5": functools.partial(percentiles, outside=5),

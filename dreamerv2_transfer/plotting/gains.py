@@ -3,29 +3,32 @@
 The measures are those of "Transfer Learning for Reinforcement Learning Domains: A
 Survey", JMLR 10, section 2.2: area under the curve of returns and its ratio, jump
 start, asymptotic performance and steps to a threshold. Curves are interpolated
-linearly, over the steps that all curves of both arms cover.
+linearly, over the steps that all curves of both arms cover. Their intervals are those
+of `statistics`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.plotting.curves import CONFIDENCE, Series
+from dreamerv2_transfer.plotting import statistics
+from dreamerv2_transfer.plotting.curves import Series
+from dreamerv2_transfer.plotting.statistics import Estimate
 
 # Shares of the steps over which a level is averaged: single evaluations are noisy, and
 # a run's beginning has to be short compared with what it learns.
 START = 0.05
 END = 0.1
-RESAMPLES = 10_000
 NUMBERS = (
     "area",
     "area_scratch",
     "area_ratio",
+    "normalized",
     "jump_start",
     "asymptotic_difference",
     "threshold",
@@ -39,26 +42,10 @@ class ThresholdError(UserError):
     """A threshold that is not a number."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A number with its 95% bootstrap interval; None where undefined.
-
-    Attributes:
-        value: Computed from the means over the seeds.
-        low: Lower end; None if an arm has one seed.
-        high: Upper end.
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
 def compare(
     arm: Sequence[Series],
     scratch: Sequence[Series],
     threshold: float | None = None,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Compares the returns of an arm with those of training from scratch.
 
@@ -66,7 +53,6 @@ def compare(
         arm: Curves of returns, one per seed: steps and values.
         scratch: The same for training from scratch on the same game.
         threshold: A return to be reached; by default the final level of scratch.
-        seed: Seed of the resampling, which draws the seeds of each arm separately.
 
     Returns:
         Values for JSON. `start` and `end` are the steps that all curves cover, `seeds`
@@ -76,13 +62,16 @@ def compare(
         the first over the second, which is Taylor and Stone's transfer ratio plus 1;
         `jump_start`, by how much the return is higher over the first `START` of the
         steps, and `asymptotic_difference` over the last `END`; and those of
-        `compare_steps`.
+        `compare_steps`. `normalized` has each seed's area over the mean of scratch, of
+        both arms, or is None if that mean is not positive. `coverage` is how often
+        intervals of the ratio cover the truth with as few seeds.
     """
     start = max(float(steps[0]) for steps, _ in (*arm, *scratch))
     end = min(float(steps[-1]) for steps, _ in (*arm, *scratch))
     # Published results have this key.
     result = {"seeds": {"transfer": len(arm), "scratch": len(scratch)}}
     result |= {"start": start, "end": end}
+    result["coverage"] = statistics.coverage(min(len(arm), len(scratch)))
     if end <= start:
         return result | dict.fromkeys(NUMBERS) | {"threshold": threshold}
     first, last = START * (end - start), END * (end - start)
@@ -93,15 +82,18 @@ def compare(
     if threshold is None:
         threshold = float(np.mean(late[1])) / last
     estimates = {
-        "area": estimate(mean, areas[:1], seed),
-        "area_scratch": estimate(mean, areas[1:], seed),
-        "area_ratio": estimate(ratio, areas, seed),
-        "jump_start": estimate(np.subtract, [x / first for x in early], seed),
-        "asymptotic_difference": estimate(np.subtract, [x / last for x in late], seed),
+        "area": statistics.mean_estimate(areas[0]),
+        "area_scratch": statistics.mean_estimate(areas[1]),
+        "area_ratio": statistics.ratio(*areas),
+        "jump_start": statistics.difference(*(x / first for x in early)),
+        "asymptotic_difference": statistics.difference(*(x / last for x in late)),
     }
+    level = areas[1].mean()
+    sides = dict(zip(result["seeds"], areas, strict=True))
+    shares = {side: (x / level).tolist() for side, x in sides.items() if level > 0}
     numbers = {name: dataclasses.asdict(found) for name, found in estimates.items()}
-    steps = compare_steps(arm, scratch, threshold, (start, end), seed)
-    return result | numbers | {"threshold": threshold} | steps
+    numbers |= {"normalized": shares or None, "threshold": threshold}
+    return result | numbers | compare_steps(arm, scratch, threshold, (start, end))
 
 
 def compare_steps(
@@ -109,7 +101,6 @@ def compare_steps(
     scratch: Sequence[Series],
     threshold: float,
     steps: tuple[float, float],
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Compares after how many steps two arms reach a return.
 
@@ -118,7 +109,6 @@ def compare_steps(
         scratch: The same for training from scratch.
         threshold: The return to be reached.
         steps: The first and the last step to consider.
-        seed: Seed of the resampling.
 
     Returns:
         `steps_to_threshold` and `steps_to_threshold_scratch`, with `reached`, the
@@ -130,14 +120,14 @@ def compare_steps(
         by_seed = [steps_to_threshold(curve, threshold, *steps) for curve in curves]
         complete = None not in by_seed
         reached += [np.array(by_seed)] if complete else []
-        found = estimate(mean, reached[-1:], seed) if complete else Estimate()
+        found = statistics.mean_estimate(reached[-1]) if complete else Estimate()
         result[f"steps_to_threshold{name}"] = {
             **dataclasses.asdict(found),
             "reached": len(by_seed) - by_seed.count(None),
             "by_seed": by_seed,
         }
     both = len(reached) == 2
-    saved = estimate(np.subtract, reached[::-1], seed) if both else Estimate()
+    saved = statistics.difference(*reached[::-1]) if both else Estimate()
     return result | {"steps_saved": dataclasses.asdict(saved)}
 
 
@@ -191,40 +181,6 @@ def steps_to_threshold(
     slack = 1e-9 * max(1.0, abs(threshold))
     holds = np.flatnonzero(areas / window >= threshold - slack)
     return float(candidates[holds[0]]) if len(holds) else None
-
-
-def estimate(
-    statistic: Callable[..., np.ndarray], samples: Sequence[np.ndarray], seed: int = 0
-) -> Estimate:
-    """Estimates a function of the means of samples, with a percentile bootstrap.
-
-    Args:
-        statistic: Takes the mean of each sample; arrays in, array out; NaN where it is
-            undefined.
-        samples: For each arm, one number per seed.
-        seed: Seed of the resampling, which draws from each sample separately.
-    """
-    value = float(statistic(*(np.array(sample.mean()) for sample in samples)))
-    if np.isnan(value):
-        return Estimate()
-    if min(map(len, samples)) < 2:
-        return Estimate(value)
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(sample, (RESAMPLES, len(sample))).mean(1) for sample in samples]
-    outside = (100 - CONFIDENCE) / 2
-    low, high = np.percentile(statistic(*means), [outside, 100 - outside])
-    bounds = (float(low), float(high))
-    return Estimate(value, *(() if np.isnan(bounds).any() else bounds))
-
-
-def mean(mean_of_arm: np.ndarray) -> np.ndarray:
-    """Returns the mean itself, as a statistic for `estimate`."""
-    return mean_of_arm
-
-
-def ratio(arm: np.ndarray, scratch: np.ndarray) -> np.ndarray:
-    """Returns the ratio of two means; NaN where scratch is not positive."""
-    return np.where(scratch > 0, arm / np.where(scratch > 0, scratch, 1), np.nan)
 
 
 def _integral(curve: Series, at: np.ndarray) -> np.ndarray:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dreamerv2_transfer.plotting import gains
+from dreamerv2_transfer.plotting import arms, gains, statistics
 from dreamerv2_transfer.plotting.labels import SCRATCH
 from dreamerv2_transfer.plotting.panels import Panel
 
 RETURNS = ("train_return", "eval_return_mean", "eval_return")
+SEEDS = "seeds (coverage)"
 HEADINGS = (
     "task",
     "metric",
     "arm",
-    "seeds",
+    SEEDS,
     "area ratio",
     "jump start",
     "asymptotic difference",
@@ -32,13 +33,15 @@ def numbers(panels: Sequence[Panel], threshold: float | None = None) -> list[dic
         threshold: See `gains.compare`.
 
     Returns:
-        The results of `gains.compare`, with `metric`, `task` and `arm`.
+        The results of `gains.compare`, with `metric`, `task`, `arm` and the pre-trained
+        `models` that its runs begin with, '' for none.
     """
     return [
         {
             "metric": panel.metric,
             "task": panel.task,
             "arm": name,
+            "models": [arms.model_of(run) for run in arm.runs],
             **gains.compare(arm.curves, panel.arms[SCRATCH].curves, threshold),
         }
         for panel in panels
@@ -55,7 +58,9 @@ def row(compared: dict[str, Any]) -> tuple[str, ...]:
         compared["task"],
         compared["metric"],
         compared["arm"],
-        f"{seeds['transfer']} against {seeds['scratch']}",
+        seeds_text(
+            f"{seeds['transfer']} against {seeds['scratch']}", min(seeds.values())
+        ),
         interval_text(compared["area_ratio"]),
         interval_text(compared["jump_start"]),
         interval_text(compared["asymptotic_difference"]),
@@ -63,6 +68,18 @@ def row(compared: dict[str, Any]) -> tuple[str, ...]:
         _steps_text(compared["steps_to_threshold"]),
         _steps_text(compared["steps_to_threshold_scratch"]),
     )
+
+
+def seeds_text(seeds: str, fewest: int, of: str = "ratio") -> str:
+    """Adds to numbers of seeds how often intervals of so few cover the truth.
+
+    Args:
+        seeds: The numbers.
+        fewest: The fewest seeds of an arm.
+        of: A key of `statistics.COVERAGE`.
+    """
+    covered = statistics.coverage(fewest, of)
+    return seeds if covered is None else f"{seeds} ({covered:.0%})"
 
 
 def interval_text(estimate: dict | None, digits: str = ".3g") -> str:

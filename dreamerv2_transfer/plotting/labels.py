@@ -11,22 +11,25 @@ from matplotlib.text import Text
 from dreamerv2_transfer.plotting.runs import Run
 
 SCRATCH = "scratch"
+PRETRAINED = "pretrained"
 # The paper's arms, in the order of a legend.
 PAPER_ARMS = (
     SCRATCH,
-    "pretrained",
+    PRETRAINED,
     "pretrained_frozen_rssm",
     "pretrained_fixed_world_model",
 )
 ARMS = {
     SCRATCH: "from scratch",
-    "pretrained": "pre-trained",
+    PRETRAINED: "pre-trained",
     "pretrained_frozen_rssm": "pre-trained, RSSM frozen",
     "pretrained_fixed_world_model": "pre-trained, world model fixed",
     "pretrain": "pre-training",
     "dqn": "DQN",
 }
-FROZEN = "pretrained_frozen_"  # And the names of components, see `arms.arm_of`.
+# And the names of components, see `arms.arm_of`; the second in the folders of a study.
+FROZEN = ("pretrained_frozen_", "frozen_")
+LENGTH = re.compile(r"pretrained_(\d+)")  # And the updates of pre-training.
 METRICS = {
     "train_return": "return of training episodes",
     "eval_return": "return of evaluation episodes",
@@ -43,9 +46,12 @@ SUITES = {"minatar": "MinAtar", "atari": "Atari", "dmc": "DMC", "gym": "Gymnasiu
 def arm_label(arm: str, labels: Mapping[str, str] | None = None) -> str:
     """Returns what a legend calls an arm; `labels` takes precedence."""
     known = {**ARMS, **(labels or {})}
+    if arm not in known and (length := LENGTH.fullmatch(arm)):
+        return f"pre-trained for {int(length[1]):,} updates"
     if arm in known or not arm.startswith(FROZEN):
         return _shown(known.get(arm, arm))
-    frozen = re.findall(r"(?:img|obs)_[a-z]+|[a-z]+", arm.removeprefix(FROZEN))
+    layers = arm.removeprefix("pretrained_").removeprefix("frozen_")
+    frozen = re.findall(r"(?:img|obs)_[a-z]+|[a-z]+", layers)
     return _shown(f"pre-trained, {' and '.join(frozen)} frozen")
 
 

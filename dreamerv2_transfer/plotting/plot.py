@@ -30,8 +30,10 @@ from dreamerv2_transfer.plotting.views import Arm
 
 FORMATS = ("png", "pdf", "svg")
 YSCALES = ("auto", "linear", "log")
-# Okabe and Ito 2008, without the yellow, which is too pale for a line.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe and Ito 2008, without the yellow, which is too pale for a line; then wine,
+# olive, indigo and gray of Paul Tol's schemes, for figures of many arms.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+PALETTE += ("#882255", "#999933", "#332288", "#888888", "#000000")
 STYLES = ("-", "-.", ":")  # In turn, whenever all colours have been used.
 # The paper's arms have the same colour in every figure.
 COLORS = dict(zip(PAPER_ARMS, ("#000000", *PALETTE[:3]), strict=True))
@@ -159,9 +161,10 @@ def draw(
 
 
 def draw_arm(axes: Axes, arm: Arm, color: str, style: str, label: str) -> None:
-    """Draws an arm's band and mean, or each of its lines if it has no band.
+    """Draws an arm's mean, its seeds and its band, or its lines if it has no band.
 
-    The mean is thin where some of the runs have ended.
+    The mean is thin where some of the runs have ended. The band of few seeds can be far
+    wider than they are, so the axis fits the lines alone.
     """
     look = {"color": color, "ls": style, "label": label}
     if arm.band is None:
@@ -172,9 +175,15 @@ def draw_arm(axes: Axes, arm: Arm, color: str, style: str, label: str) -> None:
     full = np.where(band.count == band.count.max(), band.mean, np.nan)
     axes.plot(band.steps, band.mean, color=color, ls=style, lw=0.6, zorder=3)
     axes.plot(band.steps, full, **_marker(band.steps), **look, lw=1.6, zorder=3)
+    if len(arm.lines) < 2:
+        return
+    for line in arm.lines:
+        axes.plot(*line, color=color, ls=style, lw=0.5, alpha=0.45, zorder=2)
+    fitted = axes.dataLim.frozen()
     axes.fill_between(
-        band.steps, band.low, band.high, color=color, alpha=0.18, lw=0, zorder=2
+        band.steps, band.low, band.high, color=color, alpha=0.12, lw=0, zorder=1
     )
+    axes.dataLim.set(fitted)
 
 
 def arrange(

@@ -88,7 +88,7 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
     selection = panels_lib.Selection(options.metrics)
     panels, lacking = panels_lib.make(found, selection, options.view, options.paper)
     compared = Comparison(found, panels)
-    verdict = verdicts.make(panels, compared.gains)
+    verdict = verdicts.make(panels, compared.gains, compared.aggregates)
     lines = charts.lines(panels)
     across = labels.across(options.view.xaxis, found)
     drawn = charts.make(panels, across, options.dpi)
@@ -116,6 +116,7 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
             "plots": [chart.plot for chart in (*main, *rest)],
         },
         gains=report_tables.gains(compared.gains, order),
+        together=report_tables.aggregates(compared.aggregates, compared.pairs, order),
         claims=report_tables.paper(compared.claims, order),
         runs=report_tables.runs(found, order),
         differences=differences.table(kinds) if kinds.differences else [],

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.plotting import aggregates as aggregates_lib
 from dreamerv2_transfer.plotting import (
     arms,
     claims,
@@ -18,7 +19,10 @@ from dreamerv2_transfer.plotting import (
     tables,
     verdicts,
 )
+from dreamerv2_transfer.plotting import pairs as pairs_lib
+from dreamerv2_transfer.plotting.aggregates import Aggregate
 from dreamerv2_transfer.plotting.claims import Claim
+from dreamerv2_transfer.plotting.pairs import Pair
 from dreamerv2_transfer.plotting.runs import Run
 from dreamerv2_transfer.plotting.tables import Cell, Name, Row, Table
 
@@ -101,13 +105,12 @@ def gains(compared: Sequence[dict[str, Any]], order: dict[str, int]) -> Table | 
     """
     if not compared:
         return None
-    ratios = [one["area_ratio"] or {} for one in compared]
-    scale = tables.Scale(x for ratio in ratios for x in ratio.values())
+    scale = tables.Scale.of(compared)
     rows = []
     for one in compared:
         task, metric, arm, seeds, text, *rest = gains_table.row(one)
         name = Name(labels.arm_label(arm), order.get(arm))
-        ours = scale.interval(text, one["area_ratio"])
+        ours = scale.interval(text, one["area_ratio"], seeds=tables.seeds_of(one))
         badge = verdicts.judge(one["area_ratio"])
         rows.append((task, metric, (name, badge, ours, _short(seeds), *rest)))
     _, _, arm, seeds, ratio, *rest = gains_table.HEADINGS
@@ -130,12 +133,61 @@ def paper(made: Sequence[Claim], order: dict[str, int]) -> Table | None:
     for one in made:
         task, metric, arm, until, theirs, text, seeds, _ = claims.row(one)
         name = Name(labels.arm_label(arm), order.get(arm))
-        ours = scale.interval(text, dataclasses.asdict(one.ours), one.paper)
+        ours = scale.interval(
+            text, dataclasses.asdict(one.ours), one.paper, one.by_seed
+        )
         badge = verdicts.claim_badge(one)
         cells = (name, badge, ours, theirs, until, _short(seeds))
         rows.append((task, metric, cells))
     headings = ("arm", "verdict", "ours", "the paper", "up to step", "seeds")
     return Table(headings, _grouped(rows), texts=3)
+
+
+def aggregates(
+    made: Sequence[Aggregate], pairs: Sequence[Pair], order: dict[str, int]
+) -> list[Table]:
+    """Returns the tables of several games together, and of arms in pairs.
+
+    Args:
+        made: The arms against scratch, over games.
+        pairs: The arms against the fine-tuned one, over common models.
+        order: The number of each arm that is drawn.
+    """
+    found = []
+    if made:
+        scale = tables.Scale(
+            x
+            for one in made
+            for x in dataclasses.asdict(one.interquartile_mean).values()
+        )
+        rows = []
+        for one in made:
+            games, metric, arm, seeds, text, *rest = aggregates_lib.row(one)
+            middle = dataclasses.asdict(one.interquartile_mean)
+            name = Name(labels.arm_label(arm), order.get(arm))
+            cells = (name, verdicts.judge(middle), scale.interval(text, middle))
+            rows.append((games, metric, (*cells, seeds, *rest)))
+        _, _, arm, seeds, middle, *rest = aggregates_lib.HEADINGS
+        headings = (arm, "verdict", middle, seeds, *rest)
+        title = "Several games together"
+        found.append(Table(headings, _grouped(rows), title, texts=3))
+    if pairs:
+        scale = tables.Scale(
+            x for pair in pairs for x in (*pair.by_model, pair.ratio.low)
+        )
+        rows = []
+        for pair in pairs:
+            task, metric, arm, number, text, higher = pairs_lib.row(pair)
+            ratio = dataclasses.asdict(pair.ratio)
+            dots = [x for x in pair.by_model if x is not None]
+            name = Name(labels.arm_label(arm), order.get(arm))
+            cells = (name, scale.interval(text, ratio, seeds=dots), number, higher)
+            rows.append((task, metric, cells))
+        _, _, arm, number, ratio, higher = pairs_lib.HEADINGS
+        headings = (arm, ratio, number, higher)
+        title = "Against fine-tuning with nothing frozen"
+        found.append(Table(headings, _grouped(rows), title, texts=2))
+    return found
 
 
 def _grouped(rows: Iterable[tuple[str, str, tuple[Cell, ...]]]) -> tuple[Row, ...]:

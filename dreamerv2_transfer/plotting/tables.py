@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 # A scale of ratios ends between these. A ratio beyond is drawn at its end.
 WIDEST = 4.0
@@ -39,6 +39,7 @@ class Interval:
         low: Position of the interval's lower end; None if there is no interval.
         high: Position of its upper end.
         other: Position of a ratio to compare with, such as the paper's.
+        seeds: Position of each seed's own ratio.
     """
 
     kind: ClassVar[str] = "interval"
@@ -48,6 +49,7 @@ class Interval:
     low: float | None = None
     high: float | None = None
     other: float | None = None
+    seeds: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,13 +148,29 @@ class Scale:
         at = math.log(min(max(ratio, lowest), 1 / lowest)) / self._reach
         return round(50 + 50 * at, 2)
 
+    @classmethod
+    def of(cls, compared: Iterable[dict[str, Any]]) -> Scale:
+        """Returns the scale of what arms gain, as of `gains_table.numbers`."""
+        return cls(x for one in compared for x in (one["area_ratio"] or {}).values())
+
     def interval(
-        self, text: str, estimate: dict | None, other: float | None = None
+        self,
+        text: str,
+        estimate: dict | None,
+        other: float | None = None,
+        seeds: Iterable[float] = (),
     ) -> Interval:
-        """Returns an `Estimate` in dict form as a cell."""
+        """Returns an `Estimate` in dict form as a cell, with the seeds' own ratios."""
         known = estimate or {}
         ends = [self.position(known.get(key)) for key in ("value", "low", "high")]
-        return Interval(text, 50.0, *ends, self.position(other))
+        dots = [self.position(seed) for seed in seeds]
+        shown = tuple(dot for dot in dots if dot is not None)
+        return Interval(text, 50.0, *ends, self.position(other), shown)
+
+
+def seeds_of(compared: dict[str, Any]) -> list[float]:
+    """Returns each seed's area over the mean of scratch, of one of the comparisons."""
+    return (compared.get("normalized") or {}).get("transfer", [])
 
 
 def number(value: float | None, digits: str = ".2f") -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer.plotting import gains, gains_table, labels, tables
+from dreamerv2_transfer.plotting.aggregates import Aggregate
 from dreamerv2_transfer.plotting.claims import Claim
 from dreamerv2_transfer.plotting.panels import Panel
 from dreamerv2_transfer.plotting.tables import Badge, Interval
@@ -77,12 +78,17 @@ class Verdict:
     cards: tuple[Card, ...]
 
 
-def make(panels: Sequence[Panel], compared: Sequence[dict[str, Any]]) -> Verdict:
+def make(
+    panels: Sequence[Panel],
+    compared: Sequence[dict[str, Any]],
+    together: Sequence[Aggregate] = (),
+) -> Verdict:
     """Returns what some panels show.
 
     Args:
         panels: At least one.
         compared: What the arms gain, as of `gains_table.numbers`.
+        together: The same over several games.
     """
     if not compared:
         metric = panels[0].metric
@@ -98,9 +104,7 @@ def make(panels: Sequence[Panel], compared: Sequence[dict[str, Any]]) -> Verdict
         )
     metric = compared[0]["metric"]
     chosen = [one for one in compared if one["metric"] == metric]
-    scale = tables.Scale(
-        x for one in chosen for x in (one["area_ratio"] or {}).values()
-    )
+    scale = tables.Scale.of(chosen)
     cards = []
     for one in chosen:
         ratio, seeds = one["area_ratio"], one["seeds"]
@@ -113,10 +117,15 @@ def make(panels: Sequence[Panel], compared: Sequence[dict[str, Any]]) -> Verdict
                 unit=f"{labels.metric_label(metric)} of training from scratch",
                 seeds=f"{seeds['transfer']} against {seeds['scratch']} seeds",
                 badge=judge(ratio),
-                interval=scale.interval(gains_table.interval_text(ratio, ".2f"), ratio),
+                interval=scale.interval(
+                    gains_table.interval_text(ratio, ".2f"),
+                    ratio,
+                    seeds=tables.seeds_of(one),
+                ),
             )
         )
-    return Verdict(metric, sentence(chosen), tuple(cards))
+    said = [sentence(chosen), *(over(x) for x in together if x.metric == metric)]
+    return Verdict(metric, " ".join(said), tuple(cards))
 
 
 def judge(ratio: dict | None) -> Badge:
@@ -146,6 +155,18 @@ def sentence(compared: Sequence[dict[str, Any]]) -> str:
     best = max(several or known, key=lambda one: one["area_ratio"]["value"])
     game, arm = _names(best)
     return f"{said} The highest is {arm} on {game}{_told(best)}."
+
+
+def over(together: Aggregate) -> str:
+    """Returns what an arm shows on several games together, as a sentence."""
+    middle = dataclasses.asdict(together.interquartile_mean)
+    badge = judge(middle)
+    return (
+        f"Over {len(together.games)} games together, {labels.arm_label(together.arm)} "
+        f"{LONE[badge]}: the interquartile mean of its runs' areas is "
+        f"{gains_table.interval_text(middle, '.2f')} times scratch's, and it is better "
+        f"in {together.better} of {len(together.games)} games."
+    )
 
 
 def levels(panel: Panel) -> list[Card]:

@@ -41,19 +41,23 @@ def seeds(folder: pathlib.Path) -> pathlib.Path:
 
 def test_runs_of_several_seeds_are_compared(tmp_path):
     out, numbers = tmp_path / "figure.png", tmp_path / "numbers.json"
-    lines = plot("--runs", seeds(tmp_path / "runs"), "--out", out, "--json", numbers)
+    gains = tmp_path / "gains.png"
+    files = ("--out", out, "--gains", gains, "--json", numbers)
+    lines = plot("--runs", seeds(tmp_path / "runs"), *files)
+    assert gains.read_bytes().startswith(b"\x89PNG")
     assert out.read_bytes().startswith(b"\x89PNG")
     assert "runs/scratch_1: the last line is cut off and was left out." in lines
     assert (
         "minatar_space_invaders, scratch, 2 runs (seeds 0, 1): train_return to step 9, "
         "fewer runs to 10" in lines
     )
-    assert lines[-1] == f"Saved {out}, {numbers}."
+    assert lines[-1] == f"Saved {out}, {gains}, {numbers}."
     result = json.loads(numbers.read_text())
     (transfer,) = result["transfer"]
     assert transfer["arm"] == "pretrained" and transfer["end"] == 9
     assert transfer["jump_start"]["value"] == pytest.approx(2)
-    assert transfer["jump_start"]["low"] == pytest.approx(1)
+    # Student's t of two degrees of freedom, times the error of the difference.
+    assert transfer["jump_start"]["low"] == pytest.approx(2 - 4.302653 * 0.5**0.5)
     curve = next(curve for curve in result["curves"] if curve["arm"] == "scratch")
     assert curve["mean"][:2] == pytest.approx([1.5, 1.6])
     assert curve["count"][-2:] == [2, 1] and curve["low"][-1] is None

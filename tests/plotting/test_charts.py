@@ -42,7 +42,10 @@ def test_the_curve_of_several_seeds_has_a_band_where_there_are_several():
     short = LINE[0][:2], LINE[1][:2] + 2
     (curve,) = charts.numbers(panel(scratch=arm(LINE, short)), {"scratch": 0})
     assert curve["y"] == [2, 3, 0.33333] and curve["count"] == [2, 2, 1]
-    assert curve["low"] == [1, 2, None] and curve["high"] == [3, 4, None]
+    # Student's t of two seeds is 12.7.
+    assert curve["low"] == [-10.706, -9.7062, None]
+    assert curve["high"] == [14.706, 15.706, None]
+    assert [seed["y"] for seed in curve["seeds"]] == [[1, 2, 0.33333], [3, 4]]
 
 
 def test_without_a_band_each_run_has_a_curve():

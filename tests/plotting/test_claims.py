@@ -5,8 +5,8 @@ import pytest
 
 from dreamerv2_transfer.plotting import claims, paper
 from dreamerv2_transfer.plotting.claims import Claim
-from dreamerv2_transfer.plotting.gains import Estimate
 from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.statistics import Estimate
 from dreamerv2_transfer.plotting.views import Arm
 
 
@@ -43,14 +43,18 @@ def make_panel(arm_levels, scratch_levels, end=5000.0):
 
 
 def test_a_claim_is_the_ratio_of_mean_areas_with_its_interval():
-    (claim,) = claims.make([make_panel([2.0, 4.0], [1.0, 1.0])])
-    assert (claim.arm, claim.until, claim.seeds) == ("pretrained", 5000, (2, 2))
-    assert claim.paper == 1.5 and claim.ours.value == 3.0
-    assert (claim.ours.low, claim.ours.high) == (2.0, 4.0)
+    (claim,) = claims.make([make_panel([2.9, 3.0, 3.1], [1.0, 1.0, 1.0])])
+    assert (claim.arm, claim.until, claim.seeds) == ("pretrained", 5000, (3, 3))
+    assert claim.paper == 1.5 and claim.ours.value == pytest.approx(3)
+    assert claim.by_seed == pytest.approx((2.9, 3.0, 3.1))
+    # t of two degrees of freedom, times the error of the mean.
+    half = 4.302653 * 0.1 / 3**0.5
+    ends = claim.ours.low, claim.ours.high
+    assert ends == pytest.approx((3 - half, 3 + half))
     assert claims.row(claim)[4:] == (
         "1.50",
-        "3.00 (2.00 to 4.00)",
-        "2 against 2",
+        "3.00 (2.75 to 3.25)",
+        "3 against 3 (97%)",
         "same direction",
     )
     assert claims.plain(claim)["verdict"] == "same direction"

@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import numpy as np
+import pytest
 
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import comparison, panels, runs
@@ -37,7 +38,14 @@ def compare(**options):
 
 def test_the_json_holds_runs_curves_and_gains():
     numbers = compare().numbers()
-    assert list(numbers) == ["runs", "curves", "transfer", "paper"]
+    assert list(numbers) == [
+        "runs",
+        "curves",
+        "transfer",
+        "games",
+        "pairs",
+        "paper",
+    ]
     assert numbers["runs"][1] == {
         "name": "b",
         "folder": "/x/b",
@@ -49,7 +57,9 @@ def test_the_json_holds_runs_curves_and_gains():
     scratch, pretrained = numbers["curves"]
     assert (scratch["arm"], scratch["runs"]) == ("scratch", ["a", "b"])
     assert scratch["steps"] == [0, 4000, 5000] and scratch["mean"] == [2, 2, 1]
-    assert scratch["low"] == [1, 1, None] and scratch["count"] == [2, 2, 1]
+    assert scratch["low"] == pytest.approx([2 - 12.7062] * 2 + [None]) and scratch[
+        "count"
+    ] == [2, 2, 1]
     assert pretrained["mean"] == [5, 5] and pretrained["high"] == [None, None]
     (gain,) = numbers["transfer"]
     assert gain["arm"] == "pretrained" and gain["area_ratio"]["value"] == 2.5

@@ -49,17 +49,16 @@ def test_a_band_covers_only_steps_where_there_are_runs():
     assert band.count.tolist() == [2, 2, 1, 1]
     assert band.mean.tolist() == [2, 3, 1, 7]
     assert np.isnan(band.low).tolist() == [False, False, True, True]
-    assert (band.low[0], band.high[0]) == (1, 3)
+    assert (band.low[0], band.high[0]) == pytest.approx((2 - 12.7062, 2 + 12.7062))
 
 
-def test_the_band_is_the_bootstrap_interval_of_the_mean():
+def test_the_band_is_students_interval_of_the_mean():
     values = np.random.default_rng(0).normal(size=50)
     band = curves.band([curve([0], [value]) for value in values])
-    # With this many values the normal approximation is close.
-    half = 1.96 * values.std() / np.sqrt(50)
+    half = 2.009575 * values.std(ddof=1) / np.sqrt(50)
     assert band.mean[0] == pytest.approx(values.mean())
-    assert band.low[0] == pytest.approx(values.mean() - half, abs=0.05)
-    assert band.high[0] == pytest.approx(values.mean() + half, abs=0.05)
+    assert band.low[0] == pytest.approx(values.mean() - half)
+    assert band.high[0] == pytest.approx(values.mean() + half)
 
 
 def test_the_same_curves_have_the_same_band():

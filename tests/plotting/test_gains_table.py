@@ -43,7 +43,7 @@ def test_a_row_reads_as_the_headings_say():
         "task": "minatar_seaquest",
         "metric": "train_return",
         "arm": "pretrained",
-        "seeds": "2 against 1",
+        "seeds (coverage)": "2 against 1",
         "area ratio": "1.75",
         "jump start": "3",
         "asymptotic difference": "3",

@@ -67,3 +67,8 @@ def test_a_step_counts_what_the_runs_stages_count():
     assert labels.across("step", [staged("dqn"), original]) == "step"
     assert labels.across("step", [make_run(None)]) == "step"
     assert labels.across("train_total_steps", [original]) == "train_total_steps"
+
+
+def test_the_arms_of_a_studys_folders_are_written_in_words():
+    assert labels.arm_label("frozen_img_in") == "pre-trained, img_in frozen"
+    assert labels.arm_label("pretrained_40000") == "pre-trained for 40,000 updates"

@@ -49,7 +49,24 @@ def test_the_band_is_drawn_around_the_mean_of_several_seeds():
     (place,) = axes(plot.figure([panel(scratch=arm(LINE, HIGHER))]))
     assert shown(place)[0].get_ydata().tolist() == [1.5, 3.5]
     heights = place.collections[0].get_paths()[0].vertices[:, 1]
-    assert (heights.min(), heights.max()) == (1, 4)
+    assert heights.min() == pytest.approx(1.5 - 6.3531, abs=1e-4)
+    # Each seed is a thin line, and the axis fits these rather than the band.
+    assert [line.get_ydata().tolist() for line in place.lines[2:]] == [[1, 3], [2, 4]]
+    assert place.get_ylim() == pytest.approx((0.85, 4.15))
+
+
+def test_nine_arms_have_nine_colors():
+    names = ["pretrained", "pretrained_frozen_rssm", *(f"frozen_{x}" for x in "abcdef")]
+    styles = plot.arm_styles(
+        [panel(scratch=arm(LINE), **{n: arm(LINE) for n in names})]
+    )
+    assert len({color for color, _ in styles.values()}) == 9
+    assert {style for _, style in styles.values()} == {"-"}
+
+
+def test_one_seed_has_neither_band_nor_thin_line():
+    (place,) = axes(plot.figure([panel(scratch=arm(LINE))]))
+    assert not place.collections and len(place.lines) == 2
 
 
 def test_where_runs_have_ended_the_line_is_thin():

@@ -6,9 +6,11 @@ import numpy as np
 
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import report_tables, tables
+from dreamerv2_transfer.plotting.aggregates import Aggregate
 from dreamerv2_transfer.plotting.claims import Claim
-from dreamerv2_transfer.plotting.gains import Estimate
+from dreamerv2_transfer.plotting.pairs import Pair
 from dreamerv2_transfer.plotting.runs import Run
+from dreamerv2_transfer.plotting.statistics import Estimate
 from dreamerv2_transfer.plotting.tables import Badge, Name
 
 CONFIG = blocks.load_config(["minatar", "debug", "scratch"])
@@ -106,7 +108,7 @@ def test_gains_stand_below_their_game_with_a_verdict():
     assert three.cells[1] == Badge("worse", "bad")
     assert one.cells[2].text == "2 (1.5 to 2.5)" and one.cells[2].low > 50
     assert one.cells[3:] == (
-        "2\N{NO-BREAK SPACE}vs\N{NO-BREAK SPACE}3",
+        "2\N{NO-BREAK SPACE}vs\N{NO-BREAK SPACE}3 (97%)",
         "2 (1.5 to 2.5)",
         "-",
         "7",
@@ -126,6 +128,35 @@ def test_claims_stand_below_their_game_with_the_papers_ratio():
     assert (name, badge) == (Name("pre-trained"), Badge("agrees", "good"))
     scale = tables.Scale([3.0])
     assert ours.other == scale.position(2.5) and ours.value == scale.position(2.0)
-    seeds = "3\N{NO-BREAK SPACE}vs\N{NO-BREAK SPACE}3"
+    seeds = "3\N{NO-BREAK SPACE}vs\N{NO-BREAK SPACE}3 (97%)"
     assert rest == ["2.50", "5,000", seeds]
     assert report_tables.paper([], {}) is None
+
+
+def test_several_games_and_pairs_have_tables_of_their_own():
+    together = Aggregate(
+        metric="train_return",
+        arm="pretrained",
+        games=("a", "b"),
+        seeds=(3, 3),
+        interquartile_mean=Estimate(1.4, 1.1, 1.8),
+        improvement=Estimate(0.9, 0.7, 1.0),
+        better=2,
+        profiles={},
+    )
+    pair = Pair(
+        "other", "train_return", "frozen_cell", Estimate(0.9, 0.7, 1.1), (0.8, 1.0)
+    )
+    games, pairs = report_tables.aggregates([together], [pair], {"pretrained": 1})
+    heading, row = games.rows
+    assert heading.cells == ("2 games: return of training episodes",)
+    assert row.cells[:2] == (Name("pre-trained", 1), Badge("better", "good"))
+    assert row.cells[2].text == "1.40 (1.10 to 1.80)"
+    assert row.cells[3:] == ("3 (95%)", "0.90 (0.70 to 1.00)", "2 of 2")
+    assert len(games.headings) == len(row.cells)
+    _, row = pairs.rows
+    assert row.cells[0] == Name("pre-trained, cell frozen")
+    assert len(row.cells[1].seeds) == 2
+    assert row.cells[2:] == ("2 (94%)", "0 of 2")
+    assert len(pairs.headings) == len(row.cells)
+    assert report_tables.aggregates([], [], {}) == []

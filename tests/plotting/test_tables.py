@@ -55,3 +55,14 @@ def test_bars_stay_within_their_track():
     assert tables.share(None) == tables.Bar("-", 0.0)
     assert tables.of(3, 4) == tables.Bar("3 of 4", 75.0)
     assert tables.of(0, 0) == tables.Bar("0 of 0", 0.0)
+
+
+def test_each_seed_has_a_position_in_an_interval():
+    one = {
+        "area_ratio": {"value": 1.0, "low": 0.5, "high": 2.0},
+        "normalized": {"transfer": [0.5, 1.0, 2.0], "scratch": [1.0]},
+    }
+    scale = tables.Scale.of([one])
+    cell = scale.interval("1", one["area_ratio"], seeds=tables.seeds_of(one))
+    assert cell.seeds == (cell.low, 50, cell.high)
+    assert tables.seeds_of({"normalized": None}) == []

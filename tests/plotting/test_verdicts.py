@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.plotting import verdicts
+from dreamerv2_transfer.plotting.aggregates import Aggregate
 from dreamerv2_transfer.plotting.claims import Claim
-from dreamerv2_transfer.plotting.gains import Estimate
 from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.statistics import Estimate
 from dreamerv2_transfer.plotting.views import View
 
 
@@ -130,3 +131,14 @@ def test_claims_are_counted_by_their_verdict():
         ("1 × disagrees", "bad"),
     ]
     assert verdicts.claim_badge(disagrees).tone == "bad"
+
+
+def test_several_games_together_are_told_in_a_sentence():
+    games = ("a", "b", "c")
+    middle, better = Estimate(1.4, 1.1, 1.8), Estimate(0.9)
+    together = Aggregate("m", "pretrained", games, (3, 3), middle, better, 2, {})
+    assert verdicts.over(together) == (
+        "Over 3 games together, pre-trained is better than training from scratch: the "
+        "interquartile mean of its runs' areas is 1.40 (1.10 to 1.80) times scratch's, "
+        "and it is better in 2 of 3 games."
+    )

@@ -34,6 +34,9 @@
       {...edge, y: curve.low},
       {...edge, y: curve.high, fill: "tonexty", fillcolor: `${color}2e`},
     ];
+    for (const {x, y} of curve.seeds) {
+      found.push({...silent, x, y, opacity: 0.5, line: {color, dash: line.dash, width: 0.7}});
+    }
     if (Math.min(...curve.count) < most) {
       // Thin where some of the runs have ended.
       const full = curve.y.map((y, at) => (curve.count[at] === most ? y : null));
@@ -66,7 +69,8 @@
       modebar: {bgcolor: "transparent", color: quiet, activecolor: color},
       dragmode: touch ? false : "zoom",
       xaxis: {...axis, spikecolor: quiet, spikethickness: 1, spikedash: "dot", title: {text: plot.x, standoff: 8}, tickformat: "~s", hoverformat: ",.0f"},
-      yaxis: {...axis, exponentformat: "none", ...(plot.log ? logarithmic : {nticks: 6})},
+      // Of the curves: the bands of few seeds may be far wider.
+      yaxis: {...axis, range: plot.log ? plot.range.map(Math.log10) : plot.range, exponentformat: "none", ...(plot.log ? logarithmic : {nticks: 6})},
     };
   }
 

@@ -1,0 +1,81 @@
+"""The picture of gains: rows of ratios, and profiles of several games."""
+
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.plotting import gains_picture
+from dreamerv2_transfer.plotting.comparison import Comparison
+from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.views import Arm
+
+STEPS = np.linspace(0, 5000, 11)
+
+
+def arm(*levels):
+    return Arm([], [(STEPS, np.full(11, float(x))) for x in levels], [], None)
+
+
+def panel(task, paper=None, **arms):
+    return Panel(task, "train_return", arms, paper or {})
+
+
+ONE = panel(
+    "minatar_seaquest",
+    {"scratch": (STEPS, np.full(11, 2.0)), "pretrained": (STEPS, np.full(11, 3.0))},
+    scratch=arm(4, 5, 6),
+    pretrained=arm(6, 8, 7),
+)
+TWO = panel("minatar_asterix", scratch=arm(2, 2, 3), pretrained=arm(2, 3, 4))
+
+
+def rows(*panels):
+    return gains_picture.rows(Comparison([], panels), "train_return")
+
+
+def test_below_a_game_stand_scratch_and_its_arms_with_their_seeds():
+    heading, scratch, pretrained = rows(ONE)
+    assert (heading.name, heading.estimate) == ("Seaquest (MinAtar)", None)
+    assert scratch.name == "from scratch" and scratch.seeds == pytest.approx(
+        [0.8, 1, 1.2]
+    )
+    assert pretrained.estimate["value"] == pytest.approx(1.4)
+    assert pretrained.seeds == pytest.approx([1.2, 1.6, 1.4])
+    assert pretrained.paper == 1.5
+
+
+def test_several_games_end_with_all_together_and_have_profiles():
+    found = rows(ONE, TWO)
+    assert [line.name for line in found[-2:]] == [
+        "2 games, interquartile mean of all runs",
+        "pre-trained",
+    ]
+    drawn = gains_picture.draw(Comparison([], [ONE, TWO]))
+    left, right = drawn.axes
+    assert right.get_title() == "Performance profiles"
+    assert [text.get_text() for text in right.get_legend().get_texts()] == [
+        "pre-trained",
+        "from scratch",
+    ]
+    dots = [line for line in left.lines if line.get_marker() == "o"]
+    assert sum(len(line.get_xdata()) for line in dots) == 12
+
+
+def test_an_axis_fits_the_seeds_and_cuts_longer_intervals():
+    (place,) = gains_picture.draw(Comparison([], [ONE])).axes
+    low, high = place.get_xlim()
+    assert low == 0 and high == pytest.approx(1.12 * 1.6)
+    texts = [text.get_text() for text in place.texts]
+    assert texts[1].startswith("1.40 (0.9")
+
+
+def test_an_arm_of_one_seed_or_without_return_has_no_interval():
+    alone = panel("minatar_breakout", scratch=arm(2), pretrained=arm(3))
+    zero = panel("minatar_freeway", scratch=arm(0, 0), pretrained=arm(3, 4))
+    (place,) = gains_picture.draw(Comparison([], [alone, zero])).axes
+    assert [text.get_text() for text in place.texts] == ["", "1.50", "", ""]
+
+
+def test_without_comparisons_there_is_nothing_to_draw():
+    compared = Comparison([], [panel("minatar_breakout", scratch=arm(2))])
+    with pytest.raises(gains_picture.GainsError, match="--gains draws arms beside"):
+        gains_picture.draw(compared)
