@@ -48,6 +48,7 @@ EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "gcs": "gcsfs",
     "minari": "minari",
     "mlflow": "mlflow",
+    "play": "aiohttp",
     "s3": "s3fs",
     "torch": "torch",
     "wandb": "wandb",

@@ -1,4 +1,7 @@
-"""A headless Chromium that a test looks at a page through, without any network."""
+"""A headless Chromium that a test looks at a page through, without a network.
+
+Only servers on this machine can be reached.
+"""
 
 import base64
 import json
@@ -21,7 +24,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--remote-debugging-pipe",
 )
 PATIENCE = 60.0  # Seconds until a page has to be as it is waited for.

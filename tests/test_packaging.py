@@ -176,10 +176,11 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel, tmp_path):
     assert packed == {p.relative_to(CHECKOUT) for p in sources}
     curves = {p.name for p in tmp_path.rglob("paper_curves/*.csv")}
     assert len(curves) == 5 and "minatar_seaquest_return.csv" in curves
-    page = CHECKOUT / "dreamerv2_transfer" / "plotting" / "page"
-    names = {p.name for p in page.iterdir()}
-    assert {p.name for p in tmp_path.rglob("plotting/page/*")} == names
-    assert "LICENSE.plotly" in names
+    for room, name in {"plotting": "LICENSE.plotly", "play": "page.js"}.items():
+        page = CHECKOUT / "dreamerv2_transfer" / room / "page"
+        names = {p.name for p in page.iterdir()}
+        assert {p.name for p in tmp_path.rglob(f"{room}/page/*")} == names
+        assert name in names
     assert (tmp_path / "dreamerv2_transfer" / "py.typed").exists()
     metadata = next(tmp_path.glob("*.dist-info/METADATA")).read_text()
     assert "\nVersion: 0.2.0\n" in metadata

@@ -18,6 +18,7 @@ COMMANDS = {
     "train-dqn": "dreamerv2_transfer.commands.train_dqn",
     "evaluate": "dreamerv2_transfer.commands.evaluate",
     "analyze": "dreamerv2_transfer.commands.analyze",
+    "play": "dreamerv2_transfer.commands.play",
     "plot": "dreamerv2_transfer.commands.plot",
     "report": "dreamerv2_transfer.commands.report",
     "dataset": "dreamerv2_transfer.commands.dataset",

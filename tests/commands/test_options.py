@@ -108,7 +108,7 @@ def test_every_path_of_every_command_is_checked_before_anything_is_written(
 
 
 @pytest.mark.parametrize(
-    "first", [["dataset", "info"], ["dataset", "import"], ["port"]]
+    "first", [["dataset", "info"], ["dataset", "import"], ["port"], ["play"]]
 )
 def test_a_path_without_a_flag_is_checked(first, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -166,7 +166,7 @@ def open_loop(
     rows = [
         _row(_render(truth, scale, colors), SEPARATOR),
         _row(_render(model, scale, colors), border),
-        _row(upscale(_error(truth, model), scale), SEPARATOR),
+        _row(upscale(difference(truth, model), scale), SEPARATOR),
     ]
     return np.stack(
         [
@@ -256,6 +256,18 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
         file.write(encoded)
 
 
+def difference(truth: np.ndarray, model: np.ndarray) -> np.ndarray:
+    """Draws where predictions in 0..1 are wrong: the largest error of the channels.
+
+    Returns:
+        uint8 RGB, red where the model misses something, cyan where it invents it.
+    """
+    distance = truth - model
+    missed = distance.max(-1).clip(min=0)
+    invented = (-distance).max(-1).clip(min=0)
+    return _to_uint8(np.stack([missed, invented, invented], -1))
+
+
 @functools.cache
 def _palette(colors: int) -> np.ndarray:
     """Returns Seaborn's "cubehelix" palette, as in MinAtar: uint8 (colors, 3)."""
@@ -289,13 +301,6 @@ def _render(videos: np.ndarray, scale: int, colors: int) -> np.ndarray:
     if videos.shape[-1] in (1, 3):
         return upscale(gray_to_rgb(videos), scale)
     return planes_to_rgb(videos, scale, colors)
-
-
-def _error(truth: np.ndarray, model: np.ndarray) -> np.ndarray:
-    difference = truth - model
-    missed = difference.max(-1).clip(min=0)
-    invented = (-difference).max(-1).clip(min=0)
-    return _to_uint8(np.stack([missed, invented, invented], -1))
 
 
 def _row(videos: np.ndarray, color: tuple | np.ndarray) -> np.ndarray:
