@@ -103,11 +103,17 @@ def main(argv: list[str]) -> int:
     drawn = plot.figure(made, dataclasses.replace(look, xlabel=xlabel))
     for file in files:
         plot.save(drawn, file, options.dpi)
-    if options.gains:
+    if options.gains and compared.gains:
         picture = gains_picture.draw(compared, look.labels)
         plot.save(picture, options.gains, options.dpi)
+    elif options.gains:
+        print(
+            f"{options.gains} is not drawn: no game has returns from scratch and of "
+            "another arm."
+        )
     if options.json:
         compared.save(options.json)
-    saved = [*files, *filter(None, [options.gains, options.json])]
+    gains_file = options.gains if compared.gains else ""
+    saved = [*files, *filter(None, [gains_file, options.json])]
     print(f"Saved {', '.join(map(str, saved))}.")
     return 0

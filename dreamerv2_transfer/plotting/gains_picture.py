@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dreamerv2_transfer.plotting import aggregates, gains_table, labels, plot
+from dreamerv2_transfer.plotting import aggregates, gains_table, labels
 from dreamerv2_transfer.plotting.aggregates import Aggregate
 from dreamerv2_transfer.plotting.claims import SLACK
 from dreamerv2_transfer.plotting.comparison import Comparison
@@ -18,10 +18,6 @@ ROW = 0.34  # Inches; height of a row.
 WIDTH = 7.0  # Inches; of the rows, names and numbers included.
 PROFILE = 3.6  # Inches; width of the profiles.
 GRAY = "#888888"
-
-
-class GainsError(plot.FigureError):
-    """Runs of which nothing is compared with training from scratch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +46,9 @@ def draw(compared: Comparison, names: Mapping[str, str] | None = None) -> Figure
     together, with their performance profiles at the right.
 
     Args:
-        compared: The comparison.
+        compared: The comparison, of at least one arm with scratch.
         names: Names of arms, by arm.
-
-    Raises:
-        GainsError: No arm was compared with scratch.
     """
-    if not compared.gains:
-        raise GainsError(
-            "--gains draws arms beside training from scratch, and no game has returns "
-            "of both. Received: runs without such a pair."
-        )
     metric = compared.gains[0]["metric"]
     lines = rows(compared, metric, names)
     together = [one for one in compared.aggregates if one.metric == metric]

@@ -68,5 +68,5 @@ def make(
     for name, methods in FIGURES.items():
         args = ("--indir", str(root), "--tasks", f"^{new}$", "--yaxis", "train_return")
         args += (*study.smoothing, "--methods", *methods)
-        figures.append(commands.plot(study, new, name, args, shown))
+        figures.append(commands.plot(study, new, name, args, shown, gains=True))
     return [*others.values(), *arms, *evaluations, *figures]

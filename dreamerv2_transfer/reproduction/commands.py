@@ -123,7 +123,12 @@ def evaluate(study: Study, arm: Job) -> Job:
 
 
 def plot(
-    study: Study, new: str, name: str, args: Sequence[str], arms: Sequence[Job]
+    study: Study,
+    new: str,
+    name: str,
+    args: Sequence[str],
+    arms: Sequence[Job],
+    gains: bool = False,
 ) -> Job:
     """Draws a figure of the runs for which a game is new, and writes its numbers.
 
@@ -133,6 +138,7 @@ def plot(
         name: Name of the figure's files.
         args: Flags of `launch/plot.py` that say what to draw.
         arms: The runs that it needs.
+        gains: Whether to draw the ratios of returns to scratch too.
     """
     folder = study.folder(new)
     out = folder / "figures" / name
@@ -142,6 +148,31 @@ def plot(
         args=(
             *("--runs", str(folder), *args),
             *("--out", f"{out}.png", "--json", f"{out}.json"),
+            *(("--gains", f"{out}_gains.png") if gains else ()),
+        ),
+        needs=tuple(arm.name for arm in arms),
+        logdir=out.parent,
+        units=1,
+        unit="report",
+    )
+
+
+def plot_games(study: Study, arms: Sequence[Job]) -> Job:
+    """Draws what the arms gain on several new games together, and writes the numbers.
+
+    Args:
+        study: The study.
+        arms: The runs on the games that are new to their models. Those on learned games
+            would count seeds from scratch twice.
+    """
+    out = study.logdir / "figures" / "games"
+    return Job(
+        name="figure_games",
+        script="plot",
+        args=(
+            *("--runs", *(str(arm.logdir) for arm in arms)),
+            *("--yaxis", "train_return", *study.smoothing, "--out", f"{out}.png"),
+            *("--gains", f"{out}_gains.png", "--json", f"{out}.json"),
         ),
         needs=tuple(arm.name for arm in arms),
         logdir=out.parent,

@@ -28,6 +28,7 @@ def make(study: Study) -> list[Job]:
     games = study.numbers.games if study.numbers.dqn else ()
     players = [commands.train_player(study, game) for game in games]
     jobs = [*players, commands.collect(study, players)]
+    on_new_games: list[Job] = []
     for new in study.new:
         models = [
             commands.pretrain(
@@ -47,7 +48,9 @@ def make(study: Study) -> list[Job]:
         jobs += [*models, *arms, *evaluations, *figures, analysis, report]
         if study.beyond:
             jobs += beyond.make(study, new, models, arms)
-    return jobs
+        on_new_games += [arm for arm in arms if new in arm.args]
+    together = commands.plot_games(study, on_new_games)
+    return [*jobs, together] if len(study.new) > 1 else jobs
 
 
 def make_arms(study: Study, new: str, models: Sequence[Job]) -> list[Job]:
@@ -82,7 +85,8 @@ def make_figures(study: Study, new: str, arms: Sequence[Job]) -> list[Job]:
     for title, shown in {"paper": names, **{name: [name] for name in names}}.items():
         if shown:
             args = (*methods, "--figure", *shown, "--paper", "True", *study.smoothing)
-            figures.append(commands.plot(study, new, title, args, arms))
+            gains = title == "paper"
+            figures.append(commands.plot(study, new, title, args, arms, gains))
     if study.numbers.held_out:
         args = (*methods, "--yaxis", "eval_model_error")
         figures.append(commands.plot(study, new, "held_out", args, arms))

@@ -64,11 +64,15 @@ def test_runs_of_several_seeds_are_compared(tmp_path):
 
 
 def test_a_pretraining_run_shows_its_losses_by_game(tmp_path):
-    lines = plot("--runs", PRETRAINED, "--out", tmp_path / "figure.pdf")
+    files = ("--out", tmp_path / "figure.pdf", "--gains", tmp_path / "gains.png")
+    lines = plot("--runs", PRETRAINED, *files)
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
     games = ("4 games mixed", "minatar_asterix", "minatar_seaquest")
     assert all(any(line.startswith(game) for line in lines) for game in games)
-    assert not any("scratch" in line for line in lines)
+    assert not any("scratch" in line for line in lines[:-2])
+    said = "gains.png is not drawn: no game has returns from scratch and of another arm"
+    assert said in lines[-2] and not (tmp_path / "gains.png").exists()
+    assert lines[-1] == f"Saved {tmp_path / 'figure.pdf'}."
 
 
 def test_a_figure_of_the_paper_is_of_its_game_and_metric(tmp_path):

@@ -73,9 +73,3 @@ def test_an_arm_of_one_seed_or_without_return_has_no_interval():
     zero = panel("minatar_freeway", scratch=arm(0, 0), pretrained=arm(3, 4))
     (place,) = gains_picture.draw(Comparison([], [alone, zero])).axes
     assert [text.get_text() for text in place.texts] == ["", "1.50", "", ""]
-
-
-def test_without_comparisons_there_is_nothing_to_draw():
-    compared = Comparison([], [panel("minatar_breakout", scratch=arm(2))])
-    with pytest.raises(gains_picture.GainsError, match="--gains draws arms beside"):
-        gains_picture.draw(compared)

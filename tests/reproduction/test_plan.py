@@ -91,6 +91,16 @@ def test_every_game_can_be_the_new_one():
     made = names("minatar", "debug", leave_out="all")
     reports = [name for name in made if name.endswith("/report")]
     assert len(reports) == 5 and len(set(made)) == len(made)
+    assert made[-1] == "figure_games"
+
+
+def test_the_figure_of_all_games_has_the_runs_on_new_games_alone():
+    made = plan.make(make_study("minatar", "debug", seeds=1, leave_out="all"))
+    names = [pathlib.Path(name).name for name in made[-1].needs]
+    games = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+    arms = ("scratch", "finetune", "freeze_rssm")
+    assert sorted(names) == sorted(f"{g}_{arm}_0" for g in games for arm in arms)
+    assert made[-1].script == "plot" and "--gains" in made[-1].args
 
 
 def test_jobs_come_after_those_that_they_need():
