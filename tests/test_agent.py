@@ -11,6 +11,14 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.ops import fuse
 from tests import models
 
+# The block v3, but heads that predict something at first, and returns that are scaled.
+OPTIONS = {
+    **config_lib.read_mapping(blocks.find_configs())["v3"],
+    "(reward_head|critic)\\.outscale": 0.5,
+    "return_norm.limit": 1e-4,
+}
+IDS = ["discrete", "continuous, with all options"]
+
 
 @pytest.fixture(autouse=True)
 def seeded():
@@ -27,20 +35,14 @@ def run_steps(jit: bool, discrete=True, precision="float32", steps=2, **changes)
     return {k: float(v) for k, v in metrics.items()}
 
 
-@pytest.mark.parametrize("discrete", [True, False])
-def test_graph_and_eager_train_alike(discrete):
-    eager, graph = run_steps(False, discrete), run_steps(True, discrete)
+@pytest.mark.parametrize(
+    ("discrete", "changes"), [(True, {}), (False, OPTIONS)], ids=IDS
+)
+def test_graph_and_eager_train_alike(discrete, changes):
+    eager, graph = (run_steps(jit, discrete, **changes) for jit in (False, True))
     assert eager.keys() == graph.keys()
     for name in eager:
         assert eager[name] == pytest.approx(graph[name], rel=1e-3, abs=1e-5), name
-
-
-# The block v3, but heads that predict something at first, and returns that are scaled.
-OPTIONS = {
-    **config_lib.read_mapping(blocks.find_configs())["v3"],
-    "(reward_head|critic)\\.outscale": 0.5,
-    "return_norm.limit": 1e-4,
-}
 
 
 def updates_without_noise(
@@ -61,19 +63,14 @@ def updates_without_noise(
     return made
 
 
-@pytest.mark.parametrize("actor_grad", ["reinforce", "both"])
-def test_xla_compiles_a_whole_update(actor_grad):
+@pytest.mark.parametrize(
+    "changes",
+    [{"actor_grad": "reinforce"}, {**OPTIONS, "actor_grad": "both"}],
+    ids=["reinforce", "both, with all options"],
+)
+def test_xla_compiles_a_whole_update(changes):
     got, wanted = (
-        updates_without_noise(compiled, 2, actor_grad=actor_grad)
-        for compiled in (True, False)
-    )
-    for one, other in zip(got, wanted, strict=True):
-        assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
-
-
-def test_xla_compiles_a_whole_update_with_all_options():
-    got, wanted = (
-        updates_without_noise(compiled, 2, **OPTIONS) for compiled in (True, False)
+        updates_without_noise(compiled, 2, **changes) for compiled in (True, False)
     )
     for one, other in zip(got, wanted, strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
@@ -102,11 +99,13 @@ def test_gradient_modes_train_the_actor(actor_grad):
     assert ("actor_grad_mix" in metrics) == (actor_grad == "both")
 
 
-@pytest.mark.parametrize("discrete", [True, False])
-def test_mixed_precision_is_close_to_float32(discrete):
-    full = run_steps(True, discrete)
+@pytest.mark.parametrize(
+    ("discrete", "changes"), [(True, {}), (False, OPTIONS)], ids=IDS
+)
+def test_mixed_precision_is_close_to_float32(discrete, changes):
+    full = run_steps(True, discrete, **changes)
     for precision in ("mixed_bfloat16", "mixed_float16"):
-        mixed = run_steps(True, discrete, precision)
+        mixed = run_steps(True, discrete, precision, **changes)
         assert ("model_loss_scale" in mixed) == (precision == "mixed_float16")
         assert mixed["model_loss"] == pytest.approx(full["model_loss"], rel=0.01)
         # The first gradients may overflow float16, until the loss scale has adapted.
