@@ -35,6 +35,8 @@ HINTS = {
     "encoder/conv0/kernel": "its image has another number of channels",
     "rssm/img_in/kernel": "the game has another number of actions (for Atari, see "
     "atari_all_actions), or the latents are of another size",
+    "reward/out/out/kernel": "reward_head.dist was another",
+    "critic/out/out/kernel": "critic.dist was another",
 }
 
 

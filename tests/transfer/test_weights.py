@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dreamerv2_transfer.common import checkpoint
+from dreamerv2_transfer.common import checkpoint, nets
 from dreamerv2_transfer.common.files import hdf5
 from dreamerv2_transfer.transfer import weights
 
@@ -55,6 +55,18 @@ def test_weights_that_do_not_fit_name_both_shapes(tmp_path):
     weights.save_weights(path, layer(3))
     with pytest.raises(checkpoint.CheckpointError, match=r"\(2, 3\).*\(2, 4\)"):
         weights.load_weights(path, layer(4))
+
+
+def test_a_reward_head_of_another_distribution_is_named(tmp_path):
+    path = tmp_path / "world_model.weights.h5"
+    heads = [
+        nets.MLP((), 1, 2, name="reward", dist=x) for x in ("mse", "symlog_twohot")
+    ]
+    for head in heads:
+        head.build(4)
+    weights.save_weights(path, {"reward": heads[0]})
+    with pytest.raises(checkpoint.CheckpointError, match="reward_head.dist was anoth"):
+        weights.load_weights(path, {"reward": heads[1]})
 
 
 def test_weights_of_another_type_name_both_types(tmp_path):
