@@ -205,7 +205,7 @@ class WorldModel:
         decoder = self.heads["decoder"]
         images = decoder.cnn_keys if decoder.cnn_dist == "mse" else ()
         values = {k: math.prod(self.shapes[k]) for k in (*images, *decoder.mlp_keys)}
-        if self.config.reward_head.dist in ("mse", "normal"):
+        if self.config.reward_head.dist in ("mse", "normal", "symlog_mse"):
             values["reward"] = 1
         return {name: number * LOG_SQRT_2PI for name, number in values.items()}
 

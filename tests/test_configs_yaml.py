@@ -398,6 +398,7 @@ def test_v3_has_the_choices_of_dreamer_v3():
         "decay": 0.99,
         "limit": 1.0,
     }
+    assert (config.encoder.symlog, config.decoder.mlp_dist) == (True, "symlog_mse")
     assert (config.kl.separate, config.kl.free) == (True, 1.0)
     assert (config.loss_scales.dyn, config.loss_scales.rep) == (0.5, 0.1)
     numbers = (config.actor_ent, config.discount, config.clip_rewards)

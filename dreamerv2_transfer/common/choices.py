@@ -22,7 +22,9 @@ LOSS_BALANCES = ("none", "harmony")  # `world_model`
 ACTOR_GRADIENTS = ("dynamics", "reinforce", "both")  # `agent.ActorCritic`
 IMAGE_DISTS = ("mse", "binary")  # `nets.images`
 DISTS = ("mse", "normal", "binary", "tanh_normal", "trunc_normal", "onehot")
-HEAD_DISTS = (*DISTS, "symlog_twohot")  # `nets.heads`; the last one for numbers alone
+# `nets.heads`; the last one is for numbers alone.
+HEAD_DISTS = (*DISTS, "symlog_mse", "symlog_twohot")
+VECTOR_DISTS = ("mse", "symlog_mse")  # `nets.images`
 PARALLEL = ("none", "process")  # `envs.suites`
 DRAWS = ("episodes", "steps")  # `replay.law`
 RETURN_NORMS = ("none", "percentile")  # `agent.ActorCritic`
@@ -35,6 +37,7 @@ CHOICES = {
     "loss_balance": LOSS_BALANCES,
     "actor_grad": ("auto", *ACTOR_GRADIENTS),
     "decoder.cnn_dist": ("auto", *IMAGE_DISTS),
+    "decoder.mlp_dist": VECTOR_DISTS,
     **dict.fromkeys(("reward_head.dist", "critic.dist", "expl_head.dist"), HEAD_DISTS),
     "discount_head.dist": DISTS,
     "actor.dist": ("auto", *DISTS),

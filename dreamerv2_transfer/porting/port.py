@@ -29,9 +29,10 @@ TABLE = "ported.json"  # Which array became which variable.
 BEYOND = {
     **dict.fromkeys(
         ("reward_head.dist", "critic.dist", "expl_head.dist"),
-        lambda dist: dist == "symlog_twohot",
+        lambda dist: dist.startswith("symlog"),
     ),
-    **dict.fromkeys(("rssm.unimix", "actor.unimix"), bool),
+    "decoder.mlp_dist": lambda dist: dist != "mse",
+    **dict.fromkeys(("encoder.symlog", "rssm.unimix", "actor.unimix"), bool),
     "return_norm.kind": lambda kind: kind != "none",
 }
 

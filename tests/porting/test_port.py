@@ -134,6 +134,7 @@ def test_a_run_that_the_original_cannot_express(tmp_path, agent, read):
         ({"decoder.cnn_dist": "binary"}, "cnn_dist=binary"),
         ({"critic.dist": "symlog_twohot"}, "critic.dist=symlog_twohot"),
         ({"rssm.unimix": 0.01}, "rssm.unimix=0.01"),
+        ({"encoder.symlog": True}, "encoder.symlog=True"),
         ({"return_norm.kind": "percentile"}, "return_norm.kind=percentile"),
     ],
 )

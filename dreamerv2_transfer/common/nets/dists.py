@@ -178,6 +178,31 @@ class SymlogTwoHot:
         return -tf.nn.softmax_cross_entropy_with_logits(target, self._logits)
 
 
+class Symlog:
+    """Numbers, predicted by a distribution of their symlog.
+
+    With a Normal of unit variance and mean y, as in Hafner et al. 2023, equation 1:
+
+        prediction   symexp(y)
+        log_prob(x)  -(y - symlog(x))^2 / 2, and a constant
+
+    Args:
+        dist: The distribution of `symlog(x)`.
+    """
+
+    def __init__(self, dist):
+        self._dist = dist
+
+    def mode(self) -> tf.Tensor:
+        """Returns the prediction, which is `mean` too."""
+        return symexp(self._dist.mode())
+
+    mean = mode
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        return self._dist.log_prob(symlog(tf.cast(value, tf.float32)))
+
+
 def symlog(x: tf.Tensor) -> tf.Tensor:
     """Returns `sign(x) * log(1 + |x|)`: x near 0, a logarithm far from it."""
     return tf.sign(x) * tf.math.log1p(tf.abs(x))

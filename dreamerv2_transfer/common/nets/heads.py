@@ -103,7 +103,8 @@ class DistLayer(keras.layers.Layer):
     Args:
         shape: Shape of one event; an int for a vector, `()` for a scalar.
         dist: `mse` (a Normal of unit variance), `normal`, `binary`, `tanh_normal`,
-            `trunc_normal`, `onehot`, or, for a number, `symlog_twohot`.
+            `trunc_normal`, `onehot`, `symlog_mse` (see `dists.Symlog`), or, for a
+            number, `symlog_twohot` (see `dists.SymlogTwoHot`).
         min_std: Smallest standard deviation, where it is not fixed.
         init_std: Added before the activation of the standard deviation.
         bins: Number of bins of `symlog_twohot`.
@@ -165,7 +166,7 @@ class DistLayer(keras.layers.Layer):
         if self._dist == "symlog_twohot":
             return dists.SymlogTwoHot(self.out(inputs), self._bin_limit)
         out = self._event(self.out, inputs)
-        if self._dist == "mse":
+        if self._dist in ("mse", "symlog_mse"):
             dist = tfd.Normal(out, 1.0)
         elif self._dist == "normal":
             # The original takes the raw output, half of which is negative at first.
@@ -181,7 +182,8 @@ class DistLayer(keras.layers.Layer):
             dist = dists.TruncNormalDist(tf.tanh(out), self._std(inputs), -1.0, 1.0)
         else:
             return dists.OneHotDist(out, unimix=self._unimix)
-        return tfd.Independent(dist, len(self._shape))
+        dist = tfd.Independent(dist, len(self._shape))
+        return dists.Symlog(dist) if self._dist == "symlog_mse" else dist
 
     def _std(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns standard deviations above `min_std`."""

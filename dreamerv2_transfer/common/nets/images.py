@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from dreamerv2_transfer.common import machine
+from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.common.nets.features import Features
 from dreamerv2_transfer.common.nets.heads import DistLayer, Head
 from dreamerv2_transfer.common.nets.layers import (
@@ -41,6 +42,8 @@ class Encoder(keras.layers.Layer):
         cnn_kernels: Kernel sizes.
         mlp_layers: Sizes of the dense layers.
         cnn_strides: Strides, one for each kernel.
+        symlog: Whether to take the symlog of vectors (Hafner et al. 2023, section
+            "Symlog Predictions"), which compresses large numbers.
         name: Name of the layer.
     """
 
@@ -55,6 +58,7 @@ class Encoder(keras.layers.Layer):
         cnn_kernels: Sequence[int] = (4, 4, 4, 4),
         mlp_layers: Sequence[int] = (400, 400, 400, 400),
         cnn_strides: Sequence[int] = (2, 2, 2, 2),
+        symlog: bool = False,
         name: str = "encoder",
     ):
         super().__init__(name=name)
@@ -64,6 +68,7 @@ class Encoder(keras.layers.Layer):
         self.mlp_keys = _matching(shapes, mlp_keys, 1)
         _check_inputs(name, shapes, self.cnn_keys, self.mlp_keys)
         self._act = activations.get_act(act)
+        self._symlog = symlog
         dtype = machine.conv_dtype()
         self.convs = [
             Conv2D(cnn_depth * 2**i, kernel, stride, name=f"conv{i}", dtype=dtype)
@@ -110,7 +115,10 @@ class Encoder(keras.layers.Layer):
             images = tf.concat([cast(data[k]) for k in self.cnn_keys], -1)
             outputs.append(batch_apply(self._cnn, images, event_dims=3))
         if self.mlp_keys:
-            vectors = tf.concat([cast(data[k]) for k in self.mlp_keys], -1)
+            vectors = [data[k] for k in self.mlp_keys]
+            if self._symlog:
+                vectors = [dists.symlog(tf.cast(x, tf.float32)) for x in vectors]
+            vectors = tf.concat([cast(x) for x in vectors], -1)
             outputs.append(
                 apply_stack(self.denses, self.dense_norms, self._act, vectors)
             )
@@ -136,6 +144,7 @@ class Decoder(Head):
         mlp_layers: Sizes of the dense layers.
         cnn_strides: Strides, one for each kernel.
         cnn_dist: Likelihood of images: `mse` (a Normal of unit variance) or `binary`.
+        mlp_dist: Likelihood of vectors: `mse` or `symlog_mse`, see `DistLayer`.
         name: Name of the layer.
     """
 
@@ -151,6 +160,7 @@ class Decoder(Head):
         mlp_layers: Sequence[int] = (400, 400, 400, 400),
         cnn_strides: Sequence[int] = (2, 2, 2, 2),
         cnn_dist: str = "mse",
+        mlp_dist: str = "mse",
         name: str = "decoder",
     ):
         super().__init__(name=name)
@@ -184,7 +194,8 @@ class Decoder(Head):
         self.denses = [Dense(units, name=f"dense{i}") for i, units in enumerate(layers)]
         self.dense_norms = make_norms("densenorm", norm, len(self.denses))
         self.outs = [
-            DistLayer(self._shapes[k], name=_layer_name(k)) for k in self.mlp_keys
+            DistLayer(self._shapes[k], mlp_dist, name=_layer_name(k))
+            for k in self.mlp_keys
         ]
 
     def build(self, feat_size: int) -> None:

@@ -140,6 +140,16 @@ def test_symlog_and_symexp():
     np.testing.assert_allclose(tape.gradient(total, y), [np.e, 1, np.e**3], rtol=1e-6)
 
 
+def test_a_normal_of_the_symlog():
+    normal = tfd.Independent(tfd.Normal(tf.constant([1.0, -2.0]), 1.0), 1)
+    dist = dists.Symlog(normal)
+    np.testing.assert_allclose(dist.mode(), [np.e - 1, 1 - np.e**2], rtol=1e-6)
+    assert dist.mean()[0] == dist.mode()[0]
+    # Symlogs of 3 and 0, so errors of 2 and 2; a Normal's constant is 0.9189385.
+    like = dist.log_prob(tf.constant([np.e**3 - 1, 0.0]))
+    np.testing.assert_allclose(like, -0.5 * 4 - 0.5 * 4 - 2 * 0.9189385, rtol=1e-6)
+
+
 PROBS = np.array([0.1, 0.2, 0.3, 0.25, 0.15], np.float32)  # Of bins -2, -1, 0, 1, 2.
 
 

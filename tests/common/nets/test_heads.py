@@ -57,6 +57,7 @@ def test_what_is_cached_is_not_computed():
         ("tanh_normal", (2,), 1),
         ("trunc_normal", (2,), 1),
         ("onehot", (2,), 0),
+        ("symlog_mse", (2,), 0),
     ],
 )
 def test_output_distributions(dist, event, stds):

@@ -113,6 +113,18 @@ def test_images_and_vectors_join():
     }
 
 
+def test_vectors_may_be_seen_and_predicted_by_their_symlog():
+    vector, symlog = [[np.e**2 - 1, 1 - np.e]], [[2, -1]]
+    encoder = nets.Encoder({"speed": (2,)}, mlp_layers=[], symlog=True)
+    encoder.build()
+    np.testing.assert_allclose(encoder({"speed": tf.constant(vector)}), symlog, 1e-6)
+    decoder = nets.Decoder({"speed": (2,)}, mlp_layers=[], mlp_dist="symlog_mse")
+    decoder.build(2)
+    decoder.outs[0].out.kernel.assign(np.eye(2))
+    dist = decoder(tf.constant(symlog, tf.float32))["speed"]
+    np.testing.assert_allclose(dist.mean(), vector, rtol=1e-6)
+
+
 def test_log_keys_are_neither_seen_nor_predicted():
     shapes = {"log_map": (10, 10, 1), "log_speed": (2,), "speed": (2,)}
     for kind in (nets.Encoder, nets.Decoder):
