@@ -61,6 +61,7 @@ USAGE = Usage(
     options={"": OPTIONS, "Which curves": CURVES, "How they look": APPEARANCE},
 )
 LISTS = ("runs", "indir", "figure", "yaxis", "labels")  # In which '' stands for none.
+NOT_DRAWN = "is not drawn: no game has returns from scratch and of another arm."
 LOOK = ("size", "cols", "xlim", "ylim", "yscale", "ylabel", "title")
 
 
@@ -70,14 +71,8 @@ def main(argv: list[str]) -> int:
     if not (chosen["runs"] or chosen["indir"]):
         raise config.ConfigError("Name the runs to draw: --runs LOGDIR [LOGDIR ...].")
 
-    from dreamerv2_transfer.plotting import (
-        comparison,
-        gains,
-        gains_picture,
-        panels,
-        paper,
-        plot,
-    )
+    from dreamerv2_transfer.plotting import comparison, gains, panels, paper, plot
+    from dreamerv2_transfer.plotting.gains_picture import draw as draw_gains
     from dreamerv2_transfer.plotting.labels import across
     from dreamerv2_transfer.plotting.views import View
 
@@ -89,31 +84,27 @@ def main(argv: list[str]) -> int:
     look = plot.Look(
         **{name: options[name] for name in LOOK}, labels=plot.named(chosen["labels"])
     )
-    figures = paper.chosen(chosen["figure"])
+    of_paper = paper.chosen(chosen["figure"])
     found, notes = comparison.read(chosen["runs"], chosen["indir"])
     for note in notes:
         print(note)
     selection = panels.Selection(
-        chosen["yaxis"], options.tasks, options.methods, figures
+        chosen["yaxis"], options.tasks, options.methods, of_paper
     )
     made, lacking = panels.make(found, selection, view, options.paper)
     compared = comparison.Comparison(found, made, threshold)
     print(*lacking, *panels.describe(made), *compared.tables(), sep="\n")
     xlabel = options.xlabel or across(view.xaxis, found)
-    drawn = plot.figure(made, dataclasses.replace(look, xlabel=xlabel))
-    for file in files:
-        plot.save(drawn, file, options.dpi)
+    curves = plot.figure(made, dataclasses.replace(look, xlabel=xlabel))
+    figures = dict.fromkeys(files, curves)
     if options.gains and compared.gains:
-        picture = gains_picture.draw(compared, look.labels)
-        plot.save(picture, options.gains, options.dpi)
+        figures[options.gains] = draw_gains(compared, look.labels)
     elif options.gains:
-        print(
-            f"{options.gains} is not drawn: no game has returns from scratch and of "
-            "another arm."
-        )
+        print(f"{options.gains} {NOT_DRAWN}")
+    for file, figure in figures.items():
+        plot.save(figure, file, options.dpi)
     if options.json:
         compared.save(options.json)
-    gains_file = options.gains if compared.gains else ""
-    saved = [*files, *filter(None, [gains_file, options.json])]
+    saved = [*figures, *filter(None, [options.json])]
     print(f"Saved {', '.join(map(str, saved))}.")
     return 0

@@ -181,7 +181,7 @@ def draw_arm(axes: Axes, arm: Arm, color: str, style: str, label: str) -> None:
         axes.plot(*line, color=color, ls=style, lw=0.5, alpha=0.45, zorder=2)
     fitted = axes.dataLim.frozen()
     axes.fill_between(
-        band.steps, band.low, band.high, color=color, alpha=0.12, lw=0, zorder=1
+        band.steps, band.low, band.high, color=color, alpha=0.08, lw=0, zorder=1
     )
     axes.dataLim.set(fitted)
 
