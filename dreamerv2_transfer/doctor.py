@@ -50,6 +50,7 @@ EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "mlflow": "mlflow",
     "play": "aiohttp",
     "s3": "s3fs",
+    "sweep": "optuna",
     "torch": "torch",
     "wandb": "wandb",
 }

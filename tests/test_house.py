@@ -9,9 +9,10 @@
     0  common              (inside: ops < nets; files < replay, logger)
 
 Each line imports only lower ones; those of line 1 may import each other. `common`
-imports nothing of the package outside itself. `reproduction` runs commands, and so
-needs plotting and common alone; `doctor` needs common alone. Only `commands` imports
-these two. Imports inside functions and for types count too.
+imports nothing of the package outside itself. `reproduction` and `sweeps` run commands,
+and so need plotting and common alone, and `sweeps` starts them as `reproduction` does;
+`doctor` needs common alone. Only `commands` imports these. Imports inside functions and
+for types count too.
 """
 
 from __future__ import annotations
@@ -48,7 +49,11 @@ LAYERS = {
     for name in names.split()
 }
 # Rooms beside the layers, and all that they may import.
-BESIDE = {"reproduction": {"common", "plotting"}, "doctor": {"common"}}
+BESIDE = {
+    "reproduction": {"common", "plotting"},
+    "sweeps": {"common", "plotting", "reproduction"},
+    "doctor": {"common"},
+}
 # Inside of common, what a folder must not import.
 BELOW = {
     "ops": {"nets", "replay", "logger", "envs"},

@@ -70,7 +70,7 @@ def commands() -> Iterator[Command]:
     templates = [x.parent.name for x in configuration.templates().glob("*/config.yaml")]
     games = tuple(_games())
     special = {"configs": (*reference.blocks,), "template": tuple(sorted(templates))}
-    special |= dict.fromkeys(("task", "tasks"), games)
+    special |= dict.fromkeys(("task", "tasks", "games"), games)
     configured = [Flag("configs", "blocks of configs.yaml", special["configs"], True)]
     for key in reference.keys.values():
         values = CHOICES.get(key.name) or special.get(key.name, ())

@@ -9,7 +9,7 @@ from typing import Any
 
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands import program
-from dreamerv2_transfer.commands.options import Option, path_option
+from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import blocks, cli
 from dreamerv2_transfer.common.blocks import Resolved
 from dreamerv2_transfer.common.config import Config, ConfigError, check_ranges
@@ -114,6 +114,19 @@ def resolve(argv: Sequence[str]) -> Resolved:
     names, rest = split(argv)
     given, rest = options_lib.parse_known(TRUST, rest)
     return blocks.resolve(names, rest, path(), given.trust)
+
+
+def concerning(usage: Usage, argv: Sequence[str]) -> list[str]:
+    """Returns the arguments of a command that are not its own options.
+
+    Args:
+        usage: The command's usage.
+        argv: Its arguments.
+    """
+    groups = usage.options.values()
+    named = {name: option for group in groups for name, option in group.items()}
+    own = {k: v for k, v in named.items() if k not in TEMPLATE | TRUST}
+    return options_lib.without(own, argv)
 
 
 def show(argv: Sequence[str]) -> None:

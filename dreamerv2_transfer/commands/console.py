@@ -75,7 +75,7 @@ def run(argv: list[str]) -> int:
     if request.prints_config:
         from dreamerv2_transfer.commands import configuration
 
-        configuration.show(request.argv)
+        configuration.show(configuration.concerning(usage, request.argv))
         return 0
     with cli.hidden() if request.is_quiet else contextlib.nullcontext():
         return module.main(request.argv)

@@ -90,6 +90,7 @@ class Help:
         self._origins: dict[str, str] = {}
         if self._usage.blocks:
             self._reference = keys.read(configuration.path().read_text("utf-8"))
+            argv = configuration.concerning(self._usage, argv)
             resolved = configuration.resolve(argv)
             self._values, self._origins = resolved.config, resolved.origins
 

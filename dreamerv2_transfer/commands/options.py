@@ -94,6 +94,11 @@ def parse_known(
     return _check(options, parsed), rest
 
 
+def without(options: Mapping[str, Option], argv: Sequence[str]) -> list[str]:
+    """Returns the arguments that are none of some options."""
+    return _flags(options).parse_known(_spelled(options, argv))[1]
+
+
 def check_choice(what: str, value: str, choices: Collection[str]) -> None:
     """Raises a ConfigError that has the nearest choice if `value` is none of them."""
     if value not in choices:

@@ -24,6 +24,7 @@ COMMANDS = {
     "dataset": "dreamerv2_transfer.commands.dataset",
     "port": "dreamerv2_transfer.commands.port",
     "reproduce": "dreamerv2_transfer.commands.reproduce",
+    "sweep": "dreamerv2_transfer.commands.sweep",
     "doctor": "dreamerv2_transfer.commands.doctor",
     "completion": "dreamerv2_transfer.commands.completion",
 }

@@ -34,6 +34,7 @@ from dreamerv2_transfer.plotting.verdicts import Verdict
 from dreamerv2_transfer.plotting.views import View
 
 PAGE = "index.html"
+TEMPLATE = "report.html"
 FILES = ("*videos/*", "*analysis/*")  # Fetched from a store, besides what was logged.
 MOST = 4  # Charts of the main figure; the others are among the curves.
 
@@ -98,6 +99,7 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
     kinds = differences.kinds(found)
     order = {line.arm: number for number, line in enumerate(lines)}
     return template.render(
+        TEMPLATE,
         title=options.title,
         metric_label=labels.metric_label,
         lines=lines,

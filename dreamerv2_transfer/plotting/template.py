@@ -1,4 +1,4 @@
-"""The report's template, with its style and its scripts."""
+"""The templates of pages, with their style and their scripts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import jinja2
 import markupsafe
 
 FOLDER = "page"  # Of the files below.
-TEMPLATE = "report.html"
 STYLE = "report.css"
 # Plotly's license has to accompany its code.
 SCRIPTS = (("LICENSE.plotly", "plotly-basic-4.1.1.min.js"), ("report.js",))
 
 
-def render(**values: Any) -> str:
-    """Returns the page, with texts escaped and with a policy against other scripts.
+def render(name: str, **values: Any) -> str:
+    """Returns a page, with texts escaped and with a policy against other scripts.
 
     Args:
+        name: The template.
         values: What the template names, other than style, scripts and policy.
     """
     environment = jinja2.Environment(
@@ -34,7 +34,7 @@ def render(**values: Any) -> str:
     environment.filters |= {"breakable": breakable, "initial": initial}
     scripts = []
     for *comments, code in SCRIPTS:
-        parts = [f"/*\n{_read(name)}*/\n" for name in comments]
+        parts = [f"/*\n{_read(comment)}*/\n" for comment in comments]
         scripts.append("".join([*parts, _read(code)]))
     hashes = [hashlib.sha256(script.encode()).digest() for script in scripts]
     known = " ".join(f"'sha256-{base64.b64encode(x).decode()}'" for x in hashes)
@@ -42,7 +42,7 @@ def render(**values: Any) -> str:
         f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    return environment.get_template(TEMPLATE).render(
+    return environment.get_template(name).render(
         style=markupsafe.Markup(_read(STYLE)),
         scripts=[markupsafe.Markup(script) for script in scripts],
         policy=policy,

@@ -36,11 +36,12 @@ class Ledger:
     run again, and end at once.
 
     Args:
-        logdir: The study's folder; it has the file `reproduce.json`.
+        logdir: The study's folder.
+        file: Name of the file in it.
     """
 
-    def __init__(self, logdir: pathlib.Path):
-        self._path = logdir / FILE
+    def __init__(self, logdir: pathlib.Path, file: str = FILE):
+        self._path = logdir / file
         self._entries: dict[str, dict[str, Any]] = {}
         try:
             content = documents.read(self._path, documents.JSON_BYTES)
@@ -66,7 +67,7 @@ class Ledger:
             {
                 "command": _command(job),
                 "needs": list(job.needs),
-                "seconds": self._spent(job) + seconds,
+                "seconds": self.spent(job) + seconds,
                 "units": job.units,
                 "unit": job.unit,
             },
@@ -74,7 +75,7 @@ class Ledger:
 
     def stop(self, job: Job, seconds: float) -> None:
         """Notes that a job was stopped, `seconds` after its last start."""
-        seconds += self._spent(job)
+        seconds += self.spent(job)
         self._write(job, {"under_way": _command(job), "seconds": seconds})
 
     def finished(self) -> dict[str, dict[str, Any]]:
@@ -94,10 +95,17 @@ class Ledger:
             totals[entry["unit"]] = seconds + entry["seconds"], units + entry["units"]
         return {unit: s / units for unit, (s, units) in totals.items() if units}
 
-    def _spent(self, job: Job) -> float:
-        """The seconds until a job was stopped; those of killed processes are lost."""
+    def spent(self, job: Job) -> float:
+        """Returns how long a job ran until it was stopped.
+
+        Seconds that were not noted, as before a kill, are lost.
+        """
         entry = self._entries.get(job.name, {})
         return entry["seconds"] if entry.get("under_way") == _command(job) else 0.0
+
+    def seconds(self, job: Job) -> float:
+        """Returns how long a job ran, whether it is done or was stopped."""
+        return self._entries.get(job.name, {}).get("seconds", 0.0)
 
     def _write(self, job: Job, entry: dict[str, Any]) -> None:
         self._entries[job.name] = entry

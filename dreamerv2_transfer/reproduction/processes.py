@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dreamerv2_transfer.common import progress
+from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.reproduction.jobs import Job
 
 PROGRAM = [sys.executable, "-m", "dreamerv2_transfer"]
@@ -71,7 +72,13 @@ class Processes:
         return time.monotonic() - self._running[job].begun
 
     def start(self, job: Job, log: pathlib.Path) -> None:
-        """Starts a job in a free place and appends its output to a file."""
+        """Starts a job in a free place and appends its output to a file.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        with atomic.writing(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
         gpu = self._free.pop(0)
         process = start(job, log, self._threads, gpu)
         self._running[job] = _Running(process, time.monotonic(), gpu)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from dreamerv2_transfer.common import interrupt
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import atomic, locks
+from dreamerv2_transfer.common.files import locks
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction.jobs import Job
@@ -61,8 +61,6 @@ class Runner:
         """
         left = [job for job in jobs if not self.ledger.is_done(job)]
         used = StudyError(f"Another process runs the study in {self._logdir}.")
-        with atomic.writing(self._logdir):
-            (self._logdir / "logs").mkdir(parents=True, exist_ok=True)
         with locks.locked(self._logdir, used), interrupt.caught() as stopped:
             done = len(jobs) - len(left)
             with Progress(len(jobs), done, "Jobs", "job") as bar:

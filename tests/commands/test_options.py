@@ -66,6 +66,7 @@ PATHS = {
     "port": {"to", "config"},
     "doctor": {"logdir"},
     "reproduce": {"logdir", "publish"},
+    "sweep": {"space", "logdir", "template"},
 }
 FIRST = {
     "train": ["--configs", "minatar", "debug", "pretrain"],
@@ -73,6 +74,7 @@ FIRST = {
     "train-dqn": ["--configs", "minatar", "debug", "dqn"],
     "port": ["OLD"],
     "reproduce": ["minatar"],
+    "sweep": ["--space", "a.yaml", "--configs", "minatar", "debug", "scratch"],
     "picture": ["info", "data"],
     "source": ["import", "data"],
     "target": ["export", "data"],

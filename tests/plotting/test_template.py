@@ -29,7 +29,7 @@ def scripts(page):
 
 
 def test_only_the_scripts_of_the_page_may_run():
-    page = template.render(**EMPTY)
+    page = template.render("report.html", **EMPTY)
     policy = re.search('Content-Security-Policy" content="(.*?)"', page)[1]
     hashes = [
         base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -44,7 +44,7 @@ def test_only_the_scripts_of_the_page_may_run():
 
 
 def test_texts_are_escaped_and_sections_without_content_are_left_out():
-    page = template.render(**EMPTY)
+    page = template.render("report.html", **EMPTY)
     assert page.startswith("<!doctype html>")
     assert "<title>&lt;A title&gt;</title>" in page
     assert scripts(page)[0] == r'{"text": "\u003c/script\u003e"}'
@@ -54,11 +54,13 @@ def test_texts_are_escaped_and_sections_without_content_are_left_out():
 
 def test_a_value_that_is_forgotten_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="'title' is undefined"):
-        template.render(**{k: v for k, v in EMPTY.items() if k != "title"})
+        template.render(
+            "report.html", **{k: v for k, v in EMPTY.items() if k != "title"}
+        )
 
 
 def test_plotly_comes_with_its_license_and_without_its_server():
-    plotly, own = scripts(template.render(**EMPTY))[1:]
+    plotly, own = scripts(template.render("report.html", **EMPTY))[1:]
     assert plotly.startswith("/*\nMIT License\n\nCopyright (c) 2016-2024 Plotly")
     assert "plotly.js (basic - minified) v4.1.1" in plotly
     assert 'plotlyServerURL: ""' in own and "sendChartToCloud" not in own

@@ -74,3 +74,13 @@ def test_a_damaged_file_counts_as_empty(tmp_path, text):
     (tmp_path / "reproduce.json").write_text(text)
     ledger = Ledger(tmp_path)
     assert not ledger.is_done(job()) and ledger.costs() == {}
+
+
+def test_seconds_are_known_of_a_job_that_is_done_or_was_stopped(tmp_path):
+    ledger = Ledger(tmp_path, "jobs.json")
+    assert ledger.seconds(job()) == ledger.spent(job()) == 0
+    ledger.stop(job(), 5.0)
+    assert ledger.seconds(job()) == ledger.spent(job()) == 5
+    ledger.finish(job(), 2.0)
+    again = Ledger(tmp_path, "jobs.json")
+    assert again.seconds(job()) == 7 and again.spent(job()) == 0

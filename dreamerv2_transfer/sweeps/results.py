@@ -1,0 +1,120 @@
+"""The results of a sweep as files: tables, and the best configuration.
+
+`best.yaml` holds the keys that were searched, with the values of the best trial, so
+`--configs ... best.yaml` takes it after the blocks that the sweep began with.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from dreamerv2_transfer.common.files import atomic, documents
+from dreamerv2_transfer.sweeps import trials
+from dreamerv2_transfer.sweeps.plan import Plan
+from dreamerv2_transfer.sweeps.space import as_text
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from dreamerv2_transfer.sweeps.study import Study
+
+BEST = "best.yaml"
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+def write(plan: Plan, study: Study) -> None:
+    """Writes `results.csv`, `results.json` and, once there is one, the best trial.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    rows = [row(plan, trial) for trial in study.ended]
+    best = study.best
+    content = {
+        "best": best.number if best else None,
+        "sweep": plan.definition(),
+        "trials": rows,
+    }
+    _save(plan.logdir / "results.json", json.dumps(content, indent=1))
+    _save(plan.logdir / "results.csv", as_csv(plan, rows))
+    if best:
+        _save(plan.logdir / BEST, best_yaml(plan, study, best))
+
+
+def row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
+    """Returns what there is to say about a trial that has ended, as values for JSON."""
+    known, value = trial.user_attrs, trial.value
+    return {
+        "trial": trial.number,
+        "state": STATES[trial.state.name],
+        "value": value,
+        "levels": known.get(trials.LEVELS, {}),
+        "share": known.get(trials.SHARE, 0.0),
+        "minutes": known.get(trials.SECONDS, 0.0) / 60,
+        "parameters": parameters(plan, trial),
+        "error": known.get(trials.ERROR, ""),
+    }
+
+
+def parameters(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
+    """Returns what a trial tried, by key or expression; lists for what are tuples."""
+    drawn = trial.params
+    values = {
+        parameter.name: parameter.value(drawn[parameter.name])
+        for parameter in plan.space.parameters
+        if parameter.name in drawn
+    }
+    return {k: [*v] if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def as_csv(plan: Plan, rows: list[dict[str, Any]]) -> str:
+    """Returns a line for each trial; an empty cell is unknown."""
+    games = [game for game in plan.games if game]
+    names = [parameter.name for parameter in plan.space.parameters]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    metric = plan.objective.metric
+    writer.writerow(
+        ["trial", "state", "value", *(f"{metric}/{game}" for game in games)]
+        + ["share", "minutes", *names, "error"]
+    )
+    for one in rows:
+        tried = [one["parameters"].get(name, "") for name in names]
+        writer.writerow(
+            [one["trial"], one["state"], "" if one["value"] is None else one["value"]]
+            + [one["levels"].get(game, "") for game in games]
+            + [f"{one['share']:.4g}", f"{one['minutes']:.4g}"]
+            + [as_text(tuple(x) if isinstance(x, list) else x) for x in tried]
+            + [one["error"]]
+        )
+    return text.getvalue()
+
+
+def best_yaml(plan: Plan, study: Study, best: FrozenTrial) -> str:
+    """Returns a configuration file with what the best trial tried."""
+    drawn = {
+        key: value
+        for parameter in plan.space.parameters
+        for key in parameter.keys
+        for value in [parameter.value(best.params[parameter.name])]
+    }
+    text = io.StringIO()
+    plain = {k: [*v] if isinstance(v, tuple) else v for k, v in drawn.items()}
+    documents.safe_yaml().dump(plain, text)
+    trial = f"trial {best.number} of {len(study.ended)}"
+    head = f"# {plan.objective.name} {best.value:.6g}, {trial}. Use it by\n"
+    return f"{head}#   {' '.join(usage(plan))}\n{text.getvalue()}"
+
+
+def usage(plan: Plan) -> list[str]:
+    """Returns the arguments of `train` that use the best configuration."""
+    return ["--configs", *plan.blocks, str(plan.logdir / BEST), *plan.flags]
+
+
+def _save(path: pathlib.Path, text: str) -> None:
+    with atomic.atomic_write(path) as file:
+        file.write(text.encode())

@@ -1,0 +1,1 @@
+from tests.sweeps.sweeping import folder  # noqa: F401
