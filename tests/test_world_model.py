@@ -179,7 +179,10 @@ SEPARATE = {"kl.separate": True, "kl.free": 0.001}
 BALANCED = {**SEPARATE, "loss_balance": "harmony", "loss_scales.post_ent": 0.5}
 
 
-@pytest.mark.parametrize("options", [{}, SEPARATE, BALANCED])
+EQUAL = {"kl.balance": 0.5, "kl.free": 0.09}
+
+
+@pytest.mark.parametrize("options", [{}, EQUAL, SEPARATE, BALANCED])
 def test_losses_by_task_average_to_the_loss(options):
     wm = models.make_agent(models.make_config(**options)).wm
     batch = models.make_batch()

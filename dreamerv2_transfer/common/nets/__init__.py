@@ -10,6 +10,7 @@ from __future__ import annotations
 from dreamerv2_transfer.common.nets.harmony import Harmony
 from dreamerv2_transfer.common.nets.heads import MLP, DistLayer
 from dreamerv2_transfer.common.nets.images import Decoder, Encoder
+from dreamerv2_transfer.common.nets.kl import free_nats, frees_average
 from dreamerv2_transfer.common.nets.layers import (
     Conv2D,
     Conv2DTranspose,
@@ -19,7 +20,7 @@ from dreamerv2_transfer.common.nets.layers import (
     flatten_event,
     stop_gradient,
 )
-from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM, free_nats
+from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM
 
 __all__ = [
     "MLP",
@@ -35,5 +36,6 @@ __all__ = [
     "NormLayer",
     "flatten_event",
     "free_nats",
+    "frees_average",
     "stop_gradient",
 ]

@@ -1,4 +1,4 @@
-"""The recurrent state-space model, and its KL loss."""
+"""The recurrent state-space model, and its KL losses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.nets import dists, rssm_loop
 from dreamerv2_transfer.common.nets.features import Features
+from dreamerv2_transfer.common.nets.kl import free_nats, frees_average, kl_divergence
 from dreamerv2_transfer.common.nets.layers import (
     Dense,
     GRUCell,
@@ -418,7 +419,7 @@ class EnsembleRSSM(keras.layers.Layer):
             balance: The weight of the side that trains the prior. Not used if separate.
             free: Nats below which the KL is not pushed down.
             free_avg: Whether to compare `free` with the mean over the batch, not with
-                each step. Not used if separate.
+                each step; see `frees_average`.
             separate: Whether to return `dyn` and `rep` in place of `kl`.
 
         Returns:
@@ -431,14 +432,13 @@ class EnsembleRSSM(keras.layers.Layer):
             return {"kl": free_nats(value, free, free_avg=False)}, value
         value = kl_divergence(self.get_dist(lhs), self.get_dist(sg(rhs)))
         value_rhs = kl_divergence(self.get_dist(sg(lhs)), self.get_dist(rhs))
-        if separate:
-            dyn, rep = (free_nats(x, free, free_avg=False) for x in (value_rhs, value))
-            return {"dyn": dyn, "rep": rep}, value
-        whole = None
-        if free_avg:  # Both sides have the same value: one exchange between replicas.
+        average, whole = frees_average(balance, free_avg, separate), None
+        if average:  # Both sides have the same value: one exchange between replicas.
             whole = replicas.mean(sg(tf.reduce_mean(value)))
-        loss_lhs = free_nats(value, free, free_avg, whole)
-        loss_rhs = free_nats(value_rhs, free, free_avg, whole)
+        loss_lhs = free_nats(value, free, average, whole)
+        loss_rhs = free_nats(value_rhs, free, average, whole)
+        if separate:
+            return {"dyn": loss_rhs, "rep": loss_lhs}, value
         mix = balance if forward else 1 - balance
         return {"kl": mix * loss_lhs + (1 - mix) * loss_rhs}, value
 
@@ -472,28 +472,3 @@ _STD_ACTS = {
     "sigmoid": tf.sigmoid,
     "sigmoid2": lambda x: 2 * tf.sigmoid(x / 2),
 }
-
-
-def kl_divergence(a, b) -> tf.Tensor:
-    """Returns KL(a || b) in nats, summed over the event."""
-    if isinstance(a, dists.OneHotDist):
-        return a.kl_divergence(b)
-    return tfd.kl_divergence(a, b)
-
-
-def free_nats(
-    value: tf.Tensor, free: float, free_avg: bool, whole: tf.Tensor | None = None
-) -> tf.Tensor:
-    """Returns the mean KL, raised to at least `free` nats.
-
-    Args:
-        value: The KL of each step, in nats.
-        free: The smallest KL that is pushed down, in nats.
-        free_avg: Whether to raise the mean, not each step.
-        whole: The mean over all replicas; by default that of `value`.
-    """
-    if free_avg:
-        average = tf.reduce_mean(value)
-        whole = average if whole is None else whole
-        return tf.where(whole < free, tf.cast(free, average.dtype), average)
-    return tf.reduce_mean(tf.maximum(value, free))

@@ -232,13 +232,6 @@ def test_gaussian_latents_have_no_classes_to_mix():
         nets.EnsembleRSSM(discrete=0, unimix=0.01)
 
 
-def test_free_nats():
-    value = tf.constant([[0.5, 3.5]])
-    assert float(nets.free_nats(value, 1.0, free_avg=True)) == 2
-    assert float(nets.free_nats(value, 1.0, free_avg=False)) == 2.25
-    assert float(nets.free_nats(value, 5.0, free_avg=True)) == 5
-
-
 def test_gaussian_latents():
     rssm = built_rssm(discrete=0, std_act="sigmoid2", min_std=0.1)
     noise = rssm.img_noise(tf.constant([1, 2]), [2])
