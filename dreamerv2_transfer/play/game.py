@@ -106,7 +106,7 @@ class Game:
     def objects(self) -> list[str]:
         """What the planes of MinAtar show, in their order; empty for other games."""
         planes = self._minatar.env.channels if self._minatar else {}
-        names = sorted(planes, key=planes.get)
+        names = sorted(planes, key=planes.__getitem__)
         return [name.replace("guage", "gauge") for name in names]
 
     def after(self, actions: Sequence[int]) -> Seen:

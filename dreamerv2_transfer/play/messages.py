@@ -178,7 +178,7 @@ def _picture(array: np.ndarray | None) -> Message | None:
     if array is None:
         return None
     height, width = array.shape[:2]
-    data = base64.b64encode(np.ascontiguousarray(array)).decode()
+    data = base64.b64encode(array.tobytes()).decode()
     return {"height": height, "width": width, "data": data}
 
 

@@ -238,7 +238,7 @@ class Session:
         """Plays the game one step on; None if it had ended before."""
         if self.now.seen is None or self.now.seen.ended:
             return None
-        done = [x.action for x in self.steps[1 : self.cursor + 1]]
+        done = [x.action or 0 for x in self.steps[1 : self.cursor + 1]]
         key = self._dreamer.key
         if not np.array_equal(self.game.after(done).obs[key], self.now.seen.obs[key]):
             raise PlayError(

@@ -50,8 +50,21 @@ def test_a_page_is_served_until_it_is_ended(logdir, capsys, monkeypatch, usual_s
     first, last = out.splitlines()[-2:]
     assert first == f"Play at {opened[0]} (Ctrl-C ends it)" and last == "Ended."
     assert opened[0].startswith("http://127.0.0.1:84")
-    status, out, _ = ask(capsys, logdir, "--browser", "False")
-    assert status == 0 and len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("opens", "display", "number"), [(True, ":0", 1), (False, ":0", 0), (True, "", 0)]
+)
+def test_a_browser_opens_where_it_is_wanted_and_can_be_seen(
+    monkeypatch, opens, display, number
+):
+    opened = []
+    monkeypatch.setattr(command.sys, "platform", "linux")
+    monkeypatch.setattr(command.webbrowser, "open", opened.append)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    command._show("http://127.0.0.1:8421/token/", opens)
+    assert len(opened) == number
 
 
 @pytest.mark.parametrize(

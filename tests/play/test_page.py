@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 from dreamerv2_transfer.play import server as server_lib  # noqa: E402
 from dreamerv2_transfer.play.tables import Tables  # noqa: E402
 from dreamerv2_transfer.trained import load  # noqa: E402
+from tests.trained import small  # noqa: E402
 
 TASK, PLANES, SEED, STEPS = "minatar_freeway", 7, 3, 200
 KEYS = {"ArrowUp": 2, "ArrowDown": 4, "KeyN": 0, "ArrowLeft": 1}
@@ -181,6 +182,17 @@ def test_time_runs_by_itself_at_the_speed_that_is_asked_for(url, browser):
     browser.evaluate(press_run)
     browser.wait(READY)
     assert browser.evaluate("course.slice(1).every((x) => x.action === 0)")
+
+
+def test_the_agent_plays_until_the_game_ends(browser):
+    tables = Tables(small.make_model(time_limit=6), TASK, SEED)
+    with serving(tables) as url:
+        opened(browser, url).evaluate("document.getElementById('context').value = 1")
+        press(browser, "KeyG")
+        browser.wait("!on.run && step === 6 && course[6].over")
+        taken = browser.evaluate("course.slice(1).map((x) => x.action)")
+    session = tables.session(TASK, SEED)
+    assert taken == [session.step(None).action for _ in range(6)]
 
 
 def test_a_server_that_ends_is_told(model, browser):

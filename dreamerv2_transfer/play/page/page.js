@@ -107,6 +107,8 @@ function shown(message) {
   if (message.course) course = message.course;
   else course[message.step] = message.row;
   ({ branch, branches, step } = message);
+  // Time stops once where the game ends; the dream may go on.
+  if (on.run && message.row.over && step && !course[step - 1].over) press("run", false);
   draw(message.pictures, message.row);
   drawBranches();
   drawCharts();
