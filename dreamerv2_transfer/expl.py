@@ -289,6 +289,11 @@ def check(config) -> None:
     if config.expl_behavior == "Plan2Explore":
         _check_choice(config, "disag_target", TARGETS)
         check_ranges(config)
+        if config.expl_head.dist == "symlog_twohot":
+            raise ConfigError(
+                "expl_head.dist must be another with Plan2Explore, whose networks "
+                "predict vectors. Received: symlog_twohot"
+            )
         if config.disag_offset >= config.dataset.length:
             raise ConfigError(
                 "disag_offset must be less than dataset.length. Received: "

@@ -224,9 +224,11 @@ def test_the_actor_of_the_exploration_learns_to_be_rewarded():
     assert probs[0] < 0.3 and probs[1] > 0.6
 
 
-@pytest.mark.parametrize("behavior", ["Plan2Explore", "ModelLoss"])
-def test_exploration_learns_and_changes_nothing_else(behavior):
-    agent = models.make_agent(make_config(behavior))
+@pytest.mark.parametrize(
+    ("behavior", "dist"), [("Plan2Explore", "mse"), ("ModelLoss", "symlog_twohot")]
+)
+def test_exploration_learns_and_changes_nothing_else(behavior, dist):
+    agent = models.make_agent(make_config(behavior, **{"expl_head.dist": dist}))
     _, _, outputs, _ = agent.wm.loss(models.make_batch())
     before = {k: c.variables[0].numpy() for k, c in agent.components.items()}
     agent.expl_behavior.train(outputs["post"], outputs, models.make_batch())
@@ -290,6 +292,7 @@ def test_mixed_precision_is_close_to_float32(behavior, precision):
         ({"disag_target": "logit"}, "disag_target is one of embed, .* Received: logit"),
         ({"disag_offset": -1}, "disag_offset must be at least 0. Received: -1"),
         ({"disag_offset": 10}, "disag_offset .* dataset.length. Received: 10 and 10"),
+        ({"expl_head.dist": "symlog_twohot"}, "expl_head.dist .* predict vectors"),
         ({"disag_models": 1}, "disag_models must be at least 2. Received: 1"),
         (
             {"behavior": "ModelLoss", "expl_model_loss": "image"},
