@@ -9,13 +9,22 @@ import sys
 import time
 from typing import Any
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.forks import ROOT, Fork
 
 
-def start(script: str, *args: Any) -> subprocess.Popen:
-    """Starts a script of the checkout, such as `launch/train.py`."""
+def start(script: str, *args: Any, fresh: bool = False) -> subprocess.Popen | Fork:
+    """Starts a script of the checkout, such as `launch/train.py`.
+
+    Args:
+        script: The path in the checkout.
+        *args: The arguments.
+        fresh: Whether in a new interpreter, instead of a fork; takes seconds longer.
+    """
+    command = [script, *map(str, args)]
+    if not fresh:
+        return Fork(command, is_merged=True)
     return subprocess.Popen(
-        [sys.executable, script, *map(str, args)],
+        [sys.executable, *command],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -24,23 +33,25 @@ def start(script: str, *args: Any) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen) -> str:
+def finish(process: subprocess.Popen | Fork) -> str:
     """Waits for a process to succeed, and returns its output."""
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output
 
 
-def run(script: str, *args: Any) -> subprocess.CompletedProcess:
-    """Runs a script of the checkout, whether it succeeds or fails."""
-    return subprocess.run(
-        [sys.executable, script, *map(str, args)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def run(
+    script: str, *args: Any, folder: pathlib.Path = ROOT
+) -> subprocess.CompletedProcess:
+    """Runs a script in a folder, or `-m` and a module, whether it succeeds or fails."""
+    command = [script, *map(str, args)]
+    process = Fork(command, folder)
+    try:
+        output, error = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, output, error)
 
 
 def rows(logdir: pathlib.Path) -> list[dict[str, Any]]:

@@ -4,11 +4,12 @@ import importlib
 import json
 import os
 import subprocess
+import types
 
 import pytest
 
 from dreamerv2_transfer.common.replay import store
-from tests import fakes, runs
+from tests import fakes, forks, runs
 
 DEBUG = ("--configs", "minatar", "debug")
 FEW = ("--imag_horizon", 3, "--dataset.batch", 2, "--dataset.length", 6)
@@ -125,14 +126,18 @@ def test_online_shares_out_the_time_of_a_run(benchmark, tmp_path):
     assert found["overhead"] < 1
 
 
-def test_distribute_times_one_process_and_two(tmp_path):
+def test_distribute_times_one_process_and_two(benchmark, tmp_path, monkeypatch):
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("Two processes need two cores.")
-    out = tmp_path / "result.json"
-    measured_at = ("--rounds", 1, "--repeats", 1, "--json", out)
-    done = runs.run("bench/distribute.py", *DEBUG, *FEW, *measured_at)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(out.read_text())
+    distribute = benchmark("distribute")
+
+    def fork(command, env, **pipes):
+        return forks.Fork(command[1:], environment=env)
+
+    processes = types.SimpleNamespace(Popen=fork, PIPE=None, DEVNULL=None)
+    monkeypatch.setattr(distribute, "subprocess", processes)
+    measured_at = ("--rounds", 1, "--repeats", 1)
+    found = run_here(distribute, tmp_path, *DEBUG, *FEW, *measured_at)
     assert found["speedup"] == found["processes_1_s"] / found["processes_2_s"] > 0
     assert [len(x) for x in found["all_s"].values()] == [1, 1]
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -43,14 +40,7 @@ def folder(tmp_path):
 
 
 def launch(folder: pathlib.Path, script: str, *args: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(runs.ROOT / script), *args],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(runs.ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = runs.run(str(runs.ROOT / script), *args, folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

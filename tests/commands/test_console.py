@@ -112,11 +112,12 @@ def test_only_a_command_with_blocks_prints_a_configuration(capsys):
 
 
 def test_a_quiet_run_says_nothing_and_a_quiet_evaluation_its_figures(tmp_path):
-    few = ["--dataset.batch", 2, "--dataset.length", 6, "--eval_every", 0]
+    few = ["--dataset.batch", 2, "--dataset.length", 6, "--time_limit", 20]
     trained = call("train", *SHORT, *few, "--logdir", tmp_path, "--quiet")
     assert (trained.returncode, trained.stdout, trained.stderr) == (0, "", "")
     assert (tmp_path / "actor_critic.weights.h5").exists()
-    played = call("evaluate", "--quiet", "--logdir", tmp_path, "--episodes", 2)
+    evaluate = ["-m", "dreamerv2_transfer", "evaluate", "--quiet"]
+    played = runs.run(*evaluate, "--logdir", tmp_path, "--episodes", 2)
     assert (played.returncode, played.stderr) == (0, "")
     (line,) = played.stdout.splitlines()
     assert json.loads(line)["episodes"] == 2

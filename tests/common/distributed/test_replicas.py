@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,7 +7,7 @@ import tensorflow as tf
 from dreamerv2_transfer.common import blocks, tfutils
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
-from tests.runs import ROOT
+from tests import runs
 
 # Free nats above the KL, a running norm and percentiles are not linear in the rows.
 DISCRETE = ["kl.free=5", "reward_norm.momentum=0.5"]
@@ -22,14 +19,7 @@ EAGER = ["jit=False", *LOSSES]
 
 def two_devices(*changes):
     """Returns the results of updates on one device and on two."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.two_devices", *changes],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = runs.run("-m", "tests.two_devices", *changes)
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout.splitlines()[-1])
     return made["none"], made["mirrored"]
