@@ -57,7 +57,13 @@ def test_what_the_image_copies_exists_and_is_not_ignored():
 
 
 def test_the_image_holds_what_runs_and_nothing_private():
-    needed = ("launch", "dreamerv2_transfer", "configs.yaml", "logdir_templates")
+    needed = (
+        "launch",
+        "dreamerv2_transfer",
+        "configs.yaml",
+        "logdir_templates",
+        "sweep_spaces",
+    )
     assert all(map(kept, (*needed, "results", "setup.cfg", "LICENSE")))
     assert not any(map(kept, (".git", ".env", "logdir", "venv", "tests", "build")))
 

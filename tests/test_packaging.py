@@ -13,7 +13,14 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-FOLDERS = ("docs", "dreamerv2_transfer", "examples", "launch", "logdir_templates")
+FOLDERS = (
+    "docs",
+    "dreamerv2_transfer",
+    "examples",
+    "launch",
+    "logdir_templates",
+    "sweep_spaces",
+)
 LOAD = """
 import json
 from dreamerv2_transfer.common import blocks

@@ -62,6 +62,11 @@ def templates() -> pathlib.Path:
     return path().parent / "logdir_templates"
 
 
+def spaces() -> pathlib.Path:
+    """Returns the folder of the search spaces, which is beside `configs.yaml`."""
+    return path().parent / "sweep_spaces"
+
+
 def load(argv: Sequence[str], stages: Collection[str], hint: str) -> Config:
     """Loads the configuration that a command's line asks for.
 

@@ -1,12 +1,12 @@
 """Searches for a better configuration by many short runs.
 
-A small file names keys with ranges or choices (examples/sweep_minatar.yaml is one). In
-each trial Optuna draws their values, by what came out so far, and runs train with them,
-on one game or on several; the first trial is the configuration as it is. Trials that
-are worse than others at the same time are pruned. It writes a page with tables and
-figures, results.csv, results.json, and best.yaml, which --configs takes. The same
-command resumes a sweep that was stopped, with the trials that were under way, and adds
-trials if --trials is more. It needs the extra: pip install '.[sweep]'.
+A small file names keys with ranges or choices. In each trial Optuna draws their values,
+by what came out so far, and runs train with them, on one game or on several; the first
+trial is the configuration as it is. Trials that are worse than others at the same time
+are pruned. It writes a page with tables and figures, results.csv, results.json, and
+best.yaml, which --configs takes. The same command resumes a sweep that was stopped,
+with the trials that were under way, and adds trials if --trials is more. It needs the
+extra: pip install '.[sweep]'.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import cli
-from dreamerv2_transfer.common.config import Config, ConfigError
+from dreamerv2_transfer.common.config import Config, ConfigError, suggestion
 from dreamerv2_transfer.common.files import paths
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 PRUNERS = ("median", "halving", "none")
 OPTIONS = {
-    "space": path_option("File of the search space, NAME.yaml.", is_required=True),
+    "space": path_option(
+        "The search space: a file NAME.yaml, or the NAME of one in sweep_spaces/.",
+        is_required=True,
+    ),
     "logdir": path_option("The folder; by default logdir/sweep_NAME."),
     "trials": Option(20, "Trials in all.", least=1),
     "parallel": Option(0, "Jobs at once; 0 is one per GPU or else per core.", least=0),
@@ -47,11 +50,11 @@ JUDGED = {
     "prune": Option("median", "How trials are pruned.", PRUNERS),
 }
 USAGE = Usage(
-    forms=("--space FILE --configs BLOCK [...] [--trials 20 ...] [--KEY VALUE ...]",),
+    forms=("--space SPACE --configs BLOCK [...] [--trials 20 ...] [--KEY VALUE ...]",),
     examples={
-        "--space examples/sweep_minatar.yaml --configs minatar small scratch "
+        "--space minatar --configs minatar small scratch "
         "--steps 2000": "20 trials of 2,000 updates on Space Invaders",
-        "--space examples/sweep_minatar.yaml --configs minatar small scratch "
+        "--space minatar --configs minatar small scratch "
         "--games minatar_breakout minatar_seaquest --minutes 15": (
             "the same, on two games, each for 15 minutes"
         ),
@@ -70,9 +73,9 @@ def main(argv: list[str]) -> int:
 
     from dreamerv2_transfer.plotting.report import PAGE
     from dreamerv2_transfer.reproduction.processes import Processes, visible_gpus
-    from dreamerv2_transfer.sweeps import results, runner, study
+    from dreamerv2_transfer.sweeps import results, runner, search
 
-    study.load_optuna()
+    search.load_optuna()
     plan = make_plan(options, rest)
     cores, gpus = len(os.sched_getaffinity(0)), visible_gpus()
     parallel = options.parallel or len(gpus) or cores
@@ -106,7 +109,8 @@ def make_plan(options: Config, argv: Sequence[str]) -> Plan:
     hint = f"Name the stage of the trials in --configs: one of {stages}."
     config = configuration.load(argv, train.STAGES, hint)
     train.check(config)
-    searched = space.read(paths.local(options.space), config)
+    file = space_file(options.space)
+    searched = space.read(file, config)
     games = _games(options.games, config)
     steps_given = configuration.resolve(argv).origins["steps"] == "--steps"
     updates = int(config.steps)
@@ -119,7 +123,7 @@ def make_plan(options: Config, argv: Sequence[str]) -> Plan:
         )
     blocks, flags = configuration.split(argv)
     return plan.Plan(
-        logdir=_logdir(options),
+        logdir=_logdir(options.logdir or f"logdir/sweep_{file.stem}"),
         blocks=blocks,
         flags=tuple(flags),
         games=games,
@@ -134,17 +138,33 @@ def make_plan(options: Config, argv: Sequence[str]) -> Plan:
     )
 
 
-def _logdir(options: Config) -> pathlib.Path:
+def space_file(name: str) -> pathlib.Path:
+    """Returns the file of a search space, given its path or a shipped one's name.
+
+    Raises:
+        ConfigError: There is none of this name.
+    """
+    file = paths.local(name)
+    if file.suffix or file.exists():
+        return file
+    known = sorted(x.stem for x in configuration.spaces().glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(
+            f"--space is a file NAME.yaml, or one of {', '.join(known)}. Received: "
+            f"{name}.{suggestion(name, known)}"
+        )
+    return configuration.spaces() / f"{name}.yaml"
+
+
+def _logdir(folder: str) -> pathlib.Path:
     from dreamerv2_transfer.common.files import remote
 
-    file = paths.local(options.space)
-    logdir = options.logdir or f"logdir/sweep_{file.stem}"
-    if remote.is_remote(logdir):
+    if remote.is_remote(folder):
         raise ConfigError(
             "A sweep works in one local folder, as it reads what its runs log. "
-            f"Received: --logdir {logdir}"
+            f"Received: --logdir {folder}"
         )
-    return paths.local(logdir).resolve()
+    return paths.local(folder).resolve()
 
 
 def _games(named: Sequence[str], config: Config) -> tuple[str, ...]:

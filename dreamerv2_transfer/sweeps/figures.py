@@ -16,13 +16,13 @@ from dreamerv2_transfer.plotting import labels, pictures
 from dreamerv2_transfer.plotting.pictures import Picture
 from dreamerv2_transfer.plotting.plot import PALETTE, short_step
 from dreamerv2_transfer.sweeps.plan import Plan
+from dreamerv2_transfer.sweeps.search import POINTS
 from dreamerv2_transfer.sweeps.space import Choices, Parameter, Range, as_text
-from dreamerv2_transfer.sweeps.study import POINTS
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from dreamerv2_transfer.sweeps.study import Study
+    from dreamerv2_transfer.sweeps.search import Search
 
 DPI = 130
 WIDE, NARROW = (8.0, 3.2), (4.4, 3.4)  # Inches.
@@ -44,11 +44,11 @@ class Dot:
         return "x" if self.trial.state.name == "PRUNED" else "o"
 
 
-def make(plan: Plan, study: Study) -> list[Picture]:
+def make(plan: Plan, search: Search) -> list[Picture]:
     """Returns the figures; none before a trial has a value."""
-    best = study.best
+    best = search.best
     dots = []
-    for trial in study.ended:
+    for trial in search.ended:
         is_best = best is not None and trial.number == best.number
         color = PRUNED if trial.state.name == "PRUNED" else COMPLETE
         if trial.value is not None:

@@ -19,7 +19,7 @@ from dreamerv2_transfer.sweeps.plan import Plan
 from dreamerv2_transfer.sweeps.space import shown
 
 if TYPE_CHECKING:
-    from dreamerv2_transfer.sweeps.study import Study
+    from dreamerv2_transfer.sweeps.search import Search
 
 TEMPLATE = "sweep.html"
 DRAWN = 7  # Trials whose curves are drawn; more would hide each other.
@@ -31,37 +31,37 @@ BEST = Badge("best", "good")
 Rows = list[dict[str, Any]]
 
 
-def write(plan: Plan, study: Study) -> pathlib.Path:
+def write(plan: Plan, search: Search) -> pathlib.Path:
     """Writes the page and returns its path.
 
     Raises:
         OutputError: It cannot be written.
     """
     path = plan.logdir / PAGE
-    page = render(plan, study).encode()
+    page = render(plan, search).encode()
     with atomic.atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(plan: Plan, study: Study) -> str:
+def render(plan: Plan, search: Search) -> str:
     """Returns the page as HTML."""
-    rows = ranked(plan, [results.row(plan, trial) for trial in study.ended])
+    rows = ranked(plan, [results.row(plan, trial) for trial in search.ended])
     panels, notes = curves(plan, rows)
     lines = charts.lines(panels)
     order = {line.arm: number for number, line in enumerate(lines)}
     drawn = charts.make(panels, "training step (update)", DPI)
-    best = study.best
+    best = search.best
     usage = shlex.join(["dreamerv2-transfer", "train", *results.usage(plan)])
     return template.render(
         TEMPLATE,
         title=f"Sweep: {plan.logdir.name}",
         verdict=verdict(plan, rows),
         facts=facts(plan, rows),
-        parameters=parameters(plan, study),
+        parameters=parameters(plan, search),
         best=results.BEST,
         usage=usage if best else "",
-        pictures=figures.make(plan, study),
+        pictures=figures.make(plan, search),
         drawn=drawn,
         lines=lines,
         metric=labels.metric_label(plan.objective.metric),
@@ -120,9 +120,9 @@ def facts(plan: Plan, rows: Rows) -> list[tuple[str, str]]:
     ]
 
 
-def parameters(plan: Plan, study: Study) -> Table:
+def parameters(plan: Plan, search: Search) -> Table:
     """Returns the table of what was searched, the most important first."""
-    shares, best = study.importances(), study.best
+    shares, best = search.importances(), search.best
     found = []
     for parameter in plan.space.parameters:
         name = parameter.name

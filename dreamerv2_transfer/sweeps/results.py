@@ -20,20 +20,20 @@ from dreamerv2_transfer.sweeps.space import as_text
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from dreamerv2_transfer.sweeps.study import Study
+    from dreamerv2_transfer.sweeps.search import Search
 
 BEST = "best.yaml"
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
-def write(plan: Plan, study: Study) -> None:
+def write(plan: Plan, search: Search) -> None:
     """Writes `results.csv`, `results.json` and, once there is one, the best trial.
 
     Raises:
         OutputError: A file cannot be written.
     """
-    rows = [row(plan, trial) for trial in study.ended]
-    best = study.best
+    rows = [row(plan, trial) for trial in search.ended]
+    best = search.best
     content = {
         "best": best.number if best else None,
         "sweep": plan.definition(),
@@ -42,7 +42,7 @@ def write(plan: Plan, study: Study) -> None:
     _save(plan.logdir / "results.json", json.dumps(content, indent=1))
     _save(plan.logdir / "results.csv", as_csv(plan, rows))
     if best:
-        _save(plan.logdir / BEST, best_yaml(plan, study, best))
+        _save(plan.logdir / BEST, best_yaml(plan, search, best))
 
 
 def row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def as_csv(plan: Plan, rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def best_yaml(plan: Plan, study: Study, best: FrozenTrial) -> str:
+def best_yaml(plan: Plan, search: Search, best: FrozenTrial) -> str:
     """Returns a configuration file with what the best trial tried."""
     drawn = {
         key: value
@@ -105,7 +105,7 @@ def best_yaml(plan: Plan, study: Study, best: FrozenTrial) -> str:
     text = io.StringIO()
     plain = {k: [*v] if isinstance(v, tuple) else v for k, v in drawn.items()}
     documents.safe_yaml().dump(plain, text)
-    trial = f"trial {best.number} of {len(study.ended)}"
+    trial = f"trial {best.number} of {len(search.ended)}"
     head = f"# {plan.objective.name} {best.value:.6g}, {trial}. Use it by\n"
     return f"{head}#   {' '.join(usage(plan))}\n{text.getvalue()}"
 

@@ -1,7 +1,7 @@
 """Runs a sweep: starts the jobs of its trials, watches them, prunes and judges.
 
 Each job is a command that resumes from its last checkpoint, and each trial's parameters
-are in the study before its jobs start. So whatever ended this process, the same call
+are written down before its jobs start. So whatever ended this process, the same call
 resumes the sweep: trials that were under way go on from their own checkpoints.
 """
 
@@ -21,8 +21,8 @@ from dreamerv2_transfer.reproduction.ledger import Ledger
 from dreamerv2_transfer.reproduction.processes import Ended, Processes, last_line, tell
 from dreamerv2_transfer.sweeps import page, results
 from dreamerv2_transfer.sweeps.plan import Plan
+from dreamerv2_transfer.sweeps.search import Search, SweepError
 from dreamerv2_transfer.sweeps.space import shown
-from dreamerv2_transfer.sweeps.study import Study, SweepError
 from dreamerv2_transfer.sweeps.trials import RunningTrial
 
 LEDGER = "jobs.json"
@@ -41,14 +41,14 @@ def run(plan: Plan, pool: Processes, trials: int, failures: int, pruner: str) ->
         pool: Runs the jobs.
         trials: How many trials to have in all.
         failures: Failed trials in a row that end the sweep.
-        pruner: One of `study.PRUNERS`.
+        pruner: One of `search.PRUNERS`.
 
     Returns:
         Whether all trials have ended.
 
     Raises:
         SweepError: Too many trials failed, another process runs this sweep, or as for
-            `Study`.
+            `Search`.
         ConfigError: The folder is that of a run or of a study.
     """
     for name in OTHERS:
@@ -59,13 +59,13 @@ def run(plan: Plan, pool: Processes, trials: int, failures: int, pruner: str) ->
             )
     used = SweepError(f"Another process runs the sweep in {plan.logdir}.")
     with locks.locked(plan.logdir, used), interrupt.caught() as stopped:
-        study = Study(plan, pruner)
+        search = Search(plan, pruner)
         with atomic.writing(plan.logdir):  # What Optuna writes.
             try:
-                return Sweeper(plan, study, pool, trials, failures).run(stopped)
+                return Sweeper(plan, search, pool, trials, failures).run(stopped)
             finally:
-                results.write(plan, study)
-                page.write(plan, study)
+                results.write(plan, search)
+                page.write(plan, search)
 
 
 class Sweeper:
@@ -73,17 +73,17 @@ class Sweeper:
 
     Args:
         plan: The sweep.
-        study: Its trials so far.
+        search: Its trials so far.
         pool: Runs the jobs.
         trials: How many trials to have in all.
         failures: Failed trials in a row that end the sweep.
     """
 
     def __init__(
-        self, plan: Plan, study: Study, pool: Processes, trials: int, failures: int
+        self, plan: Plan, search: Search, pool: Processes, trials: int, failures: int
     ):
         self._plan = plan
-        self._study = study
+        self._search = search
         self._processes = pool
         self._ledger = Ledger(plan.logdir, LEDGER)
         self._trials = trials
@@ -104,11 +104,11 @@ class Sweeper:
         Raises:
             SweepError: Too many trials failed in a row.
         """
-        for trial in self._study.interrupted():
+        for trial in self._search.interrupted():
             self._begin(RunningTrial(self._plan, trial), "Resumes")
         for one in self._running:
             self._look_at(one)
-        known = len(self._study.ended) + len(self._running)
+        known = len(self._search.ended) + len(self._running)
         total = int(max(self._trials, known) * self._cost)
         with Progress(total, self._done(), "Sweep", self._plan.unit) as bar:
             try:
@@ -127,7 +127,7 @@ class Sweeper:
             )
         for one in self._running:
             tell(f"Trial {one.number} stopped; the same command resumes it")
-        return len(self._study.ended) >= self._trials
+        return len(self._search.ended) >= self._trials
 
     @property
     def _has_failed(self) -> bool:
@@ -140,7 +140,7 @@ class Sweeper:
 
     def _done(self) -> int:
         """How much of the sweep is done, in the unit of the budget."""
-        trials = len(self._study.ended) + sum(one.share for one in self._running)
+        trials = len(self._search.ended) + sum(one.share for one in self._running)
         return int(trials * self._cost)
 
     def _step(self, bar: Progress) -> None:
@@ -161,7 +161,7 @@ class Sweeper:
                     self._end(one, "COMPLETE")
             elif is_new and one.should_prune():
                 self._end(one, "PRUNED")
-        best, number = self._study.best, len(self._study.ended)
+        best, number = self._search.best, len(self._search.ended)
         told = f", best {best.value:.4g} in trial {best.number}" if best else ""
         bar.note(f"{number} of {self._trials} trials{told}")
         bar.skip(max(self._done() - bar.done, 0))  # Of trials that ended early.
@@ -177,9 +177,9 @@ class Sweeper:
         """Starts jobs, and trials, as long as there is place."""
         while self._processes.has_place and not self._has_failed:
             if not self._queue:
-                if len(self._study.ended) + len(self._running) >= self._trials:
+                if len(self._search.ended) + len(self._running) >= self._trials:
                     return
-                self._begin(RunningTrial(self._plan, self._study.ask()), "Starts")
+                self._begin(RunningTrial(self._plan, self._search.ask()), "Starts")
             # A sweep that was killed leaves jobs that take seconds to save.
             job = next((x for x in self._queue if not locks.is_locked(x.logdir)), None)
             if job is None:
@@ -223,7 +223,7 @@ class Sweeper:
             self._processes.stop(job)
         one.remember(sum(map(self._ledger.seconds, one.curves)), error)
         value = one.value()
-        self._study.tell(one.trial, state, value if state == "COMPLETE" else None)
+        self._search.tell(one.trial, state, value if state == "COMPLETE" else None)
         if error:
             self._failures.append(error)
             tell(f"Trial {one.number} failed, {error}")
@@ -231,11 +231,11 @@ class Sweeper:
             tell(f"Trial {one.number} pruned after {one.share:.0%} of its budget")
         else:
             self._failures.clear()
-            best = self._study.best
+            best = self._search.best
             is_best = best is not None and best.number == one.number
             told = ", the best so far" if is_best else ""
             tell(f"Trial {one.number}: {self._plan.objective.name} {value:.4g}{told}")
-        results.write(self._plan, self._study)
+        results.write(self._plan, self._search)
         if time.monotonic() >= self._page_at:
-            page.write(self._plan, self._study)
+            page.write(self._plan, self._search)
             self._page_at = time.monotonic() + PAGE_EVERY

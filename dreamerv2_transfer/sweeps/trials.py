@@ -15,7 +15,7 @@ from dreamerv2_transfer.plotting import metrics_file, runs
 from dreamerv2_transfer.plotting.curves import Series
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.sweeps.plan import Plan
-from dreamerv2_transfer.sweeps.study import POINTS
+from dreamerv2_transfer.sweeps.search import POINTS
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -1,5 +1,6 @@
 """A sweep as it is typed, and what it refuses before anything starts."""
 
+import configparser
 import json
 import sys
 
@@ -9,7 +10,7 @@ from dreamerv2_transfer import commands
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands import sweep
 from dreamerv2_transfer.common import blocks
-from dreamerv2_transfer.sweeps import study
+from dreamerv2_transfer.sweeps import search
 from tests import runs
 
 pytest.importorskip("optuna")
@@ -76,7 +77,11 @@ def test_a_line_becomes_a_plan(file, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (DEBUG, "--space SPACE is missing: File of the search space"),
+        (DEBUG, "--space SPACE is missing: The search space"),
+        (
+            [*DEBUG, "--space", "minata"],
+            "a file NAME.yaml, or one of minatar. Received: minata. Did you mean",
+        ),
         (["--configs", "minatar", "--space", "{file}"], "Name the stage of the trials"),
         ([*DEBUG, "--space", "none.yaml"], "Cannot read none.yaml"),
         ([*DEBUG, "--space", "{file}", "--trials", "0"], "trials must be at least 1"),
@@ -128,8 +133,20 @@ def test_a_lack_of_optuna_is_told_first(file, monkeypatch, capsys):
     assert "pip install '.[sweep]'" in capsys.readouterr().err
 
 
+def test_a_space_is_a_file_or_the_name_of_one_that_is_shipped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert sweep.space_file("minatar") == runs.ROOT / "sweep_spaces" / "minatar.yaml"
+    assert sweep.space_file("other.yaml").name == "other.yaml"
+    parser = configparser.ConfigParser()
+    parser.read(runs.ROOT / "setup.cfg")
+    listed = dict(parser["options.data_files"])  # Of what is installed.
+    assert listed["share/dreamerv2_transfer/sweep_spaces"] == "sweep_spaces/*.yaml"
+    (tmp_path / "minatar").touch()
+    assert sweep.space_file("minatar").resolve() == tmp_path / "minatar"
+
+
 def test_the_choice_of_pruners_is_that_of_the_study():
-    assert sweep.PRUNERS == study.PRUNERS
+    assert sweep.PRUNERS == search.PRUNERS
 
 
 def test_help_and_configuration_leave_the_options_of_the_sweep_out(file, capsys):

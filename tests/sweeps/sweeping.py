@@ -80,7 +80,7 @@ def folder(tmp_path, monkeypatch):
     program.write_text(PROGRAM)
     monkeypatch.setattr(processes, "PROGRAM", [sys.executable, str(program)])
     monkeypatch.setattr(processes, "POLL", 0.02)
-    monkeypatch.setattr(page, "write", lambda plan, study: None)
+    monkeypatch.setattr(page, "write", lambda plan, search: None)
     (tmp_path / "sweep").mkdir()
     return tmp_path
 

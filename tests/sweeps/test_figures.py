@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dreamerv2_transfer.sweeps import figures
-from dreamerv2_transfer.sweeps.study import Study
+from dreamerv2_transfer.sweeps.search import Search
 from tests.sweeps.sweeping import make_plan
 
 pytest.importorskip("optuna")
@@ -25,26 +25,26 @@ def drawn(monkeypatch):
 
 def sweep(folder, *values):
     plan = make_plan(folder)
-    study = Study(plan)
+    search = Search(plan)
     for at, value in enumerate(values):
-        trial = study.ask()
+        trial = search.ask()
         for point in (10, 20):
             trial.report(value * point, point)
-        study.tell(
+        search.tell(
             trial, "PRUNED" if at == 2 else "COMPLETE", None if at == 2 else value
         )
-    return plan, study
+    return plan, search
 
 
 def test_nothing_is_drawn_before_a_trial_has_a_value(folder, drawn):
-    plan, study = sweep(folder)
-    study.tell(study.ask(), "FAIL")
-    assert figures.make(plan, study) == []
+    plan, search = sweep(folder)
+    search.tell(search.ask(), "FAIL")
+    assert figures.make(plan, search) == []
 
 
 def test_values_are_drawn_over_trials_budget_and_each_parameter(folder, drawn):
-    plan, study = sweep(folder, 1.0, 3.0, 9.0, 2.0)
-    captions = figures.make(plan, study)
+    plan, search = sweep(folder, 1.0, 3.0, 9.0, 2.0)
+    captions = figures.make(plan, search)
     names = ["imag_horizon", "model_opt.lr", "encoder.cnn_kernels"]
     assert [*drawn] == ["Trials", "Values while training", *names]
     *dots, best = drawn["Trials"].lines
@@ -62,6 +62,6 @@ def test_values_are_drawn_over_trials_budget_and_each_parameter(folder, drawn):
 
 
 def test_a_figure_becomes_a_picture(folder):
-    plan, study = sweep(folder, 1.0)
-    picture = figures.history(plan, [figures.Dot(study.ended[0], "#000000", True)])
+    plan, search = sweep(folder, 1.0)
+    picture = figures.history(plan, [figures.Dot(search.ended[0], "#000000", True)])
     assert picture.is_wide and picture.uri.startswith("data:image/png;base64,")

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from dreamerv2_transfer.sweeps import figures, page, results, trials
-from dreamerv2_transfer.sweeps.study import Study
+from dreamerv2_transfer.sweeps.search import Search
 from tests.sweeps.sweeping import make_plan
 
 pytest.importorskip("optuna")
@@ -16,14 +16,14 @@ GAMES = ("minatar_breakout", "minatar_seaquest")
 
 def make(folder, monkeypatch, *values, **changes):
     """A sweep whose trials have these values; None is a failed one."""
-    monkeypatch.setattr(figures, "make", lambda plan, study: [])
+    monkeypatch.setattr(figures, "make", lambda plan, search: [])
     plan = make_plan(folder, baseline=BASELINE, **changes)
-    study = Study(plan)
+    search = Search(plan)
     for value in values:
-        trial = study.ask()
+        trial = search.ask()
         if value is None:
             trial.set_user_attr(trials.ERROR, "<b>boom</b>")
-            study.tell(trial, "FAIL")
+            search.tell(trial, "FAIL")
             continue
         trial.set_user_attr(trials.LEVELS, dict.fromkeys(plan.games, value))
         trial.set_user_attr(trials.SHARE, 1.0)
@@ -34,8 +34,8 @@ def make(folder, monkeypatch, *values, **changes):
             lines = [{"step": x, "train_return": value * x} for x in (10, 20)]
             text = "\n".join(map(json.dumps, lines))
             (run / "metrics.jsonl").write_text(f"{text}\n")
-        study.tell(trial, "COMPLETE", value)
-    return plan, study
+        search.tell(trial, "COMPLETE", value)
+    return plan, search
 
 
 def cells(html: str) -> str:
@@ -43,8 +43,8 @@ def cells(html: str) -> str:
 
 
 def test_the_page_says_what_came_out(folder, monkeypatch):
-    plan, study = make(folder, monkeypatch, 1.0, 3.0, None, games=GAMES)
-    html = page.render(plan, study)
+    plan, search = make(folder, monkeypatch, 1.0, 3.0, None, games=GAMES)
+    html = page.render(plan, search)
     text = cells(html)
     assert (
         "Trial 1 is best, with a normalized train_return of 3; the configuration as it "
@@ -69,29 +69,31 @@ def test_the_page_says_what_came_out(folder, monkeypatch):
     ],
 )
 def test_the_verdict_is_about_the_best_trial(folder, monkeypatch, values, said):
-    plan, study = make(folder, monkeypatch, *values)
-    rows = page.ranked(plan, [results.row(plan, x) for x in study.ended])
+    plan, search = make(folder, monkeypatch, *values)
+    rows = page.ranked(plan, [results.row(plan, x) for x in search.ended])
     assert page.verdict(plan, rows).endswith(said)
 
 
 def test_the_curves_are_those_of_the_best_and_of_the_first_trial(folder, monkeypatch):
-    plan, study = make(folder, monkeypatch, *(float(x) for x in range(10)))
-    rows = page.ranked(plan, [results.row(plan, x) for x in study.ended])
+    plan, search = make(folder, monkeypatch, *(float(x) for x in range(10)))
+    rows = page.ranked(plan, [results.row(plan, x) for x in search.ended])
     (panel,), notes = page.curves(plan, rows)
     assert [*panel.arms] == [f"trial {x}" for x in (9, 8, 7, 6, 5, 4, 0)]
     assert panel.arms["trial 9"].band.mean.tolist() == [90.0, 180.0] and notes == []
 
 
 def test_a_run_that_is_gone_is_noted(folder, monkeypatch):
-    plan, study = make(folder, monkeypatch, 1.0)
+    plan, search = make(folder, monkeypatch, 1.0)
     (plan.logdir / "trials/000/minatar_breakout/metrics.jsonl").unlink()
-    assert "Trial 0: minatar_breakout has no metrics.jsonl." in page.render(plan, study)
+    assert "Trial 0: minatar_breakout has no metrics.jsonl." in page.render(
+        plan, search
+    )
 
 
 def test_the_page_is_one_file(folder, monkeypatch):
-    plan, study = make(folder, monkeypatch, 1.0)
+    plan, search = make(folder, monkeypatch, 1.0)
     monkeypatch.undo()  # So that all is drawn.
-    path = page.write(plan, study)
+    path = page.write(plan, search)
     assert path == plan.logdir / "index.html"
     html = re.sub(r"<script.*?</script>", "", path.read_text(), flags=re.DOTALL)
     assert html.count("<img") == 7 and "://" not in html

@@ -8,7 +8,7 @@ import pytest
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import difference
 from dreamerv2_transfer.sweeps import results, trials
-from dreamerv2_transfer.sweeps.study import Study
+from dreamerv2_transfer.sweeps.search import Search
 from tests.sweeps.sweeping import make_plan
 
 pytest.importorskip("optuna")
@@ -20,20 +20,20 @@ BASELINE = {"imag_horizon": 5, "model_opt.lr": 2e-4, "encoder.cnn_kernels": "3,3
 def ended(folder):
     """A sweep with a complete trial, a pruned one, a failed one and one under way."""
     plan = make_plan(folder, games=GAMES, baseline=BASELINE)
-    study = Study(plan)
-    trial = study.ask()
+    search = Search(plan)
+    trial = search.ask()
     trial.set_user_attr(trials.LEVELS, dict(zip(GAMES, (6.0, 40.0), strict=True)))
     trial.set_user_attr(trials.SHARE, 1.0)
     trial.set_user_attr(trials.SECONDS, 90.0)
-    study.tell(trial, "COMPLETE", 0.5)
-    trial = study.ask()
+    search.tell(trial, "COMPLETE", 0.5)
+    trial = search.ask()
     trial.report(0.25, 7)
-    study.tell(trial, "PRUNED")
-    trial = study.ask()
+    search.tell(trial, "PRUNED")
+    trial = search.ask()
     trial.set_user_attr(trials.ERROR, 'It said "no", twice')
-    study.tell(trial, "FAIL")
-    study.ask()
-    results.write(plan, study)
+    search.tell(trial, "FAIL")
+    search.ask()
+    results.write(plan, search)
     return plan
 
 
@@ -90,9 +90,9 @@ def test_the_best_of_an_expression_names_each_key(folder):
     from dreamerv2_transfer.sweeps import space
 
     plan = make_plan(folder, space=space.read(folder / "units.yaml", config))
-    study = Study(plan)
-    study.tell(study.ask(), "COMPLETE", 1.0)
-    results.write(plan, study)
+    search = Search(plan)
+    search.tell(search.ask(), "COMPLETE", 1.0)
+    results.write(plan, search)
     best = blocks.load_config([*plan.blocks, str(plan.logdir / results.BEST)])
     assert best.actor.units == best.critic.units
     assert best.actor.units in (64, 96) and best.reward_head.units == 128

@@ -15,7 +15,7 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.files import locks
 from dreamerv2_transfer.reproduction.ledger import Ledger
 from dreamerv2_transfer.sweeps import results, runner
-from dreamerv2_transfer.sweeps.study import Study, SweepError
+from dreamerv2_transfer.sweeps.search import Search, SweepError
 from tests.runs import ROOT
 from tests.sweeps.sweeping import make_plan, pool
 
@@ -28,7 +28,7 @@ def run(plan, trials=2, failures=3, parallel=2, pruner="none"):
 
 
 def states(plan):
-    return [trial.state.name for trial in Study(plan).trials]
+    return [trial.state.name for trial in Search(plan).trials]
 
 
 def starts(plan, place="000/minatar_breakout"):
@@ -46,7 +46,7 @@ def wait_until(condition) -> None:
 def test_trials_run_and_the_best_is_a_configuration(folder, capsys):
     plan = make_plan(folder, baseline=BASELINE)
     assert run(plan, trials=3)
-    trials = Study(plan).ended
+    trials = Search(plan).ended
     # The mean of the last fifth, of which the returns have reached 17/20 to 20/20.
     assert [x.value for x in trials] == [
         pytest.approx(x.params["imag_horizon"] * 18.5 / 20) for x in trials
@@ -60,8 +60,8 @@ def test_trials_run_and_the_best_is_a_configuration(folder, capsys):
     assert rows[0]["value"] == "4.625" and rows[0]["encoder.cnn_kernels"] == "3,3"
     assert (plan.logdir / results.BEST).exists()
     # More trials go on from those; the same ones are done.
-    assert run(plan, trials=3) and len(Study(plan).trials) == 3
-    assert run(plan, trials=4, parallel=1) and len(Study(plan).trials) == 4
+    assert run(plan, trials=3) and len(Search(plan).trials) == 3
+    assert run(plan, trials=4, parallel=1) and len(Search(plan).trials) == 4
     assert len(starts(plan)) == 1
 
 
@@ -88,15 +88,15 @@ def test_a_trial_that_logs_no_objective_fails(folder):
     plan = make_plan(folder)
     (folder / "silent").touch()
     assert run(plan, trials=1)
-    (trial,) = Study(plan).ended
+    (trial,) = Search(plan).ended
     assert trial.user_attrs["error"] == "it logged no train_return."
 
 
 def test_the_other_runs_of_a_failed_trial_are_stopped(folder):
     plan = make_plan(folder, games=("minatar_breakout", "minatar_seaquest"))
     (folder / "slow").touch()
-    study = Study(plan)
-    sweeper = runner.Sweeper(plan, study, pool(), 1, failures=1)
+    search = Search(plan)
+    sweeper = runner.Sweeper(plan, search, pool(), 1, failures=1)
     steps = 0
 
     def stopped():
@@ -130,7 +130,7 @@ def test_a_run_ends_when_its_minutes_are_over(folder):
     plan = make_plan(folder, minutes=1.0 / 60, updates=10**9)
     (folder / "slow").touch()
     assert run(plan, trials=1)
-    (trial,) = Study(plan).ended
+    (trial,) = Search(plan).ended
     assert trial.state.name == "COMPLETE"
     assert trial.value == pytest.approx(trial.params["imag_horizon"] * 9.5 / 20)
     (job,) = plan.jobs(0, trial.params)
@@ -169,7 +169,7 @@ from dreamerv2_transfer.sweeps import page
 from tests.sweeps.test_runner import make_plan, run
 folder = pathlib.Path(sys.argv[1])
 processes.PROGRAM = [sys.executable, str(folder / "program.py")]
-page.write = lambda plan, study: None
+page.write = lambda plan, search: None
 print(run(make_plan(folder), trials=1))
 """
 

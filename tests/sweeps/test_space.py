@@ -7,7 +7,7 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.sweeps import space
 from tests import runs
 
-EXAMPLE = runs.ROOT / "examples" / "sweep_minatar.yaml"
+EXAMPLE = runs.ROOT / "sweep_spaces" / "minatar.yaml"
 
 
 @pytest.fixture(scope="module")

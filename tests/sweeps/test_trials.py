@@ -6,7 +6,7 @@ import pytest
 
 from dreamerv2_transfer.sweeps import trials
 from dreamerv2_transfer.sweeps.plan import Objective
-from dreamerv2_transfer.sweeps.study import Study
+from dreamerv2_transfer.sweeps.search import Search
 from dreamerv2_transfer.sweeps.trials import Curve, RunningTrial
 from tests.sweeps.sweeping import make_plan
 
@@ -23,7 +23,7 @@ def log(job, *points):
 
 
 def begin(plan):
-    trial = RunningTrial(plan, Study(plan).ask())
+    trial = RunningTrial(plan, Search(plan).ask())
     return trial, [*trial.curves]
 
 
@@ -62,7 +62,7 @@ def test_a_point_counts_once_all_games_have_reached_it(folder):
     assert not trial.look({}, set()) and trial.share == 0.05
     log(seaquest, (1, 60.0))
     assert trial.look({}, set())
-    known = Study(plan).trials[0].intermediate_values
+    known = Search(plan).trials[0].intermediate_values
     assert known == {1: pytest.approx((0.2 + 0.6) / 2)}  # By the returns of the space.
     assert trial.value() is None
     assert trial.look({}, {breakout, seaquest})
@@ -74,7 +74,7 @@ def test_points_before_anything_was_logged_have_no_value(folder):
     trial, (job,) = begin(plan)
     log(job, (4, None), (5, 1.0), (6, 3.0))
     assert trial.look({}, set())
-    assert Study(plan).trials[0].intermediate_values == {5: 1.0, 6: 2.0}
+    assert Search(plan).trials[0].intermediate_values == {5: 1.0, 6: 2.0}
 
 
 def test_a_resumed_trial_reports_no_point_twice(folder, recwarn):
@@ -83,10 +83,10 @@ def test_a_resumed_trial_reports_no_point_twice(folder, recwarn):
     log(job, (10, 1.0))
     assert trial.look({job: 7.0}, set())
     log(job, (20, 5.0))
-    again = RunningTrial(plan, Study(plan).interrupted()[0])
+    again = RunningTrial(plan, Search(plan).interrupted()[0])
     assert again.share == 0.1
     assert again.look({job: 9.5}, set())
-    assert Study(plan).trials[0].intermediate_values == {1: 1.0, 2: 1.0, 3: 5.0}
+    assert Search(plan).trials[0].intermediate_values == {1: 1.0, 2: 1.0, 3: 5.0}
     assert not recwarn.list
 
 
@@ -107,7 +107,7 @@ def test_the_end_of_a_trial_is_remembered(folder):
         log(job, (10, value))
     trial.look({}, set())
     trial.remember(90.0, "why")
-    known = Study(plan).trials[0].user_attrs
+    known = Search(plan).trials[0].user_attrs
     assert known[trials.LEVELS] == {"minatar_breakout": 2.0, "minatar_seaquest": 50.0}
     assert known[trials.SHARE] == 0.375
     assert (known[trials.SECONDS], known[trials.ERROR]) == (90.0, "why")

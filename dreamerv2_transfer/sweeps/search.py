@@ -1,4 +1,4 @@
-"""The study of a sweep: what Optuna has drawn and was told, in a file that survives.
+"""The search of a sweep: what Optuna draws and is told, in a file that survives.
 
 `study.journal` is a line of JSON for each thing that happened. A kill may cut the last
 one off, which then has not happened.
@@ -36,7 +36,7 @@ class SweepError(UserError):
     """A sweep that cannot start, belongs to another one, or whose trials fail."""
 
 
-class Study:
+class Search:
     """The trials of a sweep.
 
     The folder has to be locked. What a trial draws depends on the seed, its number and
@@ -45,6 +45,9 @@ class Study:
     Args:
         plan: The sweep.
         pruner: One of `PRUNERS`.
+
+    Attributes:
+        study: Optuna's own.
 
     Raises:
         SweepError: Optuna is not installed, or the file is damaged, or belongs to
@@ -57,18 +60,18 @@ class Study:
         self._path = plan.logdir / FILE
         storage = self._open()
         try:
-            self.optuna = self._load(storage, self._make_pruner(pruner))
+            self.study = self._load(storage, self._make_pruner(pruner))
         except UserError:
             raise
         except Exception as error:  # Another project's content may raise anything.
             raise self._not_ours(describe(error)) from error
         if plan.baseline is not None and not self.trials:
-            self.optuna.enqueue_trial(dict(plan.baseline))
+            self.study.enqueue_trial(dict(plan.baseline))
 
     @property
     def trials(self) -> list[FrozenTrial]:
         """All trials so far."""
-        return self.optuna.get_trials(deepcopy=False)
+        return self.study.get_trials(deepcopy=False)
 
     @property
     def ended(self) -> list[FrozenTrial]:
@@ -87,15 +90,15 @@ class Study:
         """Returns the trials that an earlier process had begun, to be resumed."""
         running = self._optuna.trial.TrialState.RUNNING
         return [
-            self._drawn(self._optuna.trial.Trial(self.optuna, trial._trial_id))
+            self._drawn(self._optuna.trial.Trial(self.study, trial._trial_id))
             for trial in self.trials
             if trial.state == running
         ]
 
     def ask(self) -> Trial:
         """Begins the next trial."""
-        self.optuna.sampler = self._sampler(len(self.trials))
-        return self._drawn(self.optuna.ask())
+        self.study.sampler = self._sampler(len(self.trials))
+        return self._drawn(self.study.ask())
 
     def tell(self, trial: Trial, state: str, value: float | None = None) -> None:
         """Ends a trial.
@@ -105,7 +108,7 @@ class Study:
             state: `COMPLETE`, `PRUNED` or `FAIL`.
             value: The value of a complete one.
         """
-        self.optuna.tell(trial, value, self._optuna.trial.TrialState[state])
+        self.study.tell(trial, value, self._optuna.trial.TrialState[state])
 
     def importances(self) -> dict[str, float]:
         """Returns the share of each parameter in how good trials differ from others.
@@ -115,7 +118,7 @@ class Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # That there are too few.
             try:
-                found = self._optuna.importance.get_param_importances(self.optuna)
+                found = self._optuna.importance.get_param_importances(self.study)
             except (ValueError, RuntimeError):
                 return {}
         return found if len({*found.values()}) > 1 else {}

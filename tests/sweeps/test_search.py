@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from dreamerv2_transfer.common.files import locks
-from dreamerv2_transfer.sweeps import study
+from dreamerv2_transfer.sweeps import search
 from dreamerv2_transfer.sweeps.plan import Objective
-from dreamerv2_transfer.sweeps.study import Study, SweepError
+from dreamerv2_transfer.sweeps.search import Search, SweepError
 from tests.sweeps.sweeping import make_plan
 
 optuna = pytest.importorskip("optuna")
@@ -22,7 +22,7 @@ def tried(trials):
 
 
 def test_the_first_trial_is_the_baseline_and_others_are_in_the_space(folder):
-    opened = Study(make_plan(folder, baseline=BASELINE))
+    opened = Search(make_plan(folder, baseline=BASELINE))
     found = [opened.ask() for _ in range(4)]
     assert found[0].params == BASELINE
     for trial in found[1:]:
@@ -36,28 +36,28 @@ def test_what_is_drawn_does_not_depend_on_how_often_it_was_opened(folder):
     plan = make_plan(folder)
     other = make_plan(folder, logdir=folder / "other")
     (folder / "other").mkdir()
-    opened = Study(plan)
+    opened = Search(plan)
     for _ in range(12):  # Optuna draws the first ten at random.
         trial = opened.ask()
         opened.tell(trial, "COMPLETE", trial.params["imag_horizon"])
-        again = Study(other)
+        again = Search(other)
         trial = again.ask()
         again.tell(trial, "COMPLETE", trial.params["imag_horizon"])
-    assert tried(opened.trials) == tried(Study(other).trials)
+    assert tried(opened.trials) == tried(Search(other).trials)
 
 
 def test_a_trial_under_way_is_resumed_with_what_it_had(folder):
     plan = make_plan(folder)
-    first = Study(plan)
+    first = Search(plan)
     first.tell(first.ask(), "FAIL")
     trial = first.ask()
     trial.report(3.0, 1)
-    again = Study(plan)
+    again = Search(plan)
     (resumed,) = again.interrupted()
     assert resumed.number == 1 and resumed.params == trial.params
     resumed.report(4.0, 2)
     again.tell(resumed, "PRUNED")
-    assert [(x.state.name, x.value) for x in Study(plan).ended] == [
+    assert [(x.state.name, x.value) for x in Search(plan).ended] == [
         ("FAIL", None),
         ("PRUNED", 4.0),
     ]
@@ -66,15 +66,15 @@ def test_a_trial_under_way_is_resumed_with_what_it_had(folder):
 @pytest.mark.parametrize("lost", [1, 30, 200, 400])
 def test_a_line_that_a_kill_cut_off_did_not_happen(folder, lost):
     plan = make_plan(folder)
-    before = Study(plan).ask().params
-    path = plan.logdir / study.FILE
+    before = Search(plan).ask().params
+    path = plan.logdir / search.FILE
     whole = path.read_bytes()
     path.write_bytes(whole[:-lost])
-    again = Study(plan)
+    again = Search(plan)
     trials = [*again.interrupted(), again.ask()]
     assert trials[0].params.keys() == before.keys()
     assert all(x in whole for x in path.read_bytes().splitlines(keepends=True)[:3])
-    assert len(Study(plan).interrupted()) == len(trials)
+    assert len(Search(plan).interrupted()) == len(trials)
 
 
 def test_the_best_is_the_highest_or_the_lowest(folder):
@@ -82,7 +82,7 @@ def test_the_best_is_the_highest_or_the_lowest(folder):
         objective = Objective("x", minimize)
         plan = make_plan(folder, logdir=folder / str(minimize), objective=objective)
         plan.logdir.mkdir()
-        opened = Study(plan)
+        opened = Search(plan)
         assert opened.best is None
         for value in (1.0, 5.0, 3.0):
             opened.tell(opened.ask(), "COMPLETE", value)
@@ -93,7 +93,7 @@ def test_the_best_is_the_highest_or_the_lowest(folder):
 
 
 def test_importances_are_shares_once_there_are_enough_trials(folder):
-    opened = Study(make_plan(folder))
+    opened = Search(make_plan(folder))
     assert opened.importances() == {}
     spread = opened.ask().distributions
     for at in range(48):
@@ -103,29 +103,29 @@ def test_importances_are_shares_once_there_are_enough_trials(folder):
             "encoder.cnn_kernels": ("3,3", "4,4")[at % 3 == 0],
         }
         made = {"params": drawn, "distributions": spread, "value": float(at % 8)}
-        opened.optuna.add_trial(optuna.trial.create_trial(**made))
+        opened.study.add_trial(optuna.trial.create_trial(**made))
     shares = opened.importances()
     assert sum(shares.values()) == pytest.approx(1)
     assert max(shares, key=shares.get) == "imag_horizon"
 
 
 def test_a_trial_that_is_worse_than_others_is_pruned(folder):
-    opened = Study(make_plan(folder))
-    for _ in range(study.UNPRUNED):
+    opened = Search(make_plan(folder))
+    for _ in range(search.UNPRUNED):
         trial = opened.ask()
-        for point in range(1, study.POINTS + 1):
+        for point in range(1, search.POINTS + 1):
             trial.report(5.0, point)
         opened.tell(trial, "COMPLETE", 5.0)
     bad = opened.ask()
-    bad.report(1.0, study.SPARED - 1)
+    bad.report(1.0, search.SPARED - 1)
     assert not bad.should_prune()
-    bad.report(1.0, study.SPARED)
+    bad.report(1.0, search.SPARED)
     assert bad.should_prune()
-    unpruned = Study(make_plan(folder), pruner="none")
+    unpruned = Search(make_plan(folder), pruner="none")
     assert not unpruned.interrupted()[0].should_prune()
-    assert set(study.PRUNERS) == {"median", "halving", "none"}
-    halving = Study(make_plan(folder), pruner="halving")
-    assert isinstance(halving.optuna.pruner, optuna.pruners.SuccessiveHalvingPruner)
+    assert set(search.PRUNERS) == {"median", "halving", "none"}
+    halving = Search(make_plan(folder), pruner="halving")
+    assert isinstance(halving.study.pruner, optuna.pruners.SuccessiveHalvingPruner)
 
 
 @pytest.mark.parametrize(
@@ -142,25 +142,25 @@ def test_a_trial_that_is_worse_than_others_is_pruned(folder):
     ],
 )
 def test_a_folder_belongs_to_one_sweep(folder, changes, message):
-    Study(make_plan(folder)).ask()
+    Search(make_plan(folder)).ask()
     with pytest.raises(SweepError, match=f"belongs to another sweep: {message}"):
-        Study(make_plan(folder, **changes))
+        Search(make_plan(folder, **changes))
 
 
 def test_a_folder_belongs_to_one_space(folder):
     plan = make_plan(folder)
-    Study(plan).ask()
+    Search(plan).ask()
     less = type(plan.space)(plan.space.parameters[:2], plan.space.returns)
     other = make_plan(folder, space=less)
     with pytest.raises(
         SweepError, match="space encoder.cnn_kernels was 3,3 or 4,4 and"
     ):
-        Study(other)
+        Search(other)
 
 
 def test_a_sweep_that_tried_nothing_may_change(folder):
-    Study(make_plan(folder))
-    Study(make_plan(folder, updates=30)).ask()
+    Search(make_plan(folder))
+    Search(make_plan(folder, updates=30)).ask()
 
 
 def of_another_project(path):
@@ -185,22 +185,22 @@ def of_sqlite(path):
     ],
 )
 def test_a_file_of_another_project_stays_as_it_is(folder, make, message):
-    path = folder / "sweep" / study.FILE
+    path = folder / "sweep" / search.FILE
     make(path)
     before = path.read_bytes()
     with pytest.raises(SweepError, match=f"is not the study of a sweep: {message}"):
-        Study(make_plan(folder))
+        Search(make_plan(folder))
     assert path.read_bytes() == before
 
 
 def test_a_lack_of_optuna_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(SweepError, match=r"pip install '\.\[sweep\]'"):
-        study.load_optuna()
+        search.load_optuna()
 
 
 def test_nothing_that_a_kill_leaves_locks_the_study(folder):
     plan = make_plan(folder)
     with locks.locked(plan.logdir):
-        Study(plan).ask()
+        Search(plan).ask()
         assert not [*plan.logdir.glob("study.journal.*")]
