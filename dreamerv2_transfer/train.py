@@ -35,6 +35,16 @@ from dreamerv2_transfer.common.replay import folder as replay_folder
 from dreamerv2_transfer.transfer import sources
 
 STAGES = ("pretrain", "finetune", "scratch")
+# By component, the keys that change what its weights mean, but not their shapes.
+MEANINGS = {
+    "encoder": ("encoder.act", "encoder.symlog"),
+    "rssm": ("rssm.act",),
+    "decoder": ("decoder.act", "decoder.cnn_dist", "decoder.mlp_dist"),
+    "reward": ("reward_head.act", "reward_head.dist", "reward_head.bin_limit"),
+    "discount": ("discount_head.act", "discount_head.dist"),
+    "actor": ("actor.act",),
+    "critic": ("critic.act", "critic.dist", "critic.bin_limit"),
+}
 Output = Callable[[list[logger.Summary]], None]
 Spaces = dict[str, gymnasium.Space]
 
@@ -222,7 +232,7 @@ def prepare(
 
     Raises:
         ConfigError: The networks cannot be built for these spaces, the replicas cannot
-            share a batch, or the decoder was trained for another likelihood.
+            share a batch, or weights to start from have another meaning.
         CheckpointError: The weights to start from are missing or do not fit.
     """
     # A run that resumes needs no others, which may be gone.
@@ -249,11 +259,9 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
     """Loads what a fresh run starts from: a ported agent, and the weights of `init`.
 
     Raises:
-        ConfigError: The decoder was trained for another likelihood of images, as the
-            configuration beside its weights says.
+        ConfigError: As `_check_meanings`.
         CheckpointError: A file is missing, or a component does not fit.
     """
-    from dreamerv2_transfer.agent import image_dist
     from dreamerv2_transfer.transfer import weights
 
     ported, init = logdir / weights.PORTED, config.init
@@ -264,17 +272,37 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
         print(f"Continues with the agent in {ported}, which made {steps} steps.")
     if not init.path:
         return
-    source = weights.find_weights(init.path).parent / "config.yaml"
-    if "decoder" in init.components and source.exists():
-        theirs = image_dist(load_old(source)[0], agent.wm.obs_space)
-        ours = agent.wm.heads["decoder"].cnn_dist
-        if theirs != ours:
-            raise ConfigError(
-                f"The decoder in {init.path} was trained with decoder.cnn_dist="
-                f"{theirs}. Received: {ours}. Use the same, or leave the decoder out "
-                "of --init.components."
-            )
+    source = sources.find_weights(init.path).parent / "config.yaml"
+    if source.exists():
+        _check_meanings(config, load_old(source)[0], agent.wm.obs_space)
     print(weights.initialize(init.path, agent.components, init.components))
+
+
+def _check_meanings(config: Config, theirs: Config, obs_space: Spaces) -> None:
+    """Checks that weights mean the same here as where they were trained.
+
+    Args:
+        config: The configuration of this run.
+        theirs: That of the run whose weights `init` names.
+        obs_space: The spaces of the observations.
+
+    Raises:
+        ConfigError: One of `MEANINGS` differs for a component that is to be loaded.
+    """
+    from dreamerv2_transfer.agent import image_dist
+
+    theirs, ours = (
+        x.update({"decoder.cnn_dist": image_dist(x, obs_space)})
+        for x in (theirs, config)
+    )
+    for name in config.init.components:
+        for key in MEANINGS.get(name, ()):
+            if theirs[key] != ours[key]:
+                raise ConfigError(
+                    f"The {name} in {config.init.path} was trained with {key}="
+                    f"{theirs[key]}. Received: {ours[key]}. Use the same, or leave the "
+                    f"{name} out of --init.components."
+                )
 
 
 def open_eval_dataset(config: Config, logdir: pathlib.Path) -> offline.OfflineDataset:

@@ -16,6 +16,7 @@ from dreamerv2_transfer.common.logger import LoggerError
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.transfer import weights
+from tests import models
 from tests.runs import ROOT, rows
 
 TASK = "minatar_breakout"
@@ -161,6 +162,27 @@ def test_a_decoder_for_another_likelihood_is_refused_before_play(model, tmp_path
     logdir = tmp_path / "run"
     refused(config, logdir, ConfigError, "cnn_dist=binary. Received: mse")
     assert online(config.update({"init.components": ["rssm", "encoder"]}), logdir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rssm.act": "silu"}, "The rssm in .* rssm.act=elu. Received: silu"),
+        ({"encoder.symlog": True}, "encoder.symlog=False. Received: True"),
+        ({"reward_head.dist": "symlog_mse"}, "dist=mse. Received: symlog_mse"),
+        ({"decoder.cnn_dist": "auto"}, "cnn_dist=mse. Received: binary"),
+    ],
+)
+def test_weights_of_another_meaning_are_refused(changes, message):
+    config = make_config("finetune")
+    with pytest.raises(ConfigError, match=message):
+        train._check_meanings(config.update(changes), config, models.obs_space())
+
+
+def test_what_is_not_loaded_may_have_another_meaning():
+    config = make_config("finetune")
+    changed = config.update({"critic.act": "silu", "rssm.unimix": 0.01})
+    train._check_meanings(changed, config, models.obs_space())
 
 
 def test_weights_that_do_not_fit_are_refused_before_play(model, tmp_path):
