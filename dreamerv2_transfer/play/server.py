@@ -22,6 +22,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from dreamerv2_transfer.common import interrupt
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.play import messages
 from dreamerv2_transfer.play.messages import Table
@@ -190,13 +191,15 @@ class Server:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[asyncio.Event]:
-    """Yields what is set when the process is asked to end; a second signal ends it."""
+    """Yields what is set when the process is asked to end."""
     loop, received, handled = asyncio.get_running_loop(), asyncio.Event(), []
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        # Windows has no SIGHUP and none of this; other threads get no signals.
-        with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):
-            loop.add_signal_handler(getattr(signal, name), received.set)
-            handled.append(getattr(signal, name))
+    for number in interrupt.SIGNALS:
+        if number == interrupt.HANGUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # As of `nohup`.
+        # Windows has none of this, and other threads than the main one get no signals.
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            loop.add_signal_handler(number, received.set)
+            handled.append(number)
     try:
         yield received
     finally:

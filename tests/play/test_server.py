@@ -209,6 +209,20 @@ def test_a_browser_that_goes_away_in_the_middle_frees_its_session(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("before", "ends"), [("SIG_DFL", True), ("SIG_IGN", False)])
+def test_a_terminal_that_closes_ends_it_but_for_nohup(before, ends, usual_signals):
+    signal.signal(signal.SIGHUP, getattr(signal, before))
+
+    async def run():
+        with server_lib._signals() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(received.wait(), 10 if ends else 0.1)
+            return received.is_set()
+
+    assert asyncio.run(run()) == ends
+
+
 def test_open_tabs_are_told_of_the_end():
     async def scenario(played):
         tab = await played.tab()

@@ -124,12 +124,16 @@ function draw(pictures, row) {
   $("mode").textContent = row.discount < 0.5 ? "expects the end" : row.looked ? "sees" : "dreams";
   $("game").classList.toggle("ended", row.over);
   $("over").hidden = !row.over;
-  const total = (name) => course.slice(0, step + 1).reduce((sum, x) => sum + (x[name] || 0), 0);
-  $("dream-score").textContent = total("dreamed").toFixed(1);
-  $("game-score").textContent = total("raw").toFixed(1);
+  $("dream-score").textContent = total("dreamed");
+  $("game-score").textContent = total("raw");
   $("step").textContent = step;
   $("slider").max = course.length - 1;
   $("slider").value = step;
+}
+
+function total(name) {
+  const sum = course.slice(0, step + 1).reduce((sum, x) => sum + (x[name] || 0), 0);
+  return (Math.round(10 * sum) / 10 + 0).toFixed(1); // Without the sign of a zero.
 }
 
 function paint(canvas, picture, color) {
@@ -350,7 +354,8 @@ function drawChart({ id, lines, low, high }) {
   context.fillStyle = resolved(canvas, "--seen");
   const thick = x(1) - x(0);
   course.forEach((row, i) => {
-    if (row.looked) context.fillRect(x(i) - thick / 2, height - bottom, thick, 3);
+    const from = Math.max(LEFT, x(i) - thick / 2);
+    if (row.looked) context.fillRect(from, height - bottom, x(i) + thick / 2 - from, 3);
   });
   context.fillStyle = resolved(canvas, "--quiet");
   context.textAlign = "right";
