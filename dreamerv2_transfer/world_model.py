@@ -227,14 +227,14 @@ class WorldModel:
         def by_task(x: tf.Tensor) -> tf.Tensor:
             return replicas.total(tf.linalg.matvec(weight, tf.reduce_mean(x, 1)))
 
-        losses = {k: by_task(v) for k, v in outputs["losses"].items()}
         options, kl = self.config.kl, outputs["kl"]
         if nets.frees_average(**options):
             kl_loss = tf.maximum(by_task(kl), options.free)
         else:
             kl_loss = by_task(tf.maximum(kl, options.free))
         names = ("dyn", "rep") if options.separate else ("kl",)
-        losses |= dict.fromkeys(names, kl_loss)
+        losses = dict.fromkeys(names, kl_loss)
+        losses |= {k: by_task(v) for k, v in outputs["losses"].items()}
         return self._total(losses)[1]
 
     def imagine(
