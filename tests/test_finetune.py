@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import shutil
@@ -48,7 +49,9 @@ def make_config(*names, **changes):
 
 
 def run(logdir, config, make_agent=agent_lib.make_agent, make_envs=None, **options):
-    make_envs = make_envs or (lambda number: envs.make_vector_env(config.task, number))
+    make_envs = make_envs or functools.partial(
+        envs.make_vector_env, config.task, time_limit=config.time_limit
+    )
     env = make_envs(1)
     spaces = envs.obs_space(env), envs.act_space(env)
     folder = logdir / "train_episodes"
@@ -91,8 +94,9 @@ def quick_agent(*args) -> agent_lib.Agent:
     return agent
 
 
-# Long enough for episodes to end between the updates.
-WHOLE = {"steps": 6, "eval_every": 3, "train_every": 15}
+# Long enough for episodes to end between the updates. Most of the time goes to acting.
+SHORT = {"train_every": 12, "time_limit": 10}
+WHOLE = {"steps": 6, "eval_every": 3, **SHORT}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +126,7 @@ def test_a_run_leaves_metrics_videos_weights_and_checkpoints(whole):
 
 def test_steps_and_updates_keep_their_ratio(tmp_path):
     config = make_config(steps=5, train_every=6, checkpoint_every=1)
-    run(tmp_path, config, quick_agent)
+    run(tmp_path, config, quick_agent, evaluates=False)
     saved = [checkpoint_state(tmp_path, step)["steps"]["value"] for step in (3, 4, 5)]
     # The first update comes before acting, the second with the first step.
     assert np.diff(saved).tolist() == [6, 6]
@@ -136,7 +140,7 @@ def checkpoint_state(logdir, step) -> dict:
 
 def test_several_environments_share_the_ratio(tmp_path):
     config = make_config(steps=7, train_every=2, envs=3, checkpoint_every=1)
-    run(tmp_path, config, quick_agent)
+    run(tmp_path, config, quick_agent, evaluates=False)
     saved = [checkpoint_state(tmp_path, step)["steps"]["value"] for step in (5, 6, 7)]
     # Three steps are made at once, and every second one brings an update.
     assert saved[2] - saved[0] in (3, 6)
@@ -156,14 +160,15 @@ EXPLORING = {
 @pytest.mark.parametrize(("number", "changes"), [(1, {}), (2, {}), (1, EXPLORING)])
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes):
     """Also if episodes ended after the checkpoint, and one is in progress."""
-    config = make_config(steps=6, envs=number, train_every=30, **changes)
-    run(tmp_path / "a", config)
-    run(tmp_path / "b", config)
+    config = make_config(steps=6, envs=number, **SHORT, **changes)
+    evaluates = number == 1 and not changes
+    run(tmp_path / "a", config, evaluates=evaluates)
+    run(tmp_path / "b", config, evaluates=evaluates)
     # The state after a kill between updates 4 and 6.
     for path in (tmp_path / "b" / "checkpoints").glob("ckpt-6.*"):
         path.unlink()
     before = count_episodes(tmp_path / "b")
-    run(tmp_path / "b", config)
+    run(tmp_path / "b", config, evaluates=evaluates)
     assert before > checkpoint_state(tmp_path / "b", 4)["replay"]["total_episodes"]
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
     names = [
@@ -197,7 +202,7 @@ def test_totals_are_right_after_resume(whole, tmp_path):
 
 def test_fine_tuning_starts_from_the_given_model(whole, tmp_path, capsys):
     config = make_config("finetune", "freeze_world_model", **{"init.path": str(whole)})
-    run(tmp_path, config)
+    run(tmp_path, config, evaluates=False)
     assert "Loaded encoder, rssm, decoder, reward, discount from" in (
         capsys.readouterr().out
     )
@@ -236,8 +241,8 @@ def test_a_game_with_other_actions_or_channels_is_named(whole):
 
 def test_freezing_survives_resume(whole, tmp_path):
     changes = {"init.path": str(whole), "freeze.encoder": True}
-    run(tmp_path, make_config("finetune", **changes, steps=2))
-    run(tmp_path, make_config("finetune", **changes, steps=4))
+    run(tmp_path, make_config("finetune", **changes, steps=2), evaluates=False)
+    run(tmp_path, make_config("finetune", **changes, steps=4), evaluates=False)
     before = weights(whole / "world_model.weights.h5")
     after = weights(tmp_path / "world_model.weights.h5")
     same = {k for k in after if after[k] == before[k]}
@@ -263,7 +268,7 @@ def test_the_world_model_stops_to_learn_after_wm_steps(tmp_path):
             setattr(agent, name, spy)
         return agent
 
-    run(tmp_path, config, make_agent)
+    run(tmp_path, config, make_agent, evaluates=False)
     called, kernels, actors = zip(*snapshots, strict=True)
     assert called == ("update", "update", "update_behavior", "update_behavior")
     assert not np.array_equal(kernels[0], kernels[1])
@@ -293,8 +298,8 @@ def test_exploration_until_a_step_then_the_training_policy(tmp_path):
 
 
 def test_evaluation_does_not_disturb_training(tmp_path):
-    run(tmp_path / "often", make_config(steps=4, eval_every=1))
-    run(tmp_path / "never", make_config(steps=4), evaluates=False)
+    run(tmp_path / "often", make_config(steps=4, eval_every=1, **SHORT))
+    run(tmp_path / "never", make_config(steps=4, **SHORT), evaluates=False)
     often, never = (series(tmp_path / x, "model_loss") for x in ("often", "never"))
     assert often == never
     assert series(tmp_path / "often", "train_return") == series(
@@ -484,10 +489,10 @@ def test_with_restart_a_fresh_environment_goes_on(tmp_path, capsys):
 
 
 def test_damaged_episodes_are_named_and_the_run_goes_on(tmp_path, capsys):
-    run(tmp_path, make_config(steps=2), quick_agent)
+    run(tmp_path, make_config(steps=2), quick_agent, evaluates=False)
     path = sorted((tmp_path / "train_episodes").glob("*.npz"))[0]
     path.write_bytes(path.read_bytes()[:50])
-    assert run(tmp_path, make_config(steps=4), quick_agent)
+    assert run(tmp_path, make_config(steps=4), quick_agent, evaluates=False)
     assert path.name in capsys.readouterr().out
 
 

@@ -17,7 +17,7 @@ FEW = ["--imag_horizon", 3, "--dataset.batch", 2, "--dataset.length", 6]
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("run")
-    task = ["--task", "minatar_breakout", "--prefill", 60]
+    task = ["--task", "minatar_breakout", "--prefill", 60, "--time_limit", 20]
     done = runs.run("launch/train.py", *RUN, *FEW, *task, "--logdir", path)
     assert done.returncode == 0, done.stdout + done.stderr
     return path
