@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.2.0"
-__all__ = ("DreamEnv", "Latents", "Model", "load")
+__all__ = ("DreamEnv", "Latents", "Model", "load", "models", "save_gif")
 
 
 def __getattr__(name: str) -> Any:

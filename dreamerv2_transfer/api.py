@@ -29,21 +29,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
+import numpy as np
 from ruamel.yaml import YAML
 
 from dreamerv2_transfer import train as train_lib
 from dreamerv2_transfer.common import blocks, envs, flags, quiet
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.envs import old_gym, wrappers
-from dreamerv2_transfer.common.errors import EnvError
+from dreamerv2_transfer.common.errors import EnvError, ModelError
 from dreamerv2_transfer.common.files import logdir
 from dreamerv2_transfer.common.logger import JSONLOutput as JSONLOutput
 from dreamerv2_transfer.common.logger import TensorBoardOutput as TensorBoardOutput
 from dreamerv2_transfer.common.logger import TerminalOutput as TerminalOutput
+from dreamerv2_transfer.common.logger import video
 from dreamerv2_transfer.train import Output
+from dreamerv2_transfer.transfer import cards
 
-if TYPE_CHECKING:  # It imports TensorFlow.
+if TYPE_CHECKING:  # These import TensorFlow.
     from dreamerv2_transfer.trained.model import Model
+    from dreamerv2_transfer.trained.player import Player
 
 quiet.hush_tensorflow()
 
@@ -133,16 +137,19 @@ def train(
 
 def load(
     source: str | os.PathLike, env: gymnasium.Env | str | None = None, seed: int = 0
-) -> Model:
-    """Loads a trained model, with its agent if it has one.
+) -> Model | Player:
+    """Loads a trained model, with its agent if it has one, or a DQN.
 
     Args:
-        source: A run's logdir, or its `world_model.weights.h5` with the `config.yaml`
-            beside it; or the URL of one, such as `s3://bucket/run`.
+        source: A run's logdir, or its file of weights with the `config.yaml` beside
+            it; the URL of one, such as `s3://bucket/run`; the name of a published
+            model, see `models`; or `hf://USER/NAME@REVISION` of the Hugging Face Hub.
+            Weights are HDF5 or safetensors. Those of a published model must have the
+            hashes of its card.
         env: An environment of the game, or the name of a task such as
             `gym_Pendulum-v1`; only needed where the run has not written what it
             observes and its configuration does not name a game that can be made, as
-            for a run of `api.train` of 0.2.0.
+            for an older run of `api.train`.
         seed: The seed of the model's noise.
 
     Raises:
@@ -151,10 +158,41 @@ def load(
         CheckpointError: There are no weights, or they do not fit the configuration.
         ConfigError: The configuration cannot be read, or its networks not be built.
         RemoteError: The URL cannot be read.
+        HubError: The model is not on the Hub.
     """
     from dreamerv2_transfer.trained import load as loading
 
     return loading.load(source, env, seed)
+
+
+def models() -> dict[str, str]:
+    """Returns what the models in `models/` of this repository are, by name.
+
+    `load` takes a name, as do `--init` and the command `play`.
+    """
+    return {name: card.summary for name, card in cards.published().items()}
+
+
+def save_gif(path: str | os.PathLike, images: Any, fps: float = 10) -> None:
+    """Saves images of a game or of a dream as an animation.
+
+    Args:
+        path: The file.
+        images: `(T, H, W, C)`: bytes, or planes as booleans or probabilities. Small
+            ones are enlarged.
+        fps: Frames per second.
+
+    Raises:
+        ModelError: The images have another shape.
+        OutputError: The file cannot be written.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or not images.size:
+        raise ModelError(
+            "An animation needs images (T, H, W, C). Received: the shape "
+            f"{images.shape}. Of a batch, save one: dream['image'][0]."
+        )
+    video.save_gif(path, video.episode(images, video.PLANE_SCALE, None), fps)
 
 
 def check(config: Config, is_instance: bool) -> None:

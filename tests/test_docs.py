@@ -12,7 +12,7 @@ from tests import runs
 DOCS = runs.ROOT / "docs"
 README = runs.ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
-FOLDERS = ("bench", "examples", "logdir_templates", "results")
+FOLDERS = ("bench", "examples", "logdir_templates", "models", "results")
 OTHERS = sorted(x for folder in FOLDERS for x in (runs.ROOT / folder).rglob("*.md"))
 ALL = sorted({*PAGES, *runs.ROOT.glob("*.md"), *OTHERS})
 FILES = r"(?:bench|docs|docker|examples|launch|tests|results|logdir_templates)/[\w./-]+"

@@ -20,6 +20,7 @@ FOLDERS = (
     "launch",
     "logdir_templates",
     "sweep_spaces",
+    "models",
 )
 LOAD = """
 import json

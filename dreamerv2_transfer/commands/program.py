@@ -22,6 +22,7 @@ COMMANDS = {
     "plot": "dreamerv2_transfer.commands.plot",
     "report": "dreamerv2_transfer.commands.report",
     "dataset": "dreamerv2_transfer.commands.dataset",
+    "publish": "dreamerv2_transfer.commands.publish",
     "port": "dreamerv2_transfer.commands.port",
     "reproduce": "dreamerv2_transfer.commands.reproduce",
     "sweep": "dreamerv2_transfer.commands.sweep",

@@ -13,7 +13,7 @@ import numpy as np
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import hdf5
+from dreamerv2_transfer.common.files import hdf5, tensors
 from dreamerv2_transfer.dqn import acting, torch_files
 
 Shape = tuple[int, ...]
@@ -42,9 +42,10 @@ def read_minatar_torch(path: pathlib.Path, task: str, actions: int) -> acting.QN
 
 
 def read_minatar_h5(path: pathlib.Path, task: str, actions: int) -> acting.QNetwork:
-    """Reads our own kind; see `read_minatar_torch`."""
+    """Reads our own kind, HDF5 or safetensors; see `read_minatar_torch`."""
+    reader = tensors if path.suffix == tensors.SUFFIX else hdf5
     try:
-        with hdf5.opened(path) as content:
+        with reader.opened(path) as content:
             trained = content.attributes.get("task")
             network = content.attributes.get("network")
             if trained != task:

@@ -22,7 +22,6 @@ from dreamerv2_transfer.trained.latents import Latents
 from dreamerv2_transfer.trained.load import load
 from dreamerv2_transfer.trained.model import Model
 
-SCALE = 16  # Pixels per cell of MinAtar planes.
 LARGEST = np.finfo(np.float32).max
 
 
@@ -135,7 +134,7 @@ class DreamEnv(gymnasium.Env):
         images = [v for v in self._seen.values() if v.ndim == 3]
         if self.render_mode is None or not images:
             return None
-        return video.episode(images[0][None], SCALE, None)[0]
+        return video.episode(images[0][None], video.PLANE_SCALE, None)[0]
 
     def _observation(self, shown: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self._seen = {key: shown[key] for key in self.observation_space}

@@ -1,6 +1,6 @@
 """The games of a model: made by name, or only what of them it observes.
 
-weights file   its attribute `spaces`, which runs write since 0.3.0
+weights file   its attribute `spaces`, which older runs lack
 dataset        the manifest of the episodes that the run was trained on
 game           the environment that the configuration names
 """

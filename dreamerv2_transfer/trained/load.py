@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import pathlib
 import re
@@ -19,7 +20,8 @@ from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.trained import games
 from dreamerv2_transfer.trained.graphs import precision
 from dreamerv2_transfer.trained.model import Model
-from dreamerv2_transfer.transfer import weights
+from dreamerv2_transfer.trained.player import FILES, Player, newest
+from dreamerv2_transfer.transfer import cards, sources, weights
 
 UNKNOWN = "is not known today"  # As `blocks.load_old` notes it.
 # What a model that is no longer trained needs: graphs in float32 on one device. What
@@ -37,8 +39,8 @@ def load(
     source: str | os.PathLike,
     env: gymnasium.Env | str | None = None,
     seed: int = 0,
-) -> Model:
-    """Loads a trained model.
+) -> Model | Player:
+    """Loads a trained model, or a DQN.
 
     Args:
         source: A run's logdir, or its `world_model.weights.h5` with the `config.yaml`
@@ -46,7 +48,7 @@ def load(
         env: An environment of the game, or the name of a task such as
             `gym_Pendulum-v1`; only needed where the run has not written what it
             observes and its configuration does not name a game that can be made, as
-            for a run of `api.train` of 0.2.0.
+            for an older run of `api.train`.
         seed: The seed of the model's noise, see `Model`.
 
     Raises:
@@ -56,13 +58,28 @@ def load(
         ConfigError: The configuration cannot be read, or its networks not be built.
         RemoteError: The URL cannot be read.
     """
+    if player := _player(source):
+        return player
     file = weights.find_weights(source)
     config = _config(file)
     obs_space, act_space = games.find(config, file, env)
     machine.keep_compiled()
     agent, network = _build(config, file, obs_space, act_space)
-    name = os.fspath(source)
+    name = sources.pinned(source, file)
     return Model(network, agent, act_space["action"], config, name, seed)
+
+
+def _player(source: str | os.PathLike) -> Player | None:
+    """Returns the DQN that a file or a folder holds; None if it holds another model."""
+    path = sources.local(source)
+    file = newest(path) if path.is_dir() else path
+    is_player = file and any(fnmatch.fnmatch(file.name, x) for x in FILES)
+    if not file or not is_player or (path / weights.WORLD_MODEL).is_file():
+        return None
+    cards.checked(file.parent)
+    config = _config(file)
+    task = str(weights.read_attributes(file).get("task", config.task))
+    return Player(file, task, config, sources.pinned(source, file))
 
 
 def _config(file: pathlib.Path) -> Config:
@@ -92,12 +109,12 @@ def _release(version: str) -> list[int]:
 
 def _build(config: Config, file: pathlib.Path, *spaces: Any):
     """Builds the networks and loads their weights."""
-    actor_critic = file.parent / weights.ACTOR_CRITIC
+    actor_critic = sources.in_folder(file.parent, weights.ACTOR_CRITIC)
     settings = config.update(SETTINGS)
     rng = tf.random.Generator.from_seed(0)  # Unused, but without one no noise is drawn.
     with precision():
         try:
-            if not actor_critic.is_file():
+            if not actor_critic:
                 agent, network = None, agent_lib.WorldModel(settings, *spaces, rng)
             else:
                 agent = agent_lib.Agent(settings, *spaces, rng)
@@ -107,7 +124,7 @@ def _build(config: Config, file: pathlib.Path, *spaces: Any):
                 f"The networks of {file.parent} cannot be built: {error}"
             ) from error
         weights.load_weights(file, network.components)
-        if agent:
+        if agent and actor_critic:
             behavior = agent.task_behavior.components
             weights.load_weights(actor_critic, behavior)
     return agent, network

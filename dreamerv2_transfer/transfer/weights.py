@@ -5,7 +5,7 @@
 `actor_critic.weights.h5` holds the behaviors likewise. The attribute `step` of such a
 file is that of the run whose weights it holds; files of 0.1.0 and ports have none. The
 file of a world model also has the `version` of this package, and `spaces`, what it
-observes, see `spaces.describe`; files of 0.2.0 have neither.
+observes, see `spaces.describe`; older files have neither.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import tensorflow as tf
 import dreamerv2_transfer
 from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.common.checkpoint import CheckpointError
-from dreamerv2_transfer.common.files import hdf5
+from dreamerv2_transfer.common.files import hdf5, tensors
 from dreamerv2_transfer.transfer import spaces
 from dreamerv2_transfer.transfer.sources import WORLD_MODEL, find_weights
 
 ACTOR_CRITIC = "actor_critic.weights.h5"
 PORTED = "ported.weights.h5"  # An original agent that the run in this logdir continues.
+PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 COMPONENTS = ("encoder", "rssm", "decoder", "reward", "discount", "actor", "critic")
 # The most likely reason for a difference in these shapes.
 HINTS = {
@@ -110,8 +111,9 @@ def save_agent(logdir: pathlib.Path, agent, step: int | None = None) -> None:
 
 def step_of(path: str | os.PathLike) -> int | None:
     """Returns the step that weights are from, or None if no readable file tells it."""
-    step = read_attributes(path).get("step")
-    return int(step) if isinstance(step, np.integer) else None
+    step = read_attributes(path).get("step")  # A text in safetensors.
+    is_number = isinstance(step, np.integer) or str(step).isdecimal()
+    return int(str(step)) if is_number else None
 
 
 def warn_if_stale(path: str | os.PathLike) -> None:
@@ -131,7 +133,7 @@ def warn_if_stale(path: str | os.PathLike) -> None:
 def read_attributes(path: str | os.PathLike) -> dict[str, Any]:
     """Returns what a file of weights says about them; {} if it cannot be read."""
     try:
-        with hdf5.opened(path) as content:
+        with _reader(path).opened(path) as content:
             return content.attributes
     except hdf5.ArraysError:
         return {}
@@ -249,10 +251,25 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, Any]]:
     """
     warn_if_stale(path)
     try:
-        with hdf5.opened(path) as content:
+        with _reader(path).opened(path) as content:
             yield content.arrays
     except hdf5.ArraysError as error:
         raise CheckpointError(f"Cannot read weights from {path}: {error}.") from error
+
+
+def _reader(path: str | os.PathLike) -> Any:
+    """Returns the module that reads a file of weights.
+
+    Raises:
+        CheckpointError: It is a pickle, which could run any code.
+    """
+    if pathlib.Path(path).suffix in PICKLES:
+        raise CheckpointError(
+            f"{path} is a pickle, which may run any code when it is read. Name "
+            "weights in HDF5 (.weights.h5) or safetensors; the original's variables "
+            "are ported by dreamerv2-transfer port."
+        )
+    return tensors if pathlib.Path(path).suffix == tensors.SUFFIX else hdf5
 
 
 def _read(

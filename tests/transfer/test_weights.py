@@ -1,3 +1,5 @@
+import pickle
+
 import h5py
 import keras
 import numpy as np
@@ -5,8 +7,10 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint, nets
+from dreamerv2_transfer.common.errors import CheckpointError
 from dreamerv2_transfer.common.files import hdf5
 from dreamerv2_transfer.transfer import weights
+from tests.fakes import Touch
 
 ONES = np.ones(3, np.float32)
 
@@ -209,3 +213,11 @@ def test_state_is_kept_beside_the_components(tmp_path):
     assert int(step) == 7
     with pytest.raises(checkpoint.CheckpointError, match="no reward_mag"):
         weights.load_state(path, {"reward_mag": step})
+
+
+@pytest.mark.parametrize("name", ["variables.pkl", "model.pt", "pytorch_model.bin"])
+def test_a_pickle_is_refused_unread(tmp_path, name):
+    (tmp_path / name).write_bytes(pickle.dumps(Touch(tmp_path / "created")))
+    with pytest.raises(CheckpointError, match="may run any code when it is read"):
+        weights.read_weights(tmp_path / name)
+    assert not (tmp_path / "created").exists()

@@ -30,7 +30,13 @@ __all__ = [
 ]
 
 # Files of a run that another run starts from or plays with.
-WEIGHTS = ("*.weights.h5", "config.yaml", "checkpoints/*.index")
+WEIGHTS = (
+    "*.weights.h5",
+    "*.safetensors",
+    "config.yaml",
+    "README.md",
+    "checkpoints/*.index",
+)
 CHECKPOINTS = ("checkpoints/*", "config.yaml")
 
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dreamerv2_transfer.common.files import atomic
 
+PLANE_SCALE = 16  # Pixels per cell of MinAtar planes.
 PALETTE_COLORS = 10  # Planes of a padded MinAtar observation.
 PANEL = 160  # Pixels; the size to which a small image is enlarged by default.
 BORDER = 4  # Pixels.
@@ -29,7 +30,7 @@ TEXT = (230, 230, 230)
 
 
 def planes_to_rgb(
-    planes: np.ndarray, scale: int = 16, colors: int = PALETTE_COLORS
+    planes: np.ndarray, scale: int = PLANE_SCALE, colors: int = PALETTE_COLORS
 ) -> np.ndarray:
     """Draws MinAtar planes in the colors of MinAtar's own display.
 

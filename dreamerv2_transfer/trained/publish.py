@@ -1,0 +1,241 @@
+"""Writes the folder of a published model from a run.
+
+All figures of its card come from the run's own files: `metrics.jsonl`, and
+`evaluation.json` where there is one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import dreamerv2_transfer
+from dreamerv2_transfer.common.config import Config
+from dreamerv2_transfer.common.errors import ModelError
+from dreamerv2_transfer.common.files import atomic, documents, hdf5, hub, paths, tensors
+from dreamerv2_transfer.common.logger import video
+from dreamerv2_transfer.plotting import metrics_file
+from dreamerv2_transfer.trained import card_text, preview
+from dreamerv2_transfer.trained.load import load
+from dreamerv2_transfer.trained.model import Model
+from dreamerv2_transfer.trained.player import Player, newest
+from dreamerv2_transfer.transfer import cards, spaces, weights
+
+FPS = 10
+DIGITS = 5  # Significant digits of a figure.
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What no file of a run says, and whoever publishes it does.
+
+    Attributes:
+        name: The model's name; by default that of the folder.
+        summary: What it is, in a line; by default the stage and the games.
+        licence: The SPDX name of its licence.
+        hardware: What it was trained on.
+        data: What it was trained on, where the run's folder does not say it.
+        command: The command that trained it; by default one with its configuration.
+    """
+
+    name: str = ""
+    summary: str = ""
+    licence: str = "mit"
+    hardware: str = ""
+    data: str = ""
+    command: str = ""
+
+
+def publish(logdir: str | os.PathLike, to: str, told: Told) -> str:
+    """Publishes the model of a run.
+
+    Args:
+        logdir: The run's logdir.
+        to: The folder to write, which must not exist or be a published model's; or
+            `hf://USER/NAME`.
+        told: See `Told`.
+
+    Returns:
+        The folder, or the URL with its revision.
+
+    Raises:
+        UserError: The run has no model, the folder is another one, or it cannot be
+            written or uploaded.
+    """
+    if not hub.is_hub(to):
+        paths.check(to, "--to")
+        out = paths.local(to)
+        _check_free(out)
+        with atomic.writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            write(logdir, out, told)
+        return str(out)
+    repo, _ = hub.split(to)
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder)
+        write(
+            logdir, out, dataclasses.replace(told, name=told.name or repo.split("/")[1])
+        )
+        return hub.upload(out, to)
+
+
+def _check_free(out: pathlib.Path) -> None:
+    if out.is_file() or out.is_dir() and any(out.iterdir()) and not cards.read(out):
+        raise ModelError(
+            f"{out} holds something else than a published model. Name a new folder "
+            "by --to."
+        )
+
+
+def write(logdir: str | os.PathLike, out: pathlib.Path, told: Told) -> None:
+    """Writes the files of a published model into a folder.
+
+    Raises:
+        UserError: The run has no model, or a file cannot be written.
+    """
+    model = load(logdir)
+    run = paths.local(logdir)
+    name = told.name or out.name
+    for old in (*out.glob("*.h5"), *out.glob("*.safetensors")):
+        old.unlink()
+    model.config.update(logdir=f"logdir/{name}").save(out / "config.yaml")
+    attributes = _write_weights(model, run, out)
+    frames = preview.draw(model)
+    if frames is not None:
+        video.save_gif(out / "preview.gif", frames, FPS)
+    files = {
+        file.name: {"sha256": cards.sha256(file), "bytes": file.stat().st_size}
+        for file in sorted(out.iterdir())
+        if file.name != cards.CARD
+    }
+    about = card_text.About(
+        name=name,
+        told=told,
+        config=model.config,
+        kind=_kind(model),
+        games=model.tasks,
+        steps=_steps(run, model, attributes),
+        version=str(attributes.get("version", "")) or "not recorded",
+        published_by=dreamerv2_transfer.__version__,
+        data=told.data or _data(run, model.config),
+        results=results(run, model.tasks),
+        files=files,
+    )
+    with atomic.atomic_write(out / cards.CARD) as file:
+        file.write(card_text.write(about).encode())
+
+
+def _steps(run: pathlib.Path, model: Model | Player, told: dict[str, Any]) -> int:
+    """Returns the updates of a run, or the steps that a DQN played."""
+    if isinstance(model, Player):
+        return int(told.get("steps", 0))
+    logged = [steps[-1] for steps, _ in _metrics(run).values()]
+    return int(told.get("step", max(logged, default=0)))
+
+
+def _metrics(run: pathlib.Path) -> dict[str, Any]:
+    file = run / "metrics.jsonl"
+    return metrics_file.read(file)[0] if file.is_file() else {}
+
+
+def _kind(model: Model | Player) -> str:
+    if isinstance(model, Player):
+        return "DQN"
+    return "agent" if model.has_agent else "world model"
+
+
+def _write_weights(model: Model | Player, run: pathlib.Path, out: pathlib.Path):
+    """Writes all weights in both formats; returns what the run says about them."""
+    if isinstance(model, Player):
+        files, more = [newest(run)], {}
+    else:
+        files = [run / weights.WORLD_MODEL]
+        files += [run / weights.ACTOR_CRITIC] if model.has_agent else []
+        seen = model.network.obs_space
+        more = {"spaces": spaces.describe(seen, model.action_space)}
+    told: dict[str, Any] = {}
+    for file in files:
+        known = {**weights.read_attributes(file), **more}
+        arrays = weights.read_weights(file)
+        base = out / file.name.removesuffix(".weights.h5")
+        hdf5.save(f"{base}.weights.h5", arrays, known)
+        texts = {key: str(value) for key, value in known.items()}
+        tensors.save(f"{base}.safetensors", arrays, texts)
+        told = {**known, **told}
+    return told
+
+
+def results(run: pathlib.Path, games: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns the figures of a run.
+
+    Returns:
+        For each game the `metric`, its `value` and, of returns, the `interval`: 95%,
+        of the mean over `episodes`. With the `step` of the evaluation, or `file` if it
+        is from `evaluation.json`.
+    """
+    found = _evaluated(run / "evaluation.json")
+    metrics = _metrics(run)
+    if not found and "eval_return_mean" in metrics:
+        names = ("mean", "ci95_low", "ci95_high")
+        numbers = [_last(metrics, f"eval_return_{name}") for name in names]
+        entry = {"game": games[0], "metric": "return", "value": numbers[0]}
+        if None not in numbers[1:]:
+            entry["interval"] = numbers[1:]
+        if episodes := _last(metrics, "eval_episodes"):
+            entry["episodes"] = int(episodes)
+        found = [{**entry, "step": int(metrics["eval_return_mean"][0][-1])}]
+    for game in games:
+        for key in (f"eval_model_error/{game}", "eval_model_error"):
+            if key in metrics:
+                step = int(metrics[key][0][-1])
+                entry = {"game": game, "metric": "held-out model error (nats)"}
+                found.append({**entry, "value": _last(metrics, key), "step": step})
+                break
+    return found
+
+
+def _last(metrics: dict[str, Any], key: str) -> float | None:
+    return _rounded(metrics[key][1][-1]) if key in metrics else None
+
+
+def _evaluated(file: pathlib.Path) -> list[dict[str, Any]]:
+    """Reads what `evaluate --json` wrote; [] if it is not there or is another file."""
+    try:
+        told = documents.parse_json(documents.read(file, documents.JSON_BYTES))
+        entry = {
+            "game": str(told["task"]),
+            "metric": "return",
+            "value": _rounded(told["return_mean"]),
+            "interval": [_rounded(x) for x in told["return_ci95"]],
+            "episodes": int(told["episodes"]),
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return [{**entry, "file": file.name}]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{float(value):.{DIGITS}g}")
+
+
+def _data(run: pathlib.Path, config: Config) -> str:
+    """Says what a run learned from, by its dataset's manifests or its configuration."""
+    if config.stage != "pretrain":
+        return f"what it played itself in {config.task}"
+    parts = []
+    for task in config.tasks:
+        steps_played, told = config.collect.steps, ""
+        try:
+            file = run / "dataset" / task / "manifest.json"
+            manifest = json.loads(documents.read(file, documents.JSON_BYTES))
+            steps_played = int(manifest["steps"])
+            shares = manifest["policies"]
+            told = " by " + ", ".join(f"{x['name']} ({x['share']:g})" for x in shares)
+        except (OSError, ValueError, LookupError, TypeError):
+            pass
+        parts.append(f"{steps_played:,} steps of {task}{told}")
+    return ", ".join(parts)

@@ -1,0 +1,10 @@
+"""Publishes a trained model. `python launch/publish.py --help` explains it."""
+
+from __future__ import annotations
+
+import sys
+
+from dreamerv2_transfer.commands import main
+
+if __name__ == "__main__":
+    sys.exit(main(["publish", *sys.argv[1:]]))

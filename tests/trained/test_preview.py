@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from dreamerv2_transfer.trained import preview
+from dreamerv2_transfer.trained.load import load
+from tests import runs
+from tests.trained import small
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(preview, "LENGTH", 7)
+
+
+def test_a_world_model_dreams_beside_its_game():
+    model = small.make_model(has_agent=False, tasks=["minatar_breakout"])
+    frames = preview.draw(model)
+    assert frames.shape[0] == 7 and frames.shape[-1] == 3
+    np.testing.assert_array_equal(frames, preview.draw(small.reseeded(model, 0)))
+
+
+def test_a_dream_stands_alone_where_no_game_can_be_made():
+    model = small.make_model(stage="finetune", task="gym_evil:Game-v0")
+    assert preview.draw(model).shape == (7, 160, 160, 3)
+
+
+def test_a_dqn_plays_its_game():
+    player = load(runs.ROOT / "models/minatar_dqn_breakout")
+    assert preview.draw(player).shape == (7, 160, 160, 3)
+
+
+def test_actions_are_those_that_led_to_what_was_seen():
+    model = small.make_model(tasks=["minatar_breakout"])
+    (game,) = preview._games(model)
+    rows = preview.play(model, game, seed=0)
+    assert rows["is_first"][0] and not rows["action"][0].any()
+    assert (rows["action"][1:].sum(-1) == 1).all()
