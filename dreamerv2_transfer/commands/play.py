@@ -10,7 +10,6 @@ SOURCE is a run's logdir or its world_model.weights.h5.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import sys
@@ -54,6 +53,8 @@ def main(argv: list[str]) -> int:
             "play needs the package aiohttp, which is not installed: pip install "
             "'dreamerv2_transfer[play]'"
         )
+
+    import asyncio  # Takes longer to import than all else that help needs.
 
     from dreamerv2_transfer.play import server
 

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.play import pictures
 from dreamerv2_transfer.play.dreamer import ModelDreamer
 from dreamerv2_transfer.play.game import Game
 from dreamerv2_transfer.play.session import PlayError, Session
+from dreamerv2_transfer.trained.model import Model
 from tests.trained import small
 
 STEPS = 6
@@ -48,6 +52,35 @@ def test_where_the_model_looks_the_states_are_those_of_observe(model):
     for name in ("deter", "stoch"):
         found = np.array([x.dreamed.state[name] for x in session.steps])
         np.testing.assert_allclose(found, seen[name], atol=1e-5)
+
+
+def test_gaussian_latents_are_a_square():
+    session = start(small.make_model(**{"rssm.discrete": 0}))
+    step = session.step(2)
+    stoch = step.dreamed.state["stoch"]
+    height, width = step.dreamed.latent.shape
+    assert height == width and (height - 1) ** 2 < stoch.size <= height**2
+    expected = np.rint(255 * (0.5 + 0.5 * np.tanh(stoch)))
+    found = step.dreamed.latent.ravel()[: stoch.size]
+    np.testing.assert_allclose(found, expected, atol=1)
+
+
+def test_images_of_bytes_are_dreamed_as_they_are_seen():
+    config = blocks.load_config(["atari", "debug", "scratch"]).update(jit=False)
+    game = Game("atari_pong", config, 0)
+    agent = agent_lib.make_agent(config, game.obs_space, game.act_space)
+    space = game.act_space["action"]
+    session = Session(
+        ModelDreamer(Model(agent.wm, agent, space, config, "small"), 0), game
+    )
+    for step in (session.step(2), session.step(None), session.step(3, look=True)):
+        assert step.dream.shape == step.game.shape == (64, 64, 3)
+        assert 0 <= step.dreamed.image.min() <= step.dreamed.image.max() <= 1
+        shown = pictures.unit(step.game)[..., :1]
+        assert step.error == pytest.approx(
+            np.square(shown - step.dreamed.image).sum(), rel=1e-5
+        )
+    assert session.unit == "summed over an image"
 
 
 def test_another_seed_is_another_dream_and_a_branch_has_the_same_noise(model):
