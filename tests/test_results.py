@@ -1,6 +1,7 @@
 """What is published under results/ can be loaded and does what it says."""
 
 import contextlib
+import importlib.util
 import pathlib
 
 import numpy as np
@@ -38,3 +39,12 @@ def test_a_published_world_model_knows_breakout(tmp_path, folder):
     weights_lib.load_weights(weights, wm.components)
     trained = model_error(config, wm, tmp_path)
     assert np.isfinite(untrained) and trained < 0.2 * untrained
+
+
+def test_the_tables_of_the_small_study_are_those_of_its_files():
+    folder = RESULTS / "minatar_small"
+    spec = importlib.util.spec_from_file_location("x", folder / "readme_tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    told = {line.strip() for line in (folder / "README.md").read_text().splitlines()}
+    assert [x for table in tables.TABLES for x in table() if x not in told] == []

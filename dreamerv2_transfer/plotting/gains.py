@@ -121,6 +121,8 @@ def compare_steps(
         complete = None not in by_seed
         reached += [np.array(by_seed)] if complete else []
         found = statistics.mean_estimate(reached[-1]) if complete else Estimate()
+        if found.low is not None:
+            found = dataclasses.replace(found, low=max(found.low, steps[0]))
         result[f"steps_to_threshold{name}"] = {
             **dataclasses.asdict(found),
             "reached": len(by_seed) - by_seed.count(None),

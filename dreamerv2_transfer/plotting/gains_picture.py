@@ -119,10 +119,10 @@ def draw_rows(axes: Axes, lines: Sequence[Line]) -> None:
         if low is not None and high is not None:
             # A rest beyond the axis is cut off; the numbers at the right have it.
             ends = max(low, left), min(high, right)
-            axes.plot(ends, (at, at), color=line.color, lw=5, alpha=0.25, zorder=1)
-        axes.plot(
-            line.seeds, [at] * len(line.seeds), "o", color=line.color, ms=4, zorder=3
-        )
+            bar = {"lw": 5, "alpha": 0.25, "solid_capstyle": "butt", "zorder": 1}
+            axes.plot(ends, (at, at), color=line.color, **bar)
+        dots = {"color": line.color, "ms": 4, "clip_on": False, "zorder": 3}
+        axes.plot(line.seeds, [at] * len(line.seeds), "o", **dots)
         if value is not None:
             axes.plot(value, at, "|", color=line.color, ms=13, mew=2.2, zorder=4)
         if line.paper is not None:

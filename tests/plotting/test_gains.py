@@ -53,6 +53,12 @@ def test_steps_to_a_threshold_are_to_where_it_is_held():
     assert result["steps_saved"]["value"] == 4
 
 
+def test_no_interval_of_steps_begins_before_the_curves():
+    early, late = curve([8] * 11), curve([0, 0, 0, *[8] * 8])
+    steps = gains.compare([early, late], [flat(8)], threshold=8)["steps_to_threshold"]
+    assert (steps["value"], steps["low"]) == (1.5, 0) and steps["high"] > 9
+
+
 def test_scratch_reaches_the_level_that_it_ends_with():
     rng = np.random.default_rng(0)
     for _ in range(100):  # In spite of rounding.

@@ -32,7 +32,7 @@
     const edge = {...silent, line: {width: 0}};
     const found = [
       {...edge, y: curve.low},
-      {...edge, y: curve.high, fill: "tonexty", fillcolor: `${color}2e`},
+      {...edge, y: curve.high, fill: "tonexty", fillcolor: `${color}1c`},
     ];
     for (const {x, y} of curve.seeds) {
       found.push({...silent, x, y, opacity: 0.5, line: {color, dash: line.dash, width: 0.7}});
