@@ -88,7 +88,7 @@ def as_csv(plan: Plan, rows: list[dict[str, Any]]) -> str:
             [one["trial"], one["state"], "" if one["value"] is None else one["value"]]
             + [one["levels"].get(game, "") for game in games]
             + [f"{one['share']:.4g}", f"{one['minutes']:.4g}"]
-            + [as_text(tuple(x) if isinstance(x, list) else x) for x in tried]
+            + [as_text(x) for x in tried]
             + [one["error"]]
         )
     return text.getvalue()
@@ -111,8 +111,9 @@ def best_yaml(plan: Plan, search: Search, best: FrozenTrial) -> str:
 
 
 def usage(plan: Plan) -> list[str]:
-    """Returns the arguments of `train` that use the best configuration."""
-    return ["--configs", *plan.blocks, str(plan.logdir / BEST), *plan.flags]
+    """Returns the arguments of `train` that use the best trial, on the first game."""
+    task = ["--task", plan.games[0]] if plan.games[0] else []
+    return ["--configs", *plan.blocks, str(plan.logdir / BEST), *task, *plan.flags]
 
 
 def _save(path: pathlib.Path, text: str) -> None:

@@ -114,16 +114,18 @@ class Sweeper:
             try:
                 while not (stopped() or self._has_failed):
                     self._step(bar)
-                    if not (self._running or self._queue):
+                    # Jobs of trials that were pruned keep their places for a while.
+                    if not (self._running or self._processes.running):
                         break
                     time.sleep(processes.POLL)
             finally:
                 for ended in self._processes.stop_all():
                     self._note(ended)
         if self._has_failed:
+            last = self._failures[-1].rstrip(".")
             raise SweepError(
                 f"{len(self._failures)} trials in a row failed, the last one by "
-                f"{self._failures[-1]}. Mend the cause and repeat the command."
+                f"{last}. Mend the cause and repeat the command."
             )
         for one in self._running:
             tell(f"Trial {one.number} stopped; the same command resumes it")
@@ -227,15 +229,19 @@ class Sweeper:
         if error:
             self._failures.append(error)
             tell(f"Trial {one.number} failed, {error}")
-        elif state == "PRUNED":
-            tell(f"Trial {one.number} pruned after {one.share:.0%} of its budget")
         else:
             self._failures.clear()
-            best = self._search.best
-            is_best = best is not None and best.number == one.number
-            told = ", the best so far" if is_best else ""
-            tell(f"Trial {one.number}: {self._plan.objective.name} {value:.4g}{told}")
+            tell(f"Trial {one.number} {self._outcome(one, state, value)}")
         results.write(self._plan, self._search)
         if time.monotonic() >= self._page_at:
             page.write(self._plan, self._search)
             self._page_at = time.monotonic() + PAGE_EVERY
+
+    def _outcome(self, one: RunningTrial, state: str, value: float | None) -> str:
+        """Returns how a trial ended that did not fail."""
+        if state == "PRUNED":
+            return f"was pruned after {one.share:.0%} of its budget"
+        best = self._search.best
+        is_best = best is not None and best.number == one.number
+        told = ", the best so far" if is_best else ""
+        return f"has a {self._plan.objective.name} of {value:.4g}{told}"

@@ -153,7 +153,7 @@ class Space:
 
 def as_text(value: Any) -> str:
     """Returns a value as a flag takes it, with all of its digits."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def shown(value: Any) -> str:

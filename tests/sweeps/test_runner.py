@@ -16,6 +16,7 @@ from dreamerv2_transfer.common.files import locks
 from dreamerv2_transfer.reproduction.ledger import Ledger
 from dreamerv2_transfer.sweeps import results, runner
 from dreamerv2_transfer.sweeps.search import Search, SweepError
+from dreamerv2_transfer.sweeps.trials import RunningTrial
 from tests.runs import ROOT
 from tests.sweeps.sweeping import make_plan, pool
 
@@ -54,7 +55,7 @@ def test_trials_run_and_the_best_is_a_configuration(folder, capsys):
     assert trials[0].params == BASELINE
     printed = capsys.readouterr()
     assert "Starts trial 0: imag_horizon 5, model_opt.lr 0.001" in printed.out
-    assert "Trial 0: train_return 4.625, the best so far" in printed.out
+    assert "Trial 0 has a train_return of 4.625, the best so far" in printed.out
     assert "100% 60/60" in printed.err and "3 of 3 trials" in printed.err
     rows = [*csv.DictReader((plan.logdir / "results.csv").read_text().splitlines())]
     assert rows[0]["value"] == "4.625" and rows[0]["encoder.cnn_kernels"] == "3,3"
@@ -71,7 +72,7 @@ def test_a_trial_that_crashes_fails_and_several_end_the_sweep(folder, capsys):
     with pytest.raises(SweepError) as error:
         run(plan, trials=9, failures=2, parallel=1)
     said = "2 trials in a row failed, the last one by 001/minatar_breakout: Error: The"
-    assert str(error.value).startswith(f"{said} game is broken.. Mend")
+    assert str(error.value).startswith(f"{said} game is broken. Mend")
     assert states(plan) == ["FAIL", "FAIL"]
     assert "Trial 0 failed, 000/minatar_breakout: Error: The game is broken." in (
         capsys.readouterr().out
@@ -116,14 +117,22 @@ def test_a_bad_trial_is_pruned_and_its_run_stopped(folder, monkeypatch, capsys):
     plan = make_plan(folder)
     assert run(plan, trials=1)
     (folder / "slow").touch()  # At half of the budget.
-    from dreamerv2_transfer.sweeps.trials import RunningTrial
-
     monkeypatch.setattr(RunningTrial, "should_prune", lambda self: self.share >= 0.5)
     assert run(plan, trials=2)
     assert states(plan) == ["COMPLETE", "PRUNED"]
     printed = capsys.readouterr()
-    assert "Trial 1 pruned after 50% of its budget" in printed.out
+    assert "Trial 1 was pruned after 50% of its budget" in printed.out
     assert "100% 40/40" in printed.err
+
+
+def test_a_sweep_continues_where_all_of_its_trials_were_pruned_at_once(
+    folder, monkeypatch
+):
+    plan = make_plan(folder)
+    (folder / "slow").touch()  # So the place is free only after a while.
+    monkeypatch.setattr(RunningTrial, "should_prune", lambda self: True)
+    assert run(plan, trials=2, parallel=1)
+    assert states(plan) == ["PRUNED", "PRUNED"]
 
 
 def test_a_run_ends_when_its_minutes_are_over(folder):
