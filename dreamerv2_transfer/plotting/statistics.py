@@ -216,7 +216,9 @@ def interquartile_ratio(samples: Sequence[np.ndarray]) -> np.ndarray:
     """
     arms, others = _halves(samples)
     pairs = zip(arms, others, strict=True)
-    return interquartile_mean([x / y.mean(-1, keepdims=True) for x, y in pairs])
+    # A resample may have only those runs from scratch that are 0.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return interquartile_mean([x / y.mean(-1, keepdims=True) for x, y in pairs])
 
 
 def improvement(samples: Sequence[np.ndarray]) -> np.ndarray:
@@ -304,7 +306,8 @@ def bootstrap(
         degrees = sorted(draws.shape[1] - 1 for draws in picks.values())
         t = quantile(sum(degrees[: -(-len(degrees) // 2)]))
         share = special.ndtr(-t * math.sqrt(fewest / (fewest - 1)))
-    low, high = np.percentile(statistic(drawn), [100 * share, 100 * (1 - share)], 0)
+    with np.errstate(invalid="ignore"):  # Infinite where a resample divides by 0.
+        low, high = np.percentile(statistic(drawn), [100 * share, 100 * (1 - share)], 0)
     return low, value, high
 
 

@@ -5,11 +5,14 @@ import pathlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from dreamerv2_transfer.plotting import statistics
 from dreamerv2_transfer.plotting.statistics import Estimate
 
+NUMBERS = st.floats(0.1, 100)
 # See record_rliable.py.
 RLIABLE = json.loads(pathlib.Path(__file__).with_name("rliable.json").read_text())
 
@@ -138,6 +141,42 @@ def test_scores_over_scratch_use_its_mean_on_each_game():
     samples = [np.array([2.0, 2.0]), np.array([30.0, 30.0])]
     scratch = [np.array([0.5, 1.5]), np.array([10.0])]
     assert statistics.interquartile_ratio([*samples, *scratch]) == 2.5
+
+
+def test_scratch_that_may_have_nothing_leaves_no_interval():
+    samples = [np.array([2.0, 3.0, 4.0])] * 2
+    scratch = [np.array([0.0, 0.0, 3.0]), np.array([1.0, 1.0, 1.0])]
+    found = statistics.bootstrap_estimate(
+        statistics.interquartile_ratio, [*samples, *scratch]
+    )
+    assert found == Estimate(3.0)
+
+
+@given(
+    st.lists(st.lists(NUMBERS, min_size=3, max_size=3), min_size=1, max_size=4),
+    st.lists(NUMBERS, min_size=2, max_size=5),
+)
+def test_statistics_of_games_keep_their_laws(games, other):
+    samples, others = [*map(np.array, games)], [np.array(other)] * len(games)
+    middle = statistics.interquartile_mean(samples)
+    assert middle == pytest.approx(stats.trim_mean(np.ravel(games), 0.25))
+    above = statistics.improvement([*samples, *others])
+    assert 0 <= above <= 1
+    below = statistics.improvement([*others, *samples])
+    assert above + below == pytest.approx(1)
+
+
+@given(st.lists(NUMBERS, min_size=2, max_size=6), st.lists(NUMBERS, min_size=2))
+def test_a_ratio_does_not_depend_on_the_unit(arm, scratch):
+    arm, scratch = np.array(arm), np.array(scratch)
+    found, larger = (
+        statistics.ratio(arm, scratch),
+        statistics.ratio(8 * arm, 8 * scratch),
+    )
+    assert larger.value == pytest.approx(found.value)
+    if found.low is not None and larger.low is not None:
+        assert found.low <= found.value <= found.high
+        assert larger.low == pytest.approx(found.low, abs=1e-6)
 
 
 def test_a_bootstrap_is_wider_by_as_much_as_few_seeds_need():
