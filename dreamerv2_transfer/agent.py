@@ -170,6 +170,9 @@ class Agent:
     def _train_on(self, outputs, data) -> Metrics:
         start, done = outputs["post"], data["is_terminal"]
         metrics = self.task_behavior.train(self.wm, start, done, self._reward)
+        reward = self.wm.preprocess({"reward": data["reward"]})["reward"]
+        # A reset holds no reward, and no dream holds a reset.
+        metrics["reward_replayed"] = other.mean(reward, ~data["is_first"])
         if self.expl_behavior is not self.task_behavior:
             explored = self.expl_behavior.train(start, outputs, data)
             metrics.update({f"expl_{k}": v for k, v in explored.items()})
@@ -284,7 +287,8 @@ class ActorCritic:
                 seq = world_model.imagine(
                     self.actor, start, is_terminal, horizon, flows
                 )
-                seq["reward"], rewards = self.rewnorm(reward_fn(seq))
+                dreamed = reward_fn(seq)
+                seq["reward"], rewards = self.rewnorm(dreamed)
                 seq["value"] = self.target_critic(seq["feat"]).mode()
                 target, targets = self.target(seq)
                 scale = self.retnorm(target) if self.retnorm else None
@@ -292,6 +296,8 @@ class ActorCritic:
         with tf.GradientTape() as critic_tape:
             critic_loss, critic = self.critic_loss(seq, target)
         metrics = {f"reward_{k}": v for k, v in rewards.items()}
+        # What led to the first state is no dream, nor is what comes after the end.
+        metrics["reward_dreamed"] = other.mean(dreamed[1:], seq["weight"][1:])
         metrics.update(**targets, **actor, **critic)
         metrics.update(self.actor_opt(actor_tape, actor_loss))
         metrics.update(self.critic_opt(critic_tape, critic_loss))

@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -145,7 +146,8 @@ class Trainer(trainer_lib.Trainer):
         super().__init__(config, logdir, logger, config.stage.capitalize(), saved=saved)
         self.agent = agent
         self.replay = replay
-        self.learner = Learner(agent, config, self.logdir, self.averages.add)
+        self.learner = Learner(agent, config, self.logdir, self.add_metrics)
+        self._phantom = validation.Phantom(config)
         self._env_steps = Counter()
         self._owed = Counter()  # Updates that are due.
         self._should_train = Every(config.train_every)
@@ -169,10 +171,18 @@ class Trainer(trainer_lib.Trainer):
         self._dreams = validation.Dreams(agent.wm, config, logger, logdir)
         self._batch: updates.Batch = {}  # The last one, to dream from.
 
+    def add_metrics(self, metrics: Mapping[str, Any], weight: float = 1.0) -> None:
+        """Averages metrics, of an update or of steps that were played."""
+        self.averages.add(metrics, weight)
+        self._phantom.add(metrics, weight)
+
     def add_episode(self, episode: Episode, worker: int) -> None:
         """Averages the metrics of a finished episode."""
         score, length = episode_return(episode), eplen(episode)
         self.averages.add({"train_return": score, "train_length": length})
+        reward = {"reward": tf.constant(episode["reward"], tf.float32)}
+        learned = self.agent.wm.preprocess(reward)["reward"].numpy()
+        self.add_metrics({"reward_played": learned[1:].mean()}, length)
         self.averages.add(key_metrics(self.config, episode))
 
     def begin(self) -> None:
@@ -231,8 +241,8 @@ class Trainer(trainer_lib.Trainer):
             if self._held_out:
                 # The episodes drew noise; this noise does not depend on them.
                 with tfutils.reseeded(self.agent.rng, EVAL_SEED):
-                    losses = self._held_out.losses(self.config.task)
-                self.logger.add(losses, prefix="eval")
+                    held_out = self._held_out.metrics(self.config.task)
+                self.logger.add(held_out, prefix="eval")
             options = self.config.video
             batch = {
                 k: v[: options.rows, : options.length] for k, v in self._batch.items()

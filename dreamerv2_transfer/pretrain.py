@@ -137,10 +137,9 @@ class Trainer(trainer_lib.Trainer):
             return
         tasks, options = self.dataset.tasks, self.config.video
         with tfutils.reseeded(self.wm.rng, EVAL_SEED):
-            losses = {task: self._held_out.losses(task) for task in tasks}
-            losses = {task: values for task, values in losses.items() if values}
-            for name in sorted({k for values in losses.values() for k in values}):
-                by_task = {t: x[name] for t, x in losses.items() if name in x}
+            found = {task: self._held_out.metrics(task) for task in tasks}
+            for name in sorted({k for values in found.values() for k in values}):
+                by_task = {t: x[name] for t, x in found.items() if name in x}
                 self.logger.scalar(f"eval_{name}", np.mean(list(by_task.values())))
                 self.logger.add({f"eval_{name}/{t}": v for t, v in by_task.items()})
             for task in tasks:

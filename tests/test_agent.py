@@ -113,6 +113,27 @@ def test_mixed_precision_is_close_to_float32(discrete, changes):
         assert np.isfinite(losses).all()
 
 
+def test_the_dreamed_reward_is_that_of_the_steps_that_were_dreamed():
+    agent = models.make_agent(models.make_config())
+    agent._reward = lambda seq: (
+        tf.range(seq["feat"].shape[0], dtype=tf.float32)[:, None]
+        * tf.ones(seq["weight"].shape)
+    )
+    batch = {**models.make_batch()}
+    batch["reward"] = tf.where(batch["is_first"], 100.0, 0.5)
+    batch["is_terminal"] = tf.ones_like(batch["is_terminal"])
+    state = agent.wm.rssm.initial(models.BATCH)
+    _, metrics = agent.update(batch, state)
+    # All dreams start after the end of an episode, so none of their steps counts.
+    assert float(metrics["reward_dreamed"]) == 0
+    assert float(metrics["reward_replayed"]) == pytest.approx(np.tanh(0.5))
+    batch["is_terminal"] = tf.zeros_like(batch["is_terminal"])
+    _, metrics = agent.update(batch, state)
+    horizon = agent.config.imag_horizon
+    # Later steps weigh less, and the first one is not dreamed.
+    assert 1 < float(metrics["reward_dreamed"]) < (horizon + 1) / 2
+
+
 def make_behavior(**changes) -> agent_lib.ActorCritic:
     """Acts with logits `[feature, 0]`, and values a state at its only feature."""
     layers = {"actor.layers": 0, "critic.layers": 0, "actor_ent": 0.0}

@@ -111,6 +111,7 @@ def test_a_run_leaves_metrics_videos_weights_and_checkpoints(whole):
     logged = rows(whole)
     names = {k for row in logged for k in row}
     assert {"model_loss", "model_error", "actor_loss", "critic_loss"} <= names
+    assert {"reward_dreamed", "reward_replayed", "reward_played"} <= names
     assert {"train_return", "train_length", "train_total_steps"} <= names
     assert {"eval_return_mean", "eval_length_mean", "eval_episodes"} <= names
     assert series(whole, "eval_episodes") == [2, 2]
@@ -509,3 +510,34 @@ def test_losses_on_episodes_that_all_runs_share_do_not_disturb_training(tmp_path
     assert series(tmp_path / "without", "eval_model_error") == []
     name = "model_loss"
     assert series(tmp_path / "with", name) == series(tmp_path / "without", name)
+
+
+@pytest.mark.parametrize("dreamed", [0.9, 0.1])
+def test_an_actor_that_exploits_phantom_reward_is_warned_of_once(
+    tmp_path, capsys, dreamed
+):
+    def dreaming_agent(*args):
+        agent = quick_agent(*args)
+        quick = agent.update
+
+        def update(data, state):
+            state, metrics = quick(data, state)
+            rates = {"reward_dreamed": dreamed, "reward_replayed": 0.2}
+            return state, {**metrics, **{k: tf.constant(v) for k, v in rates.items()}}
+
+        agent.update = update
+        return agent
+
+    config = make_config(steps=8, checkpoint_every=0, **{"phantom.patience": 3})
+    assert run(tmp_path, config, dreaming_agent, evaluates=False)
+    warned = capsys.readouterr().out.count("Warning: the actor exploits phantom reward")
+    assert warned == (dreamed > 0.6)
+
+
+def test_the_reward_of_played_episodes_is_a_mean_over_their_steps(tmp_path):
+    config = make_config(**WHOLE, log_every=6)
+    assert run(tmp_path, config, quick_agent, evaluates=False)
+    (row,) = (row for row in rows(tmp_path) if "reward_played" in row)
+    # Each reward of Breakout is 1.
+    wanted = np.tanh(1) * row["train_return"] / row["train_length"]
+    assert row["reward_played"] == pytest.approx(wanted, rel=1e-5)

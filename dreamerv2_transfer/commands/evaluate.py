@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     result = played.summary() | {"policy": options.policy, "task": task, "envs": number}
     if options.dataset:
         agent.rng.reset_from_seed(seed)  # type: ignore[union-attr]
-        result["held_out"] = validation.HeldOut(agent.wm, held_out, data).losses(task)
+        result["held_out"] = validation.HeldOut(agent.wm, held_out, data).metrics(task)
     if options.json:
         with atomic.atomic_write(paths.local(options.json)) as file:
             file.write(json.dumps(result).encode() + b"\n")

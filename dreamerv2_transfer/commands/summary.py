@@ -27,7 +27,10 @@ FILES = {
     "checkpoints": "all state, from which the same command resumes",
     "config.yaml": "the configuration",
 }
-METRICS = ("eval_return_mean", "train_return", "eval_model_error", "model_error")
+METRICS = (
+    *("eval_return_mean", "train_return", "eval_model_error", "model_error"),
+    *("eval_reward_auc", "eval_reward_auc_dreamed"),
+)
 TAIL = 1 << 17  # Bytes at the end of the metrics that are searched for the last values.
 # Keys of one run alone; the next run's networks and games are like this one's.
 OWN = (

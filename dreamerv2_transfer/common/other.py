@@ -82,6 +82,13 @@ def lambda_return(
     return tf.stack(returns[::-1], 0)
 
 
+def mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Returns the weighted mean, 0 where there is no weight; float32."""
+    values, weight = tf.cast(values, tf.float32), tf.cast(weight, tf.float32)
+    total = tf.reduce_sum(weight)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weight), total)
+
+
 def action_noise(
     action: tf.Tensor, amount: float, discrete: bool, seed: tf.Tensor | None
 ) -> tf.Tensor:

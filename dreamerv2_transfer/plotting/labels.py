@@ -38,6 +38,13 @@ METRICS = {
     "eval_model_error": "held-out model error (nats a step)",
     "model_loss": "model loss (nats a step)",
     "eval_model_loss": "held-out model loss (nats a step)",
+    "eval_reward_auc": "AUC of held-out rewards",
+    "eval_reward_auc_dreamed": "AUC of held-out rewards, dreamed",
+    "eval_discount_auc": "AUC of held-out ends of episodes",
+    "eval_discount_auc_dreamed": "AUC of held-out ends of episodes, dreamed",
+    "reward_dreamed": "dreamed reward a step",
+    "reward_played": "reward a step of training episodes",
+    "reward_replayed": "reward a step of the replay",
 }
 MOST = 120  # Characters of a name.
 SUITES = {"minatar": "MinAtar", "atari": "Atari", "dmc": "DMC", "gym": "Gymnasium"}

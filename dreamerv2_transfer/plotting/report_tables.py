@@ -27,7 +27,10 @@ from dreamerv2_transfer.plotting.runs import Run
 from dreamerv2_transfer.plotting.tables import Cell, Name, Row, Table
 
 # Metrics whose last values are in the table of runs.
-LEVELS = ("train_return", "eval_return_mean", "model_error", "eval_model_error")
+LEVELS = (
+    *("train_return", "eval_return_mean", "model_error", "eval_model_error"),
+    *("eval_reward_auc", "eval_reward_auc_dreamed"),
+)
 
 
 def facts(found: Sequence[Run]) -> list[tuple[str, str]]:

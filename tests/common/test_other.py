@@ -59,6 +59,13 @@ def test_lambda_return_bootstraps_the_last_state():
     np.testing.assert_allclose(target, [[7, 8]], rtol=1e-6)
 
 
+def test_a_weighted_mean_is_zero_without_weight():
+    values = tf.constant([1.0, 2.0, 6.0])
+    assert other.mean(values, tf.constant([True, False, True])) == 3.5
+    assert other.mean(values, tf.constant([0.5, 0.5, 0.0])) == 1.5
+    assert other.mean(values, tf.zeros(3)) == 0
+
+
 def test_discrete_noise_replaces_some_actions():
     action = tf.one_hot(tf.fill([4000], 2), 4)
     noisy = other.action_noise(action, 0.4, True, tf.constant([1, 2]))

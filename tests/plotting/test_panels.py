@@ -139,6 +139,12 @@ def test_what_is_worth_seeing_depends_on_what_there_is():
     online = make_run(train_return=[1], eval_return_mean=[1], model_error=[1])
     offline = make_run(model_error=[1], eval_model_error=[1], model_loss=[1])
     assert panels.usual([offline]) == ("model_error", "eval_model_error")
+    judged = make_run(model_error=[1], eval_reward_auc=[1], eval_reward_auc_dreamed=[1])
+    assert panels.usual([judged]) == (
+        "model_error",
+        "eval_reward_auc",
+        "eval_reward_auc_dreamed",
+    )
     assert panels.usual([online, offline]) == (
         "train_return",
         "eval_return_mean",

@@ -28,6 +28,8 @@ MAY_CHANGE = (
     "checkpoints_kept",
     "eval_at_start",
     "eval_batches",
+    "eval_dream",
+    "phantom",
     "eval_eps",
     "eval_envs",
     "eval_dataset",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from gymnasium import spaces
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import packed as packing
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import store, windows
 from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
 from dreamerv2_transfer.common.replay.rewards import rewarded_steps
@@ -214,6 +214,45 @@ class OfflineDataset:
         rows = self._stream(seed, [self._held[index]], law, [1.0])
         drawn = (rows.next() for _ in range(count))
         return [self._gather(game + index, *rest) for game, *rest in drawn]
+
+    def eval_windows(
+        self, task: str, count: int, length: int, context: int
+    ) -> Iterator[Batch]:
+        """Yields windows of one task's held-out episodes, the same ones for every seed.
+
+        They are distinct. All steps are there once if `count` windows hold them;
+        otherwise windows with a reward come first, then those with the end of an
+        episode. See `windows`.
+
+        Args:
+            task: The task.
+            count: Most windows.
+            length: Steps of a window.
+            context: Steps of its episode before each step that counts.
+
+        Yields:
+            Batches as from `next`, and `weight` float32 [batch, length]: how many
+            held-out steps each step stands for, 0 if it does not count.
+        """
+        if not self.held_out(task):
+            return
+        index = self.tasks.index(task)
+        steps, is_first, counts = windows.cut(*self._held[index], length, context)
+        arrays = self._packed[index].arrays
+        rare = arrays["reward"].take(steps) != 0, arrays["is_terminal"].take(steps)
+        rng = np.random.default_rng([EVAL_SEED, *b"windows", index])
+        kinds = [(x & counts).any(1) for x in rare]
+        chosen, weight = windows.choose(kinds, count, rng)
+        size = self._options["batch"]
+        for begin in range(0, len(chosen), size):
+            # The last batch is filled by windows that do not count again.
+            at = np.arange(begin, begin + size) % len(chosen)
+            counted = (
+                counts[chosen[at]] & (np.arange(size) < len(chosen) - begin)[:, None]
+            )
+            rows = chosen[at]
+            batch = self._gather(np.full(size, index), steps[rows], is_first[rows])
+            yield {**batch, "weight": np.float32(counted * weight[at][:, None])}
 
     def video_batch(self, task: str, rows: int, length: int) -> Batch | None:
         """Returns held-out sequences of one task to look at, always the same ones.

@@ -300,6 +300,23 @@ def test_every_so_manieth_episode_is_held_out_and_never_trained_on():
     assert sorted(set(evaluated)) == sorted(held)
 
 
+def test_windows_hold_each_held_out_step_once_and_leave_training_alone():
+    tasks = {"a": pack([9] * 6), "b": pack([8, 12] * 15, first=40)}
+    one, other = make(tasks, holdout=5), make(tasks, holdout=5, seed=7)
+    batches = list(one.eval_windows("b", 100, 7, 2))
+    held = [one._packed[1].episode(i)["reward"] for i in range(0, 30, 5)]
+    counted = np.concatenate([x["reward"][x["weight"] > 0] for x in batches])
+    # All but the first two of each episode.
+    assert sorted(counted) == sorted(np.concatenate([x[2:] for x in held]))
+    assert {*np.unique(np.concatenate([x["weight"] for x in batches]))} == {0, 1}
+    assert {x["reward"].shape for x in batches} == {(6, 7)}
+    assert all((x["task"] == 1).all() for x in batches)
+    again = other.eval_windows("b", 100, 7, 2)
+    assert all(same(a, b) for a, b in zip(batches, again, strict=True))
+    fresh = make(tasks, holdout=5)
+    assert same(one.next(), fresh.next())
+
+
 def test_two_episodes_are_one_to_train_on_and_one_held_out():
     dataset = make({"game": pack([4, 4])}, holdout=20)
     trained, held = numbers(dataset.next()), numbers(dataset.eval_batches("game", 1)[0])
@@ -311,6 +328,7 @@ def test_a_single_episode_is_trained_on(capsys):
     assert numbers(dataset.next()).tolist() == [0]
     assert "no episode to hold out" in capsys.readouterr().out
     assert dataset.eval_batches("game", 2) == []
+    assert list(dataset.eval_windows("game", 9, 5, 2)) == []
     assert dataset.video_batch("game", 2, 10) is None
 
 

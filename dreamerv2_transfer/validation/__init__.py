@@ -1,0 +1,7 @@
+"""Validates a run's models during training: held-out losses, dreams, rewards."""
+
+from dreamerv2_transfer.validation.dreams import Dreams
+from dreamerv2_transfer.validation.held_out import HeldOut
+from dreamerv2_transfer.validation.phantom import Phantom
+
+__all__ = ["Dreams", "HeldOut", "Phantom"]
