@@ -5,7 +5,7 @@ actions: yours, by the keyboard or by touch, or the agent's. It shows rewards, e
 discounts and the latent state, rewinds to any step, branches there, and saves GIFs.
 This machine alone can open it, at the address that is printed.
 
-SOURCE is a run's logdir or its world_model.weights.h5.
+SOURCE is a run's logdir, its file of weights, or the name of a published model.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ OPTIONS = {
 USAGE = Usage(
     forms=("SOURCE [--task TASK] [--port PORT] [...]",),
     examples={
-        "results/minatar_small_pretrain --task minatar_breakout": (
-            "Breakout, dreamed by a model of four games"
+        "minatar_small_four_games --task minatar_breakout": (
+            "Breakout, dreamed by a published model"
         ),
+        "logdir/agent": "the dream of a run, in which its agent can play",
     },
     options={"": OPTIONS},
 )
@@ -62,8 +63,14 @@ def main(argv: list[str]) -> int:
         with progress.explained("Loading the model"):
             from dreamerv2_transfer.play import tables
             from dreamerv2_transfer.trained import load
+            from dreamerv2_transfer.trained.model import Model
 
             model = load.load(source)
+            if not isinstance(model, Model):
+                raise ConfigError(
+                    f"{source} is a DQN, which does not dream. Name a world model or "
+                    "an agent."
+                )
             made = tables.Tables(model, options.task, options.seed, options.trust)
         page = server.Server(sock, made.new)
         asyncio.run(page.run(lambda: _show(page.url, options.browser)))

@@ -73,6 +73,10 @@ def test_a_browser_opens_where_it_is_wanted_and_can_be_seen(
         ([], "Usage"),
         (["--task", "minatar_freeway"], "Name a logdir or a model first"),
         (["NOWHERE"], "There are no weights"),
+        (
+            ["minatar_dqn_breakout"],
+            "minatar_dqn_breakout is a DQN, which does not dream",
+        ),
         (["LOGDIR", "--port", "70000"], "port must be at most 65535. Received: 70000"),
         (["LOGDIR", "--port", "-1"], "port must be at least 0. Received: -1"),
         (["LOGDIR", "--task", "minatar_brekout"], "Did you mean minatar_breakout"),
