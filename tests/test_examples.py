@@ -40,3 +40,11 @@ def test_examples_train(tmp_path, name, size, rewards):
     constant = rows[0]["model_loss"] - rows[0]["model_error"]
     assert constant == pytest.approx((size + 1) * 0.918939, abs=1e-4)
     assert (tmp_path / "world_model.weights.h5").exists()
+
+
+def test_ppo_trains_in_a_dream():
+    pytest.importorskip("stable_baselines3")
+    process = runs.run("examples/dream_ppo.py", "--steps", 512, "--episodes", 2)
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["before", "after"]
