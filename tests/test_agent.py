@@ -11,9 +11,12 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.ops import fuse
 from tests import models
 
-# The block v3, but heads that predict something at first, and returns that are scaled.
+# The block v3, but heads that predict something at first, and returns that are scaled;
+# and what else there is for the world model's loss.
 OPTIONS = {
     **config_lib.read_mapping(blocks.find_configs())["v3"],
+    "loss_balance": "harmony",
+    "loss_scales.post_ent": 0.1,
     "(reward_head|critic)\\.outscale": 0.5,
     "return_norm.limit": 1e-4,
 }
