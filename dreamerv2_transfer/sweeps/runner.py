@@ -47,8 +47,8 @@ def run(plan: Plan, pool: Processes, trials: int, failures: int, pruner: str) ->
         Whether all trials have ended.
 
     Raises:
-        SweepError: Too many trials failed, another process runs this sweep, or as for
-            `Search`.
+        SweepError: Too many trials failed, none is complete, another process runs this
+            sweep, or as for `Search`.
         ConfigError: The folder is that of a run or of a study.
     """
     for name in OTHERS:
@@ -102,7 +102,7 @@ class Sweeper:
             stopped: Tells whether to stop; then jobs stop at their next checkpoint.
 
         Raises:
-            SweepError: Too many trials failed in a row.
+            SweepError: Too many trials failed in a row, or none is complete at the end.
         """
         for trial in self._search.interrupted():
             self._begin(RunningTrial(self._plan, trial), "Resumes")
@@ -129,7 +129,14 @@ class Sweeper:
             )
         for one in self._running:
             tell(f"Trial {one.number} stopped; the same command resumes it")
-        return len(self._search.ended) >= self._trials
+        is_done = len(self._search.ended) >= self._trials
+        if is_done and self._search.best is None:
+            raise SweepError(
+                "No trial is complete, so there is no best one. Mend the cause, which "
+                f"the notes of {self._plan.logdir / page.PAGE} tell, and repeat the "
+                "command with a higher --trials."
+            )
+        return is_done
 
     @property
     def _has_failed(self) -> bool:

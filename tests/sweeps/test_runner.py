@@ -88,7 +88,8 @@ def test_a_trial_that_crashes_fails_and_several_end_the_sweep(folder, capsys):
 def test_a_trial_that_logs_no_objective_fails(folder):
     plan = make_plan(folder)
     (folder / "silent").touch()
-    assert run(plan, trials=1)
+    with pytest.raises(SweepError, match="No trial is complete.*a higher --trials"):
+        run(plan, trials=1)
     (trial,) = Search(plan).ended
     assert trial.user_attrs["error"] == "it logged no train_return."
 
@@ -129,10 +130,11 @@ def test_a_sweep_continues_where_all_of_its_trials_were_pruned_at_once(
     folder, monkeypatch
 ):
     plan = make_plan(folder)
+    assert run(plan, trials=1)
     (folder / "slow").touch()  # So the place is free only after a while.
     monkeypatch.setattr(RunningTrial, "should_prune", lambda self: True)
-    assert run(plan, trials=2, parallel=1)
-    assert states(plan) == ["PRUNED", "PRUNED"]
+    assert run(plan, trials=3, parallel=1)
+    assert states(plan) == ["COMPLETE", "PRUNED", "PRUNED"]
 
 
 def test_a_run_ends_when_its_minutes_are_over(folder):
