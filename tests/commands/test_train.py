@@ -40,6 +40,7 @@ def test_killed_and_resumed_metrics_are_those_of_a_whole_run(tmp_path):
 def test_a_killed_online_run_goes_on_as_if_nothing_had_happened(tmp_path):
     """Also if they differ in the seed of hashes, as new interpreters do."""
     run = [*SCRATCH, *FEW, "--steps", 8, "--eval_every", 4, "--checkpoint_every", 3]
+    run += ["--train_every", 4, "--time_limit", 10]
     finish(start(*run, "--logdir", tmp_path / "a", fresh=True))
     killed = start(*run, "--logdir", tmp_path / "b")
     wait_for_step(tmp_path / "b", 5)
