@@ -144,8 +144,8 @@ class Diagnosis:
         if faults and task not in self._told:
             self._told.add(task)
             progress.write(
-                f"{task}: {'; '.join(faults)}. Collect more episodes, or hold out more "
-                "of them (dataset.holdout)."
+                f"{task}: {'; '.join(faults)}. Collect more episodes, hold out more of "
+                "them (--dataset.holdout), or look at more (--eval_batches)."
             )
 
 
