@@ -84,7 +84,7 @@ def of_layout(written: layout.Layout) -> tuple[Spaces, Spaces]:
 def _box(found: Mapping[str, Any]) -> spaces.Box:
     dtype = np.dtype(found["dtype"])
     low, high = {"b": (0, 1), "u": (0, 255)}.get(dtype.kind, (-math.inf, math.inf))
-    return spaces.Box(low, high, tuple(found["shape"]), dtype)  # type: ignore[arg-type]
+    return spaces.Box(low, high, tuple(found["shape"]), dtype)
 
 
 def _action(found: Mapping[str, Any]) -> spaces.Space:

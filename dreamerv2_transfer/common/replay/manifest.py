@@ -13,7 +13,7 @@ COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
 TEXT = {"type": "string"}
 NUMBERS = "bool|u?int(8|16|32|64)|float(16|32|64)"  # Types of arrays.
 
-SPACE = {
+SPACE: dict[str, Any] = {
     "type": "object",
     "required": ["shape", "dtype"],
     "properties": {
