@@ -38,11 +38,16 @@ def run_steps(jit: bool, discrete=True, precision="float32", steps=2, **changes)
     return {k: float(v) for k, v in metrics.items()}
 
 
-@pytest.mark.parametrize(
-    ("discrete", "changes"), [(True, {}), (False, OPTIONS)], ids=IDS
-)
-def test_graph_and_eager_train_alike(discrete, changes):
-    eager, graph = (run_steps(jit, discrete, **changes) for jit in (False, True))
+@pytest.fixture(scope="module", params=[(True, {}), (False, OPTIONS)], ids=IDS)
+def in_graph(request):
+    """Whether actions are discrete, options, and the metrics of updates with them."""
+    discrete, changes = request.param
+    return discrete, changes, run_steps(True, discrete, **changes)
+
+
+def test_graph_and_eager_train_alike(in_graph):
+    discrete, changes, graph = in_graph
+    eager = run_steps(False, discrete, **changes)
     assert eager.keys() == graph.keys()
     for name in eager:
         assert eager[name] == pytest.approx(graph[name], rel=1e-3, abs=1e-5), name
@@ -102,11 +107,8 @@ def test_gradient_modes_train_the_actor(actor_grad):
     assert ("actor_grad_mix" in metrics) == (actor_grad == "both")
 
 
-@pytest.mark.parametrize(
-    ("discrete", "changes"), [(True, {}), (False, OPTIONS)], ids=IDS
-)
-def test_mixed_precision_is_close_to_float32(discrete, changes):
-    full = run_steps(True, discrete, **changes)
+def test_mixed_precision_is_close_to_float32(in_graph):
+    discrete, changes, full = in_graph
     for precision in ("mixed_bfloat16", "mixed_float16"):
         mixed = run_steps(True, discrete, precision, **changes)
         assert ("model_loss_scale" in mixed) == (precision == "mixed_float16")
