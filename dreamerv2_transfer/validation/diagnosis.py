@@ -62,7 +62,7 @@ class Diagnosis:
             return {}
         values = {k: np.concatenate(v, -1) for k, v in found.items()}
         weight = values.pop("weight")
-        measured = {name: measure(*x, weight=weight) for name, x in values.items()}
+        measured = {name: measure(*(*x, weight)) for name, x in values.items()}
         self._explain(task, measured)
         return {
             f"{head}_{name}": value
