@@ -9,13 +9,16 @@ a study that was stopped; finished jobs are not run again.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import cli, progress
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import paths
+
+if TYPE_CHECKING:
+    from dreamerv2_transfer.reproduction.study import Study
 
 SUITES = ("minatar", "atari")
 SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
@@ -26,6 +29,7 @@ OPTIONS = {
     "leave_out": Option("", "The new game, such as asterix, or all; else the paper's."),
     "beyond": Option(False, "Also single sublayers frozen, and other pre-trainings."),
     "best": Option([""], "Sublayers, as img_in, that --beyond runs with all seeds."),
+    "set": Option([""], "Keys of all jobs: loss_scales.kl=0.1,decoder.cnn_dist=mse."),
     "parallel": Option(0, "Jobs at once; 0 is one per GPU or else per core.", least=0),
     "only": Option([""], "Regular expressions for the names of the jobs to run."),
     "dry_run": Option(False, "Print the plan only."),
@@ -46,22 +50,18 @@ def main(argv: list[str]) -> int:
     suite, options = parse(argv)
 
     from dreamerv2_transfer.reproduction import costs, jobs, plan, publish, runner
+    from dreamerv2_transfer.reproduction import settings as settings_lib
     from dreamerv2_transfer.reproduction.processes import visible_gpus
-    from dreamerv2_transfer.reproduction.study import Study, new_games, sublayers
 
-    blocks = (suite, *SCALES[options.scale])
-    settings = blocks_lib.load_config(blocks, [])
-    logdir = options.logdir or f"logdir/reproduce_{suite}_{options.scale}"
-    logdir = paths.local(logdir).resolve()
-    new, best = new_games(settings, options.leave_out), sublayers(options.best)
-    study = Study(blocks, settings, logdir, options.seeds, new, options.beyond, best)
+    study = make_study(suite, options)
+    logdir = study.logdir
     patterns = [pattern for pattern in options.only if pattern]
     planned = plan.make(study)
     chosen = jobs.select(planned, patterns) if patterns else planned
     cores, gpus = len(os.sched_getaffinity(0)), visible_gpus()
     parallel = options.parallel or len(gpus) or cores
     running = runner.Runner(logdir, parallel, cores, gpus)
-    told = costs.describe(chosen, logdir, running.ledger, blocks, parallel)
+    told = costs.describe(chosen, logdir, running.ledger, study.blocks, parallel)
     (cli.show if options.dry_run else progress.write)(told)
     if options.publish:
         made = publish.publish(logdir, paths.local(options.publish))
@@ -69,10 +69,36 @@ def main(argv: list[str]) -> int:
         return 0
     if options.dry_run:
         return 0
+    settings_lib.remember(logdir, study.settings, {})
     done = running.run(chosen)
     for page in sorted(logdir.glob("*/report/index.html")):
         print(f"Report: {page}")
     return 0 if done else cli.INTERRUPTED
+
+
+def make_study(suite: str, options: Config) -> Study:
+    """Returns the study that a command line asks for.
+
+    Raises:
+        ConfigError: It names an unknown game or sublayer, or a key or value that the
+            jobs would not take.
+    """
+    from dreamerv2_transfer.reproduction import settings, study
+
+    blocks = (suite, *SCALES[options.scale])
+    chosen = settings.read(options.set, blocks)
+    config = settings.of_study(blocks, chosen)
+    logdir = options.logdir or f"logdir/reproduce_{suite}_{options.scale}"
+    return study.Study(
+        blocks=blocks,
+        config=config,
+        logdir=paths.local(logdir).resolve(),
+        seeds=options.seeds,
+        new=study.new_games(config, options.leave_out),
+        beyond=options.beyond,
+        best=study.sublayers(options.best),
+        settings=chosen,
+    )
 
 
 def parse(argv: list[str]) -> tuple[str, Config]:

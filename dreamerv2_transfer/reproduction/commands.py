@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
+from dreamerv2_transfer.reproduction import settings
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.study import Study, short
 
@@ -18,6 +19,7 @@ def train_player(study: Study, game: str) -> Job:
         script="train_dqn",
         args=(
             *("--configs", *study.blocks, "dqn", "--task", game),
+            *settings.flags(study.settings, "dqn"),
             *("--steps", str(steps), "--logdir", str(logdir)),
         ),
         needs=(),
@@ -31,6 +33,7 @@ def collect(study: Study, players: Sequence[Job]) -> Job:
     """Collects episodes of all games, by the players if there are any."""
     steps, games = int(study.numbers.collect), study.numbers.games
     args = ("--configs", *study.blocks, "collect", "--tasks", *games)
+    args += settings.flags(study.settings, "collect")
     args += ("--collect.steps", str(steps), "--dataset.directory", str(study.dataset))
     if players:
         args += ("--dqn.checkpoints", str(study.players))
@@ -54,6 +57,7 @@ def pretrain(
         script="train",
         args=(
             *("--configs", *study.blocks, "pretrain", "--tasks", *study.learned(new)),
+            *settings.flags(study.settings, "pretrain"),
             *("--dataset.directory", str(study.dataset), "--steps", str(updates)),
             *("--seed", str(seed), "--logdir", str(logdir)),
         ),
@@ -88,6 +92,7 @@ def train_agent(
     stage = ("finetune", *blocks) if model else ("scratch",)
     args = ("--configs", *study.blocks, *stage, "--task", game)
     args += ("--steps", str(updates), "--seed", str(seed), "--eval_at_start", "True")
+    args += settings.flags(study.settings, stage[0])
     args += ("--logdir", str(logdir), *more)
     if study.numbers.held_out:
         args += ("--eval_dataset", str(study.dataset))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dreamerv2_transfer.common.config import Config, ConfigError
 
@@ -26,6 +26,7 @@ class Study:
         beyond: Whether to also run what goes beyond the paper: single frozen
             sublayers, and other lengths of pre-training.
         best: The sublayers whose arms get all seeds.
+        settings: Keys of all jobs with their values, see `settings`.
     """
 
     blocks: tuple[str, ...]
@@ -35,6 +36,7 @@ class Study:
     new: tuple[str, ...]
     beyond: bool = False
     best: tuple[str, ...] = ()
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def numbers(self) -> Config:

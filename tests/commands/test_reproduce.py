@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from dreamerv2_transfer import commands
 from dreamerv2_transfer.commands import reproduce
+from dreamerv2_transfer.reproduction import runner
 from tests import runs
 
 
@@ -69,3 +71,13 @@ def test_some_flags_stand_for_themselves_and_hyphens_for_underscores(args, expec
 def test_a_study_that_cannot_be_run_says_why(args, message):
     done = runs.run("launch/reproduce.py", *args)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_settings_reach_the_study_and_are_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner.Runner, "run", lambda self, jobs: True)
+    args = ["reproduce", "minatar", "--scale", "debug", "--logdir", str(tmp_path)]
+    chosen = ["--set", "reproduce.train=3,loss_scales.kl=0.1"]
+    assert commands.main([*args, *chosen]) == 0
+    assert "3 x update of an agent" in capsys.readouterr().out
+    assert commands.main(args) == 2
+    assert "began with other settings" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The paper's study as jobs."""
 
+import dataclasses
 import importlib
 import pathlib
 
@@ -126,3 +127,13 @@ def options_of(name: str) -> dict[str, options_lib.Option]:
     module = importlib.import_module(f"dreamerv2_transfer.commands.{name}")
     groups = module.USAGE.options.values()
     return {key: option for group in groups for key, option in group.items()}
+
+
+def test_settings_reach_every_training_job_and_no_other():
+    study = make_study("minatar", "debug")
+    chosen = {"loss_scales.kl": "0.1", "dqn.n_step": "5"}
+    made = plan.make(dataclasses.replace(study, settings=chosen))
+    for job in made:
+        assert ("--loss_scales.kl" in job.args) == (job.script == "train")
+        assert ("--dqn.n_step" in job.args) == (job.script == "train_dqn")
+    assert {"train", "train_dqn", "evaluate"} < {job.script for job in made}
