@@ -19,6 +19,7 @@ FOLDERS = (
     "examples",
     "launch",
     "logdir_templates",
+    "study_arms",
     "sweep_spaces",
     "models",
 )

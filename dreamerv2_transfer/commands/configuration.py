@@ -12,7 +12,13 @@ from dreamerv2_transfer.commands import program
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import blocks, cli
 from dreamerv2_transfer.common.blocks import Resolved
-from dreamerv2_transfer.common.config import Config, ConfigError, check_ranges
+from dreamerv2_transfer.common.config import (
+    Config,
+    ConfigError,
+    check_ranges,
+    suggestion,
+)
+from dreamerv2_transfer.common.files import paths
 
 TEMPLATE = {
     "template": path_option("Folder of logdir_templates/ whose experiment to run."),
@@ -65,6 +71,34 @@ def templates() -> pathlib.Path:
 def spaces() -> pathlib.Path:
     """Returns the folder of the search spaces, which is beside `configs.yaml`."""
     return path().parent / "sweep_spaces"
+
+
+def arms() -> pathlib.Path:
+    """Returns the folder of the files of arms, which is beside `configs.yaml`."""
+    return path().parent / "study_arms"
+
+
+def shipped(option: str, name: str, folder: pathlib.Path) -> pathlib.Path:
+    """Returns a file that an option names: its path, or the name of a shipped one.
+
+    Args:
+        option: The option, such as `--space`.
+        name: What it received.
+        folder: The folder of the shipped ones.
+
+    Raises:
+        ConfigError: There is none of this name.
+    """
+    file = paths.local(name)
+    if file.suffix or file.exists():
+        return file
+    known = sorted(x.stem for x in folder.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(
+            f"{option} is a file NAME.yaml, or one of {', '.join(known)}. Received: "
+            f"{name}.{suggestion(name, known)}"
+        )
+    return folder / f"{name}.yaml"
 
 
 def load(argv: Sequence[str], stages: Collection[str], hint: str) -> Config:

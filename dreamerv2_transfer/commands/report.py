@@ -14,6 +14,7 @@ from dreamerv2_transfer.common import config
 
 OPTIONS = {
     "runs": Option([""], "Folders of runs, or files of metrics.", is_path=True),
+    "indir": Option([""], "Folders TASK/METHOD/SEED, as the original's.", is_path=True),
     "out": path_option("The folder to write."),
     "title": Option("Runs", "Title of the page."),
     "yaxis": Option(
@@ -33,8 +34,8 @@ USAGE = Usage(
 
 def main(argv: list[str]) -> int:
     options = options_lib.parse(OPTIONS, argv)
-    paths = [path for path in options.runs if path]
-    if not paths:
+    paths, layouts = ([x for x in options[k] if x] for k in ("runs", "indir"))
+    if not (paths or layouts):
         raise config.ConfigError("Name the runs: --runs LOGDIR [LOGDIR ...].")
     if not options.out:
         raise config.ConfigError("Name the folder to write: --out report.")
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
         paper=options.paper,
         videos=options.videos,
     )
-    found, notes = comparison.read(paths, files=(*runs.FILES, *report.FILES))
+    found, notes = comparison.read(paths, layouts, (*runs.FILES, *report.FILES))
     page = report.write(found, notes, options.out, chosen)
     print(f"Saved {page}, {page.stat().st_size / 2**20:.1f} MiB.")
     return 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import cli, progress
@@ -29,6 +30,7 @@ OPTIONS = {
     "leave_out": Option("", "The new game, such as asterix, or all; else the paper's."),
     "beyond": Option(False, "Also single sublayers frozen, and other pre-trainings."),
     "best": Option([""], "Sublayers, as img_in, that --beyond runs with all seeds."),
+    "arms": path_option("Arms: a file NAME.yaml, or the NAME of one in study_arms/."),
     "set": Option([""], "Keys of all jobs: loss_scales.kl=0.1,decoder.cnn_dist=mse."),
     "parallel": Option(0, "Jobs at once; 0 is one per GPU or else per core.", least=0),
     "only": Option([""], "Regular expressions for the names of the jobs to run."),
@@ -40,6 +42,7 @@ USAGE = Usage(
     examples={
         "minatar --scale debug": "everything at once, in tiny sizes",
         "minatar --scale small --seeds 3 --dry-run": "the plan and its hours",
+        "minatar --scale small --arms leave_one_out": "each game in turn is new",
     },
     options={"": OPTIONS},
     words=SUITES,
@@ -69,7 +72,8 @@ def main(argv: list[str]) -> int:
         return 0
     if options.dry_run:
         return 0
-    settings_lib.remember(logdir, study.settings, {})
+    arms = {arm.name: arm.definition() for arm in study.arms}
+    settings_lib.remember(logdir, study.settings, arms)
     done = running.run(chosen)
     for page in sorted(logdir.glob("*/report/index.html")):
         print(f"Report: {page}")
@@ -81,23 +85,29 @@ def make_study(suite: str, options: Config) -> Study:
 
     Raises:
         ConfigError: It names an unknown game or sublayer, or a key or value that the
-            jobs would not take.
+            jobs would not take; or the file of arms does.
     """
-    from dreamerv2_transfer.reproduction import settings, study
+    from dreamerv2_transfer.reproduction import arms_file, settings, study
 
     blocks = (suite, *SCALES[options.scale])
-    chosen = settings.read(options.set, blocks)
+    chosen, file = settings.read(options.set, blocks), None
+    if options.arms:
+        place = configuration.shipped("--arms", options.arms, configuration.arms())
+        file = arms_file.read(place, blocks)
+        chosen = {**file.settings, **chosen}
     config = settings.of_study(blocks, chosen)
+    named = file.new_games(config) if file and not options.leave_out else ()
     logdir = options.logdir or f"logdir/reproduce_{suite}_{options.scale}"
     return study.Study(
         blocks=blocks,
         config=config,
         logdir=paths.local(logdir).resolve(),
         seeds=options.seeds,
-        new=study.new_games(config, options.leave_out),
+        new=named or study.new_games(config, options.leave_out),
         beyond=options.beyond,
         best=study.sublayers(options.best),
         settings=chosen,
+        arms=file.arms(config, chosen, options.seeds) if file else (),
     )
 
 
@@ -113,5 +123,10 @@ def parse(argv: list[str]) -> tuple[str, Config]:
         raise ConfigError(
             "A study works in one local folder, as its jobs read what others wrote. "
             f"Received: --logdir {options.logdir}"
+        )
+    if options.arms and options.beyond:
+        raise ConfigError(
+            "--beyond adds arms to the paper's. Leave it out, and name them in the "
+            f"file of --arms. Received: --arms {options.arms}"
         )
     return suite, options

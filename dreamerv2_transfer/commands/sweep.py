@@ -20,7 +20,7 @@ from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import cli
-from dreamerv2_transfer.common.config import Config, ConfigError, suggestion
+from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import paths
 
 if TYPE_CHECKING:
@@ -144,16 +144,7 @@ def space_file(name: str) -> pathlib.Path:
     Raises:
         ConfigError: There is none of this name.
     """
-    file = paths.local(name)
-    if file.suffix or file.exists():
-        return file
-    known = sorted(x.stem for x in configuration.spaces().glob("*.yaml"))
-    if name not in known:
-        raise ConfigError(
-            f"--space is a file NAME.yaml, or one of {', '.join(known)}. Received: "
-            f"{name}.{suggestion(name, known)}"
-        )
-    return configuration.spaces() / f"{name}.yaml"
+    return configuration.shipped("--space", name, configuration.spaces())
 
 
 def _logdir(folder: str) -> pathlib.Path:

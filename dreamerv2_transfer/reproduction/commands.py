@@ -89,7 +89,7 @@ def train_agent(
         more: Further flags.
     """
     updates = int(study.numbers.train)
-    stage = ("finetune", *blocks) if model else ("scratch",)
+    stage = ("finetune" if model else "scratch", *blocks)
     args = ("--configs", *study.blocks, *stage, "--task", game)
     args += ("--steps", str(updates), "--seed", str(seed), "--eval_at_start", "True")
     args += settings.flags(study.settings, stage[0])
@@ -134,6 +134,7 @@ def plot(
     args: Sequence[str],
     arms: Sequence[Job],
     gains: bool = False,
+    places: Sequence[str] = (),
 ) -> Job:
     """Draws a figure of the runs for which a game is new, and writes its numbers.
 
@@ -144,6 +145,7 @@ def plot(
         args: Flags of `launch/plot.py` that say what to draw.
         arms: The runs that it needs.
         gains: Whether to draw the ratios of returns to scratch too.
+        places: The flags that name the runs; by default all for which the game is new.
     """
     folder = study.folder(new)
     out = folder / "figures" / name
@@ -151,7 +153,8 @@ def plot(
         name=f"{short(new)}/figure_{name}",
         script="plot",
         args=(
-            *("--runs", str(folder), *args),
+            *(places or ("--runs", str(folder))),
+            *args,
             *("--out", f"{out}.png", "--json", f"{out}.json"),
             *(("--gains", f"{out}_gains.png") if gains else ()),
         ),
@@ -162,20 +165,21 @@ def plot(
     )
 
 
-def plot_games(study: Study, arms: Sequence[Job]) -> Job:
+def plot_games(study: Study, arms: Sequence[Job], places: Sequence[str] = ()) -> Job:
     """Draws what the arms gain on several new games together, and writes the numbers.
 
     Args:
         study: The study.
         arms: The runs on the games that are new to their models. Those on learned games
             would count seeds from scratch twice.
+        places: The flags that name the runs; by default they are named one by one.
     """
     out = study.logdir / "figures" / "games"
     return Job(
         name="figure_games",
         script="plot",
         args=(
-            *("--runs", *(str(arm.logdir) for arm in arms)),
+            *(places or ("--runs", *(str(arm.logdir) for arm in arms))),
             *("--yaxis", "train_return", *study.smoothing, "--out", f"{out}.png"),
             *("--gains", f"{out}_gains.png", "--json", f"{out}.json"),
         ),
@@ -204,14 +208,17 @@ def analyze(study: Study, new: str, model: Job) -> Job:
     )
 
 
-def report(study: Study, new: str, needs: Sequence[Job]) -> Job:
-    """Writes the page about all runs for which a game is new."""
+def report(
+    study: Study, new: str, needs: Sequence[Job], places: Sequence[str] = ()
+) -> Job:
+    """Writes the page about runs: as for `plot`, all for which a game is new."""
     folder = study.folder(new)
     return Job(
         name=f"{short(new)}/report",
         script="report",
         args=(
-            *("--runs", str(folder), "--out", str(folder / "report")),
+            *(places or ("--runs", str(folder))),
+            *("--out", str(folder / "report")),
             *("--paper", "True", "--title", f"{short(new)} as the new game"),
             *("--videos", "1"),
         ),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dreamerv2_transfer.plotting import paper
+from dreamerv2_transfer.reproduction import arms as arms_lib
 from dreamerv2_transfer.reproduction import beyond, commands
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.study import Study, short
@@ -29,6 +30,11 @@ def make(study: Study) -> list[Job]:
     players = [commands.train_player(study, game) for game in games]
     jobs = [*players, commands.collect(study, players)]
     on_new_games: list[Job] = []
+    if study.arms:
+        jobs += [job for new in study.new for job in arms_lib.make(study, new)]
+        fresh = arms_lib.on_new_games(study, jobs)
+        together = commands.plot_games(study, fresh, arms_lib.indir(fresh))
+        return [*jobs, together] if len(study.new) > 1 and fresh else jobs
     for new in study.new:
         models = [
             commands.pretrain(

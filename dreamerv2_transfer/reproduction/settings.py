@@ -104,7 +104,7 @@ def check(given: Mapping[str, str], blocks: Sequence[str]) -> dict[str, str]:
     for config in loaded:
         check_ranges(config)
         check_conflicts(config)
-    return {key: _text(loaded[0][key]) for key in found}
+    return {key: text(loaded[0][key]) for key in found}
 
 
 def flags(settings: Settings, stage: str) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def _written(settings: Settings) -> tuple[str, ...]:
     return tuple(x for key, value in settings.items() for x in (f"--{key}", value))
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """Returns a value as a flag takes it, with all of its digits."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 

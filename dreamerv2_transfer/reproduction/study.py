@@ -14,6 +14,40 @@ SMOOTHED = 0.05  # Share of the updates over which figures take a running mean.
 
 
 @dataclasses.dataclass(frozen=True)
+class Arm:
+    """An arm that a file describes.
+
+    Attributes:
+        name: What to call it, and its folder.
+        stage: `scratch` or `finetune`.
+        presets: Further blocks, such as `freeze_rssm`.
+        settings: Keys of its runs, see `settings`.
+        games: The games that it is run on, or `new` or `learned`: those to its models.
+        seeds: Its seeds; each starts from the model of that seed.
+        pretrain: Updates of these models; 0 is what the study has.
+    """
+
+    name: str
+    stage: str
+    presets: tuple[str, ...]
+    settings: Mapping[str, str]
+    games: str | tuple[str, ...]
+    seeds: tuple[int, ...]
+    pretrain: int = 0
+
+    def games_of(self, study: Study, new: str) -> Sequence[str]:
+        """Returns the games that it is run on where this game is new."""
+        if isinstance(self.games, tuple):
+            return self.games
+        return [new] if self.games == "new" else study.learned(new)
+
+    def definition(self) -> dict[str, str]:
+        """Returns what makes its runs, so that others are not taken for them."""
+        about = {"stage": self.stage, "presets": " ".join(self.presets)}
+        return about | {"pretrain": str(self.pretrain), **self.settings}
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """A study to run.
 
@@ -27,6 +61,7 @@ class Study:
             sublayers, and other lengths of pre-training.
         best: The sublayers whose arms get all seeds.
         settings: Keys of all jobs with their values, see `settings`.
+        arms: The arms that a file describes, in place of the paper's.
     """
 
     blocks: tuple[str, ...]
@@ -37,6 +72,7 @@ class Study:
     beyond: bool = False
     best: tuple[str, ...] = ()
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    arms: tuple[Arm, ...] = ()
 
     @property
     def numbers(self) -> Config:
@@ -97,6 +133,31 @@ def new_games(config: Config, leave_out: str) -> tuple[str, ...]:
         f"--leave_out is all or one of {', '.join(map(short, games))}. "
         f"Received: {leave_out}"
     )
+
+
+def games_named(config: Config, named: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns games of a study.
+
+    Args:
+        config: The resolved configuration.
+        named: Their names, maybe without their suite, or `all`.
+
+    Raises:
+        ConfigError: One is not a game of the study.
+    """
+    games = config.reproduce.games
+    if named == "all":
+        return games
+    names = {name: game for game in games for name in (game, short(game))}
+    if isinstance(named, str) or not isinstance(named, Sequence):
+        named = [named]
+    for name in named:
+        if not isinstance(name, str) or name not in names:
+            raise ConfigError(
+                f"The games are all, or of {', '.join(map(short, games))}. Received: "
+                f"{name}"
+            )
+    return tuple(dict.fromkeys(names[name] for name in named))
 
 
 def sublayers(best: Sequence[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import pytest
 
 from dreamerv2_transfer import commands
 from dreamerv2_transfer.commands import reproduce
+from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.reproduction import runner
 from tests import runs
 
@@ -81,3 +82,18 @@ def test_settings_reach_the_study_and_are_kept(tmp_path, monkeypatch, capsys):
     assert "3 x update of an agent" in capsys.readouterr().out
     assert commands.main(args) == 2
     assert "began with other settings" in capsys.readouterr().err
+
+
+def test_the_command_line_wins_over_the_file_of_arms(tmp_path):
+    chosen = ["--arms", "leave_one_out", "--scale", "debug", "--logdir", str(tmp_path)]
+    study = reproduce.make_study(*reproduce.parse(["minatar", *chosen]))
+    assert len(study.new) == 5 and study.numbers.train == 10_000
+    chosen += ["--set", "reproduce.train=7", "--leave-out", "asterix"]
+    study = reproduce.make_study(*reproduce.parse(["minatar", *chosen]))
+    assert study.new == ("minatar_asterix",) and study.numbers.train == 7
+    assert study.settings["reproduce.pretrain"] == "40000"
+
+
+def test_arms_of_a_file_are_not_those_of_beyond():
+    with pytest.raises(ConfigError, match="Leave it out, and name them in the file"):
+        reproduce.parse(["minatar", "--arms", "leave_one_out", "--beyond"])
