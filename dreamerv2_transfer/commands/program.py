@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "dreamerv2_transfer.commands.report",
     "dataset": "dreamerv2_transfer.commands.dataset",
     "publish": "dreamerv2_transfer.commands.publish",
+    "export": "dreamerv2_transfer.commands.export",
     "port": "dreamerv2_transfer.commands.port",
     "reproduce": "dreamerv2_transfer.commands.reproduce",
     "sweep": "dreamerv2_transfer.commands.sweep",

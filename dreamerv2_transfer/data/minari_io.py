@@ -13,7 +13,6 @@ import inspect
 import os
 import pathlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -116,15 +115,9 @@ def export_task(
         exported = Exported(path, name if _NAME.fullmatch(name) else f"{name}-v0")
     if exported.folder.exists():
         raise DatasetError(f"{exported.folder} exists. Name another --target.")
-    temporary = atomic.temporary_for(exported.folder)
-    with atomic.writing(exported.folder):
-        (temporary / "data").mkdir(parents=True)
-        atomic.remove_leftovers(exported.folder)
-        try:
-            _write(folder, task, temporary / "data", exported)
-            os.replace(temporary, exported.folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with atomic.new_folder(exported.folder) as temporary:
+        (temporary / "data").mkdir()
+        _write(folder, task, temporary / "data", exported)
     return exported
 
 

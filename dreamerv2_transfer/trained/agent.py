@@ -73,7 +73,7 @@ class Agent:
         start = self._states.start(state, batch), self._last_action(state, batch)
         mode = "train" if sample else "eval"
         latent, action = self._graphs.run(
-            functools.partial(self._act, mode=mode),
+            functools.partial(self.step, mode=mode),
             batch or 1,
             *(inputs, start, self._states.noise(seed)),
             key=f"act {mode}",
@@ -87,7 +87,18 @@ class Agent:
         taken = values.native(after["action"], self._states.action_space)
         return (taken if taken.ndim else int(taken)), after
 
-    def _act(self, inputs, start, noise, mode):
+    def step(self, inputs, start, noise, mode: str):
+        """Computes `act` on tensors `(B, ...)`.
+
+        Args:
+            inputs: Observations and `is_first`.
+            start: The states before, and the action that led on from them.
+            noise: The key of the noise `(2,)`, or None for modes.
+            mode: `train` samples the action, `eval` takes the likeliest one.
+
+        Returns:
+            The states after, and the action.
+        """
         seeds = tfutils.split_seed(noise, 3)
         outputs, (latent, _) = self.network.policy_step(inputs, start, seeds, mode)
         return latent, outputs["action"]

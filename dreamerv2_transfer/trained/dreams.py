@@ -34,16 +34,13 @@ class Dreams:
             noise: The key of the noise `(2,)`, or None for modes.
             first: The number of the first step.
         """
-        rssm, length = self._wm.rssm, tf.shape(inputs["is_first"])[0]
+        length = tf.shape(inputs["is_first"])[0]
 
         def step(prev, now):
-            seed = seed_of_step(noise, now["time"])
-            drawn = rssm.obs_noise(seed, tfutils.lead(prev["deter"], 1))
-            args = now["action"], now["embed"], now["is_first"], drawn
-            return rssm.obs_step(prev, *args)[0]
+            return self.obs_step(prev, now, seed_of_step(noise, now["time"]))
 
         seen = {
-            "embed": self._wm.encoder(self._wm.preprocess(inputs)),
+            "embed": self.embed(inputs),
             "action": inputs["action"],
             "is_first": inputs["is_first"],
             "time": first + tf.range(length),
@@ -55,7 +52,7 @@ class Dreams:
         length = tf.shape(action)[0]
 
         def step(prev, now):
-            return self._img_step(prev, now["action"], seed_of_step(noise, now["time"]))
+            return self.img_step(prev, now["action"], seed_of_step(noise, now["time"]))
 
         inputs = {"action": action, "time": first + tf.range(length)}
         states = tfutils.scan(step, inputs, start, length)
@@ -70,14 +67,32 @@ class Dreams:
             seed = seed_of_step(noise, now["time"])
             act_seed, state_seed = tfutils.split_seed(seed, 2)
             action = dists.sample(actor(rssm.get_feat(state)), act_seed)
-            return self._img_step(state, action, state_seed), action
+            return self.img_step(state, action, state_seed), action
 
         none = tf.zeros_like(actor(rssm.get_feat(start)).mode())
         inputs = {"time": first + tf.range(length)}
         states, actions = tfutils.scan(step, inputs, (start, none), length)
         return states, self.decode(states), actions
 
-    def _img_step(self, prev, action, seed):
+    def embed(self, inputs):
+        """Returns the encoder's embeddings of observations."""
+        return self._wm.encoder(self._wm.preprocess(inputs))
+
+    def obs_step(self, prev, now, seed):
+        """Returns the posterior states `(B, ...)` of one step.
+
+        Args:
+            prev: The states before.
+            now: `embed`, `action` and `is_first` of the step.
+            seed: The seed of its noise, or None for modes.
+        """
+        rssm = self._wm.rssm
+        drawn = rssm.obs_noise(seed, tfutils.lead(prev["deter"], 1))
+        args = now["action"], now["embed"], now["is_first"], drawn
+        return rssm.obs_step(prev, *args)[0]
+
+    def img_step(self, prev, action, seed):
+        """Returns the prior states `(B, ...)` after an action, see `obs_step`."""
         rssm = self._wm.rssm
         drawn = rssm.img_noise(seed, tfutils.lead(prev["deter"], 1))
         return rssm.img_step(prev, action, drawn)

@@ -64,6 +64,7 @@ PATHS = {
     "report": {"runs", "out"},
     "dataset": {"picture", "source", "target"},
     "publish": {"to"},
+    "export": {"to"},
     "port": {"to", "config"},
     "doctor": {"logdir"},
     "reproduce": {"logdir", "publish"},

@@ -83,6 +83,32 @@ def atomic_write(path: str | os.PathLike, sync: bool = True) -> Iterator[BinaryI
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Creates a temporary folder that becomes `path` when the block ends.
+
+    If the block raises, nothing is left of it.
+
+    Args:
+        path: The folder, which must not exist or be empty.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    temporary = temporary_for(path)
+    with writing(path):
+        temporary.mkdir(parents=True)
+        remove_leftovers(path)
+        try:
+            yield temporary
+            if path.is_dir():  # Windows does not replace it.
+                path.rmdir()
+            os.replace(temporary, path)
+            sync_names(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def temporary_for(path: pathlib.Path) -> pathlib.Path:
     """Returns the name beside `path` under which this process alone writes it."""
     return path.with_name(f".{path.name}.{_system()}-{os.getpid()}.tmp")

@@ -6,18 +6,34 @@ that XLA compiles is one operation.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+_allowed = contextvars.ContextVar("allowed", default=True)
+
+
+@contextlib.contextmanager
+def unfused() -> Iterator[None]:
+    """Uses TensorFlow's own operations inside the block, for graphs that travel."""
+    token = _allowed.set(False)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
 
 def on() -> bool:
-    """Whether fusing helps: in graphs on a CPU.
+    """Whether fusing helps: in graphs on a CPU, outside of `unfused`.
 
     On a GPU, XLA compiles the whole step anyway; eagerly, there are no graphs.
     """
-    return not (tf.executing_eagerly() or tf.config.list_physical_devices("GPU"))
+    if tf.executing_eagerly() or not _allowed.get():
+        return False
+    return not tf.config.list_physical_devices("GPU")
 
 
 def fused(fn: Callable) -> Callable:

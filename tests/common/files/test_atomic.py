@@ -69,3 +69,21 @@ def test_a_url_is_no_path_to_write_to(tmp_path, monkeypatch, path):
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_appears_when_all_of_it_is_written(tmp_path):
+    out = tmp_path / "a" / "out"
+    out.mkdir(parents=True)  # An empty one is replaced.
+    with atomic.new_folder(out) as folder:
+        (folder / "x").write_text("1")
+        assert not any(out.iterdir())
+    assert (out / "x").read_text() == "1"
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_of_a_folder_that_fails_nothing_is_left(tmp_path):
+    refused = pytest.raises(atomic.OutputError, match="Cannot write .*out: full")
+    with refused, atomic.new_folder(tmp_path / "out") as folder:
+        (folder / "x").write_text("1")
+        raise OSError("full")
+    assert not any(tmp_path.iterdir())

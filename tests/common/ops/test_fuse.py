@@ -21,6 +21,9 @@ def test_a_function_is_compiled_in_graphs_on_a_cpu_alone(monkeypatch):
     assert shifted(tf.constant(3.0)) == 7
     assert tf.function(shifted)(tf.constant(3.0)) == 7
     assert compiled()
+    with fuse.unfused():
+        assert not compiled()
+    assert compiled()
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     assert not compiled()
 
