@@ -8,7 +8,6 @@ a study that was stopped; finished jobs are not run again.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from dreamerv2_transfer.commands import configuration
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 SUITES = ("minatar", "atari")
 SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
+ENGINES = ("local",)
 OPTIONS = {
     "scale": Option("paper", "Size of networks and runs.", (*SCALES,)),
     "seeds": Option(3, "Seeds of each arm.", least=1),
@@ -33,6 +33,11 @@ OPTIONS = {
     "arms": path_option("Arms: a file NAME.yaml, or the NAME of one in study_arms/."),
     "set": Option([""], "Keys of all jobs: loss_scales.kl=0.1,decoder.cnn_dist=mse."),
     "parallel": Option(0, "Jobs at once; 0 is one per GPU or else per core.", least=0),
+    "engine": Option(
+        "local", "What runs the jobs: processes of this machine.", ENGINES
+    ),
+    "cores": Option(0, "Cores of each job; 0 shares this machine's out.", least=0),
+    "retries": Option(2, "How often a job that is killed is started again.", least=0),
     "only": Option([""], "Regular expressions for the names of the jobs to run."),
     "dry_run": Option(False, "Print the plan only."),
     "publish": path_option("Runs nothing, but copies small files to this folder."),
@@ -52,19 +57,25 @@ USAGE = Usage(
 def main(argv: list[str]) -> int:
     suite, options = parse(argv)
 
-    from dreamerv2_transfer.reproduction import costs, jobs, plan, publish, runner
+    from dreamerv2_transfer.reproduction import (
+        costs,
+        engines,
+        jobs,
+        ledger,
+        plan,
+        publish,
+        runner,
+    )
     from dreamerv2_transfer.reproduction import settings as settings_lib
-    from dreamerv2_transfer.reproduction.processes import visible_gpus
 
     study = make_study(suite, options)
     logdir = study.logdir
     patterns = [pattern for pattern in options.only if pattern]
     planned = plan.make(study)
     chosen = jobs.select(planned, patterns) if patterns else planned
-    cores, gpus = len(os.sched_getaffinity(0)), visible_gpus()
-    parallel = options.parallel or len(gpus) or cores
-    running = runner.Runner(logdir, parallel, cores, gpus)
-    told = costs.describe(chosen, logdir, running.ledger, study.blocks, parallel)
+    parallel = engines.places(options.parallel)
+    known = ledger.Ledger(logdir)
+    told = costs.describe(chosen, logdir, known, study.blocks, parallel)
     (cli.show if options.dry_run else progress.write)(told)
     if options.publish:
         made = publish.publish(logdir, paths.local(options.publish))
@@ -74,7 +85,8 @@ def main(argv: list[str]) -> int:
         return 0
     arms = {arm.name: arm.definition() for arm in study.arms}
     settings_lib.remember(logdir, study.settings, arms)
-    done = running.run(chosen)
+    engine = engines.local(options.parallel, options.cores)
+    done = runner.Runner(logdir, engine, options.retries).run(chosen)
     for page in sorted(logdir.glob("*/report/index.html")):
         print(f"Report: {page}")
     return 0 if done else cli.INTERRUPTED

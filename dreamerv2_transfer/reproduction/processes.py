@@ -34,6 +34,11 @@ class Ended(NamedTuple):
     seconds: float
     status: int
 
+    @property
+    def has_died(self) -> bool:
+        """Whether a signal ended it, such as that of Linux out of memory."""
+        return self.status < 0
+
 
 @dataclasses.dataclass(frozen=True)
 class _Running:
@@ -108,7 +113,13 @@ class Processes:
         return Ended(job, seconds, run.process.returncode)
 
 
-def start(job: Job, log: pathlib.Path, threads: int, gpu: str) -> subprocess.Popen:
+def start(
+    job: Job,
+    log: pathlib.Path,
+    threads: int,
+    gpu: str,
+    program: Sequence[str] = (),
+) -> subprocess.Popen:
     """Starts the process of a job.
 
     Args:
@@ -116,6 +127,7 @@ def start(job: Job, log: pathlib.Path, threads: int, gpu: str) -> subprocess.Pop
         log: The file to which its output is appended.
         threads: Threads of TensorFlow.
         gpu: Name of the GPU that it sees; '' leaves that to the environment.
+        program: The command before the job's own arguments; by default `PROGRAM`.
     """
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     env |= dict.fromkeys(
@@ -125,7 +137,7 @@ def start(job: Job, log: pathlib.Path, threads: int, gpu: str) -> subprocess.Pop
         env["CUDA_VISIBLE_DEVICES"] = gpu
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [*PROGRAM, job.script, *job.args],
+            [*(program or PROGRAM), job.script, *job.args],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -142,7 +154,8 @@ def log_of(folder: pathlib.Path, job: Job) -> pathlib.Path:
 
 def last_line(log: pathlib.Path) -> str:
     """Returns the last line that a job printed."""
-    lines = log.read_text(errors="replace").strip().splitlines()
+    text = log.read_text(errors="replace") if log.exists() else ""
+    lines = text.strip().splitlines()
     return lines[-1] if lines else "it printed nothing"
 
 

@@ -1,4 +1,4 @@
-"""Runs the jobs of a study as processes, several at a time.
+"""Runs the jobs of a study on an engine, several at a time.
 
 Each job is a command that resumes from its last checkpoint. So whatever ended this
 process, the same call resumes the study: `reproduce.json` has what is done, and what
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pathlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from dreamerv2_transfer.common import interrupt
@@ -16,9 +17,10 @@ from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import locks
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.reproduction import processes
+from dreamerv2_transfer.reproduction.engines import Engine
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.ledger import Ledger
-from dreamerv2_transfer.reproduction.processes import Processes, last_line, tell
+from dreamerv2_transfer.reproduction.processes import last_line, tell
 
 
 class StudyError(UserError):
@@ -30,24 +32,19 @@ class Runner:
 
     Args:
         logdir: The study's folder; gets `reproduce.json`, and a log per job in `logs/`.
-        parallel: Jobs at the same time.
-        cores: The machine's cores, which the jobs share.
-        gpus: Names of the GPUs, which the jobs share; none on a CPU.
+        engine: What runs them.
+        retries: How often a job that dies is started again.
 
     Attributes:
         ledger: What is done.
     """
 
-    def __init__(
-        self,
-        logdir: pathlib.Path,
-        parallel: int,
-        cores: int,
-        gpus: Sequence[str] = (),
-    ):
+    def __init__(self, logdir: pathlib.Path, engine: Engine, retries: int = 0):
         self.ledger = Ledger(logdir)
         self._logdir = logdir
-        self._processes = Processes(parallel, cores, gpus)
+        self._engine = engine
+        self._retries = retries
+        self._deaths: Counter[Job] = Counter()
         self._failed: list[str] = []
 
     def run(self, jobs: Sequence[Job]) -> bool:
@@ -65,12 +62,12 @@ class Runner:
             done = len(jobs) - len(left)
             with Progress(len(jobs), done, "Jobs", "job") as bar:
                 while not stopped():
-                    self._collect(bar)
+                    self._collect(bar, left)
                     waits = self._start(left, jobs)
-                    if not (self._processes.running or waits):
+                    if not (self._engine.running or waits):
                         break
                     time.sleep(processes.POLL)
-                for job, seconds, _ in self._processes.stop_all():
+                for job, seconds, _ in self._engine.stop_all():
                     self.ledger.stop(job, seconds)
                     tell(f"Stopped  {job.name}; the same command resumes it")
         if self._failed:
@@ -91,7 +88,7 @@ class Runner:
         unfinished = {job.name for job in jobs if not self.ledger.is_done(job)}
         waits = False
         for job in list(left):
-            if not self._processes.has_place:
+            if not self._engine.has_place:
                 break
             if unfinished.intersection(job.needs):
                 continue
@@ -99,21 +96,27 @@ class Runner:
                 waits = True
                 continue
             left.remove(job)
-            self._processes.start(job, self.log(job))
+            self._engine.start(job, self.log(job))
             tell(f"Started  {job.name}")
         return waits
 
-    def _collect(self, bar: Progress) -> None:
-        """Takes note of the processes that have ended."""
-        for job, seconds, status in self._processes.ended():
-            if status:
-                self.ledger.stop(job, seconds)
-                self._failed.append(
-                    f"{job.name} failed with status {status}: "
-                    f"{last_line(self.log(job))} (see {self.log(job)})"
-                )
-                tell(f"Failed   {job.name}")
-            else:
+    def _collect(self, bar: Progress, left: list[Job]) -> None:
+        """Takes note of the jobs that have ended, and puts back those that died."""
+        for ended in self._engine.ended():
+            job, seconds, status = ended
+            if not status:
                 self.ledger.finish(job, seconds)
                 bar.update()
                 tell(f"Finished {job.name} in {seconds / 60:.1f} minutes")
+                continue
+            self.ledger.stop(job, seconds)
+            if ended.has_died and self._deaths[job] < self._retries:
+                self._deaths[job] += 1
+                left.insert(0, job)
+                tell(f"Died     {job.name}; it starts again from its last checkpoint")
+                continue
+            self._failed.append(
+                f"{job.name} failed with status {status}: "
+                f"{last_line(self.log(job))} (see {self.log(job)})"
+            )
+            tell(f"Failed   {job.name}")

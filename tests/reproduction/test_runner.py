@@ -11,6 +11,7 @@ import pytest
 
 from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction.jobs import Job
+from dreamerv2_transfer.reproduction.processes import Processes
 from dreamerv2_transfer.reproduction.runner import Runner, StudyError
 from tests.runs import ROOT
 
@@ -68,11 +69,11 @@ def ran(folder, name) -> str:
 
 def test_jobs_run_after_those_that_they_need_and_once(launch):
     made = [job(launch, "a"), job(launch, "b", needs=["a"])]
-    study = Runner(launch / "study", parallel=2, cores=2)
+    study = Runner(launch / "study", Processes(2, 2))
     assert study.run(made)
     assert ran(launch, "a") == ran(launch, "b") == "ran"
     assert (launch / "study" / "logs" / "b.log").read_text() == "words of b\n"
-    again = Runner(launch / "study", parallel=2, cores=2)
+    again = Runner(launch / "study", Processes(2, 2))
     assert again.ledger.is_done(made[0]) and again.run(made)
     assert ran(launch, "a") == "ran"
     assert 0 < again.ledger.costs()["unit"] < 5
@@ -83,13 +84,13 @@ def test_jobs_that_run_together_have_a_gpu_each(launch, monkeypatch):
     code += "pathlib.Path(sys.argv[2]).write_text(os.environ['CUDA_VISIBLE_DEVICES'])"
     (launch / "program.py").write_text(code)
     made = [job(launch, name) for name in "abc"]
-    assert Runner(launch / "study", 2, 2, gpus=["3", "5"]).run(made)
+    assert Runner(launch / "study", Processes(2, 2, gpus=["3", "5"])).run(made)
     assert {ran(launch, "a"), ran(launch, "b")} == {"3", "5"}
     assert ran(launch, "c") in ("3", "5")
 
 
 def test_a_job_whose_command_changed_runs_again(launch):
-    study = Runner(launch / "study", 1, 1)
+    study = Runner(launch / "study", Processes(1, 1))
     assert study.run([job(launch, "a")])
     other = Job("a", "work", (str(launch / "x"), "0"), (), launch, 1, "unit")
     assert not study.ledger.is_done(other) and study.run([other])
@@ -98,9 +99,9 @@ def test_a_job_whose_command_changed_runs_again(launch):
 
 def test_a_job_that_needs_more_than_it_did_runs_again(launch):
     made = [job(launch, "a"), job(launch, "b"), job(launch, "c", needs=["a"])]
-    assert Runner(launch, parallel=1, cores=1).run(made)
+    assert Runner(launch, Processes(1, 1)).run(made)
     made[2] = job(launch, "c", needs=["a", "b"])
-    assert Runner(launch, parallel=1, cores=1).run(made)
+    assert Runner(launch, Processes(1, 1)).run(made)
     assert (ran(launch, "b"), ran(launch, "c")) == ("ran", "ran ran")
 
 
@@ -111,15 +112,37 @@ def test_a_job_that_fails_holds_up_only_what_needs_it(launch):
         job(launch, "other"),
     ]
     with pytest.raises(StudyError, match="bad failed with status 3: words of bad"):
-        Runner(launch / "study", 1, 1).run(made)
+        Runner(launch / "study", Processes(1, 1)).run(made)
     assert ran(launch, "other") == "ran" and not ran(launch, "after")
+
+
+# Kills itself until it has run three times.
+DIE = (
+    WORK.replace("sys.exit(int(status))", "")
+    + """
+import os, signal
+if path.read_text() != "ran ran ran ":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+)
+
+
+def test_a_job_that_dies_starts_again_and_then_counts_as_failed(launch, capsys):
+    (launch / "program.py").write_text(DIE)
+    assert Runner(launch / "study", Processes(1, 1), retries=2).run([job(launch, "a")])
+    assert ran(launch, "a") == "ran ran ran"
+    told = capsys.readouterr().out
+    assert told.count("Died     a; it starts again from its last checkpoint") == 2
+    with pytest.raises(StudyError, match="b failed with status -9: words of b"):
+        Runner(launch / "study", Processes(1, 1), retries=1).run([job(launch, "b")])
+    assert ran(launch, "b") == "ran ran"
 
 
 def test_a_damaged_state_costs_a_look_only(launch):
     made = [job(launch, "a")]
-    assert Runner(launch / "study", 1, 1).run(made)
+    assert Runner(launch / "study", Processes(1, 1)).run(made)
     (launch / "study" / "reproduce.json").write_text("{")
-    assert Runner(launch / "study", 1, 1).run(made)
+    assert Runner(launch / "study", Processes(1, 1)).run(made)
     assert ran(launch, "a") == "ran ran"
 
 
@@ -132,7 +155,7 @@ def in_a_process(launch) -> subprocess.Popen:
     processes.PROGRAM = {[sys.executable, str(launch / "program.py")]!r}
     path = pathlib.Path({str(launch)!r})
     made = Job("a", "work", (str(path / "a"), "wait"), (), path, 1, "unit")
-    print(runner.Runner(path / "study", 1, 1).run([made]))
+    print(runner.Runner(path / "study", processes.Processes(1, 1)).run([made]))
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
@@ -159,7 +182,7 @@ def test_ctrl_c_stops_the_jobs_which_are_not_done(launch):
     assert process.returncode == 0 and "False" in output
     assert "Stopped  a; the same command resumes it" in output
     assert ran(launch, "a") == "ran stopped"
-    study = Runner(launch / "study", 1, 1)
+    study = Runner(launch / "study", Processes(1, 1))
     assert (
         not study.ledger.is_done(job(launch, "a", "wait"))
         and study.ledger.costs() == {}
@@ -177,7 +200,7 @@ def test_a_killed_study_leaves_no_job_behind(launch):
 def test_two_processes_do_not_run_one_study(launch):
     process = in_a_process(launch)
     with pytest.raises(StudyError, match="Another process runs the study"):
-        Runner(launch / "study", 1, 1).run([job(launch, "b")])
+        Runner(launch / "study", Processes(1, 1)).run([job(launch, "b")])
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
 
@@ -190,5 +213,5 @@ def test_a_job_waits_until_a_killed_study_has_let_go_of_its_folder(launch, capsy
     )
     assert holder.stdout.readline() == b"held\n"
     (launch / "program.py").write_text(USE)
-    assert Runner(launch / "study", parallel=1, cores=1).run([job(launch, "a")])
+    assert Runner(launch / "study", Processes(1, 1)).run([job(launch, "a")])
     assert holder.wait(10) == 0

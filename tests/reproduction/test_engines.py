@@ -1,0 +1,43 @@
+"""What runs the jobs of a study."""
+
+import os
+
+import pytest
+
+from dreamerv2_transfer.reproduction import engines, processes
+from dreamerv2_transfer.reproduction.jobs import Job
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The threads and GPUs of the jobs that were started, none of which runs."""
+    found = []
+
+    def start(job, log, threads, gpu):
+        found.append((threads, gpu))
+
+    monkeypatch.setattr(processes, "start", start)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("gpus", "parallel", "cores", "expected"),
+    [
+        ("", 0, 0, [(1, "")] * 6),
+        ("", 2, 0, [(3, "")] * 2),
+        ("", 2, 5, [(5, "")] * 2),
+        ("4,7", 0, 0, [(3, "4"), (3, "7")]),
+        ("4,7", 3, 1, [(1, "4"), (1, "7"), (1, "4")]),
+    ],
+)
+def test_jobs_of_this_machine_have_cores_and_gpus(
+    tmp_path, monkeypatch, started, gpus, parallel, cores, expected
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(6))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    engine = engines.local(parallel, cores)
+    while engine.has_place:
+        name = str(len(started))
+        engine.start(Job(name, "x", (), (), tmp_path, 1, ""), tmp_path / "log")
+    assert started == expected
+    assert engines.places(parallel) == len(expected) == len(engine.running)
