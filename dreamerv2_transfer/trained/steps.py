@@ -13,6 +13,7 @@ take the place of those that are drawn. A model without an agent does not act.
 from __future__ import annotations
 
 import dataclasses
+import keyword
 import re
 from collections.abc import Callable, Collection
 
@@ -25,7 +26,7 @@ from dreamerv2_transfer.trained.model import Model
 # The arguments that are not observations; a state returns what it was drawn from too.
 STATE = ("deter", "stoch")
 RESERVED = (*STATE, "logit", "mean", "std", "action", "is_first", "reward", "discount")
-RESERVED += ("batch", "seed", "step")
+RESERVED += ("batch", "seed", "step", "self")
 SEED = tf.TensorSpec([2], tf.int32, "seed")
 STEP = tf.TensorSpec([], tf.int32, "step")
 
@@ -56,7 +57,8 @@ def arguments(keys: Collection[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for key in keys:
         name = re.sub(r"\W", "_", key, flags=re.ASCII)
-        if not name[:1].isalpha() or name in RESERVED:
+        is_word = name[:1].isalpha() and not keyword.iskeyword(name)
+        if not is_word or name in RESERVED:
             name = f"observation_{name}"
         while name in names.values():
             name += "_"
@@ -156,7 +158,7 @@ class Steps:
         start = _state(inputs), inputs["action"]
         step = self._model.agent.step
         state, action = step(seen, start, inputs.get("seed"), mode)
-        return {**state, "action": action}
+        return {**_state(state), "action": action}
 
     def act_sample(self, inputs: Tensors) -> Tensors:
         """Does what `Agent.act` does with `sample=True`."""

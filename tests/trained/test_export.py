@@ -13,10 +13,12 @@ from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.common.files.atomic import OutputError
 from dreamerv2_transfer.trained import export, load
 from dreamerv2_transfer.trained.latents import Latents
+from dreamerv2_transfer.trained.steps import Steps
 from tests.trained import small
 
 ROOT = pathlib.Path(__file__).parents[2]
 EARLIER = ROOT / "tests" / "earlier_layout" / "finetune"
+PASSED_ON = ("action", "deter", "stoch")
 ALONE = """
 import sys
 import numpy as np
@@ -80,8 +82,11 @@ def test_without_this_package_each_step_has_the_same_results(model, folder, tmp_
     assert done.returncode == 0, done.stderr
     found = np.load(files[-1])
 
-    def check(name, latents, **others):
-        for key, value in {**latents, **others}.items():
+    def check(name, expected):
+        assert {x for x in found if x.startswith(f"{name}.")} == {
+            f"{name}.{key}" for key in expected
+        }
+        for key, value in expected.items():
             np.testing.assert_allclose(found[f"{name}.{key}"], value, atol=1e-5)
 
     for name, sample in (("act", False), ("act_sample", True)):
@@ -89,17 +94,18 @@ def test_without_this_package_each_step_has_the_same_results(model, folder, tmp_
         for step in range(2):
             state = model.agent.act(image[:, step], state, seed=5, sample=sample)[1]
             states.append(state)
-        check(name, {k: np.stack([x[k] for x in states], 1) for k in states[0]})
+        check(name, {k: np.stack([x[k] for x in states], 1) for k in PASSED_ON})
     state = acted_by_modes(model, image[:, :2])
     check("act_mode", state)
-    start = Latents({k: v[:, -1] for k, v in state.items() if k != "action"}, True)
+    parts = {k: state[k][:, -1] for k in ("deter", "stoch")}
+    start = Latents({**model.initial(2), **parts}, True)
     for name, sample in (("", True), ("_mode", False)):
         noise = {"seed": 5, "sample": sample}
         seen = model.observe(image, action, start, **noise)
-        check(f"observe{name}", seen)
+        check(f"observe{name}", {k: seen[k] for k in ("deter", "stoch", "logit")})
         dream = model.imagine(start, action, **noise)
         shown = {k: dream[k] for k in ("image", "reward", "discount")}
-        check(f"dream{name}", dream["latents"], **shown)
+        check(f"dream{name}", {**dream["latents"], **shown})
 
 
 def acted_by_modes(model, image):
@@ -110,7 +116,7 @@ def acted_by_modes(model, image):
         seen = tf.nest.map_structure(tf.constant, seen)
         _, state = model.agent.network.policy_step(seen, state, [None] * 3, "eval")
         found.append({**state[0], "action": state[1]})
-    return {k: np.stack([x[k] for x in found], 1) for k in found[0]}
+    return {k: np.stack([x[k] for x in found], 1) for k in PASSED_ON}
 
 
 def test_what_is_written_about_the_signatures_is_true(folder):
@@ -133,6 +139,22 @@ def test_what_is_written_about_the_signatures_is_true(folder):
     }
     ops = {x.type for graph in steps.values() for x in graph.graph.get_operations()}
     assert "XlaLaunch" not in ops
+
+
+def test_tensorflow_lite_takes_a_step_without_noise(model):
+    step = export._graph(Steps(model).all()["act_mode"])
+    module = tf.Module()
+    module.weights = list(step.graph.variables)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([step], module)
+    lite = tf.lite.Interpreter(model_content=converter.convert())
+    runner = lite.get_signature_runner("serving_default")
+    specs = step.structured_input_signature[1]
+    rng = np.random.default_rng(0)
+    given = {k: rng.random([n or 1 for n in v.shape]) for k, v in specs.items()}
+    given = {k: tf.cast(v > 0.5, specs[k].dtype) for k, v in given.items()}
+    found = runner(**given)
+    for key, value in step(**given).items():
+        np.testing.assert_allclose(found[key], value, atol=1e-5)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from tests.trained import small
 
 
 def test_an_observation_keeps_its_name_where_that_is_an_argument():
-    keys = ["image", "a/b", "a b", "step", "höhe", "3d"]
+    keys = ["image", "a/b", "a b", "step", "höhe", "3d", "class"]
     assert arguments(keys) == {
         "image": "image",
         "a/b": "a_b",
@@ -14,6 +14,7 @@ def test_an_observation_keeps_its_name_where_that_is_an_argument():
         "step": "observation_step",
         "höhe": "h_he",
         "3d": "observation_3d",
+        "class": "observation_class",
     }
 
 
