@@ -46,6 +46,7 @@ EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "crafter": "crafter",
     "dmc": "dm_control",
     "gcs": "gcsfs",
+    "hub": "huggingface_hub",
     "minari": "minari",
     "mlflow": "mlflow",
     "play": "aiohttp",

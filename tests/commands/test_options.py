@@ -60,14 +60,14 @@ PATHS = {
     **dict.fromkeys(("train", "collect", "train-dqn"), {"template"}),
     "evaluate": {"logdir", "dataset", "json"},
     "analyze": {"logdir", "output"},
-    "plot": {"runs", "indir", "out", "outdir", "json"},
-    "report": {"runs", "out"},
+    "plot": {"runs", "indir", "out", "outdir", "json", "gains"},
+    "report": {"runs", "indir", "out"},
     "dataset": {"picture", "source", "target"},
     "publish": {"to"},
     "export": {"to"},
     "port": {"to", "config"},
     "doctor": {"logdir"},
-    "reproduce": {"logdir", "publish"},
+    "reproduce": {"logdir", "publish", "arms"},
     "sweep": {"space", "logdir", "template"},
 }
 FIRST = {
