@@ -24,7 +24,6 @@ from dreamerv2_transfer import validation
 from dreamerv2_transfer.agent import Agent, acting
 from dreamerv2_transfer.common import (
     envs,
-    evaluation,
     interrupt,
     tfutils,
     updates,
@@ -34,7 +33,7 @@ from dreamerv2_transfer.common.checkpoint import Stateful
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import messages
 from dreamerv2_transfer.common.driver import Driver, episode_seed
-from dreamerv2_transfer.common.logger import Logger, video
+from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.replay import Replay
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
 from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
@@ -165,7 +164,7 @@ class Trainer(trainer_lib.Trainer):
         self._driver.on_restore(replay.restore_step)
         self._driver.on_drop(replay.drop_ongoing)
         self._eval_envs = eval_envs
-        self._eval_policy = acting(agent, "eval")
+        self._eval_episodes = validation.Episodes(agent, config, logger, self.logdir)
         self._planes = envs.native_planes(config.task)
         self._held_out = dataset and validation.HeldOut(agent.wm, config, dataset)
         self._dreams = validation.Dreams(agent.wm, config, logger, logdir)
@@ -237,7 +236,7 @@ class Trainer(trainer_lib.Trainer):
         self.learner.read()
         with tfutils.reseeded(self.agent.rng, EVAL_SEED):
             if self._eval_envs is not None:
-                self._play(self._eval_envs)
+                self._eval_episodes.log(self._eval_envs, self.config.task)
             if self._held_out:
                 # The episodes drew noise; this noise does not depend on them.
                 with tfutils.reseeded(self.agent.rng, EVAL_SEED):
@@ -250,20 +249,6 @@ class Trainer(trainer_lib.Trainer):
             if batch and len(batch["is_first"][0]) > options.context:
                 self._dreams.log(batch, self.config.task, self._planes, "train_openl")
         self.logger.write()
-
-    def _play(self, eval_envs: VectorEnv) -> None:
-        """Logs returns of evaluation episodes, and a video of the first."""
-        played = evaluation.evaluate(
-            self._eval_policy, eval_envs, self.config.eval_eps, EVAL_SEED, keep=1
-        )
-        self.logger.add(played.metrics(), prefix="eval")
-        look, keys = self.config.video, self.agent.wm.heads["decoder"].cnn_keys
-        for key in [key for key in self.config.log_keys_video if key in keys]:
-            images = played.kept[0][key][: look.episode]
-            frames = video.episode(images, look.scale, self._planes)
-            self.logger.video(f"eval_policy_{key}", frames)
-            path = video.gif_path(self.logdir, f"eval_policy_{key}")
-            video.save_gif(path, frames, look.fps)
 
     # Checkpoints.
 
@@ -305,8 +290,7 @@ class Trainer(trainer_lib.Trainer):
         weights.save_agent(self.logdir, self.agent, int(self.counter))
 
     def has_files(self) -> bool:
-        files = (weights.WORLD_MODEL, weights.ACTOR_CRITIC)
-        return all(weights.step_of(self.logdir / x) == self.counter for x in files)
+        return weights.has_agent(self.logdir, int(self.counter))
 
 
 def key_metrics(config, episode: Episode) -> dict[str, float]:

@@ -35,6 +35,7 @@ class Learner:
         config: The resolved configuration.
         logdir: Where a batch is saved whose losses are not finite.
         consume: Called with the metrics of each update, by name.
+        source: Describes in words where a batch comes from; by default the game.
         broadcast: Sends a message to all processes, see `messages.broadcast`, the
             default with `strategy: multiworker`; None in a single process.
     """
@@ -45,6 +46,7 @@ class Learner:
         config,
         logdir: pathlib.Path,
         consume: Callable[[dict[str, np.ndarray]], None] = lambda metrics: None,
+        source: Callable[[updates.Batch], str] | None = None,
         broadcast: Broadcast | None = None,
     ):
         self.agent = agent
@@ -57,7 +59,7 @@ class Learner:
                 update,
                 config,
                 logdir,
-                source=lambda batch: config.task,
+                source=source or (lambda batch: config.task),
                 consume=lambda metrics, batch: consume(metrics),
             )
             for update in (agent.update, agent.update_behavior)

@@ -82,13 +82,12 @@ class Trainer(trainer_lib.Trainer):
             self.update,
             config,
             self.logdir,
-            source=lambda batch: ", ".join(
-                sorted({dataset.tasks[i] for i in batch["task"]})
-            ),
+            source=dataset.source,
             consume=self.add_metrics,
         )
-        self._held_out = validation.HeldOut(world_model, config, dataset)
-        self._dreams = validation.Dreams(world_model, config, logger, logdir)
+        self._recorded = validation.Recorded(
+            world_model, config, dataset, logger, self.logdir
+        )
 
     def begin(self) -> None:
         """Evaluates the fresh model, if asked to."""
@@ -135,17 +134,8 @@ class Trainer(trainer_lib.Trainer):
         self._updates.read()
         if not cluster.is_chief(self.config):
             return
-        tasks, options = self.dataset.tasks, self.config.video
         with tfutils.reseeded(self.wm.rng, EVAL_SEED):
-            found = {task: self._held_out.metrics(task) for task in tasks}
-            for name in sorted({k for values in found.values() for k in values}):
-                by_task = {t: x[name] for t, x in found.items() if name in x}
-                self.logger.scalar(f"eval_{name}", np.mean(list(by_task.values())))
-                self.logger.add({f"eval_{name}/{t}": v for t, v in by_task.items()})
-            for task in tasks:
-                batch = self.dataset.video_batch(task, options.rows, options.length)
-                if batch is not None:
-                    self._dreams.log(batch, task, envs.native_planes(task), "openl")
+            self._recorded.log()
         self.logger.write()
 
     def variables(self) -> dict[str, tf.Variable]:

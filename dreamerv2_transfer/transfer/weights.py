@@ -109,6 +109,11 @@ def save_agent(logdir: pathlib.Path, agent, step: int | None = None) -> None:
     save_weights(behaviors, agent.behavior_components, agent.state, step)
 
 
+def has_agent(logdir: pathlib.Path, step: int) -> bool:
+    """Returns whether a folder holds the files of `save_agent` of this step."""
+    return all(step_of(logdir / name) == step for name in (WORLD_MODEL, ACTOR_CRITIC))
+
+
 def step_of(path: str | os.PathLike) -> int | None:
     """Returns the step that weights are from, or None if no readable file tells it."""
     step = read_attributes(path).get("step")  # A text in safetensors.

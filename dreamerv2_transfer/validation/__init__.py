@@ -1,7 +1,9 @@
 """Validates a run's models during training: held-out losses, dreams, rewards."""
 
 from dreamerv2_transfer.validation.dreams import Dreams
+from dreamerv2_transfer.validation.episodes import Episodes
 from dreamerv2_transfer.validation.held_out import HeldOut
 from dreamerv2_transfer.validation.phantom import Phantom
+from dreamerv2_transfer.validation.recorded import Recorded
 
-__all__ = ["Dreams", "HeldOut", "Phantom"]
+__all__ = ["Dreams", "Episodes", "HeldOut", "Phantom", "Recorded"]

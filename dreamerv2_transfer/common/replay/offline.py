@@ -172,6 +172,15 @@ class OfflineDataset:
         """
         return self._gather(*self._rows.next())
 
+    def source(self, batch: Mapping[str, np.ndarray]) -> str:
+        """Returns the names of the games that a batch holds."""
+        return ", ".join(sorted({self.tasks[i] for i in batch["task"]}))
+
+    def without_rewards(self) -> list[str]:
+        """Returns the games none of whose episodes holds a reward."""
+        pairs = zip(self.tasks, self._packed, strict=True)
+        return [task for task, packed in pairs if not len(rewarded_steps(packed))]
+
     @property
     def obs_space(self) -> dict[str, spaces.Space]:
         """The spaces of a transition's keys, without the action's."""
