@@ -1,6 +1,7 @@
 """Wires a run, from its configuration to the stage's training loop.
 
     check ─▶ run_pretraining ─▶ prepare ─▶ collect the dataset ─▶ pretrain.pretrain
+      ├────▶ run_offline ─────▶ prepare ────────────────────────▶ offline.offline
       └────▶ run_online ──────▶ prepare ─▶ play at random ──────▶ finetune.finetune
 
 `check` needs the configuration alone, and `prepare` everything else; a mistake shows
@@ -20,7 +21,7 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs, logger, progress
-from dreamerv2_transfer.common.blocks import load_old
+from dreamerv2_transfer.common.blocks import check_task, load_old
 from dreamerv2_transfer.common.config import (
     Config,
     ConfigError,
@@ -32,9 +33,14 @@ from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.replay import Replay, layout, offline, online
 from dreamerv2_transfer.common.replay import folder as replay_folder
+from dreamerv2_transfer.common.replay.store import DatasetError
+from dreamerv2_transfer.data import folders
 from dreamerv2_transfer.transfer import sources
 
-STAGES = ("pretrain", "finetune", "scratch")
+STAGES = ("pretrain", "finetune", "scratch", "offline")
+ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
+# The components that dreams are made of.
+DREAMING = ("encoder", "rssm", "reward", "discount")
 # By component, the keys that change what its weights mean, but not their shapes.
 MEANINGS = {
     "encoder": ("encoder.act", "encoder.symlog"),
@@ -47,6 +53,32 @@ MEANINGS = {
 }
 Output = Callable[[list[logger.Summary]], None]
 Spaces = dict[str, gymnasium.Space]
+
+
+def with_games(config: Config) -> Config:
+    """Returns the configuration with the games that a run of `offline` trains on.
+
+    They are that of `task`, those of `tasks`, or all of the dataset; `task` becomes the
+    first of them. The configuration of another stage stays as it is.
+
+    Raises:
+        ConfigError: Both `task` and `tasks` name games, or a folder of the dataset has
+            the name of a task that imports a module.
+        DatasetError: There is no dataset, or it has no games.
+    """
+    directory = config.dataset.directory
+    if config.stage != "offline" or not directory:
+        return config
+    if config.task and config.tasks != ALL:
+        raise ConfigError(
+            "Name one game by --task, or several by --tasks, not both. Received: "
+            f"--task {config.task} --tasks {' '.join(config.tasks)}"
+        )
+    games = (config.task,) if config.task else config.tasks
+    if games == ALL:
+        games = tuple(folders.task_folders(directory))
+        check_task(games, directory)
+    return config.update(task=games[0], tasks=games)
 
 
 def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
@@ -70,6 +102,9 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
     check_conflicts(config)
     if config.stage != "pretrain":
         offline.law_of(config)
+    if config.stage == "offline":
+        _check_offline(config)
+    elif config.stage != "pretrain":
         envs.check_action_repeat(config, config.task)
     if config.stage == "finetune" and not config.init.path:
         raise ConfigError(
@@ -92,6 +127,40 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
         )
 
 
+def _check_offline(config: Config) -> None:
+    """Checks what only a run of `offline` needs.
+
+    Raises:
+        ConfigError: A key lacks a value, or has one that does not allow such a run.
+        DatasetError: `dataset.memory` is no number of GiB.
+    """
+    offline.memory_cap(config)
+    if not config.init.path:
+        raise ConfigError(
+            "Training offline takes place in the dreams of a world model: --init "
+            "LOGDIR, the logdir of a run of --configs minatar pretrain, or its "
+            "world_model.weights.h5."
+        )
+    if not config.dataset.directory:
+        raise ConfigError(
+            "Training offline reads recorded episodes, and plays none: name a dataset "
+            "by --dataset.directory. Received: dataset.directory=''"
+        )
+    if config.expl_behavior != "greedy":
+        raise ConfigError(
+            "Nothing is explored offline, so expl_behavior must be greedy. Received: "
+            f"{config.expl_behavior}"
+        )
+    needed = DREAMING if config.pred_discount else DREAMING[:-1]
+    fresh = [name for name in needed if name not in config.init.components]
+    if fresh and not config.wm_steps:
+        raise ConfigError(
+            f"The world model is fixed, so a {fresh[0]} that is not loaded would never "
+            "learn. Add it to --init.components, or train the world model along "
+            f"(--wm_steps 1e8). Received: {' '.join(config.init.components)}"
+        )
+
+
 def run(config: Config, folder: remote.Folder) -> bool:
     """Runs the stage of a configuration on the tasks that it names.
 
@@ -104,6 +173,8 @@ def run(config: Config, folder: remote.Folder) -> bool:
     """
     if config.stage == "pretrain":
         return run_pretraining(config, folder)
+    if config.stage == "offline":
+        return run_offline(config, folder)
     make_envs = functools.partial(
         envs.make_vector_env, config.task, **envs.run_options(config, config.task)
     )
@@ -152,6 +223,62 @@ def run_pretraining(config: Config, folder: remote.Folder) -> bool:
     return pretrain.pretrain(
         config, folder.path, dataset, world_model, log, folder.push
     )
+
+
+def run_offline(config: Config, folder: remote.Folder) -> bool:
+    """Trains an agent on a dataset, in the dreams of a world model.
+
+    Args:
+        config: The resolved configuration, which `check` accepts, see `with_games`.
+        folder: The run's open folder.
+
+    Returns:
+        Whether all updates are done; False if the process was asked to stop.
+
+    Raises:
+        DatasetError: There is no such dataset or game in it; or it would teach the
+            world model that there are no rewards.
+    """
+    logdir, is_chief = folder.path, cluster.is_chief(config)
+    dataset = offline.open_dataset(
+        config,
+        config.dataset.directory,
+        config.tasks,
+        cache=logdir / "packed" if is_chief else None,
+    )
+    if is_chief:
+        _check_rewards(config, dataset)
+    agent = prepare(config, logdir, dataset.obs_space, dataset.act_space)
+
+    from dreamerv2_transfer import learner
+    from dreamerv2_transfer import offline as offline_stage
+
+    if not is_chief:
+        return learner.follow(config, logdir, agent)
+    log = make_logger(config, logdir)
+    return offline_stage.offline(config, logdir, dataset, agent, log, folder.push)
+
+
+def _check_rewards(config: Config, dataset: offline.OfflineDataset) -> None:
+    """Says which games' episodes hold no reward; refuses to learn from none at all.
+
+    Raises:
+        DatasetError: The reward head is to learn, and no episode holds a reward.
+    """
+    without = dataset.without_rewards()
+    learns = config.wm_steps > 0 and not config.freeze.reward
+    if learns and len(without) == len(dataset.tasks):
+        raise DatasetError(
+            f"No episode in {config.dataset.directory} of {', '.join(without)} holds a "
+            "reward, so the world model would learn that there are none. Keep it as it "
+            "is (--wm_steps 0, or --freeze.reward True), or name other episodes."
+        )
+    for task in without:
+        print(
+            f"{task}: no episode holds a reward, so the agent knows only the rewards "
+            "that the world model learned before.",
+            flush=True,
+        )
 
 
 def run_online(

@@ -3,7 +3,7 @@
     6  __main__            (and the scripts of launch/)
     5  api, commands
     4  train, play
-    3  pretrain, finetune, collect, analysis
+    3  pretrain, finetune, offline, collect, analysis
     2  learner, validation, evaluate, data, porting, trained
     1  agent, world_model, expl, transfer, dqn, plotting
     0  common              (inside: ops < nets; files < replay, logger)
@@ -40,7 +40,7 @@ LAYERS = {
             "common",
             "agent world_model expl transfer dqn plotting",
             "learner validation evaluate data porting trained",
-            "pretrain finetune collect analysis",
+            "pretrain finetune offline collect analysis",
             "train play",
             "api commands",
             "__main__",

@@ -1,6 +1,6 @@
 """Evaluates the agent of a run.
 
-Plays whole episodes with the agent of an online run (finetune or scratch) and prints a
+Plays whole episodes with the agent of a run (finetune, offline or scratch) and prints a
 JSON object on the last line: `episodes`, `return_mean`, `return_ci95`, `length_mean`,
 `seed`, `policy`, `task`, `envs`; with --dataset also `held_out`, the world model's
 losses. The same command gives the same figures.
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     if settings.stage == "pretrain":
         raise config.ConfigError(
             f"{options.logdir} has no agent to evaluate: pretrain trains a world model "
-            "alone. Name a run of finetune or scratch."
+            "alone. Name a run of finetune, offline or scratch."
         )
     # A failed environment must not become an episode, so it is not restarted.
     settings = settings.update(envs_restart=False, expl_noise=0.0)

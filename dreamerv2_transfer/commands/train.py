@@ -1,8 +1,9 @@
 """Trains a world model on several games, or an agent on one.
 
 One of the blocks names the stage: pretrain trains a world model on episodes of several
-games, finetune an agent on a game from a world model, and scratch an agent without one.
-The same command resumes a run that was stopped.
+games, finetune an agent on a game from a world model, and scratch an agent without one;
+offline trains an agent in a world model's dreams, on recorded episodes alone. The same
+command resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ USAGE = Usage(
         "--configs minatar small finetune --init logdir/small --logdir logdir/agent": (
             "an agent on a new game"
         ),
+        "--configs minatar small offline --init logdir/small --task minatar_breakout "
+        "--dataset.directory logdir/small/dataset": "an agent without an environment",
     },
     options={"": configuration.TEMPLATE | configuration.TRUST},
     blocks=True,
@@ -36,7 +39,7 @@ def main(argv: list[str]) -> int:
 
     stages = ", ".join(train.STAGES)
     hint = f"Name the stage to run in --configs: one of {stages}; or a --template."
-    settings = configuration.load(argv, train.STAGES, hint)
+    settings = train.with_games(configuration.load(argv, train.STAGES, hint))
     train.check(settings)
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as folder:

@@ -30,6 +30,9 @@ STAGE_KEYS = (
     "eval_every",
     "checkpoint_every",
     "atari_all_actions",
+    "wm_steps",
+    "task",
+    "tasks",
 )
 # Today's names of keys that the original's first release (1.0) called otherwise.
 RENAMED = {

@@ -16,8 +16,8 @@ from dreamerv2_transfer.trained.model import Model
 from dreamerv2_transfer.world_model import REWARD_TRANSFORMS
 
 NO_AGENT = (
-    "This model has no agent: it was pre-trained alone. A run of finetune or scratch "
-    "has one."
+    "This model has no agent: it was pre-trained alone. A run of finetune, offline or "
+    "scratch has one."
 )
 
 

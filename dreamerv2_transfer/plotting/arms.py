@@ -11,6 +11,7 @@ from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.files.logdir import irrelevant
 from dreamerv2_transfer.plotting.runs import Run
 
+MIXING = ("pretrain", "offline")  # Stages whose runs may mix games.
 # The end of a name such as `asterix_seed0`; a mere number is a seed too.
 SEED = re.compile(r"[_-]?seed[_-]?(\d+)$")
 
@@ -21,7 +22,7 @@ def task_of(run: Run) -> str:
         return run.layout[0]
     if run.config is None:
         return ""
-    if run.config.stage != "pretrain":
+    if run.config.stage not in MIXING:
         return run.config.task
     games = run.config.tasks
     return games[0] if len(games) == 1 else f"{len(games)} games mixed"
@@ -59,7 +60,7 @@ def arm_of(run: Run) -> str:
 
 def model_of(run: Run) -> str:
     """Returns where a run's pre-trained weights come from; '' if it has none."""
-    if run.config is None or run.config.stage != "finetune":
+    if run.config is None or run.config.stage not in ("finetune", "offline"):
         return ""
     return run.config.init.path
 

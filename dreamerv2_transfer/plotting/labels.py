@@ -26,6 +26,7 @@ ARMS = {
     "pretrained_fixed_world_model": "pre-trained, world model fixed",
     "pretrain": "pre-training",
     "dqn": "DQN",
+    "offline": "offline, in dreams alone",
 }
 # And the names of components, see `arms.arm_of`; the second in the folders of a study.
 FROZEN = ("pretrained_frozen_", "frozen_")

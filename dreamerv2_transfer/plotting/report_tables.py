@@ -38,7 +38,7 @@ def facts(found: Sequence[Run]) -> list[tuple[str, str]]:
     groups = collections.Counter((arms.task_of(run), arms.arm_of(run)) for run in found)
     games: set[str] = set()
     for run in found:
-        is_mixed = run.config and not run.layout and run.config.stage == "pretrain"
+        is_mixed = run.config and not run.layout and run.config.stage in arms.MIXING
         games |= {*run.config.tasks} if is_mixed else {arms.task_of(run)}
     fewest, most = min(groups.values()), max(groups.values())
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"

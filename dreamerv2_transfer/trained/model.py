@@ -91,8 +91,8 @@ class Model:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The games that it was trained on."""
-        pretrained = self.config.stage == "pretrain"
-        return tuple(self.config.tasks) if pretrained else (self.config.task,)
+        is_mixed = self.config.stage in ("pretrain", "offline")
+        return tuple(self.config.tasks) if is_mixed else (self.config.task,)
 
     @property
     def has_agent(self) -> bool:
@@ -108,7 +108,8 @@ class Model:
         if self._agent is None:
             raise ModelError(
                 f"{self.source} has no agent (actor_critic.weights.h5), as pretrain "
-                "trains a world model alone. Load a run of finetune or scratch."
+                "trains a world model alone. Load a run of finetune, offline or "
+                "scratch."
             )
         return self._agent
 

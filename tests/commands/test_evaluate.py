@@ -100,4 +100,4 @@ def test_a_run_without_an_actor_is_named(monkeypatch, capsys):
     assert commands.main(["evaluate", "--logdir", str(folder)]) == 2
     error = capsys.readouterr().err
     start = f"Error: {folder} has no agent to evaluate: pretrain trains a world model "
-    assert error == f"{start}alone. Name a run of finetune or scratch.\n"
+    assert error == f"{start}alone. Name a run of finetune, offline or scratch.\n"

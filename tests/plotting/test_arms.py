@@ -13,6 +13,7 @@ OLD = "task: atari_pong\nseed: 0\naction_repeat: 4\nnum_envs: 1\n"
     [
         ({"stage": "scratch"}, "scratch"),
         ({"stage": "pretrain"}, "pretrain"),
+        ({"stage": "offline"}, "offline"),
         ({"stage": "finetune"}, "pretrained"),
         ({"stage": "finetune", "blocks": ["freeze_rssm"]}, "pretrained_frozen_rssm"),
         (
@@ -39,6 +40,8 @@ def test_the_task_is_the_game_or_how_many_are_mixed(tmp_path):
     assert arms.task_of(online) == "minatar_space_invaders"
     assert arms.task_of(mixed) == "4 games mixed"
     assert arms.task_of(alone) == "minatar_asterix"
+    offline = runs.load(write(tmp_path / "d", stage="offline", tasks=["a", "b"]))
+    assert arms.task_of(offline) == "2 games mixed"
 
 
 def test_a_run_of_the_original_is_called_by_its_folder(tmp_path):

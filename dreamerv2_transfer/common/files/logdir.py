@@ -53,6 +53,8 @@ def irrelevant(config: config_lib.Config) -> tuple[str, ...]:
     # A run on one game reads `task`, not the games that are mixed.
     if config.get("stage") in ("scratch", "finetune"):
         others = (*others, "tasks", "task_weights", "collect")
+    if config.get("stage") == "offline":
+        others = (*others, "collect", "prefill", "replay.capacity", "replay.ongoing")
     return (*MAY_CHANGE, *others)
 
 
