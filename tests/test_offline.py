@@ -227,3 +227,11 @@ def test_only_games_with_the_agents_spaces_are_played(folder, capsys):
 def test_games_are_named_or_those_of_the_dataset(folder, flags, task, tasks):
     config = train.with_games(make_config(folder, *flags))
     assert (config.task, config.tasks, config.wm_steps) == (task, tasks, 0)
+
+
+def test_the_stage_sets_its_games_whatever_the_order_of_blocks():
+    config = blocks.load_config(["minatar", "small", "offline"], ["--logdir", "x"])
+    first = blocks.load_config(["offline", "minatar", "small"], ["--logdir", "x"])
+    assert config == first
+    assert (config.task, config.tasks) == ("", train.ALL)
+    assert (config.wm_steps, config.steps) == (0, 5000)
