@@ -41,7 +41,7 @@ class Diagnosis:
         self._length = max(config.dataset.length, 2 * self._ahead)
         self._windows = config.eval_batches * config.dataset.batch
         self._dataset = dataset
-        self._predict = tfutils.compiled(self.predict, config)
+        self._predict = tfutils.compiled(self.predict_both, config)
         self._told: set[str] = set()
 
     def metrics(self, task: str) -> dict[str, float]:
@@ -71,7 +71,7 @@ class Diagnosis:
             if np.isfinite(value)
         }
 
-    def predict(self, batch) -> dict[str, tf.Tensor]:
+    def predict_both(self, batch) -> dict[str, tf.Tensor]:
         """Returns true and predicted values by head, for all but the first steps.
 
         Args:

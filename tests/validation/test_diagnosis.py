@@ -22,7 +22,7 @@ class Known(diagnosis.Diagnosis):
 
     guess = staticmethod(np.array)
 
-    def predict(self, batch):
+    def predict_both(self, batch):
         true = {"reward": batch["reward"], "discount": 1 - batch["is_terminal"].numpy()}
         rows = {}
         for head, values in true.items():
@@ -98,7 +98,9 @@ def test_both_predictions_are_those_of_the_same_steps():
     (batch, *_) = dataset.eval_windows("game", 8, 10, AHEAD)
     del batch["weight"]
     batch = {k: tf.constant(v) for k, v in batch.items()}
-    reward, discount = (one.predict(batch)[k].numpy() for k in ("reward", "discount"))
+    reward, discount = (
+        one.predict_both(batch)[k].numpy() for k in ("reward", "discount")
+    )
     assert reward.shape == discount.shape == (4, 4, 7)
     data = wm.preprocess(batch)
     np.testing.assert_array_equal(reward[1], data["reward"][:, AHEAD:])
