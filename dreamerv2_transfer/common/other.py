@@ -83,10 +83,10 @@ def lambda_return(
 
 
 def mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Returns the weighted mean, 0 where there is no weight; float32."""
+    """Returns the weighted mean over all replicas, 0 without weight; float32."""
     values, weight = tf.cast(values, tf.float32), tf.cast(weight, tf.float32)
-    total = tf.reduce_sum(weight)
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weight), total)
+    sums = tf.reduce_sum(values * weight), tf.reduce_sum(weight)
+    return tf.math.divide_no_nan(*replicas.total_at_once(sums))
 
 
 def action_noise(
