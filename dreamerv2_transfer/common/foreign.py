@@ -182,3 +182,11 @@ def lists_by_walking(fs: Any) -> bool:
     if isinstance(fs, AsyncFileSystem):
         return type(fs)._find is AsyncFileSystem._find
     return type(fs).find is fsspec.AbstractFileSystem.find
+
+
+# Optuna 5.0.
+
+
+def trial_id(trial: Any) -> int:
+    """Returns what Optuna's storage knows a trial by, to resume the trial."""
+    return trial._trial_id

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dreamerv2_transfer.common import foreign
 from dreamerv2_transfer.common.errors import UserError, describe
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.sweeps.plan import Plan
@@ -90,7 +91,7 @@ class Search:
         """Returns the trials that an earlier process had begun, to be resumed."""
         running = self._optuna.trial.TrialState.RUNNING
         return [
-            self._drawn(self._optuna.trial.Trial(self.study, trial._trial_id))
+            self._drawn(self._optuna.trial.Trial(self.study, foreign.trial_id(trial)))
             for trial in self.trials
             if trial.state == running
         ]

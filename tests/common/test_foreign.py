@@ -127,7 +127,8 @@ def test_private_names_of_other_libraries_are_used_in_one_file():
     root = pathlib.Path(foreign.__file__).parents[1]
     trees = {path: ast.parse(path.read_text()) for path in root.rglob("*.py")}
     nodes = [(path, x) for path, tree in trees.items() for x in ast.walk(tree)]
-    ours = {x.name for _, x in nodes if isinstance(x, ast.FunctionDef | ast.ClassDef)}
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    ours = {x.name for _, x in nodes if isinstance(x, kinds)}
     ours |= {x.id for _, x in nodes if isinstance(x, ast.Name)}
     ours |= {
         x.attr
@@ -143,6 +144,14 @@ def test_private_names_of_other_libraries_are_used_in_one_file():
     ]
     public = (" os._exit", "._replace")  # Of the standard library, and documented.
     assert [x for x in private if not x.endswith(public)] == []
+
+
+def test_a_trial_of_optuna_is_resumed_by_its_id():
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study()
+    study.ask().suggest_int("x", 3, 3)
+    number = foreign.trial_id(study.get_trials()[0])
+    assert optuna.trial.Trial(study, number).suggest_int("x", 3, 3) == 3
 
 
 def test_the_processes_of_gymnasium_take_what_we_hand_them():
