@@ -83,7 +83,9 @@ def test_help_takes_a_command(word, capsys):
 def test_a_line_without_blocks_does_not_show_some_as_received(capsys):
     assert commands.main(["train", "--seed", "1"]) == 2
     error = capsys.readouterr().err
-    assert error.endswith("one of pretrain, finetune, scratch; or a --template.\n")
+    assert error.endswith(
+        "one of pretrain, finetune, scratch, offline; or a --template.\n"
+    )
 
 
 def test_the_version_is_printed(capsys):

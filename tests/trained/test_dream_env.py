@@ -50,21 +50,24 @@ def test_a_step_is_that_of_a_dream(env, model):
     assert seen["image"].dtype == bool
 
 
-def test_a_dream_is_truncated_after_its_limit(env):
-    env.reset(seed=0)
-    ends = [env.step(0)[2:4] for _ in range(3)]
-    assert ends == [(False, False), (False, False), (False, True)]
-
-
-def test_a_dream_terminates_where_the_model_expects_the_end(model, env, monkeypatch):
+@pytest.mark.parametrize(
+    ("discount", "ends"),
+    [
+        (0.51, [(False, False), (False, False), (False, True)]),
+        (0.49, [(True, False)]),
+    ],
+)
+def test_a_dream_ends_where_the_model_expects_it_or_after_its_limit(
+    model, env, monkeypatch, discount, ends
+):
     imagine = model.imagine
 
-    def ending(*args, **options):
-        return {**imagine(*args, **options), "discount": np.array([0.49])}
+    def expecting(*args, **options):
+        return {**imagine(*args, **options), "discount": np.array([discount])}
 
     env.reset(seed=0)
-    monkeypatch.setattr(model, "imagine", ending)
-    assert env.step(0)[2:4] == (True, False)
+    monkeypatch.setattr(model, "imagine", expecting)
+    assert [env.step(0)[2:4] for _ in ends] == ends
 
 
 def test_it_is_drawn(env):
