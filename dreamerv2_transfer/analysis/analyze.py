@@ -118,8 +118,8 @@ class Analysis:
                 "figures": self._album.pictures,
             }
         )
-        with atomic.atomic_write(self._directory / "analysis.json") as file:
-            file.write(json.dumps(result, indent=1, allow_nan=False).encode())
+        text = json.dumps(result, indent=1, allow_nan=False)
+        atomic.write_text(self._directory / "analysis.json", text)
         return result
 
     def analyze_game(self, task: str, keep: bool) -> dict[str, Any]:

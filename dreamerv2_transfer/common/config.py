@@ -136,8 +136,7 @@ class Config(dict):
             json.dump(dict(self), text, indent=2)
         else:
             documents.safe_yaml().dump(dict(self), text)
-        with atomic.atomic_write(path) as file:
-            file.write(text.getvalue().encode())
+        atomic.write_text(path, text.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:

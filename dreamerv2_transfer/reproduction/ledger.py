@@ -109,8 +109,7 @@ class Ledger:
 
     def _write(self, job: Job, entry: dict[str, Any]) -> None:
         self._entries[job.name] = entry
-        with atomic.atomic_write(self._path) as file:
-            file.write(json.dumps(self._entries, indent=1).encode())
+        atomic.write_text(self._path, json.dumps(self._entries, indent=1))
 
 
 def _command(job: Job) -> list[str]:

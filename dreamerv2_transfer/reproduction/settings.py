@@ -154,8 +154,7 @@ def remember(
     if now != began:
         with atomic.writing(path):
             folder.mkdir(parents=True, exist_ok=True)
-        with atomic.atomic_write(path) as file:
-            file.write(json.dumps(now, indent=1).encode())
+        atomic.write_text(path, json.dumps(now, indent=1))
 
 
 def _began(folder: pathlib.Path) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 from dreamerv2_transfer.common.files import atomic, documents
@@ -39,10 +38,10 @@ def write(plan: Plan, search: Search) -> None:
         "sweep": plan.definition(),
         "trials": rows,
     }
-    _save(plan.logdir / "results.json", json.dumps(content, indent=1))
-    _save(plan.logdir / "results.csv", as_csv(plan, rows))
+    atomic.write_text(plan.logdir / "results.json", json.dumps(content, indent=1))
+    atomic.write_text(plan.logdir / "results.csv", as_csv(plan, rows))
     if best:
-        _save(plan.logdir / BEST, best_yaml(plan, search, best))
+        atomic.write_text(plan.logdir / BEST, best_yaml(plan, search, best))
 
 
 def row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
@@ -114,8 +113,3 @@ def usage(plan: Plan) -> list[str]:
     """Returns the arguments of `train` that use the best trial, on the first game."""
     task = ["--task", plan.games[0]] if plan.games[0] else []
     return ["--configs", *plan.blocks, str(plan.logdir / BEST), *task, *plan.flags]
-
-
-def _save(path: pathlib.Path, text: str) -> None:
-    with atomic.atomic_write(path) as file:
-        file.write(text.encode())

@@ -126,8 +126,8 @@ def write(model: Model, folder: pathlib.Path, files: dict[str, Any]) -> None:
             for name, step in steps.all().items()
         },
     }
-    _write_text(folder / SIGNATURES, json.dumps(told, indent=2) + "\n")
-    _write_text(folder / "README.md", _readme(told))
+    atomic.write_text(folder / SIGNATURES, json.dumps(told, indent=2) + "\n")
+    atomic.write_text(folder / "README.md", _readme(told))
 
 
 def _graph(step: Step) -> tf.types.experimental.ConcreteFunction:
@@ -157,11 +157,6 @@ def _described(tensors: dict[str, Any]) -> dict[str, dict[str, Any]]:
         name: {"shape": x.shape.as_list(), "dtype": x.dtype.name}
         for name, x in sorted(tensors.items())
     }
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    with atomic.atomic_write(path) as file:
-        file.write(text.encode())
 
 
 def _readme(told: dict[str, Any]) -> str:

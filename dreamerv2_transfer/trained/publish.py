@@ -125,8 +125,7 @@ def write(logdir: str | os.PathLike, out: pathlib.Path, told: Told) -> None:
         results=results(run, model.tasks),
         files=files,
     )
-    with atomic.atomic_write(out / cards.CARD) as file:
-        file.write(card_text.write(about).encode())
+    atomic.write_text(out / cards.CARD, card_text.write(about))
 
 
 def _steps(run: pathlib.Path, model: Model | Player, told: dict[str, Any]) -> int:

@@ -83,6 +83,16 @@ def atomic_write(path: str | os.PathLike, sync: bool = True) -> Iterator[BinaryI
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file, see `atomic_write`.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
 @contextlib.contextmanager
 def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Creates a temporary folder that becomes `path` when the block ends.

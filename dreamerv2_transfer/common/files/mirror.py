@@ -381,8 +381,7 @@ class Mirror:
     def _write_note(self) -> None:
         files = {name: [x.there, x.here] for name, x in self._seen.items()}
         note = {"url": self.url, "tokens": self._tokens, "files": files}
-        with atomic.atomic_write(self.home / "note.json") as file:
-            file.write(json.dumps(note).encode())
+        atomic.write_text(self.home / "note.json", json.dumps(note))
 
 
 @contextlib.contextmanager

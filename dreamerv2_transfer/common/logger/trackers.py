@@ -203,8 +203,7 @@ def _remembered(path: pathlib.Path, make: Callable[[], str]) -> str:
     if path.exists():
         return path.read_text().strip()
     made = make()
-    with atomic.atomic_write(path) as file:
-        file.write(made.encode())
+    atomic.write_text(path, made)
     return made
 
 

@@ -17,6 +17,11 @@ def test_replaces_the_file_and_makes_its_folder(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
+def test_a_text_is_written_in_utf_8(tmp_path):
+    atomic.write_text(tmp_path / "a" / "x.txt", "é\n")
+    assert (tmp_path / "a" / "x.txt").read_bytes() == b"\xc3\xa9\n"
+
+
 def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "file.txt"
     path.write_bytes(b"old")
