@@ -30,7 +30,7 @@ from dreamerv2_transfer.common.config import (
 )
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import cluster
-from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.common.files import checkpoints, remote
 from dreamerv2_transfer.common.replay import Replay, layout, offline, online
 from dreamerv2_transfer.common.replay import folder as replay_folder
 from dreamerv2_transfer.common.replay.store import DatasetError
@@ -363,7 +363,7 @@ def prepare(
         CheckpointError: The weights to start from are missing or do not fit.
     """
     # A run that resumes needs no others, which may be gone.
-    resumes = any(logdir.glob("checkpoints/*.index"))
+    resumes = bool(checkpoints.steps(logdir / "checkpoints"))
     needs_weights = cluster.is_chief(config) and not resumes
     if needs_weights and config.init.path and config.stage != "pretrain":
         sources.find_weights(config.init.path)

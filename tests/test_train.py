@@ -285,5 +285,8 @@ def test_spaces_other_than_the_weights_are_named(model, tmp_path):
     config = make_config("finetune", **{"init.path": str(model)})
     env = envs.make_vector_env(TASK, 1)
     spaces = envs.obs_space(env), {"action": gymnasium.spaces.Discrete(4)}
+    # A file that is no checkpoint does not make it a run that resumes.
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "notes.index").touch()
     with pytest.raises(checkpoint.CheckpointError, match="another number of actions"):
         train.prepare(config, tmp_path, *spaces)

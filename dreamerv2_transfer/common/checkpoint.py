@@ -16,11 +16,8 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.errors import CheckpointError
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, checkpoints
 
-PART = re.compile(
-    r"ckpt-(?P<step>\d+)\.(index|data-\d+-of-\d+)(?P<temporary>\.tempstate\d+)?"
-)
 INCOMING = re.compile(r"\.ckpt-\d+\.tmp|ckpt-\d+_temp")  # Ours, and earlier versions'.
 # TensorFlow expands wildcards in the paths that it reads, and knows only UTF-8.
 LITERAL = re.compile(r"[^*?\[\\\ud800-\udfff]*")
@@ -105,7 +102,8 @@ class Checkpoint:
     def _kept(self, step: int) -> list[int]:
         """Returns the steps to keep, the newest first, of a run that is at `step`."""
         # Later ones are damaged: the run resumed from an earlier one.
-        return [x for x in steps(self._directory) if x <= step][: self._keep]
+        known = [x for x in checkpoints.steps(self._directory) if x <= step]
+        return known[: self._keep]
 
     def _record(self, kept: Sequence[int]) -> None:
         """Writes the file by which TensorFlow finds the newest checkpoint."""
@@ -129,14 +127,14 @@ class Checkpoint:
             is_moved = not any(incoming.glob(f"{name}.data-*"))
             if is_moved and index.exists() and earlier.exists():
                 index.replace(earlier)
-        self._remove_all_but(steps(self._directory))
+        self._remove_all_but(checkpoints.steps(self._directory))
 
     def _remove_all_but(self, kept: Collection[int]) -> None:
         """Removes other checkpoints, and what interrupted saves left."""
         paths = self._directory.iterdir()
         # The index first, so that no half of a checkpoint looks like a whole one.
         for path in sorted(paths, key=lambda path: path.suffix != ".index"):
-            part = PART.fullmatch(path.name)
+            part = checkpoints.PART.fullmatch(path.name)
             if part and (part["temporary"] or int(part["step"]) not in kept):
                 path.unlink(missing_ok=True)
             elif INCOMING.fullmatch(path.name):
@@ -154,7 +152,7 @@ class Checkpoint:
         with contextlib.suppress(OSError):  # A reader's folder may be read-only.
             self._tidy()
         faults = []
-        for step in steps(self._directory):
+        for step in checkpoints.steps(self._directory):
             name = f"ckpt-{step}"
             try:
                 # The file and the run must have the same variables.
@@ -198,14 +196,6 @@ class _PythonState(tf.train.experimental.PythonState):
         """Hands its state to each object, once the whole checkpoint proved readable."""
         for name, part in self._stateful.items():
             part.load_state(self._read[name])
-
-
-def steps(directory: str | os.PathLike) -> list[int]:
-    """Returns the steps of the checkpoints in a folder, the newest first."""
-    parts = (
-        PART.fullmatch(path.name) for path in pathlib.Path(directory).glob("*.index")
-    )
-    return sorted((int(part["step"]) for part in parts if part), reverse=True)
 
 
 @contextlib.contextmanager

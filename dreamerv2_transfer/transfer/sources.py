@@ -10,7 +10,7 @@ import os
 import pathlib
 
 from dreamerv2_transfer.common.errors import CheckpointError
-from dreamerv2_transfer.common.files import hub, paths, remote
+from dreamerv2_transfer.common.files import checkpoints, hub, paths, remote
 from dreamerv2_transfer.transfer import cards
 
 WORLD_MODEL = "world_model.weights.h5"
@@ -40,7 +40,7 @@ def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Pa
     if path.is_dir():
         found = in_folder(path, name) or path / name
     if not found.is_file():
-        killed = any(found.parent.glob("checkpoints/*.index"))
+        killed = checkpoints.steps(found.parent / "checkpoints")
         hint = " If this run was killed, start its command again, which writes them."
         raise CheckpointError(
             f"There are no weights to start from. Received: {path}. Name the logdir of "

@@ -21,9 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 import dreamerv2_transfer
-from dreamerv2_transfer.common import checkpoint
-from dreamerv2_transfer.common.checkpoint import CheckpointError
-from dreamerv2_transfer.common.files import hdf5, tensors
+from dreamerv2_transfer.common.errors import CheckpointError
+from dreamerv2_transfer.common.files import checkpoints, hdf5, tensors
 from dreamerv2_transfer.transfer import spaces
 from dreamerv2_transfer.transfer.sources import WORLD_MODEL, find_weights
 
@@ -123,7 +122,7 @@ def step_of(path: str | os.PathLike) -> int | None:
 
 def warn_if_stale(path: str | os.PathLike) -> None:
     """Says so if weights are not those of the newest checkpoint beside them."""
-    saved = checkpoint.steps(pathlib.Path(path).parent / "checkpoints")
+    saved = checkpoints.steps(pathlib.Path(path).parent / "checkpoints")
     step = step_of(path)
     if saved and step is not None and step != saved[0]:
         print(

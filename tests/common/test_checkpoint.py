@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.common import checkpoint
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, checkpoints
 from tests import names
 
 
@@ -106,14 +106,14 @@ def test_states_are_restored_in_the_given_order(tmp_path):
 
 
 def test_checkpoints_are_listed_newest_first(tmp_path):
-    assert checkpoint.steps(tmp_path / "none") == []
+    assert checkpoints.steps(tmp_path / "none") == []
     run = Run(tmp_path)
     for step in (2, 10):
         run.save(step)
-    assert checkpoint.steps(tmp_path) == [10, 2]
+    assert checkpoints.steps(tmp_path) == [10, 2]
     for name in ("ckpt-x.index", "ckpt-11.data-00000-of-00001", "ckpt-12.index.old"):
         (tmp_path / name).touch()
-    assert checkpoint.steps(tmp_path) == [10, 2]
+    assert checkpoints.steps(tmp_path) == [10, 2]
 
 
 def test_keeps_the_last_few(tmp_path):
