@@ -97,7 +97,7 @@ def _requests() -> socket.socket:
 
 
 def serve(requests: socket.socket) -> None:
-    """Starts a process for each request, until nobody can make one anymore."""
+    """Starts a process for each request, until the other end of the pipe is closed."""
     while True:
         message, files, *_ = socket.recv_fds(requests, LARGEST_REQUEST, 3)
         if not message:

@@ -59,8 +59,8 @@ Settings = Mapping[str, str]  # By dotted key, the value as a flag takes it.
 def read(texts: Sequence[str], blocks: Sequence[str]) -> dict[str, str]:
     """Returns the settings that `KEY=VALUE` texts name.
 
-    A text without `=` goes on with the value before, which then is a list or a
-    schedule: `actor_ent=linear(1,0.1,1e5)` arrives in three texts.
+    A text without `=` belongs to the value of the text before it, a list or a schedule:
+    `actor_ent=linear(1,0.1,1e5)` arrives in three texts.
 
     Args:
         texts: The texts; '' is none.

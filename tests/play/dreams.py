@@ -60,7 +60,7 @@ class Dreamer:
 
 
 def image(count):
-    """One channel with so many cells that are set, from the first on."""
+    """One channel whose first cells are set, as many as the number says."""
     return (np.arange(16) < count).reshape(4, 4, 1)
 
 

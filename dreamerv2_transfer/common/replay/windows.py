@@ -36,7 +36,7 @@ def cut(
     stride = length - context
     number = max(-(-(total - context) // stride), 1)
     at = stride * np.arange(number)[:, None] + np.arange(length)
-    # The last window goes on with the first episode, whose steps do not count there.
+    # The last window is filled up from the first episode, whose steps do not count.
     is_first = is_first[at % total]
     is_first[:, 0] = True
     position = np.arange(length)
