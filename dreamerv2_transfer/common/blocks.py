@@ -34,6 +34,7 @@ STAGE_KEYS = (
     "task",
     "tasks",
 )
+MIXING = ("pretrain", "offline")  # Stages whose runs may mix games.
 # Today's names of keys that the original's first release (1.0) called otherwise.
 RENAMED = {
     "num_envs": "envs",
@@ -196,6 +197,11 @@ def _read_old(path: Path, defaults: Config) -> tuple[dict[str, Any], list[str]]:
             value = tuple("decoder" if head == "image" else head for head in value)
         known[name] = value
     return known, sorted(notes)
+
+
+def learned_games(config: Config) -> tuple[str, ...]:
+    """Returns the games that a run learns: those that it mixes, or the one it plays."""
+    return tuple(config.tasks) if config.stage in MIXING else (config.task,)
 
 
 def check_task(task: str | Sequence[str], place: object) -> None:

@@ -13,6 +13,7 @@ from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.envs import minatar
 from dreamerv2_transfer.common.errors import EnvError, describe
+from dreamerv2_transfer.trained import games
 
 MINATAR_NAMES = {
     "n": "NOOP",
@@ -55,11 +56,9 @@ class Game:
     """
 
     def __init__(self, task: str, config: Config, seed: int):
-        options = envs.run_options(config, task) | {"restart": False}
-        options.pop("parallel")
         self.task = task
         self.seed = seed
-        self._env = envs.make_env(task, **options)
+        self._env = envs.make_env(task, **games.options(config, task))
         if not isinstance(self._env.action_space, gymnasium.spaces.Discrete):
             self.close()
             raise EnvError(

@@ -7,11 +7,11 @@ import pathlib
 import re
 from collections.abc import Iterable
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.files.logdir import irrelevant
 from dreamerv2_transfer.plotting.runs import Run
 
-MIXING = ("pretrain", "offline")  # Stages whose runs may mix games.
 # The end of a name such as `asterix_seed0`; a mere number is a seed too.
 SEED = re.compile(r"[_-]?seed[_-]?(\d+)$")
 
@@ -22,9 +22,7 @@ def task_of(run: Run) -> str:
         return run.layout[0]
     if run.config is None:
         return ""
-    if run.config.stage not in MIXING:
-        return run.config.task
-    games = run.config.tasks
+    games = blocks.learned_games(run.config)
     return games[0] if len(games) == 1 else f"{len(games)} games mixed"
 
 

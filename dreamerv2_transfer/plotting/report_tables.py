@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import aggregates as aggregates_lib
 from dreamerv2_transfer.plotting import (
     arms,
@@ -38,8 +39,8 @@ def facts(found: Sequence[Run]) -> list[tuple[str, str]]:
     groups = collections.Counter((arms.task_of(run), arms.arm_of(run)) for run in found)
     games: set[str] = set()
     for run in found:
-        is_mixed = run.config and not run.layout and run.config.stage in arms.MIXING
-        games |= {*run.config.tasks} if is_mixed else {arms.task_of(run)}
+        known = run.config and not run.layout
+        games |= {*(blocks.learned_games(run.config) if known else [arms.task_of(run)])}
     fewest, most = min(groups.values()), max(groups.values())
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
     return [

@@ -24,7 +24,7 @@ from dreamerv2_transfer.trained.graphs import precision
 from dreamerv2_transfer.trained.load import load
 from dreamerv2_transfer.trained.model import Model
 from dreamerv2_transfer.trained.steps import Step, Steps
-from dreamerv2_transfer.transfer import cards, sources, spaces
+from dreamerv2_transfer.transfer import cards, sources, spaces, weights
 
 FORMAT = 1
 SIGNATURES = "signatures.json"
@@ -98,8 +98,8 @@ def write(model: Model, folder: pathlib.Path, files: dict[str, Any]) -> None:
     steps = Steps(model)
     graphs = {name: _graph(step) for name, step in steps.all().items()}
     module = tf.Module()
-    weights = [v for graph in graphs.values() for v in graph.graph.variables]
-    module.weights = list({id(v): v for v in weights}.values())
+    variables = [v for graph in graphs.values() for v in graph.graph.variables]
+    module.weights = list({id(v): v for v in variables}.values())
     try:
         with literal(folder) as place:
             tf.saved_model.save(module, str(place), graphs)
@@ -144,12 +144,10 @@ def _graph(step: Step) -> tf.types.experimental.ConcreteFunction:
 def _hashes(source: str | os.PathLike, model: Model) -> dict[str, dict[str, Any]]:
     file = sources.find_weights(source)
     files = [file, file.parent / "config.yaml"]
-    behavior = sources.in_folder(file.parent, "actor_critic.weights.h5")
+    behavior = sources.in_folder(file.parent, weights.ACTOR_CRITIC)
     if model.has_agent and behavior:
         files.append(behavior)
-    return {
-        x.name: {"sha256": cards.sha256(x), "bytes": x.stat().st_size} for x in files
-    }
+    return cards.fingerprints(files)
 
 
 def _described(tensors: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -45,7 +45,8 @@ def find(
     with contextlib.suppress(ValueError, OSError):
         return _of_dataset(file.parent / "dataset", config)
     try:
-        with contextlib.closing(make_game(task_of(config), config)) as made:
+        task = blocks.learned_games(config)[0]
+        with contextlib.closing(make_game(task, config)) as made:
             return envs.obs_space(made), envs.act_space(made)
     except (ConfigError, EnvError) as error:
         raise ModelError(
@@ -53,11 +54,6 @@ def find(
             f"its game cannot be made ({error}) Pass the environment, as in "
             "load(..., env=gymnasium.make(ID))."
         ) from error
-
-
-def task_of(config: Config) -> str:
-    """Returns the name of the game, the first one of several."""
-    return config.tasks[0] if config.stage == "pretrain" else config.task
 
 
 def make_game(task: str, config: Config) -> gymnasium.Env:
@@ -68,25 +64,26 @@ def make_game(task: str, config: Config) -> gymnasium.Env:
         EnvError: It cannot be made.
     """
     blocks.check_task(task, "config.yaml")
-    return envs.make_env(task, **_options(config, task))
+    return envs.make_env(task, **options(config, task))
 
 
 def _of_env(env: gymnasium.Env | str, config: Config) -> tuple[Spaces, Spaces]:
     if isinstance(env, str):
-        with contextlib.closing(envs.make_env(env, **_options(config, env))) as made:
+        with contextlib.closing(envs.make_env(env, **options(config, env))) as made:
             return envs.obs_space(made), envs.act_space(made)
     # It stays open, as it is the caller's.
     made = envs.make_env(lambda: old_gym.adapt(env), fit=envs.fit(config))
     return envs.obs_space(made), envs.act_space(made)
 
 
-def _options(config: Config, task: str) -> dict[str, Any]:
+def options(config: Config, task: str) -> dict[str, Any]:
+    """Returns the options of `envs.make_env` that a configuration holds."""
     found = envs.run_options(config, task)
     return {k: v for k, v in found.items() if k not in ("parallel", "restart")}
 
 
 def _of_dataset(folder: pathlib.Path, config: Config) -> tuple[Spaces, Spaces]:
-    file = folder / task_of(config) / "manifest.json"
+    file = folder / blocks.learned_games(config)[0] / "manifest.json"
     text = documents.read(file, documents.JSON_BYTES)
     listed = layout.listed(manifest.SCHEMA.parse(text))
     if not listed:

@@ -20,7 +20,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.common.files import memory
@@ -91,8 +91,7 @@ class Model:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The games that it was trained on."""
-        is_mixed = self.config.stage in ("pretrain", "offline")
-        return tuple(self.config.tasks) if is_mixed else (self.config.task,)
+        return blocks.learned_games(self.config)
 
     @property
     def has_agent(self) -> bool:

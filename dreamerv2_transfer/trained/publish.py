@@ -14,6 +14,7 @@ import tempfile
 from typing import Any
 
 import dreamerv2_transfer
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.common.files import atomic, documents, hdf5, hub, paths, tensors
@@ -107,11 +108,7 @@ def write(logdir: str | os.PathLike, out: pathlib.Path, told: Told) -> None:
     frames = preview.draw(model)
     if frames is not None:
         video.save_gif(out / "preview.gif", frames, FPS)
-    files = {
-        file.name: {"sha256": cards.sha256(file), "bytes": file.stat().st_size}
-        for file in sorted(out.iterdir())
-        if file.name != cards.CARD
-    }
+    files = cards.fingerprints(x for x in sorted(out.iterdir()) if x.name != cards.CARD)
     about = card_text.About(
         name=name,
         told=told,
@@ -223,18 +220,21 @@ def _rounded(value: float) -> float:
 
 def _data(run: pathlib.Path, config: Config) -> str:
     """Says what a run learned from, by its dataset's manifests or its configuration."""
-    if config.stage != "pretrain":
+    if config.stage not in blocks.MIXING:
         return f"what it played itself in {config.task}"
+    given = config.dataset.directory
     parts = []
-    for task in config.tasks:
-        steps_played, told = config.collect.steps, ""
+    for task in blocks.learned_games(config):
+        # An own dataset has the steps that it collects; of another one, its manifest
+        # alone knows.
+        number, told = "recorded" if given else f"{config.collect.steps:,}", ""
         try:
-            file = run / "dataset" / task / "manifest.json"
+            file = pathlib.Path(given or run / "dataset", task, "manifest.json")
             manifest = json.loads(documents.read(file, documents.JSON_BYTES))
-            steps_played = int(manifest["steps"])
+            number = f"{int(manifest['steps']):,}"
             shares = manifest["policies"]
             told = " by " + ", ".join(f"{x['name']} ({x['share']:g})" for x in shares)
         except (OSError, ValueError, LookupError, TypeError):
             pass
-        parts.append(f"{steps_played:,} steps of {task}{told}")
+        parts.append(f"{number} steps of {task}{told}")
     return ", ".join(parts)

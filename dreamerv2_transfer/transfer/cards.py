@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dreamerv2_transfer.common import blocks
@@ -117,9 +117,23 @@ def checked(folder: pathlib.Path) -> pathlib.Path:
 
 def published() -> dict[str, Card]:
     """Returns the cards of the models in this repository, by name."""
-    folders = sorted((blocks.find_configs().parent / "models").glob("*/"))
-    cards = {folder.name: read(folder) for folder in folders}
+    cards = {folder.name: read(folder) for folder in _folders()}
     return {name: card for name, card in cards.items() if card}
+
+
+def find(name: str) -> Card | None:
+    """Returns the card of the model of this repository with a name, if there is one."""
+    folder = next((x for x in _folders() if x.name == name), None)
+    return read(folder) if folder else None
+
+
+def _folders() -> list[pathlib.Path]:
+    return sorted((blocks.find_configs().parent / "models").glob("*/"))
+
+
+def fingerprints(files: Iterable[pathlib.Path]) -> dict[str, dict[str, Any]]:
+    """Returns `sha256` and `bytes` of files, by their names."""
+    return {x.name: {"sha256": sha256(x), "bytes": x.stat().st_size} for x in files}
 
 
 def sha256(file: pathlib.Path) -> str:

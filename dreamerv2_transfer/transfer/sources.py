@@ -74,6 +74,6 @@ def local(path: str | os.PathLike) -> pathlib.Path:
             return remote.fetched(folder, *remote.WEIGHTS) / file
         return remote.fetched(path, *remote.WEIGHTS)
     found = paths.local(path)
-    if not found.exists() and not folder and (card := cards.published().get(file)):
+    if not found.exists() and not folder and (card := cards.find(file)):
         return card.folder
     return found

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from dreamerv2_transfer.common import blocks
-from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files.paths import PathError
 
 YAML = """
@@ -200,3 +200,21 @@ def test_an_empty_path_takes_back_what_a_block_set(with_paths):
 def test_a_path_of_a_block_is_checked(with_paths, name, message):
     with pytest.raises(PathError, match=message):
         blocks.load_config([name], [], with_paths)
+
+
+@pytest.mark.parametrize(
+    ("stage", "games"),
+    [
+        ("pretrain", ("minatar_asterix", "minatar_breakout")),
+        ("offline", ("minatar_asterix", "minatar_breakout")),
+        ("finetune", ("minatar_seaquest",)),
+        ("", ("minatar_seaquest",)),
+    ],
+)
+def test_a_run_learns_the_games_that_it_mixes_or_the_one_it_plays(stage, games):
+    config = Config(
+        stage=stage,
+        task="minatar_seaquest",
+        tasks=["minatar_asterix", "minatar_breakout"],
+    )
+    assert blocks.learned_games(config) == games

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.errors import CheckpointError, ModelError
 from dreamerv2_transfer.trained import load, preview, publish
 from dreamerv2_transfer.transfer import cards
@@ -39,6 +40,27 @@ EVALUATED = {
     "eval_return_ci95_high": 2.75,
     "eval_episodes": 20.0,
 }
+
+
+def test_a_card_names_the_recorded_episodes_of_a_run_offline(run, tmp_path):
+    games = "minatar_breakout", "minatar_asterix"
+    manifest = {"steps": 1234, "policies": [{"name": "random", "share": 1.0}]}
+    (tmp_path / "data" / games[0]).mkdir(parents=True)
+    (tmp_path / "data" / games[0] / "manifest.json").write_text(json.dumps(manifest))
+    config = blocks.load_old(run / "config.yaml")[0].update(
+        {
+            "stage": "offline",
+            "task": games[0],
+            "tasks": games,
+            "dataset.directory": str(tmp_path / "data"),
+        }
+    )
+    config.save(run / "config.yaml")
+    publish.publish(run, str(tmp_path / "out"), TOLD)
+    assert cards.read(tmp_path / "out").own["data"] == (
+        "1,234 steps of minatar_breakout by random (1), recorded steps of "
+        "minatar_asterix"
+    )
 
 
 def test_a_run_becomes_a_folder_that_is_loaded_again(run, tmp_path):

@@ -78,3 +78,15 @@ def test_the_models_of_the_repository_are_what_their_cards_say():
         assert card.summary, name
         files = list((runs.ROOT / "models" / name).iterdir())
         assert sum(file.stat().st_size for file in files) < 10e6
+
+
+def test_a_published_model_is_found_by_its_name_alone():
+    name = "minatar_small_four_games"
+    assert cards.find(name).folder.name == name
+    assert cards.find("nowhere") is cards.find("") is None
+
+
+def test_fingerprints_are_hashes_and_sizes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert cards.fingerprints([tmp_path / "a"]) == {"a": {"sha256": sha256, "bytes": 3}}
