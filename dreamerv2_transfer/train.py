@@ -399,10 +399,11 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
         print(f"Continues with the agent in {ported}, which made {steps} steps.")
     if not init.path:
         return
-    source = sources.find_weights(init.path).parent / "config.yaml"
+    file = sources.find_weights(init.path)
+    source = file.parent / "config.yaml"
     if source.exists():
         _check_meanings(config, load_old(source)[0], agent.wm.obs_space)
-    print(weights.initialize(init.path, agent.components, init.components))
+    print(weights.initialize(file, agent.components, init.components))
 
 
 def _check_meanings(config: Config, theirs: Config, obs_space: Spaces) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common import envs, tfutils
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.trained import values
 from dreamerv2_transfer.trained.dreams import Dreams
@@ -105,7 +105,7 @@ class Agent:
 
     def _last_action(self, state: Latents | None, batch: int | None) -> np.ndarray:
         if state is None or "action" not in state:
-            size = self.network.initial(1)[1].shape[-1]
+            size = envs.act_size(self._states.action_space)
             return np.zeros((batch or 1, size), np.float32)
         action = state.at(-1)["action"]
         return action[None] if batch is None else action

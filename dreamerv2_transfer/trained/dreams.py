@@ -107,9 +107,8 @@ class Dreams:
             if dtype == np.uint8:
                 value = tf.clip_by_value(tf.round((value + 0.5) * 255.0), 0, 255)
                 found[key] = tf.cast(value, tf.uint8)
-            elif (
-                np.dtype(dtype).kind == "b"
-            ):  # A squared error may predict a bit more or less.
+            elif np.dtype(dtype).kind == "b":
+                # A squared error may predict a bit more or less.
                 found[key] = tf.clip_by_value(value, 0, 1)
         found["reward"] = heads["reward"](feat).mode()
         if "discount" in heads:

@@ -40,24 +40,7 @@ def load(
     env: gymnasium.Env | str | None = None,
     seed: int = 0,
 ) -> Model | Player:
-    """Loads a trained model, or a DQN.
-
-    Args:
-        source: A run's logdir, or its `world_model.weights.h5` with the `config.yaml`
-            beside it; or the URL of one, such as `s3://bucket/run`.
-        env: An environment of the game, or the name of a task such as
-            `gym_Pendulum-v1`; only needed where the run has not written what it
-            observes and its configuration does not name a game that can be made, as
-            for an older run of `api.train`.
-        seed: The seed of the model's noise, see `Model`.
-
-    Raises:
-        ModelError: There is no configuration beside the weights, or it cannot be told
-            what the model observes.
-        CheckpointError: There are no weights, or they do not fit the configuration.
-        ConfigError: The configuration cannot be read, or its networks not be built.
-        RemoteError: The URL cannot be read.
-    """
+    """Loads a trained model, or a DQN; `api.load` describes arguments and errors."""
     if player := _player(source):
         return player
     file = weights.find_weights(source)

@@ -13,6 +13,7 @@ from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.errors import EnvError
 from dreamerv2_transfer.common.logger import video
+from dreamerv2_transfer.trained import values
 from dreamerv2_transfer.trained.games import make_game
 from dreamerv2_transfer.trained.model import Model
 from dreamerv2_transfer.trained.player import Player
@@ -70,15 +71,11 @@ def play(model: Model | Player, game: gymnasium.Env, seed: int) -> dict[str, Any
             state = None if is_first else state
             chosen, state = model.agent.act(seen, state)
         seen, _, terminated, truncated, _ = game.step(chosen)
-        action = _vector(chosen, len(action), isinstance(chosen, np.ndarray))
+        action = values.actions(chosen, model.action_space, ())
         is_first = terminated or truncated
         if is_first:
             seen, _ = game.reset()
     return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-
-
-def _vector(action: Any, size: int, is_vector: bool) -> np.ndarray:
-    return action if is_vector else np.eye(size, dtype=np.float32)[action]
 
 
 def _random(model: Model | Player, seed: int, length: int) -> Sequence[Any]:
