@@ -24,6 +24,7 @@ from dreamerv2_transfer import validation
 from dreamerv2_transfer.agent import Agent, acting
 from dreamerv2_transfer.common import (
     envs,
+    evaluation,
     interrupt,
     tfutils,
     updates,
@@ -40,8 +41,6 @@ from dreamerv2_transfer.common.replay.store import Episode, episode_return, eple
 from dreamerv2_transfer.common.when import Every, Until
 from dreamerv2_transfer.learner import Learner
 from dreamerv2_transfer.transfer import weights
-
-EVAL_SEED = 0  # Every evaluation uses the same seed, so only the agent differs.
 
 
 def finetune(
@@ -234,12 +233,12 @@ class Trainer(trainer_lib.Trainer):
     def evaluate(self) -> None:
         """Logs returns of evaluation episodes, a video of one, losses and dreams."""
         self.learner.read()
-        with tfutils.reseeded(self.agent.rng, EVAL_SEED):
+        with tfutils.reseeded(self.agent.rng, evaluation.SEED):
             if self._eval_envs is not None:
                 self._eval_episodes.log(self._eval_envs, self.config.task)
             if self._held_out:
                 # The episodes drew noise; this noise does not depend on them.
-                with tfutils.reseeded(self.agent.rng, EVAL_SEED):
+                with tfutils.reseeded(self.agent.rng, evaluation.SEED):
                     held_out = self._held_out.metrics(self.config.task)
                 self.logger.add(held_out, prefix="eval")
             options = self.config.video

@@ -19,7 +19,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer import validation
 from dreamerv2_transfer.agent import Agent, is_discrete
-from dreamerv2_transfer.common import envs, interrupt, tfutils, updates
+from dreamerv2_transfer.common import envs, evaluation, interrupt, tfutils, updates
 from dreamerv2_transfer.common import trainer as trainer_lib
 from dreamerv2_transfer.common.checkpoint import Stateful
 from dreamerv2_transfer.common.distributed import messages
@@ -28,8 +28,6 @@ from dreamerv2_transfer.common.replay import prefetch
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
 from dreamerv2_transfer.learner import Learner
 from dreamerv2_transfer.transfer import weights
-
-EVAL_SEED = 0  # Every evaluation uses the same seed, so only the agent differs.
 
 
 def offline(
@@ -183,9 +181,9 @@ class Trainer(trainer_lib.Trainer):
         self.learner.read()
         is_only = len(self.config.tasks) == 1
         for task, env in self._games.items():
-            with tfutils.reseeded(self.agent.rng, EVAL_SEED):
+            with tfutils.reseeded(self.agent.rng, evaluation.SEED):
                 self._episodes.log(env, task, "" if is_only else task)
-        with tfutils.reseeded(self.agent.rng, EVAL_SEED):
+        with tfutils.reseeded(self.agent.rng, evaluation.SEED):
             self._recorded.log()
         self.logger.write()
 

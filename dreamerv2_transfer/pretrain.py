@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer import validation
 from dreamerv2_transfer.agent import WorldModel
-from dreamerv2_transfer.common import envs, interrupt, tfutils, updates
+from dreamerv2_transfer.common import envs, evaluation, interrupt, tfutils, updates
 from dreamerv2_transfer.common import trainer as trainer_lib
 from dreamerv2_transfer.common.checkpoint import Stateful, named_variables
 from dreamerv2_transfer.common.distributed import cluster, messages
@@ -27,7 +27,6 @@ from dreamerv2_transfer.transfer import weights
 EFFICIENCY = 0.4  # Share of the matrix-product peak that an update reaches on a CPU.
 LONG_HOURS = 2
 SHORT_HOURS = 1 / 60
-EVAL_SEED = 0  # Every evaluation draws the same noise, so only the model differs.
 
 
 def pretrain(
@@ -134,7 +133,7 @@ class Trainer(trainer_lib.Trainer):
         self._updates.read()
         if not cluster.is_chief(self.config):
             return
-        with tfutils.reseeded(self.wm.rng, EVAL_SEED):
+        with tfutils.reseeded(self.wm.rng, evaluation.SEED):
             self._recorded.log()
         self.logger.write()
 

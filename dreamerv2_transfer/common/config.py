@@ -348,6 +348,18 @@ def read_mapping(path: Path) -> dict:
     return mapping
 
 
+def check_names(kind: str, names: Iterable, known: Sequence[str], hint: str) -> None:
+    """Refuses unknown names of a kind, such as section; the error ends in a hint.
+
+    Raises:
+        ConfigError: One is not known.
+    """
+    for name in names:
+        if name not in known:
+            found = suggestion(str(name), known)
+            raise ConfigError(f"Unknown {kind} '{name}'.{found} {hint}")
+
+
 @contextlib.contextmanager
 def locating(place: object) -> Iterator[None]:
     """Prefixes the message of a `ConfigError` with the file or block it is about."""

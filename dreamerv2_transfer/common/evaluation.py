@@ -14,6 +14,7 @@ from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
 
+SEED = 0  # Of evaluations while training: only what is evaluated differs.
 RESAMPLES = 10_000
 CONFIDENCE = 95  # Per cent.
 PATIENCE = 120.0  # Seconds until it is said that episodes have not ended.

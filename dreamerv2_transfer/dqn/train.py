@@ -37,7 +37,6 @@ from dreamerv2_transfer.dqn import acting, curve, networks
 from dreamerv2_transfer.dqn.transitions import Transitions
 
 FIRST_PLAYER = 100  # Steps; each further player is saved after ten times as many.
-EVAL_SEED = 0  # Every evaluation uses the same seed, so only the network differs.
 
 
 def train(
@@ -308,7 +307,7 @@ class Trainer(trainer_lib.Trainer):
     def evaluate(self) -> None:
         """Logs the returns of greedy episodes."""
         played = evaluation.evaluate(
-            greedy(self._acting), self._eval_envs, self.config.eval_eps, EVAL_SEED
+            greedy(self._acting), self._eval_envs, self.config.eval_eps, evaluation.SEED
         )
         self.logger.add(played.metrics(), prefix="eval")
         self.logger.write()

@@ -26,10 +26,10 @@ from dreamerv2_transfer.common.config import (
     Config,
     ConfigError,
     check_conflicts,
+    check_names,
     check_ranges,
     locating,
     read_mapping,
-    suggestion,
 )
 from dreamerv2_transfer.reproduction import settings as settings_lib
 from dreamerv2_transfer.reproduction.settings import Settings
@@ -131,12 +131,8 @@ def read(path: str | os.PathLike, blocks: Sequence[str]) -> ArmsFile:
     path = pathlib.Path(path)
     mapping = read_mapping(path)
     with locating(path):
-        for name in mapping:
-            if name not in SECTIONS:
-                raise ConfigError(
-                    f"Unknown section '{name}'.{suggestion(str(name), SECTIONS)} "
-                    f"Sections: {', '.join(SECTIONS)}."
-                )
+        hint = f"Sections: {', '.join(SECTIONS)}."
+        check_names("section", mapping, SECTIONS, hint)
         settings = _settings(mapping.get("settings", {}), blocks)
     return ArmsFile(path, settings, mapping, tuple(blocks))
 
@@ -157,12 +153,7 @@ def _check_fields(name: Any, fields: Any) -> None:
         )
     if not isinstance(fields, dict):
         raise ConfigError(f"It needs a stage, {{stage: scratch}}. Received: {fields!r}")
-    for field in fields:
-        if field not in FIELDS:
-            raise ConfigError(
-                f"Unknown field '{field}'.{suggestion(str(field), FIELDS)} Fields: "
-                f"{', '.join(FIELDS)}."
-            )
+    check_names("field", fields, FIELDS, f"Fields: {', '.join(FIELDS)}.")
     if fields.get("stage") not in STAGES:
         raise ConfigError(
             f"Its stage is one of {', '.join(STAGES)}. Received: {fields.get('stage')}"

@@ -24,6 +24,7 @@ from dreamerv2_transfer.common.choices import SCHEDULED, range_of
 from dreamerv2_transfer.common.config import (
     Config,
     ConfigError,
+    check_names,
     locating,
     read_mapping,
     suggestion,
@@ -175,13 +176,8 @@ def read(path: str | os.PathLike, config: Config) -> Space:
     path = pathlib.Path(path)
     mapping = read_mapping(path)
     with locating(path):
-        for name in mapping:
-            if name not in SECTIONS:
-                raise ConfigError(
-                    f"Unknown section '{name}'.{suggestion(str(name), SECTIONS)} A "
-                    "search space has the section space and, for several games, "
-                    "returns."
-                )
+        hint = "A search space has the section space and, for several games, returns."
+        check_names("section", mapping, SECTIONS, hint)
         listed = mapping.get("space")
         if not isinstance(listed, dict) or not listed:
             raise ConfigError(

@@ -8,11 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.agent import WorldModel
-from dreamerv2_transfer.common import progress, tfutils, updates
+from dreamerv2_transfer.common import evaluation, progress, tfutils, updates
 from dreamerv2_transfer.common.replay import offline
 from dreamerv2_transfer.validation import scores
 
-EVAL_SEED = 0  # Every evaluation draws the same noise, so only the model differs.
 # With fewer events, the standard error of an AUC of 0.5 exceeds 0.05 (Hanley and McNeil
 # 1982).
 ENOUGH = 30
@@ -51,7 +50,7 @@ class Diagnosis:
         """
         found: dict[str, list[np.ndarray]] = {}
         size = self._windows, self._length, self._ahead
-        with tfutils.reseeded(self._wm.rng, EVAL_SEED):
+        with tfutils.reseeded(self._wm.rng, evaluation.SEED):
             for batch in self._dataset.eval_windows(task, *size):
                 weight = batch.pop("weight")[:, self._ahead :]
                 used = weight > 0

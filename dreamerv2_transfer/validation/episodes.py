@@ -10,8 +10,6 @@ from dreamerv2_transfer.agent import Agent, acting
 from dreamerv2_transfer.common import envs, evaluation
 from dreamerv2_transfer.common.logger import Logger, video
 
-EVAL_SEED = 0  # Every evaluation plays the same episodes, so only the agent differs.
-
 
 class Episodes:
     """Plays episodes with the modes of an agent's actor.
@@ -41,7 +39,7 @@ class Episodes:
         """
         config, look = self._config, self._config.video
         played = evaluation.evaluate(
-            self._policy, eval_envs, config.eval_eps, EVAL_SEED, keep=1
+            self._policy, eval_envs, config.eval_eps, evaluation.SEED, keep=1
         )
         metrics = played.metrics()
         if name:

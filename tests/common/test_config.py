@@ -303,3 +303,9 @@ def test_configuration_needs_no_tensorflow():
     modules = subprocess.check_output(command, text=True, env=environment).split()
     assert "dreamerv2_transfer.common.config" in modules
     assert "tensorflow" not in modules
+
+
+def test_a_name_that_is_not_known_gets_a_suggestion():
+    configs.check_names("section", ["games"], ("games", "arms"), "Help.")
+    with pytest.raises(ConfigError, match=r"Unknown section 'game'\. .*games.* Help\."):
+        configs.check_names("section", ["game"], ("games", "arms"), "Help.")
