@@ -22,6 +22,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+import dreamerv2_transfer
 from dreamerv2_transfer.common import interrupt
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.play import messages
@@ -33,7 +34,12 @@ TRIES = 50  # and how many.
 MOST_TABS = 8
 MOST_BYTES = 4096  # Of a message from a page.
 HEARTBEAT = 20.0  # Seconds after which a page that does not answer is taken for closed.
-FILES = {"": "index.html", "page.css": "page.css", "page.js": "page.js"}
+FILES = {  # Of the package, by what a page asks for.
+    "": "play/page/index.html",
+    "page.css": "play/page/page.css",
+    "page.js": "play/page/page.js",
+    "palette.css": "plotting/page/palette.css",
+}
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
@@ -132,7 +138,7 @@ class Server:
         name = FILES.get(request.match_info["name"])
         if name is None:
             raise web.HTTPNotFound
-        text = importlib.resources.files(__package__).joinpath("page", name).read_text()
+        text = importlib.resources.files(dreamerv2_transfer).joinpath(name).read_text()
         policy = (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
             f"connect-src 'self' ws://{request.host}; base-uri 'none'; "

@@ -12,7 +12,7 @@ import jinja2
 import markupsafe
 
 FOLDER = "page"  # Of the files below.
-STYLE = "report.css"
+STYLES = ("palette.css", "report.css")
 # Plotly's license has to accompany its code.
 SCRIPTS = (("LICENSE.plotly", "plotly-basic-4.1.1.min.js"), ("report.js",))
 
@@ -43,7 +43,7 @@ def render(name: str, **values: Any) -> str:
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     return environment.get_template(name).render(
-        style=markupsafe.Markup(_read(STYLE)),
+        style=markupsafe.Markup("".join(map(_read, STYLES))),
         scripts=[markupsafe.Markup(script) for script in scripts],
         policy=policy,
         **values,

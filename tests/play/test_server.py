@@ -79,7 +79,11 @@ def test_the_page_is_for_those_who_know_its_address():
         assert status == 200 and "<h1>Play in the dream</h1>" in text
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
-        for name, kind in {"page.js": "javascript", "page.css": "css"}.items():
+        for name, kind in {
+            "page.js": "javascript",
+            "page.css": "css",
+            "palette.css": "css",
+        }.items():
             status, text, headers = await played.get(played.url + name)
             assert status == 200 and kind in headers["Content-Type"]
             assert "http://" not in text and "https://" not in text
