@@ -33,7 +33,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from dreamerv2_transfer import train as train_lib
-from dreamerv2_transfer.common import blocks, envs, flags, quiet
+from dreamerv2_transfer.common import blocks, envs, flags, loading
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.envs import old_gym, wrappers
 from dreamerv2_transfer.common.errors import EnvError, ModelError
@@ -49,7 +49,7 @@ if TYPE_CHECKING:  # These import TensorFlow.
     from dreamerv2_transfer.trained.model import Model
     from dreamerv2_transfer.trained.player import Player
 
-quiet.hush_tensorflow()
+loading.prepare_tensorflow()
 
 # What is handed on from modules that import TensorFlow.
 MODULES = {

@@ -20,7 +20,7 @@ from typing import Any
 import gymnasium
 import keras
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
+import tensorflow_probability.python.distributions as tfd
 
 from dreamerv2_transfer.common import envs, nets, optimizer, other
 from dreamerv2_transfer.common.config import ConfigError, check_ranges

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
-from dreamerv2_transfer.common import flags, interrupt, progress, quiet
+from dreamerv2_transfer.common import flags, interrupt, loading, progress
 from dreamerv2_transfer.common.errors import UserError, describe
 
 FAILED = 2
@@ -68,7 +68,7 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
         main: Takes the arguments and returns the exit status.
         argv: The arguments; by default those of this process.
     """
-    quiet.hush_tensorflow()
+    loading.prepare_tensorflow()
     _print_anything()
     try:
         with interrupt.raised():

@@ -24,6 +24,21 @@ PLOTTING = "matplotlib.pyplot"
 SEABORN = "seaborn"
 # The module by which TensorFlow opens its libraries to all others of the process.
 GLOBAL_FLAGS = "tensorflow.python.pywrap_dlopen_global_flags"
+# Modules of Keras that import scikit-learn, Matplotlib or pandas if they can.
+UNUSED = (
+    "keras.wrappers",
+    "keras.visualization",
+    "keras.src.visualization",
+    "keras.src.trainers.data_adapters.array_slicing",
+    "keras._tf_keras.keras.wrappers",
+    "keras._tf_keras.keras.visualization",
+)
+# Packages of TensorFlow Probability that import all of their modules. Under these names
+# they do not import Keras 2, as `tensorflow_probability.distributions` does.
+COLLECTIONS = (
+    "tensorflow_probability.python.bijectors",
+    "tensorflow_probability.python.distributions",
+)
 
 
 # Keras 3.12 to 3.15.

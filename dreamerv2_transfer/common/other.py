@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tensorflow_probability import distributions as tfd
+import tensorflow_probability.python.distributions as tfd
 
 from dreamerv2_transfer.common.choices import parse_schedule
 from dreamerv2_transfer.common.config import ConfigError

@@ -166,3 +166,15 @@ def test_the_processes_of_gymnasium_take_what_we_hand_them():
         "autoreset_mode",
         *["semaphore"] * ("semaphore" in names),  # Not in 1.1.
     ]
+
+
+@pytest.mark.parametrize("name", [*foreign.UNUSED, *foreign.COLLECTIONS])
+def test_modules_that_are_imported_later_exist(name):
+    assert importlib.util.find_spec(name) is not None
+
+
+@pytest.mark.parametrize("name", foreign.COLLECTIONS)
+def test_collections_import_names_and_define_none(name):
+    body = ast.parse(pathlib.Path(importlib.util.find_spec(name).origin).read_text())
+    defined = {type(node).__name__ for node in body.body}
+    assert defined <= {"Expr", "Import", "ImportFrom", "Assign", "Delete"}

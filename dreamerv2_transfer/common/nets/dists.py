@@ -9,8 +9,8 @@ values in `tests/golden` were recorded this way.
 from __future__ import annotations
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-from tensorflow_probability import distributions as tfd
+import tensorflow_probability.python.bijectors as tfb
+import tensorflow_probability.python.distributions as tfd
 
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.ops.fuse import fused
@@ -307,7 +307,7 @@ def tanh_normal(mean: tf.Tensor, std: tf.Tensor) -> tfd.Distribution:
     return tfd.TransformedDistribution(tfd.Normal(mean, std), ClippedTanh())
 
 
-class ClippedTanh(tfp.bijectors.Tanh):
+class ClippedTanh(tfb.Tanh):
     """tanh whose inverse is finite at -1 and 1, which tanh reaches in float32."""
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:

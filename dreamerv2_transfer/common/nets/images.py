@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
+import tensorflow_probability.python.distributions as tfd
 
 from dreamerv2_transfer.common import machine
 from dreamerv2_transfer.common.nets import dists

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
+import tensorflow_probability.python.distributions as tfd
 
 from dreamerv2_transfer.common.nets import dists
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import keras
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
+import tensorflow_probability.python.distributions as tfd
 
 from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.distributed import replicas
