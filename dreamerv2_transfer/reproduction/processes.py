@@ -63,6 +63,11 @@ class Processes:
         self._running: dict[Job, _Running] = {}
 
     @property
+    def places(self) -> int:
+        """How many jobs run at once."""
+        return len(self._free) + len(self._running)
+
+    @property
     def has_place(self) -> bool:
         """Whether another job may start."""
         return bool(self._free)
@@ -143,7 +148,7 @@ def start(
             stderr=subprocess.STDOUT,
             env=env,
             start_new_session=True,  # So that Ctrl-C reaches it once, through us.
-            preexec_fn=_stopping_with_parent(),
+            preexec_fn=_listening(),
         )
 
 
@@ -177,9 +182,19 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(len(list(folder.glob("*"))))]
 
 
-def _stopping_with_parent() -> Callable[[], None] | None:
-    """Returns what makes Linux stop a child when this process is killed."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+def _listening() -> Callable[[], None]:
+    """Returns what makes a child hear SIGINT, and get it when this process is killed.
+
+    A shell's background process ignores it, and a worker of Ray blocks it; both are
+    handed down to children.
+    """
+    is_linux = sys.platform.startswith("linux")
+    prctl = ctypes.CDLL(None).prctl if is_linux else None
+
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if prctl:
+            prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+    return listen

@@ -1,5 +1,6 @@
 """Processes that share a machine."""
 
+import signal
 import sys
 import time
 
@@ -65,6 +66,17 @@ def test_one_job_or_all_of_them_are_stopped(launch):
     assert [(x.job, x.status) for x in found] == [(jobs[1], 130)]
     ended = [x.job for x in several.stop_all()]
     assert ended == [jobs[0], jobs[2]] and several.running == []
+
+
+def test_a_job_is_stopped_though_its_parent_ignores_sigint(launch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # As a shell's `&` does.
+    try:
+        one = Processes(parallel=1, cores=1)
+        one.start(job("a", "wait"), launch / "a")
+        wait_until(lambda: (launch / "a").read_text())
+        assert [x.status for x in one.stop_all()] == [130]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_job_that_says_nothing_has_no_last_line(tmp_path):
