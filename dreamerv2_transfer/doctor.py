@@ -50,6 +50,7 @@ EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "minari": "minari",
     "mlflow": "mlflow",
     "play": "aiohttp",
+    "ray": "ray",
     "s3": "s3fs",
     "sweep": "optuna",
     "torch": "torch",

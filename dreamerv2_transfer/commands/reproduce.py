@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SUITES = ("minatar", "atari")
 SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
-ENGINES = ("local",)
+ENGINES = ("local", "ray")
 OPTIONS = {
     "scale": Option("paper", "Size of networks and runs.", (*SCALES,)),
     "seeds": Option(3, "Seeds of each arm.", least=1),
@@ -33,10 +33,8 @@ OPTIONS = {
     "arms": path_option("Arms: a file NAME.yaml, or the NAME of one in study_arms/."),
     "set": Option([""], "Keys of all jobs: loss_scales.kl=0.1,decoder.cnn_dist=mse."),
     "parallel": Option(0, "Jobs at once; 0 is one per GPU or else per core.", least=0),
-    "engine": Option(
-        "local", "What runs the jobs: processes of this machine.", ENGINES
-    ),
-    "cores": Option(0, "Cores of each job; 0 shares this machine's out.", least=0),
+    "engine": Option("local", "Run jobs on this machine or a Ray cluster.", ENGINES),
+    "cores": Option(0, "Cores of each job; 0 shares them out.", least=0),
     "retries": Option(2, "How often a job that is killed is started again.", least=0),
     "only": Option([""], "Regular expressions for the names of the jobs to run."),
     "dry_run": Option(False, "Print the plan only."),
@@ -73,7 +71,11 @@ def main(argv: list[str]) -> int:
     patterns = [pattern for pattern in options.only if pattern]
     planned = plan.make(study)
     chosen = jobs.select(planned, patterns) if patterns else planned
-    parallel = engines.places(options.parallel)
+    if options.dry_run or options.publish:
+        engine, parallel = None, engines.places(options.parallel, options.engine)
+    else:
+        engine = engines.make(options.engine, options.parallel, options.cores)
+        parallel = engine.places
     known = ledger.Ledger(logdir)
     told = costs.describe(chosen, logdir, known, study.blocks, parallel)
     (cli.show if options.dry_run else progress.write)(told)
@@ -81,11 +83,10 @@ def main(argv: list[str]) -> int:
         made = publish.publish(logdir, paths.local(options.publish))
         print(f"Published {len(made)} runs in {options.publish}.")
         return 0
-    if options.dry_run:
+    if engine is None:
         return 0
     arms = {arm.name: arm.definition() for arm in study.arms}
     settings_lib.remember(logdir, study.settings, arms)
-    engine = engines.local(options.parallel, options.cores)
     done = runner.Runner(logdir, engine, options.retries).run(chosen)
     for page in sorted(logdir.glob("*/report/index.html")):
         print(f"Report: {page}")

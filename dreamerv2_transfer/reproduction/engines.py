@@ -15,9 +15,15 @@ from typing import Protocol
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.processes import Ended, Processes, visible_gpus
 
+LOCAL, RAY = "local", "ray"
+
 
 class Engine(Protocol):
     """Runs jobs, each with its cores or its GPU."""
+
+    @property
+    def places(self) -> int:
+        """How many jobs run at once."""
 
     @property
     def has_place(self) -> bool:
@@ -44,12 +50,34 @@ class Engine(Protocol):
         """Asks all jobs to stop, and yields each of them once it has."""
 
 
-def places(parallel: int) -> int:
-    """Returns how many jobs this machine runs at once.
+def make(name: str, parallel: int, cores: int) -> Engine:
+    """Returns an engine.
 
     Args:
-        parallel: What the user asks for; 0 is one per GPU or else per core.
+        name: `local`, or `ray`.
+        parallel: Jobs at once; 0 is one per GPU or else per core.
+        cores: Cores of each job; 0 shares them out.
+
+    Raises:
+        RayError: Ray is not installed, or there is no cluster with room for a job.
     """
+    if name == LOCAL:
+        return local(parallel, cores)
+    from dreamerv2_transfer.reproduction.ray_engine import RayEngine
+
+    return RayEngine(parallel, cores)
+
+
+def places(parallel: int, name: str = LOCAL) -> int:
+    """Returns how many jobs a plan expects to run at once.
+
+    Args:
+        parallel: What the user asks for; 0 is one per GPU or else per core of this
+            machine, and one job on a cluster, which is not asked.
+        name: The engine, `local` or `ray`.
+    """
+    if name == RAY:
+        return parallel or 1
     return parallel or len(visible_gpus()) or len(os.sched_getaffinity(0))
 
 

@@ -1,10 +1,11 @@
 """What runs the jobs of a study."""
 
 import os
+import sys
 
 import pytest
 
-from dreamerv2_transfer.reproduction import engines, processes
+from dreamerv2_transfer.reproduction import engines, processes, ray_engine
 from dreamerv2_transfer.reproduction.jobs import Job
 
 
@@ -41,3 +42,11 @@ def test_jobs_of_this_machine_have_cores_and_gpus(
         engine.start(Job(name, "x", (), (), tmp_path, 1, ""), tmp_path / "log")
     assert started == expected
     assert engines.places(parallel) == len(expected) == len(engine.running)
+
+
+def test_a_plan_for_ray_asks_no_cluster_but_a_study_does(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert (engines.places(0, "ray"), engines.places(3, "ray")) == (1, 3)
+    with pytest.raises(ray_engine.RayError, match="--engine ray needs Ray"):
+        engines.make("ray", 0, 0)
+    assert engines.make("local", 3, 0).places == 3
