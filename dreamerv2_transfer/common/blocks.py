@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -235,7 +235,7 @@ def _merge(names: Sequence[str], path: Path) -> Resolved:
     with locating(f"{path}, block 'defaults'"):
         config = Config(defaults)
     origins = dict.fromkeys(config.flat, "defaults")
-    for name in names:
+    for name in _with_pairs(names, blocks):
         if Path(name).suffix in SUFFIXES:
             place = name
             block, notes = _read_old(Path(name), config)
@@ -248,6 +248,14 @@ def _merge(names: Sequence[str], path: Path) -> Resolved:
             origins |= dict.fromkeys(config.matches(block), name)
             config = config.update(block)
     return Resolved(config, origins)
+
+
+def _with_pairs(names: Sequence[str], blocks: dict) -> Iterator[str]:
+    """Yields the names, and after a second one that of the block for both, `A B`."""
+    for i, name in enumerate(names):
+        yield name
+        pairs = (f"{first} {name}" for first in names[:i])
+        yield from (pair for pair in pairs if pair in blocks)
 
 
 def _block(blocks: dict, name: str, path: Path) -> dict:

@@ -23,6 +23,10 @@ defaults:
 big:
   rssm.deter: 2048
   stages.pretrain.steps: 50
+seeded:
+  seed: 1
+big seeded:
+  seed: 2
 normed:
   .*\\.norm: layer
 pretrain:
@@ -43,6 +47,20 @@ def test_blocks_merge_in_order(path):
     assert config.rssm.deter == 2048
     assert (config.rssm.norm, config.critic.norm) == ("layer", "layer")
     assert blocks.load_config([], [], path).rssm.deter == 1024
+
+
+@pytest.mark.parametrize(
+    "names, seed, origin",
+    [
+        (["seeded"], 1, "seeded"),
+        (["seeded", "big"], 1, "seeded"),
+        (["big", "seeded"], 2, "big seeded"),
+        (["big", "pretrain", "seeded", "normed"], 2, "big seeded"),
+    ],
+)
+def test_a_block_of_two_names_follows_the_second(path, names, seed, origin):
+    resolved = blocks.resolve(names, [], path)
+    assert (resolved.config.seed, resolved.origins["seed"]) == (seed, origin)
 
 
 def test_flags_come_last(path):
