@@ -241,6 +241,16 @@ def test_a_game_with_other_actions_or_channels_is_named(whole):
             weights_lib.initialize(whole, agent.components, ["encoder", "rssm"])
 
 
+def test_other_sizes_are_not_taken_for_another_game(whole):
+    env = envs.make_vector_env(TASK, 1)
+    config = make_config(**{"encoder.cnn_depth": 3})
+    agent = agent_lib.make_agent(config, envs.obs_space(env), envs.act_space(env))
+    with pytest.raises(checkpoint.CheckpointError) as caught:
+        weights_lib.initialize(whole, agent.components, ["encoder"])
+    assert "encoder/conv0/kernel has shape" in str(caught.value)
+    assert "number of channels" not in str(caught.value)
+
+
 def test_freezing_survives_resume(whole, tmp_path):
     changes = {"init.path": str(whole), "freeze.encoder": True}
     run(tmp_path, make_config("finetune", **changes, steps=2), evaluates=False)

@@ -30,13 +30,13 @@ ACTOR_CRITIC = "actor_critic.weights.h5"
 PORTED = "ported.weights.h5"  # An original agent that the run in this logdir continues.
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 COMPONENTS = ("encoder", "rssm", "decoder", "reward", "discount", "actor", "critic")
-# The most likely reason for a difference in these shapes.
+# The most likely reason why these arrays differ along an axis.
 HINTS = {
-    "encoder/conv0/kernel": "its image has another number of channels",
-    "rssm/img_in/kernel": "the game has another number of actions (for Atari, see "
-    "atari_all_actions), or the latents are of another size",
-    "reward/out/out/kernel": "reward_head.dist was another",
-    "critic/out/out/kernel": "critic.dist was another",
+    ("encoder/conv0/kernel", -2): "its image has another number of channels",
+    ("rssm/img_in/kernel", 0): "the game has another number of actions (for Atari, "
+    "see atari_all_actions), or the latents are of another size",
+    ("reward/out/out/kernel", -1): "reward_head.dist was another",
+    ("critic/out/out/kernel", -1): "critic.dist was another",
 }
 
 
@@ -315,10 +315,10 @@ def _check_component(
         return
     hints = [
         hint
-        for key, hint in HINTS.items()
+        for (key, axis), hint in HINTS.items()
         if key in expected
         and key in found
-        and _shape(expected, key) != found[key].shape
+        and _shape(expected, key)[axis] != found[key].shape[axis]
     ]
     raise CheckpointError(
         f"The {name} in {path} does not fit the model: {'; '.join(faults[:5])}"
