@@ -379,8 +379,28 @@ def test_small_fits_two_cores():
     assert (config.dataset.batch, config.dataset.length) == (16, 32)
     assert (config.replay.minlen, config.replay.maxlen) == (1, 32)
     assert (config.imag_horizon, config.collect.steps) == (10, 100000)
-    assert section(config, "encoder") == section(load("minatar"), "encoder")
     assert config.tasks == GAMES
+
+
+def test_small_has_wide_shallow_convolutions_for_minatar():
+    config = load("minatar", "small", "scratch")
+    stacks = [(x.cnn_depth, x.cnn_kernels) for x in (config.encoder, config.decoder)]
+    assert stacks == [(16, (3,)), (16, (8, 3))]
+    assert (config.actor_opt.lr, config.critic_opt.lr) == (3e-4, 3e-4)
+    assert (config.slow_target_update, config.actor_ent) == (20, 3e-3)
+    atari = load("atari", "small", "scratch")
+    assert (atari.encoder.cnn_depth, atari.encoder.cnn_kernels) == (8, (4, 4, 4, 4))
+    assert (atari.actor_opt.lr, atari.slow_target_update) == (4e-5, 100)
+
+
+def test_small_v1_is_small_as_it_was_published_with():
+    config = load("minatar", "small_v1", "scratch")
+    paper = load("minatar", "scratch")
+    assert section(config, "encoder") == section(paper, "encoder")
+    assert (config.decoder.cnn_depth, config.decoder.cnn_kernels) == (8, (2, 3, 4, 4))
+    assert (config.actor_opt.lr, config.critic_opt.lr) == (1e-4, 1e-4)
+    assert (config.slow_target_update, config.actor_ent) == (100, 1e-3)
+    assert section(config, "rssm") == section(load("minatar", "small"), "rssm")
 
 
 def test_v3_has_the_choices_of_dreamer_v3():
@@ -464,7 +484,7 @@ def test_atari_pretrains_on_nine_games():
     assert config.task == "atari_pong"
 
 
-@pytest.mark.parametrize("size", ["small", "debug"])
+@pytest.mark.parametrize("size", ["small", "small_v1", "debug"])
 def test_stage_and_size_commute(size):
     assert load("minatar", "pretrain", size) == load("minatar", size, "pretrain")
     assert load("pretrain", "minatar", size) == load("minatar", size, "pretrain")

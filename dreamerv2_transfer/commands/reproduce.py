@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from dreamerv2_transfer.reproduction.study import Study
 
 SUITES = ("minatar", "atari")
-SCALES = {"paper": (), "small": ("small",), "debug": ("debug",)}
+SCALES = {
+    "paper": (),
+    "small": ("small",),
+    "small_v1": ("small_v1",),
+    "debug": ("debug",),
+}
 ENGINES = ("local", "ray")
 OPTIONS = {
     "scale": Option("paper", "Size of networks and runs.", (*SCALES,)),
@@ -41,7 +46,7 @@ OPTIONS = {
     "publish": path_option("Runs nothing, but copies small files to this folder."),
 }
 USAGE = Usage(
-    forms=("minatar|atari [--scale paper|small|debug] [--seeds 3 ...]",),
+    forms=("minatar|atari [--scale paper|small|small_v1|debug] [--seeds 3 ...]",),
     examples={
         "minatar --scale debug": "everything at once, in tiny sizes",
         "minatar --scale small --seeds 3 --dry-run": "the plan and its hours",

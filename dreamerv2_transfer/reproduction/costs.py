@@ -22,7 +22,12 @@ SECONDS = {
     "report": 10.0,
 }
 # How many times as long other blocks take, by their operations and by measurements.
-SLOWER = {("minatar",): 25, ("minatar", "small"): 1, ("atari",): 60}
+SLOWER = {
+    ("minatar",): 25,
+    ("minatar", "small"): 1,
+    ("minatar", "small_v1"): 1,
+    ("atari",): 60,
+}
 # Mebibytes per unit: the episodes, or a run's checkpoints, videos and logs.
 MEBIBYTES = {"step collected": 3e-4, "update of an agent": 6e-3}
 NEEDS = 3  # Needed jobs that are listed.

@@ -63,7 +63,7 @@ def test_some_flags_stand_for_themselves_and_hyphens_for_underscores(args, expec
     ("args", "message"),
     [
         (["pong"], "The study is one of minatar, atari. Received: pong."),
-        (["minatar", "--scale", "huge"], "--scale is one of paper, small, debug."),
+        (["minatar", "--scale", "huge"], "--scale is one of paper, small, small_v1"),
         (["minatar", "--leave-out", "pong"], "--leave_out is all or one of seaquest"),
         (["minatar", "--only", "x1"], "--only finds no job. Received: x1"),
         (["minatar", "--seeds", "0"], "seeds must be at least 1"),
