@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import ctypes
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
-import pathlib
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -41,25 +38,6 @@ def prepare_tensorflow() -> None:
     waiting = {type(finder) for finder in sys.meta_path}
     for kind in {_Quiet, _Lazy} - waiting:
         sys.meta_path.insert(0, kind())
-
-
-def read_library() -> threading.Thread:
-    """Begins to read TensorFlow's library, in a thread that Python code runs beside.
-
-    Most of the time goes into the symbols of its 1 GB, which `import tensorflow` would
-    otherwise wait for.
-    """
-
-    def read() -> None:
-        spec = importlib.machinery.PathFinder.find_spec("tensorflow")
-        for folder in spec.submodule_search_locations if spec else ():
-            for file in sorted(pathlib.Path(folder).glob("libtensorflow_*.so.2")):
-                with contextlib.suppress(OSError):  # The import says what is wrong.
-                    ctypes.CDLL(str(file))
-
-    thread = threading.Thread(target=read, name="TensorFlow's library", daemon=True)
-    thread.start()
-    return thread
 
 
 class _Quiet(importlib.abc.MetaPathFinder):
