@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import subprocess
+import sys
 import types
 
 import pytest
@@ -158,29 +159,63 @@ def test_startup_times_both_stages(benchmark, tmp_path, monkeypatch):
     [
         (DEBUG, "dreamerv2==2.2.0.*Received: nothing"),
         ((*DEBUG, "--original", "python"), r"an image of shape \(10, 10, 10\)"),
+        ((*DEBUG, "--authors", "/nowhere"), "must be a checkout of .*: /nowhere"),
         (
             ("--configs", "atari", "debug", "--original", "no-such-python"),
             "cannot be started: .* Received: no-such-python",
         ),
     ],
 )
-def test_original_says_what_it_needs(benchmark, args, message):
-    original = benchmark("original")
-    with pytest.raises(original.OriginalError, match=message):
-        original.main([*args, "--repeats", "1"])
+def test_peers_says_what_it_needs(benchmark, args, message):
+    peers = benchmark("peers")
+    with pytest.raises(peers.PeerError, match=message):
+        peers.main([*args, "--rounds", "1"])
+
+
+def test_peers_lets_projects_step_in_turn(benchmark, tmp_path, monkeypatch):
+    peers = benchmark("peers")
+    (tmp_path / "pydreamer").mkdir()
+    lines = (
+        "import pathlib, sys",
+        "from peer_answers import answer",
+        "def step(kind):",
+        "    with open(sys.argv[2], 'a') as file: file.write(kind + ' ')",
+        "    return 2.5",
+        "answer(step)",
+    )
+    (tmp_path / "fake.py").write_text("\n".join(lines))
+    command = [sys.executable, str(tmp_path / "fake.py"), str(tmp_path / "kinds")]
+    monkeypatch.setattr(peers, "commands", lambda options: {"authors": command})
+    args = ("--authors", tmp_path, "--rounds", 2, "--steps", 1)
+    found = run_here(peers, tmp_path, *DEBUG, *FEW, *args)
+    assert (tmp_path / "kinds").read_text().split() == ["whole", "wm"] * 4
+    assert len(found["peak_gflops"]) == 2
+    assert [len(x) for x in found["seconds"]["authors"].values()] == [2, 2]
+    assert found["first_model_loss"]["authors"] == 2.5
+    ratio, seconds = found["ratios"]["authors"]["wm"], found["seconds"]
+    best = min(seconds["authors"]["wm"]) / min(seconds["ours"]["wm"])
+    assert ratio["best"] == pytest.approx(best)
+
+
+def test_peers_counts_no_run_on_a_busy_machine(benchmark):
+    busy = benchmark("peers").busy
+    assert busy(0.5, [100.0, 90.5]) == ""
+    assert busy(0.6, [100.0, 100.0]) == "a load of 0.6 before it began"
+    assert busy(0.0, [100.0, 88.0, 95.0]) == (
+        "the fastest matrix product differed by 12%"
+    )
 
 
 @pytest.mark.skipif(
     not ORIGINAL,
-    reason="original_steps.py needs a Python with dreamerv2==2.2.0: DREAMERV2_PYTHON",
+    reason="peer_original.py needs a Python with dreamerv2==2.2.0: DREAMERV2_PYTHON",
 )
 def test_original_takes_the_same_first_step(benchmark, tmp_path):
-    args = ("--configs", "atari", "debug", "--original", ORIGINAL, "--repeats", 1)
-    found = run_here(benchmark("original"), tmp_path, *args)
-    assert found["first_model_loss"] == pytest.approx(
-        found["original_first_model_loss"], rel=0.1
-    )
-    assert found["ratio"] > 0
+    args = ("--configs", "atari", "debug", "--original", ORIGINAL, "--rounds", 1)
+    found = run_here(benchmark("peers"), tmp_path, *args)
+    losses = found["first_model_loss"]
+    assert losses["ours"] == pytest.approx(losses["original"], rel=0.1)
+    assert found["ratios"]["original"]["whole"]["median"] > 0
 
 
 def test_soak_watches_a_run_and_stops_it(tmp_path):

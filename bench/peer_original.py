@@ -1,9 +1,8 @@
 """Makes training steps of the original DreamerV2, one for each line that it reads.
 
-original.py runs it with the Python of the original's environment. PYTHONPATH contains
+peers.py runs it with the Python of the original's environment. PYTHONPATH contains
 tests/golden. The argument is a folder with `inputs.npz`, the batch, and `config.json`,
-values by dotted key, of which the original uses those that it has. Each answer is a
-line `[seconds, model loss]`.
+values by dotted key, of which the original uses those that it has.
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ import json
 import logging
 import pathlib
 import sys
-import time
 
 import record  # Sets TensorFlow up, so it comes first.
 import tensorflow as tf
+from peer_answers import answer
 
 
 def main() -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # The original prints.
     folder = pathlib.Path(sys.argv[1])
     original = record.load_original(None)
     keys = json.loads((folder / "config.json").read_text())
@@ -28,12 +26,21 @@ def main() -> None:
     inputs = record.read(folder / "inputs.npz")
     agent = record.make_agent(original, config, inputs, discrete=True)
     batch = {k: tf.constant(v) for k, v in inputs.items()}
-    state = agent.wm.rssm.initial(len(inputs["reward"]))
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        state, metrics = agent.train(batch, state)
-        loss = float(metrics["model_loss"])  # Waits for the device.
-        print(json.dumps([time.perf_counter() - start, loss]), file=answers, flush=True)
+    start = agent.wm.rssm.initial(len(inputs["reward"]))
+    states = {"whole": start, "wm": start}
+
+    @tf.function
+    def train_world_model(batch, state):
+        state, _, metrics = agent.wm.train(batch, state)
+        return state, metrics
+
+    run = {"whole": agent.train, "wm": train_world_model}
+
+    def step(kind: str) -> float:
+        states[kind], metrics = run[kind](batch, states[kind])
+        return float(metrics["model_loss"])  # Waits for the device.
+
+    answer(step)
 
 
 def make_config(original, keys: dict):
