@@ -39,7 +39,7 @@ from dreamerv2_transfer.common.replay import Replay
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
 from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
 from dreamerv2_transfer.common.when import Every, Until
-from dreamerv2_transfer.learner import Learner
+from dreamerv2_transfer.learner import make_learner
 from dreamerv2_transfer.transfer import weights
 
 
@@ -144,14 +144,15 @@ class Trainer(trainer_lib.Trainer):
         super().__init__(config, logdir, logger, config.stage.capitalize(), saved=saved)
         self.agent = agent
         self.replay = replay
-        self.learner = Learner(agent, config, self.logdir, self.add_metrics)
+        self.learner = make_learner(agent, config, self.logdir, self.add_metrics)
         self._phantom = validation.Phantom(config)
         self._env_steps = Counter()
         self._owed = Counter()  # Updates that are due.
         self._should_train = Every(config.train_every)
         explores = Until(config.expl_until // config.action_repeat)
         self._policy = acting(
-            agent, lambda: "explore" if explores(self._env_steps) else "train"
+            self.learner.player,
+            lambda: "explore" if explores(self._env_steps) else "train",
         )
         self._acting = tfutils.variables(agent.initial(train_envs.num_envs))
         self._seeds = Seeds(config.seed)
@@ -206,9 +207,7 @@ class Trainer(trainer_lib.Trainer):
         elif self.counter < self.config.pretrain:
             self._owed.increment(self.config.pretrain - int(self.counter))
         else:
-            # Never act by weights that are not finite. The policy waits for the update
-            # anyway.
-            self.learner.read()
+            self.learner.check_player()
             self._driver(self._policy, steps=1)
             while self._should_train(self._env_steps):
                 self._owed.increment(self.config.train_steps)
@@ -219,8 +218,7 @@ class Trainer(trainer_lib.Trainer):
         size = self.config.dataset
         batches = [self.replay.batch(size.batch, size.length) for _ in range(count)]
         self._batch = batches[-1]
-        self.agent.tfstep.assign(int(self._env_steps))
-        self.learner.update(batches, int(self.counter))
+        self.learner.update(batches, int(self.counter), int(self._env_steps))
         self.counter.increment(count)
 
     def metrics(self) -> dict[str, float]:

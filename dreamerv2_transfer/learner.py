@@ -7,6 +7,11 @@
 Only the chief has environments, episodes, a log and checkpoints. It sends the followers
 what they need: the state of the run before the first update, then the batches of each
 call of the graph.
+
+In one process, playing may overlap updating:
+
+    update 1 ─▶ copy ─▶ update 2 ─▶ copy ─▶ update 3 ...
+                  └▶ play by weights 1 └▶ play by weights 2 ...
 """
 
 from __future__ import annotations
@@ -14,11 +19,12 @@ from __future__ import annotations
 import contextlib
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.agent import Agent
+from dreamerv2_transfer.agent import Agent, make_agent
 from dreamerv2_transfer.common import interrupt, tfutils, updates
 from dreamerv2_transfer.common.checkpoint import named_variables
 from dreamerv2_transfer.common.distributed import messages
@@ -67,6 +73,11 @@ class Learner:
         self._state = agent.wm.rssm.initial(config.dataset.batch)
         self._carry = tfutils.variables(self._state)
 
+    @property
+    def player(self) -> Agent:
+        """The agent that acts."""
+        return self.agent
+
     def variables(self) -> dict[str, tf.Variable]:
         """Returns everything that updates depend on, by name.
 
@@ -92,7 +103,9 @@ class Learner:
         """Sets the RSSM's state to that of the variables."""
         self._state = tf.nest.map_structure(tf.identity, self._carry)
 
-    def update(self, batches: Sequence[updates.Batch], step: int) -> None:
+    def update(
+        self, batches: Sequence[updates.Batch], step: int, played: int | None = None
+    ) -> None:
         """Updates world model, actor and critic, in all processes.
 
         Args:
@@ -100,7 +113,10 @@ class Learner:
                 the graph.
             step: Updates before these. From `wm_steps` on, the world model stays as it
                 is.
+            played: What schedules count, environment steps; by default as before.
         """
+        if played is not None:
+            self.agent.tfstep.assign(played)
         if self._broadcast:
             stacked = {
                 f"{BATCH}{k}": np.stack([b[k] for b in batches]) for k in batches[0]
@@ -125,6 +141,16 @@ class Learner:
         """
         self._all_updates.read()
         self._behavior_updates.read()
+
+    def check_player(self) -> None:
+        """Waits until it is known that the weights of the player are finite.
+
+        The policy waits for the update anyway.
+
+        Raises:
+            TrainingError: They are not.
+        """
+        self.read()
 
     # Several processes.
 
@@ -189,6 +215,70 @@ class Learner:
                 step += count
         self.read()
         return step
+
+
+class Overlapped(Learner):
+    """Updates an agent in a thread, while a copy acts by the weights before the update.
+
+    The copy has noise of its own, so what it does and what is learned depend on the
+    order of the calls alone, not on how long they take.
+    """
+
+    def __init__(self, agent: Agent, config, *args, **kwargs):
+        super().__init__(agent, config, *args, **kwargs)
+        seed = (config.seed + 1) % 2**32
+        spaces = agent.wm.obs_space, {"action": agent.act_space}
+        self._player = make_agent(config.update(seed=seed), *spaces)
+        self._copy_weights()
+        self._thread = futures.ThreadPoolExecutor(1, "update")
+        self._running: futures.Future | None = None
+
+    @property
+    def player(self) -> Agent:
+        return self._player
+
+    def variables(self) -> dict[str, tf.Variable]:
+        played = {**_weights(self._player), "rng": self._player.rng.state}
+        played["tfstep"] = self._player.tfstep
+        return {**super().variables(), **{f"player/{k}": v for k, v in played.items()}}
+
+    def update(
+        self, batches: Sequence[updates.Batch], step: int, played: int | None = None
+    ) -> None:
+        """Begins an update, once the one before it is done and copied to the player."""
+        self.read()
+        self._copy_weights()
+        run = super().update
+        self._running = self._thread.submit(run, batches, step, played)
+
+    def read(self) -> None:
+        if self._running:
+            self._running.result()  # If it raised an error, so does each next call.
+            self._running = None
+        super().read()
+
+    def check_player(self) -> None:
+        """Returns at once: they were checked before they were copied."""
+
+    def _copy_weights(self) -> None:
+        self._player.tfstep.assign(self.agent.tfstep)
+        theirs = _weights(self._player)
+        for name, variable in _weights(self.agent).items():
+            theirs[name].assign(variable)
+
+
+def make_learner(agent: Agent, config, *args, **kwargs) -> Learner:
+    """Creates the learner that `config.overlap` asks for; see `Learner`."""
+    kind = Overlapped if config.overlap else Learner
+    return kind(agent, config, *args, **kwargs)
+
+
+def _weights(agent: Agent) -> dict[str, tf.Variable]:
+    """Returns the variables by name that the policy of an agent depends on."""
+    parts = [v for c in agent.behavior_components.values() for v in c.variables]
+    groups = {"world_model": agent.wm.variables, "behavior": parts}
+    named = (named_variables(name, group) for name, group in groups.items())
+    return {k: v for group in named for k, v in group.items()}
 
 
 def follow(config, logdir: pathlib.Path, agent: Agent) -> bool:

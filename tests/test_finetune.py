@@ -158,7 +158,10 @@ EXPLORING = {
 }
 
 
-@pytest.mark.parametrize(("number", "changes"), [(1, {}), (2, {}), (1, EXPLORING)])
+@pytest.mark.parametrize(
+    ("number", "changes"),
+    [(1, {}), (2, {}), (1, EXPLORING), (1, {"overlap": True})],
+)
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes):
     """Also if episodes ended after the checkpoint, and one is in progress."""
     config = make_config(steps=6, envs=number, **SHORT, **changes)

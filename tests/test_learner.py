@@ -1,6 +1,7 @@
 """The updates of chief and followers, which exchange a list of messages."""
 
 import contextlib
+import threading
 
 import gymnasium
 import numpy as np
@@ -24,7 +25,7 @@ def make_learner(tmp_path, broadcast, seed=0, **changes):
     space = {"image": box(0, 1, (10, 10, 10), bool), "reward": box(-9, 9, ()), **flags}
     action = {"action": gymnasium.spaces.Discrete(6)}
     agent = agent_lib.make_agent(config, space, action)
-    return learner.Learner(agent, config, tmp_path, broadcast=broadcast)
+    return learner.make_learner(agent, config, tmp_path, broadcast=broadcast)
 
 
 def batch(number):
@@ -134,3 +135,53 @@ def test_one_process_tells_nobody(tmp_path):
     alone.read()
     changed = [k for k, v in values(alone).items() if np.any(v != before[k])]
     assert {"rng", "carry/0"} <= {*changed}
+
+
+def kernel_of(agent):
+    """A weight that the policy depends on."""
+    return agent.task_behavior.actor.trainable_variables[0].numpy()
+
+
+def test_a_player_acts_by_the_weights_before_an_update_that_runs(tmp_path):
+    made = make_learner(tmp_path, None, overlap=True)
+    may_end, update = threading.Event(), made.agent.update
+
+    def slow_update(data, state):
+        assert may_end.wait(60)
+        return update(data, state)
+
+    made._all_updates._update = slow_update
+    first = kernel_of(made.agent)
+    made.update([batch(0)], 0, 16)
+    # It runs, and the player has the weights before it.
+    np.testing.assert_array_equal(kernel_of(made.player), first)
+    made.check_player()
+    may_end.set()
+    made.read()
+    second = kernel_of(made.agent)
+    assert np.any(first != second)
+    np.testing.assert_array_equal(kernel_of(made.player), first)
+    assert made.player.tfstep == 0 and made.agent.tfstep == 16
+    made.update([batch(1)], 1, 32)
+    np.testing.assert_array_equal(kernel_of(made.player), second)
+    assert made.player.tfstep == 16
+    made.read()
+    saved = values(made)
+    name = next(k for k in saved if k.startswith("player/") and "actor" in k)
+    np.testing.assert_array_equal(saved[name], second)
+    assert {"player/rng", "player/tfstep"} <= saved.keys()
+
+
+def test_an_error_of_an_update_that_runs_is_raised_by_each_next_call(tmp_path):
+    made = make_learner(tmp_path, None, overlap=True)
+
+    def fail(data, state):
+        raise TrainingError("Not a number.")
+
+    made._all_updates._update = fail
+    made.update([batch(0)], 0, 16)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="Not a number"):
+            made.read()
+    with pytest.raises(TrainingError, match="Not a number"):
+        made.update([batch(1)], 1, 32)

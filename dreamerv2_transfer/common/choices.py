@@ -61,6 +61,10 @@ CONFLICTS = (
         },
         "only a loss that is never negative can be balanced",
     ),
+    (
+        {"overlap": (True,), "strategy": ("mirrored", "multiworker")},
+        "the thread of an update belongs to one device",
+    ),
 )
 # The flags that have no effect while a key has a value, with the reason.
 UNUSED = {
