@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import weakref
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -56,9 +57,9 @@ class ArrayFile:
         """Bytes of all rows."""
         return len(self) * self._row_bytes
 
-    @property
+    @functools.cached_property
     def _row_bytes(self) -> int:
-        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Reads successive rows."""
@@ -80,10 +81,17 @@ class ArrayFile:
         """
         flat = np.ravel(index)
         out = np.empty((len(flat), *self.shape[1:]), self.dtype)
-        starts = np.flatnonzero(np.diff(flat, prepend=flat[:1]) != 1).tolist()
-        for start, stop in zip(starts, [*starts[1:], len(flat)], strict=False):
-            self._read(out[start:stop], int(flat[start]))
+        for start, stop, row in _runs(flat):
+            self._read(out[start:stop], row)
         return out.reshape(*np.shape(index), *self.shape[1:])
+
+    def ask(self, index: np.ndarray) -> None:
+        """Lets the kernel read rows that `take` will be called for, and returns."""
+        if hasattr(os, "posix_fadvise"):
+            for start, stop, row in _runs(np.ravel(index)):
+                place = self._begin + row * self._row_bytes
+                size = (stop - start) * self._row_bytes
+                os.posix_fadvise(self._file, place, size, os.POSIX_FADV_WILLNEED)
 
     def write(self, row: int, values: np.ndarray) -> None:
         """Overwrites successive rows, beginning with `row`."""
@@ -109,6 +117,13 @@ class ArrayFile:
             raise IndexError(f"{self._path} has {len(self)} rows. Received: {row=}")
         view = memoryview(values.reshape(-1).view(np.uint8))
         return view, self._begin + row * self._row_bytes
+
+
+def _runs(flat: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Yields where runs of successive rows begin and end, and each one's first row."""
+    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1]) != 1).tolist()
+    rows = flat[starts].tolist()
+    return zip(starts, [*starts[1:], len(flat)], rows, strict=False)
 
 
 Array = np.ndarray | ArrayFile
@@ -162,6 +177,10 @@ class Checked:
         self._check(index)
         return self.stored.take(index, axis)
 
+    def ask(self, index: np.ndarray) -> None:
+        """Does the same as `ArrayFile.ask`."""
+        self.stored.ask(index)
+
     def _check(self, index: np.ndarray) -> None:
         blocks = np.ravel(index) // self._rows
         if self._seen[blocks].all():
@@ -195,3 +214,7 @@ class Decoded:
     def take(self, index: np.ndarray, axis: int = 0) -> np.ndarray:
         """Reads rows as `ArrayFile.take`, and decodes them."""
         return self.decode(self.stored.take(index, axis))
+
+    def ask(self, index: np.ndarray) -> None:
+        """Does the same as `ArrayFile.ask`."""
+        self.stored.ask(index)

@@ -28,6 +28,7 @@ EVAL_SEED = 0  # All runs evaluate on the same held-out batches.
 LATER = {"draw": "episodes", "rewarded": 0.0}
 TABLE_BYTES = 100  # Bytes per episode: its place, its digest and the sampling tables.
 REWARD_BYTES = 16  # Bytes per reward, if `dataset.rewarded` draws them.
+SMALL_SHARE = 0.25  # Of the memory cap, for the arrays of a few bytes a step.
 
 
 class OfflineDataset:
@@ -92,6 +93,8 @@ class OfflineDataset:
             draw=draw,
             rewarded=float(rewarded),
         )
+        self._is_on_disk = any(packed.is_on_disk for packed in self._packed)
+        self._ahead: tuple | None = None  # The next batch's rows, and the state before.
         splits = [self._split(task) for task in range(len(tasks))]
         train, self._held = zip(*splits, strict=True)
         self._rows = self._stream(
@@ -170,7 +173,15 @@ class OfflineDataset:
             and `reward` float32, `is_first`, `is_last` and `is_terminal` bool, each
             [batch, length, ...]; `task` int32 [batch], the index into `tasks`.
         """
-        return self._gather(*self._rows.next())
+        if not self._is_on_disk:
+            return self._gather(*self._rows.next())
+        drawn, _ = self._ahead or (self._rows.next(), None)
+        before = self._rows.state()
+        game, index, is_first = self._rows.next()
+        for number in np.unique(game):
+            self._packed[number].ask(index[game == number])
+        self._ahead = (game, index, is_first), before
+        return self._gather(*drawn)
 
     def source(self, batch: Mapping[str, np.ndarray]) -> str:
         """Returns the names of the games that a batch holds."""
@@ -288,16 +299,20 @@ class OfflineDataset:
             places.append((self._packed[number].arrays, rows, index[rows]))
         batch = {}
         for key, field in self.fields.items():
-            shape, dtype = field.stored
-            stored = np.empty(index.shape + shape, dtype)
-            for arrays, rows, steps in places:
-                stored[rows] = arrays[key].take(steps, axis=0)
+            if len(places) == 1:
+                stored = places[0][0][key].take(index, axis=0)
+            else:
+                shape, dtype = field.stored
+                stored = np.empty(index.shape + shape, dtype)
+                for arrays, rows, steps in places:
+                    stored[rows] = arrays[key].take(steps, axis=0)
             batch[key] = field.decode(stored)
         return {**batch, "is_first": is_first, "task": game.astype(np.int32)}
 
     def state(self) -> dict[str, Any]:
         """Returns the position in the stream of training batches; JSON-able."""
-        return {"dataset": self._identity(), "rows": self._rows.state()}
+        rows = self._ahead[1] if self._ahead else self._rows.state()
+        return {"dataset": self._identity(), "rows": rows}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continues exactly where `state` was taken.
@@ -314,6 +329,7 @@ class OfflineDataset:
                     "a new run in another --logdir."
                 )
         self._rows.load_state(state["rows"])
+        self._ahead = None
 
     def _identity(self) -> dict[str, Any]:
         """Returns what the stream of batches depends on besides the seed."""
@@ -456,6 +472,9 @@ def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
             f"may take. Received: dataset.memory={size.memory}. Raise it, or set it to "
             "0 for no cap."
         )
+    if cap:
+        most = int(min(cap * SMALL_SHARE, cap - needed) / len(tasks))
+        tasks = {k: packed.with_small_in_memory(most) for k, packed in tasks.items()}
     return OfflineDataset(tasks, **options(config, list(tasks)))
 
 

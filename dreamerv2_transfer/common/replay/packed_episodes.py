@@ -190,6 +190,36 @@ class PackedEpisodes:
             arrays[key] = field.decode(arrays[key])
         return dataclasses.replace(self, fields=fields, arrays=arrays)
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether an array is read from disk each time."""
+        return any(not isinstance(x, np.ndarray) for x in self.arrays.values())
+
+    def ask(self, index: np.ndarray) -> None:
+        """Lets the kernel read steps that are on disk and will be needed."""
+        for array in self.arrays.values():
+            if not isinstance(array, np.ndarray):
+                array.ask(index)
+
+    def with_small_in_memory(self, most: int) -> PackedEpisodes:
+        """Returns the same episodes with the smallest arrays read into memory.
+
+        Reading from disk takes a call for each key and run of steps, so all keys but
+        the image, which are a few bytes, take most of the time.
+
+        Args:
+            most: Bytes that they may take.
+        """
+        arrays = dict(self.arrays)
+        for key, array in sorted(arrays.items(), key=lambda item: item[1].nbytes):
+            if isinstance(array, np.ndarray):
+                continue
+            most -= array.nbytes
+            if most < 0:
+                break
+            arrays[key] = array[:]
+        return dataclasses.replace(self, arrays=arrays)
+
     def without_arrays(self) -> PackedEpisodes:
         """Returns the tables of the episodes without their content."""
         return dataclasses.replace(self, arrays={})

@@ -44,6 +44,16 @@ def test_rows_that_follow_each_other_are_read_at_once(tmp_path, monkeypatch):
     assert len(reads) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="Not on this system.")
+def test_rows_that_are_asked_for_are_read_ahead(tmp_path, monkeypatch):
+    array, asked = save(tmp_path / "x.npy", np.arange(100)), []
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, *args: asked.append(args))
+    array.ask(np.array([[5, 6, 7], [8, 20, 21]]))
+    # The header takes 128 bytes, and a row 8.
+    ahead = os.POSIX_FADV_WILLNEED
+    assert asked == [(128 + 5 * 8, 4 * 8, ahead), (128 + 20 * 8, 2 * 8, ahead)]
+
+
 def test_what_was_read_belongs_to_the_reader(tmp_path):
     array = save(tmp_path / "x.npy", np.arange(5))
     array.take(np.array([1, 2]))[:] = 0

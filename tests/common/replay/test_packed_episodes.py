@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
     Field,
     PackedEpisodes,
@@ -123,6 +124,26 @@ def test_tables_can_do_without_arrays():
     tables = joined.without_arrays()
     assert tables.arrays == {} and tables.steps == 7
     assert tables.fingerprint == joined.fingerprint
+
+
+def test_the_smallest_arrays_are_read_into_memory(tmp_path):
+    packed = one(99)
+    arrays = {}
+    for key, array in packed.arrays.items():
+        np.save(tmp_path / f"{key}.npy", array)
+        arrays[key] = ArrayFile(tmp_path / f"{key}.npy")
+    on_disk = dataclasses.replace(packed, arrays=arrays)
+    assert on_disk.is_on_disk and not packed.is_on_disk
+    # 100 transitions: an action and two flags of a byte, and a reward of 4 bytes.
+    sizes = {k: x.nbytes for k, x in arrays.items() if k != "image"}
+    assert sum(sizes.values()) == 700
+    kept = on_disk.with_small_in_memory(700)
+    assert isinstance(kept.arrays["image"], ArrayFile) and kept.is_on_disk
+    assert all(isinstance(kept.arrays[key], np.ndarray) for key in sizes)
+    assert same(kept.episode(0), packed.episode(0))
+    less = on_disk.with_small_in_memory(699)
+    assert isinstance(less.arrays["reward"], ArrayFile)
+    assert isinstance(less.arrays["action"], np.ndarray)
 
 
 def test_other_kinds_are_named():
