@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from typing import TextIO
 
 
 def timed(step: Callable[[str], float]) -> Callable[[str], tuple[float, float]]:
@@ -19,13 +20,17 @@ def timed(step: Callable[[str], float]) -> Callable[[str], tuple[float, float]]:
     return run
 
 
-def answer(step: Callable[[str], float]) -> None:
+def reserve_output() -> TextIO:
+    """Returns the standard output; all else that is printed goes to the error."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    return answers
+
+
+def answer(step: Callable[[str], float], answers: TextIO) -> None:
     """Makes a step for each line of the standard input, which names its kind.
 
-    Each answer is a line `[seconds, loss]`. All else that is printed goes to the
-    standard error.
+    Each answer is a line `[seconds, loss]`.
     """
-    answers, sys.stdout = sys.stdout, sys.stderr
     run = timed(step)
     for line in sys.stdin:
         print(json.dumps(run(line.strip())), file=answers, flush=True)

@@ -14,10 +14,11 @@ import sys
 
 import record  # Sets TensorFlow up, so it comes first.
 import tensorflow as tf
-from peer_answers import answer
+from peer_answers import answer, reserve_output
 
 
 def main() -> None:
+    answers = reserve_output()  # The original prints.
     folder = pathlib.Path(sys.argv[1])
     original = record.load_original(None)
     keys = json.loads((folder / "config.json").read_text())
@@ -40,7 +41,7 @@ def main() -> None:
         states[kind], metrics = run[kind](batch, states[kind])
         return float(metrics["model_loss"])  # Waits for the device.
 
-    answer(step)
+    answer(step, answers)
 
 
 def make_config(original, keys: dict):

@@ -177,11 +177,13 @@ def test_peers_lets_projects_step_in_turn(benchmark, tmp_path, monkeypatch):
     (tmp_path / "pydreamer").mkdir()
     lines = (
         "import pathlib, sys",
-        "from peer_answers import answer",
+        "from peer_answers import answer, reserve_output",
+        "answers = reserve_output()",
+        "print('what a project prints')",
         "def step(kind):",
         "    with open(sys.argv[2], 'a') as file: file.write(kind + ' ')",
         "    return 2.5",
-        "answer(step)",
+        "answer(step, answers)",
     )
     (tmp_path / "fake.py").write_text("\n".join(lines))
     command = [sys.executable, str(tmp_path / "fake.py"), str(tmp_path / "kinds")]
