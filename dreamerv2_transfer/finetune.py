@@ -29,7 +29,6 @@ from dreamerv2_transfer.common import (
     tfutils,
     updates,
 )
-from dreamerv2_transfer.common import trainer as trainer_lib
 from dreamerv2_transfer.common.checkpoint import Stateful
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import messages
@@ -39,7 +38,7 @@ from dreamerv2_transfer.common.replay import Replay
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
 from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
 from dreamerv2_transfer.common.when import Every, Until
-from dreamerv2_transfer.learner import make_learner
+from dreamerv2_transfer.learner import AgentTrainer, make_learner
 from dreamerv2_transfer.transfer import weights
 
 
@@ -116,7 +115,7 @@ class Seeds:
         self._next = state["next"]
 
 
-class Trainer(trainer_lib.Trainer):
+class Trainer(AgentTrainer):
     """Acts in environments and updates an agent on their episodes.
 
     Its other arguments are those of `finetune`.
@@ -271,23 +270,14 @@ class Trainer(trainer_lib.Trainer):
     def restore(self) -> int | None:
         step = super().restore()
         if step is not None:
-            self.learner.take_state()
             acting = tf.nest.map_structure(tf.identity, self._acting)
             self._driver.policy_state = acting
         return step
 
     def save(self) -> None:
-        self.learner.read()
-        self.learner.keep_state()
         if self._driver.policy_state is not None:
             tfutils.assign(self._acting, self._driver.policy_state)
         super().save()
-
-    def save_files(self) -> None:
-        weights.save_agent(self.logdir, self.agent, int(self.counter))
-
-    def has_files(self) -> bool:
-        return weights.has_agent(self.logdir, int(self.counter))
 
 
 def key_metrics(config, episode: Episode) -> dict[str, float]:

@@ -26,8 +26,10 @@ import tensorflow as tf
 
 from dreamerv2_transfer.agent import Agent, make_agent
 from dreamerv2_transfer.common import interrupt, tfutils, updates
+from dreamerv2_transfer.common import trainer as trainer_lib
 from dreamerv2_transfer.common.checkpoint import named_variables
 from dreamerv2_transfer.common.distributed import messages
+from dreamerv2_transfer.transfer import weights
 
 Broadcast = Callable[[messages.Message | None], dict[str, np.ndarray]]
 BATCH = "batch/"  # Begins the names of a message's arrays that are a batch's.
@@ -296,11 +298,40 @@ def follow(config, logdir: pathlib.Path, agent: Agent) -> bool:
         return Learner(agent, config, logdir).follow() >= config.steps
 
 
+class AgentTrainer(trainer_lib.Trainer):
+    """Keeps a learner's state in checkpoints, and writes the agent's weights.
+
+    Attributes:
+        agent: The agent that is trained.
+        learner: Updates it, in all processes.
+    """
+
+    agent: Agent
+    learner: Learner
+
+    def restore(self) -> int | None:
+        step = super().restore()
+        if step is not None:
+            self.learner.take_state()
+        return step
+
+    def save(self) -> None:
+        self.learner.read()
+        self.learner.keep_state()
+        super().save()
+
+    def save_files(self) -> None:
+        weights.save_agent(self.logdir, self.agent, int(self.counter))
+
+    def has_files(self) -> bool:
+        return weights.has_agent(self.logdir, int(self.counter))
+
+
 def _behavior_variables(behavior, prefix: str = "") -> dict[str, tf.Variable]:
     """Returns all variables of a behavior by name: weights, optimizers and others."""
-    weights = [v for c in behavior.components.values() for v in c.variables]
+    trained = [v for c in behavior.components.values() for v in c.variables]
     groups = {f"{k}_opt": v.variables for k, v in behavior.optimizers.items()}
     named = {f"{prefix}{k}": v for k, v in behavior.state.items()}
-    for name, variables in {"behavior": weights, **groups}.items():
+    for name, variables in {"behavior": trained, **groups}.items():
         named.update(named_variables(f"{prefix}{name}", variables))
     return named

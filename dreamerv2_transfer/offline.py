@@ -20,14 +20,12 @@ from gymnasium.vector import VectorEnv
 from dreamerv2_transfer import validation
 from dreamerv2_transfer.agent import Agent, is_discrete
 from dreamerv2_transfer.common import envs, evaluation, interrupt, tfutils, updates
-from dreamerv2_transfer.common import trainer as trainer_lib
 from dreamerv2_transfer.common.checkpoint import Stateful
 from dreamerv2_transfer.common.distributed import messages
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.replay import prefetch
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
-from dreamerv2_transfer.learner import Learner
-from dreamerv2_transfer.transfer import weights
+from dreamerv2_transfer.learner import AgentTrainer, Learner
 
 
 def offline(
@@ -113,7 +111,7 @@ def fits(agent: Agent, env: VectorEnv) -> bool:
     )
 
 
-class Trainer(trainer_lib.Trainer):
+class Trainer(AgentTrainer):
     """Updates an agent on batches of recorded episodes.
 
     Its other arguments are those of `offline`.
@@ -196,20 +194,3 @@ class Trainer(trainer_lib.Trainer):
             "dataset": self.batches,
             "averages": self.averages,
         }
-
-    def restore(self) -> int | None:
-        step = super().restore()
-        if step is not None:
-            self.learner.take_state()
-        return step
-
-    def save(self) -> None:
-        self.learner.read()
-        self.learner.keep_state()
-        super().save()
-
-    def save_files(self) -> None:
-        weights.save_agent(self.logdir, self.agent, int(self.counter))
-
-    def has_files(self) -> bool:
-        return weights.has_agent(self.logdir, int(self.counter))
