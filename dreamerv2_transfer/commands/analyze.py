@@ -14,7 +14,6 @@ from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
 from dreamerv2_transfer.common import cli, progress
-from dreamerv2_transfer.common.files import paths
 
 OPTIONS = {
     "logdir": path_option("The run's folder.", is_required=True),
@@ -60,7 +59,6 @@ def main(argv: list[str]) -> int:
     # In full precision, so that the numbers do not depend on the machine.
     settings = settings.update(precision="32", expl_noise=0.0)
     tasks = [task for task in options.task if task] or [settings.task]
-    directory = paths.local(options.output or logdir / "analysis")
 
     with progress.explained("Loading TensorFlow"):
         from dreamerv2_transfer.analysis import models, players
@@ -73,8 +71,10 @@ def main(argv: list[str]) -> int:
 
     load = functools.partial(models.load, settings, logdir)
     play = functools.partial(players.choose, options.policy, options.seed, settings)
-    analysis = Analysis(settings, options, directory, make_env, load, play)
-    result = analysis.run(tasks)
+    with remote.opened(options.output or logdir / "analysis") as folder:
+        analysis = Analysis(settings, options, folder.path, make_env, load, play)
+        result = analysis.run(tasks)
     cli.show("\n".join(result["findings"]))
-    print(f"Saved {len(result['figures'])} figures and {directory / 'analysis.json'}.")
+    file = folder.path / "analysis.json"
+    print(f"Saved {len(result['figures'])} figures and {file}.")
     return 0

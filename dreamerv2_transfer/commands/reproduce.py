@@ -32,6 +32,7 @@ OPTIONS = {
     "scale": Option("paper", "Size of networks and runs.", (*SCALES,)),
     "seeds": Option(3, "Seeds of each arm.", least=1),
     "logdir": path_option("The folder; by default logdir/reproduce_SUITE_SCALE."),
+    "runs": path_option("A URL for runs and episodes, such as s3://bucket/study."),
     "leave_out": Option("", "The new game, such as asterix, or all; else the paper's."),
     "beyond": Option(False, "Also single sublayers frozen, and other pre-trainings."),
     "best": Option([""], "Sublayers, as img_in, that --beyond runs with all seeds."),
@@ -79,7 +80,12 @@ def main(argv: list[str]) -> int:
     if options.dry_run or options.publish:
         engine, parallel = None, engines.places(options.parallel, options.engine)
     else:
-        engine = engines.make(options.engine, options.parallel, options.cores)
+        engine = engines.make(
+            options.engine,
+            options.parallel,
+            options.cores,
+            is_shared=not options.runs,
+        )
         parallel = engine.places
     known = ledger.Ledger(logdir)
     told = costs.describe(chosen, logdir, known, study.blocks, parallel)
@@ -126,6 +132,7 @@ def make_study(suite: str, options: Config) -> Study:
         best=study.sublayers(options.best),
         settings=chosen,
         arms=file.arms(config, chosen, options.seeds) if file else (),
+        runs=options.runs,
     )
 
 
@@ -139,8 +146,18 @@ def parse(argv: list[str]) -> tuple[str, Config]:
 
     if remote.is_remote(options.logdir):
         raise ConfigError(
-            "A study works in one local folder, as its jobs read what others wrote. "
-            f"Received: --logdir {options.logdir}"
+            "A study keeps its pages and logs in a local folder; its runs may be on a "
+            f"store: --runs {options.logdir}. Received: --logdir {options.logdir}"
+        )
+    if options.runs and not remote.is_remote(options.runs):
+        raise ConfigError(
+            "--runs is a URL, such as s3://bucket/study; runs on this machine are in "
+            f"--logdir. Received: --runs {options.runs}"
+        )
+    if options.runs and options.publish:
+        raise ConfigError(
+            "--publish copies from one folder. Copy the runs from the store to "
+            f"--logdir first, and leave --runs out. Received: --runs {options.runs}"
         )
     if options.arms and options.beyond:
         raise ConfigError(

@@ -25,7 +25,7 @@ def make(study: Study, new: str) -> list[Job]:
         for run in _runs(study, new, arm, game, models)
     ]
     evaluations = [commands.evaluate(study, run) for run in runs]
-    places = indir(runs)
+    places = indir(study, runs)
     figures = [
         commands.plot(
             study,
@@ -54,9 +54,9 @@ def on_new_games(study: Study, jobs: Sequence[Job]) -> list[Job]:
     ]
 
 
-def indir(runs: Sequence[Job]) -> tuple[str, ...]:
+def indir(study: Study, runs: Sequence[Job]) -> tuple[str, ...]:
     """Returns the flag that names the folders of runs, TASK/METHOD/SEED below each."""
-    return "--indir", *sorted({str(run.logdir.parents[2]) for run in runs})
+    return "--indir", *sorted({study.place(run.logdir.parents[2]) for run in runs})
 
 
 def _models(study: Study, new: str) -> dict[tuple[int, int], Job]:

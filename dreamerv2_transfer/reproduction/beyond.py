@@ -66,7 +66,14 @@ def make(
     shown = [*(arm for arm in paper_arms if new in arm.args), *arms]
     figures = []
     for name, methods in FIGURES.items():
-        args = ("--indir", str(root), "--tasks", f"^{new}$", "--yaxis", "train_return")
+        args = (
+            "--indir",
+            study.place(root),
+            "--tasks",
+            f"^{new}$",
+            "--yaxis",
+            "train_return",
+        )
         args += (*study.smoothing, "--methods", *methods)
         figures.append(commands.plot(study, new, name, args, shown, gains=True))
     return [*others.values(), *arms, *evaluations, *figures]

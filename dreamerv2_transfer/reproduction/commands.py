@@ -20,7 +20,7 @@ def train_player(study: Study, game: str) -> Job:
         args=(
             *("--configs", *study.blocks, "dqn", "--task", game),
             *settings.flags(study.settings, "dqn"),
-            *("--steps", str(steps), "--logdir", str(logdir)),
+            *("--steps", str(steps), "--logdir", study.place(logdir)),
         ),
         needs=(),
         logdir=logdir,
@@ -34,9 +34,10 @@ def collect(study: Study, players: Sequence[Job]) -> Job:
     steps, games = int(study.numbers.collect), study.numbers.games
     args = ("--configs", *study.blocks, "collect", "--tasks", *games)
     args += settings.flags(study.settings, "collect")
-    args += ("--collect.steps", str(steps), "--dataset.directory", str(study.dataset))
+    dataset = study.place(study.dataset)
+    args += ("--collect.steps", str(steps), "--dataset.directory", dataset)
     if players:
-        args += ("--dqn.checkpoints", str(study.players))
+        args += ("--dqn.checkpoints", study.place(study.players))
     return Job(
         name="collect",
         script="collect",
@@ -58,8 +59,9 @@ def pretrain(
         args=(
             *("--configs", *study.blocks, "pretrain", "--tasks", *study.learned(new)),
             *settings.flags(study.settings, "pretrain"),
-            *("--dataset.directory", str(study.dataset), "--steps", str(updates)),
-            *("--seed", str(seed), "--logdir", str(logdir)),
+            *("--dataset.directory", study.place(study.dataset)),
+            *("--steps", str(updates), "--seed", str(seed)),
+            *("--logdir", study.place(logdir)),
         ),
         needs=("collect",),
         logdir=logdir,
@@ -93,11 +95,11 @@ def train_agent(
     args = ("--configs", *study.blocks, *stage, "--task", game)
     args += ("--steps", str(updates), "--seed", str(seed), "--eval_at_start", "True")
     args += settings.flags(study.settings, stage[0])
-    args += ("--logdir", str(logdir), *more)
+    args += ("--logdir", study.place(logdir), *more)
     if study.numbers.held_out:
-        args += ("--eval_dataset", str(study.dataset))
+        args += ("--eval_dataset", study.place(study.dataset))
     if model:
-        args += ("--init", str(model.logdir))
+        args += ("--init", study.place(model.logdir))
     return Job(
         name=_name(study, logdir),
         script="train",
@@ -112,10 +114,10 @@ def train_agent(
 def evaluate(study: Study, arm: Job) -> Job:
     """Evaluates the agent of an arm."""
     episodes = int(study.numbers.episodes)
-    args = ("--logdir", str(arm.logdir), "--episodes", str(episodes))
+    args = ("--logdir", study.place(arm.logdir), "--episodes", str(episodes))
     args += ("--json", str(arm.logdir / "evaluation.json"))
     if study.numbers.held_out:
-        args += ("--dataset", str(study.dataset))
+        args += ("--dataset", study.place(study.dataset))
     return Job(
         name=f"{arm.name}/evaluate",
         script="evaluate",
@@ -124,6 +126,7 @@ def evaluate(study: Study, arm: Job) -> Job:
         logdir=arm.logdir,
         units=episodes,
         unit="episode evaluated",
+        here=True,
     )
 
 
@@ -153,7 +156,7 @@ def plot(
         name=f"{short(new)}/figure_{name}",
         script="plot",
         args=(
-            *(places or ("--runs", str(folder))),
+            *(places or ("--runs", study.place(folder))),
             *args,
             *("--out", f"{out}.png", "--json", f"{out}.json"),
             *(("--gains", f"{out}_gains.png") if gains else ()),
@@ -162,6 +165,7 @@ def plot(
         logdir=out.parent,
         units=1,
         unit="report",
+        here=True,
     )
 
 
@@ -179,7 +183,7 @@ def plot_games(study: Study, arms: Sequence[Job], places: Sequence[str] = ()) ->
         name="figure_games",
         script="plot",
         args=(
-            *(places or ("--runs", *(str(arm.logdir) for arm in arms))),
+            *(places or ("--runs", *(study.place(arm.logdir) for arm in arms))),
             *("--yaxis", "train_return", *study.smoothing, "--out", f"{out}.png"),
             *("--gains", f"{out}_gains.png", "--json", f"{out}.json"),
         ),
@@ -187,16 +191,19 @@ def plot_games(study: Study, arms: Sequence[Job], places: Sequence[str] = ()) ->
         logdir=out.parent,
         units=1,
         unit="report",
+        here=True,
     )
 
 
 def analyze(study: Study, new: str, model: Job) -> Job:
     """Analyses a world model on the games that it has learned."""
     frames = int(study.numbers.frames)
-    args = ("--logdir", str(model.logdir), "--task", ",".join(study.learned(new)))
-    args += ("--frames", str(frames))
+    args = ("--logdir", study.place(model.logdir))
+    args += ("--task", ",".join(study.learned(new)), "--frames", str(frames))
     if study.numbers.dqn:
-        args += ("--policy", str(study.players))
+        args += ("--policy", study.place(study.players))
+    if study.runs:  # By default, the results of a run on a store stay here.
+        args += ("--output", study.place(model.logdir / "analysis"))
     return Job(
         name=f"{short(new)}/analyze",
         script="analyze",
@@ -217,7 +224,7 @@ def report(
         name=f"{short(new)}/report",
         script="report",
         args=(
-            *(places or ("--runs", str(folder))),
+            *(places or ("--runs", study.place(folder))),
             *("--out", str(folder / "report")),
             *("--paper", "True", "--title", f"{short(new)} as the new game"),
             *("--videos", "1"),
@@ -226,6 +233,7 @@ def report(
         logdir=folder / "report",
         units=1,
         unit="report",
+        here=True,
     )
 
 

@@ -50,13 +50,14 @@ class Engine(Protocol):
         """Asks all jobs to stop, and yields each of them once it has."""
 
 
-def make(name: str, parallel: int, cores: int) -> Engine:
+def make(name: str, parallel: int, cores: int, is_shared: bool = True) -> Engine:
     """Returns an engine.
 
     Args:
         name: `local`, or `ray`.
         parallel: Jobs at once; 0 is one per GPU or else per core.
         cores: Cores of each job; 0 shares them out.
+        is_shared: Whether all nodes see the study's folder.
 
     Raises:
         RayError: Ray is not installed, or there is no cluster with room for a job.
@@ -65,7 +66,7 @@ def make(name: str, parallel: int, cores: int) -> Engine:
         return local(parallel, cores)
     from dreamerv2_transfer.reproduction.ray_engine import RayEngine
 
-    return RayEngine(parallel, cores)
+    return RayEngine(parallel, cores, is_shared)
 
 
 def places(parallel: int, name: str = LOCAL) -> int:

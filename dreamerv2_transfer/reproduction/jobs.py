@@ -22,6 +22,7 @@ class Job:
         logdir: What it writes.
         units: How much work it is.
         unit: What these units count, a key of the costs.
+        here: Whether it writes into the study's own folder, wherever the runs are.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Job:
     logdir: pathlib.Path
     units: float
     unit: str
+    here: bool = False
 
 
 def select(jobs: Sequence[Job], patterns: Iterable[str]) -> list[Job]:

@@ -33,7 +33,7 @@ def make(study: Study) -> list[Job]:
     if study.arms:
         jobs += [job for new in study.new for job in arms_lib.make(study, new)]
         fresh = arms_lib.on_new_games(study, jobs)
-        together = commands.plot_games(study, fresh, arms_lib.indir(fresh))
+        together = commands.plot_games(study, fresh, arms_lib.indir(study, fresh))
         return [*jobs, together] if len(study.new) > 1 and fresh else jobs
     for new in study.new:
         models = [

@@ -3,8 +3,9 @@
     study ── one actor a job ──▶ a node with room ── starts ──▶ the job's process
 
 An actor ends with its node, and its process with the actor. The job then counts as
-died, so that the runner starts it again where there is room. All nodes see the study's
-folder under the same path, and have this package.
+died, so that the runner starts it again where there is room. All nodes have this
+package, and see the study's folder under the same path. If only the runs are shared, by
+a URL, jobs that write into the study's folder run on this node.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -33,6 +35,7 @@ PACKAGES = pathlib.Path(__file__).resolve().parents[2]  # Where nodes look for o
 PATIENCE = 10.0  # Seconds for the head of the cluster to answer; Ray waits 2 minutes.
 LOST = -signal.SIGKILL  # The status of a job whose node is lost.
 FAILED = 1  # That of a job whose process could not be started.
+SAID = 2**20  # Bytes of a job's output that travel to the study's folder, the last.
 
 
 class RayError(UserError):
@@ -57,14 +60,27 @@ class Place:
     def ready(self) -> None:
         """Returns once the actor has its node."""
 
-    def run(self, job: Job, log: pathlib.Path) -> int:
-        """Runs a job to its end and returns the exit status."""
-        with self._starting:
-            if self._is_stopped:
-                return cli.INTERRUPTED
-            self._process = processes.start(job, log, self._threads, "", self._program)
-        # In the thread that started it, as Linux stops the process when that ends.
-        return self._process.wait()
+    def run(self, job: Job, log: pathlib.Path | None) -> tuple[int, bytes]:
+        """Runs a job to its end.
+
+        Args:
+            job: What to run.
+            log: The file to which its output is appended; None returns the output.
+
+        Returns:
+            The exit status, and the output if it has no file.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            file = log or pathlib.Path(folder, "log")
+            with self._starting:
+                if self._is_stopped:
+                    return cli.INTERRUPTED, b""
+                self._process = processes.start(
+                    job, file, self._threads, "", self._program
+                )
+            # In the thread that started it: Linux stops the process when that ends.
+            status = self._process.wait()
+            return status, b"" if log else file.read_bytes()[-SAID:]
 
     def stop(self) -> None:
         """Asks the process to stop at its next checkpoint."""
@@ -77,7 +93,7 @@ class Place:
 class _Running(NamedTuple):
     actor: Any
     ready: Any
-    status: Any
+    result: Any
     log: pathlib.Path
     begun: float
 
@@ -88,15 +104,17 @@ class RayEngine:
     Args:
         parallel: Most jobs at once; 0 is as many as the nodes have room for.
         cores: Cores of each job; 0 is one, or the share of a GPU where there are some.
+        is_shared: Whether all nodes see the study's folder.
 
     Raises:
         RayError: Ray is not installed, or there is no cluster with room for a job.
     """
 
-    def __init__(self, parallel: int, cores: int):
+    def __init__(self, parallel: int, cores: int, is_shared: bool = True):
         self._ray = _connect(os.environ.get("RAY_ADDRESS") or "auto")
         nodes = self._nodes()
         self._parallel = parallel
+        self._is_shared = is_shared
         self._gpus = int(any(_gpus(node) for node in nodes))
         self._cores = cores or _share(nodes)
         self._running: dict[Job, _Running] = {}
@@ -128,24 +146,27 @@ class RayEngine:
         return [*self._running]
 
     def start(self, job: Job, log: pathlib.Path) -> None:
-        """Gives a job to the cluster, which appends its output to a file.
+        """Gives a job to the cluster; its output is appended to a file.
 
         Raises:
             OutputError: The file cannot be written.
         """
         with atomic.writing(log):
             log.parent.mkdir(parents=True, exist_ok=True)
-        kind = self._ray.remote(
-            num_cpus=self._cores, num_gpus=self._gpus, max_concurrency=2
-        )
+        sees_folder = self._is_shared or job.here
+        taken = {"num_cpus": self._cores, "num_gpus": self._gpus}
+        if not self._is_shared and job.here:
+            taken = self._on_this_node()
+        kind = self._ray.remote(**taken, max_concurrency=2)
         actor = kind(Place).remote(processes.PROGRAM[1:], self._cores)
-        ready, status = actor.ready.remote(), actor.run.remote(job, log)
-        self._running[job] = _Running(actor, ready, status, log, time.monotonic())
+        ready = actor.ready.remote()
+        result = actor.run.remote(job, log if sees_folder else None)
+        self._running[job] = _Running(actor, ready, result, log, time.monotonic())
 
     def ended(self) -> Iterator[Ended]:
         """Yields the jobs that have ended since the last call."""
         for job, run in [*self._running.items()]:
-            if self._is_there(run.status):
+            if self._is_there(run.result):
                 yield self._end(job)
 
     def stop(self, job: Job) -> None:
@@ -167,6 +188,14 @@ class RayEngine:
         """Returns what each node has, by the names of resources."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
+    def _on_this_node(self) -> dict[str, Any]:
+        """Returns the options of an actor on this node, even if it has no room."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        node = self._ray.get_runtime_context().get_node_id()
+        only = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+        return {"num_cpus": 0, "num_gpus": 0, "scheduling_strategy": only}
+
     def _room(self, node: Mapping[str, float]) -> int:
         """Returns how many jobs a node runs at once."""
         room = _cores(node) // self._cores
@@ -178,18 +207,20 @@ class RayEngine:
     def _end(self, job: Job) -> Ended:
         """Waits for a job's status and frees its place.
 
-        What kept its process from an own status is appended to its log.
+        What its process said elsewhere, or why it has no status, is appended to the
+        log.
         """
         run, errors = self._running[job], self._ray.exceptions
         try:
-            status = self._ray.get(run.status)
+            status, said = self._ray.get(run.result)
         except errors.RayError as error:
             is_ours = isinstance(error, errors.RayTaskError)
             fails = is_ours or getattr(error, "actor_init_failed", False)
             status = FAILED if fails else LOST
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            with atomic.writing(run.log), run.log.open("a") as file:
-                file.write(f"Ray: {lines[-1] if fails else lines[0]}\n")
+            said = f"Ray: {lines[-1] if fails else lines[0]}\n".encode()
+        with atomic.writing(run.log), run.log.open("ab") as file:
+            file.write(said)
         del self._running[job]
         self._ray.kill(run.actor)
         return Ended(job, time.monotonic() - run.begun, status)

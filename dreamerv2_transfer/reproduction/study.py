@@ -62,6 +62,7 @@ class Study:
         best: The sublayers whose arms get all seeds.
         settings: Keys of all jobs with their values, see `settings`.
         arms: The arms that a file describes, in place of the paper's.
+        runs: A URL in place of `logdir` for players, episodes, models and agents.
     """
 
     blocks: tuple[str, ...]
@@ -73,6 +74,13 @@ class Study:
     best: tuple[str, ...] = ()
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     arms: tuple[Arm, ...] = ()
+    runs: str = ""
+
+    def place(self, path: pathlib.Path) -> str:
+        """Returns where jobs find a folder in `logdir`: there, or below `runs`."""
+        if not self.runs:
+            return str(path)
+        return f"{self.runs.rstrip('/')}/{path.relative_to(self.logdir).as_posix()}"
 
     @property
     def numbers(self) -> Config:

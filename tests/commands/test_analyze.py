@@ -7,6 +7,8 @@ import pathlib
 import pytest
 
 from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer import commands
+from dreamerv2_transfer.analysis import analyze
 from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.transfer import weights
 from tests import runs
@@ -37,6 +39,23 @@ def test_it_writes_figures_and_numbers_and_says_what_it_found(logdir):
     assert result["findings"][0] in done.stdout
     for figure in result["figures"]:
         assert (logdir / "analysis" / figure["file"]).stat().st_size > 0
+
+
+def test_results_go_to_a_store(logdir, tmp_path, monkeypatch):
+    class Fake:
+        def __init__(self, settings, options, directory, *makers):
+            self.file = directory / "analysis.json"
+
+        def run(self, tasks):
+            self.file.write_text("{}")
+            return {"findings": [], "figures": []}
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(analyze, "Analysis", Fake)
+    store = tmp_path / "store" / "run" / "analysis"
+    args = ["analyze", "--logdir", str(logdir), "--output", store.as_uri()]
+    assert commands.main(args) == 0
+    assert (store / "analysis.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize(

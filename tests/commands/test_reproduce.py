@@ -94,6 +94,19 @@ def test_the_command_line_wins_over_the_file_of_arms(tmp_path):
     assert study.settings["reproduce.pretrain"] == "40000"
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--logdir", "s3://b/study"], "may be on a store: --runs s3://b/study."),
+        (["--runs", "logdir/study"], "--runs is a URL, .* Received: --runs logdir/st"),
+        (["--runs", "s3://b/study", "--publish", "out"], "Copy the runs from the sto"),
+    ],
+)
+def test_only_the_runs_of_a_study_may_be_on_a_store(args, message):
+    with pytest.raises(ConfigError, match=message):
+        reproduce.parse(["minatar", *args])
+
+
 def test_arms_of_a_file_are_not_those_of_beyond():
     with pytest.raises(ConfigError, match="Leave it out, and name them in the file"):
         reproduce.parse(["minatar", "--arms", "leave_one_out", "--beyond"])

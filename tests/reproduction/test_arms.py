@@ -3,7 +3,7 @@
 import pathlib
 
 from dreamerv2_transfer.common import blocks as blocks_lib
-from dreamerv2_transfer.reproduction import arms, plan
+from dreamerv2_transfer.reproduction import plan
 from dreamerv2_transfer.reproduction.study import Arm, Study, games_named
 
 BLOCKS = ("minatar", "debug")
@@ -87,7 +87,5 @@ def test_jobs_come_after_those_that_they_need():
 def test_arms_from_scratch_alone_need_no_model():
     made = jobs_of(SCRATCH)
     assert not [name for name in made if "pretrain" in name or "analyze" in name]
-    assert arms.indir([made["asterix/on_new/minatar_asterix/scratch/0"]]) == (
-        "--indir",
-        "/study/asterix/on_new",
-    )
+    drawn = made["asterix/figure_return"].args
+    assert drawn[:2] == ("--indir", "/study/asterix/on_new")

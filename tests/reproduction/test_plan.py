@@ -137,3 +137,22 @@ def test_settings_reach_every_training_job_and_no_other():
         assert ("--loss_scales.kl" in job.args) == (job.script == "train")
         assert ("--dqn.n_step" in job.args) == (job.script == "train_dqn")
     assert {"train", "train_dqn", "evaluate"} < {job.script for job in made}
+
+
+def test_runs_on_a_store_are_read_and_written_there_but_pages_here():
+    url, home = "s3://bucket/of_it", str(HOME)
+    study = make_study("minatar", "small", leave_out="all", beyond=True)
+    by_path, by_url = plan.make(study), plan.make(dataclasses.replace(study, runs=url))
+    written = {"--json", "--out", "--gains"}
+    for before, after in zip(by_path, by_url, strict=True):
+        flag, here = "", set()
+        for text in after.args:
+            flag = text if text.startswith("--") else flag
+            here |= {flag} if home in text else set()
+        assert here <= written and bool(here) == after.here, after
+        shown = [x.replace(url, home) for x in after.args]
+        if after.script == "analyze":
+            *shown, flag, folder = shown
+            assert (flag, folder) == ("--output", f"{after.logdir}/analysis")
+        assert (*shown,) == before.args
+    assert {job.script for job in by_url if job.here} == {"evaluate", "plot", "report"}

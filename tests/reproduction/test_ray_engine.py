@@ -1,5 +1,7 @@
 """Jobs on a Ray cluster, without Ray: its scheduler is a fake."""
 
+import dataclasses
+import pathlib
 import signal
 import socket
 import sys
@@ -67,13 +69,15 @@ class FakeActor:
 
     def __init__(self, ray, options):
         self.options, self.status, self.placed, self.jobs = options, [], [], []
+        self.logs: list[pathlib.Path | None] = []
         self.ready = types.SimpleNamespace(remote=lambda: self.placed)
         self.run = types.SimpleNamespace(remote=self._run)
-        self.stop = types.SimpleNamespace(remote=lambda: self.status.append(130))
+        self.stop = types.SimpleNamespace(remote=lambda: self.status.append((130, b"")))
         ray.actors.append(self)
 
     def _run(self, job, log):
         self.jobs.append(job)
+        self.logs.append(log)
         return self.status
 
 
@@ -164,9 +168,9 @@ def test_a_job_whose_node_is_lost_starts_again_and_another_goes_on(
     lost = ray.exceptions.ActorDiedError("The node died.\nMore.")
     ray.actors[0].status.append(lost)
     wait_until(lambda: len(ray.actors) == 2)
-    ray.actors[1].status.append(0)
+    ray.actors[1].status.append((0, b""))
     wait_until(lambda: len(ray.actors) == 3)
-    ray.actors[2].status.append(0)
+    ray.actors[2].status.append((0, b""))
     thread.join()
     assert thread.told is True
     assert [x.name for actor in ray.actors for x in actor.jobs] == ["a", "a", "b"]
@@ -227,8 +231,39 @@ def test_a_process_is_stopped_from_another_thread_though_ray_blocks_sigint(tmp_p
     wait_until(lambda: log.exists() and log.read_text() == "words\n")
     place.stop()
     thread.join()
-    assert found == [130] and place.run(job(tmp_path, "a"), log) == 130
+    assert found == [(130, b"")] == [place.run(job(tmp_path, "a"), log)]
     assert log.read_text() == "words\n"  # A stopped place starts nothing more.
+
+
+def test_a_process_that_has_no_file_for_its_output_returns_the_end_of_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(engine_lib, "SAID", 6)
+    (tmp_path / "work.py").write_text("print('one\\ntwo\\nend'); exit(3)")
+    place = Place([str(tmp_path / "work.py")], 1)
+    assert place.run(job(tmp_path, "a"), None) == (3, b"o\nend\n")
+
+
+def test_without_a_shared_folder_output_travels_and_pages_are_made_here(
+    ray, tmp_path, monkeypatch
+):
+    name = "ray.util.scheduling_strategies"
+    monkeypatch.setitem(sys.modules, "ray.util", types.ModuleType("ray.util"))
+    monkeypatch.setitem(sys.modules, name, strategies := types.ModuleType(name))
+    strategies.NodeAffinitySchedulingStrategy = lambda **x: x
+    ray.get_runtime_context = lambda: types.SimpleNamespace(get_node_id=lambda: "me")
+    engine = RayEngine(0, 1, is_shared=False)
+    page = dataclasses.replace(job(tmp_path, "page"), here=True)
+    for one in (job(tmp_path, "run"), page):
+        engine.start(one, tmp_path / one.name)
+    run, page = ray.actors
+    assert (run.logs, page.logs) == ([None], [tmp_path / "page"])
+    assert run.options == {"num_cpus": 1, "num_gpus": 0, "max_concurrency": 2}
+    assert page.options["scheduling_strategy"] == {"node_id": "me", "soft": False}
+    assert (page.options["num_cpus"], page.options["num_gpus"]) == (0, 0)
+    run.status.append((3, b"words\n"))
+    assert [x.status for x in engine.ended()] == [3]
+    assert (tmp_path / "run").read_bytes() == b"words\n"
 
 
 def test_a_lack_of_ray_is_told(monkeypatch):
