@@ -4,6 +4,9 @@ Needs the extra `ray`, which the tests of every commit do not install; see
 docs/clusters.md.
 """
 
+import signal
+
+import psutil
 import pytest
 
 from tests import runs
@@ -68,3 +71,31 @@ def test_runs_on_a_store_become_pages_of_the_study(cluster, tmp_path):
     there = store / "space_invaders"
     assert (there / "pretrain_0" / "analysis" / "analysis.json").exists()
     assert not list(logdir.rglob("checkpoints"))
+
+
+def test_a_job_ends_with_its_worker_and_with_the_study(cluster, tmp_path):
+    lengths = LENGTHS.replace("pretrain=40", "pretrain=10000")
+    args = (*STUDY, "--set", lengths, "--logdir", tmp_path, "--seeds", 1)
+    study = runs.start(*args, "--only", *PRETRAINED, fresh=True)
+    model = tmp_path / "space_invaders" / "pretrain_0"
+    runs.wait_for_step(model, 2)
+    (job,) = [x for x in psutil.process_iter() if f"{model}" in told(x)]
+    job.parent().kill()
+    job.wait(60)
+    runs.wait_for_step(model, runs.rows(model)[-1]["step"] + 1)
+    study.send_signal(signal.SIGINT)
+    output, _ = study.communicate(timeout=120)
+    assert study.returncode == 130
+    assert "it starts again from its last checkpoint" in output
+    assert "Stopped  space_invaders/pretrain_0; the same command resumes" in output
+    log = (tmp_path / "logs" / "space_invaders.pretrain_0.log").read_text()
+    assert log.count("the same command resumes from it") == 2
+
+
+def told(process) -> str:
+    """Returns the command line of a job, '' of other processes."""
+    try:
+        line = " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+    return line if "-m dreamerv2_transfer train" in line else ""

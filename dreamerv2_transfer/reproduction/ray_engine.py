@@ -260,8 +260,9 @@ def _connect(address: str) -> Any:
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise RayError(
-            "Cannot join a Ray cluster. Start one by `ray start --head`, run this on "
-            "one of its nodes, and name another one by RAY_ADDRESS=HOST:PORT. "
+            "Cannot join a Ray cluster. Start one by `ray start --head`, and run this "
+            "on one of its nodes; RAY_ADDRESS=HOST:PORT names another cluster than "
+            "that of this machine. "
             f"Received: RAY_ADDRESS {address}; {describe(error)}"
         ) from error
     return ray
