@@ -26,6 +26,7 @@ def train_player(study: Study, game: str) -> Job:
         logdir=logdir,
         units=steps,
         unit="step of an agent",
+        store=study.store(logdir),
     )
 
 
@@ -46,6 +47,7 @@ def collect(study: Study, players: Sequence[Job]) -> Job:
         logdir=study.dataset,
         units=steps * len(games),
         unit="step collected",
+        store=study.store(study.dataset),
     )
 
 
@@ -67,6 +69,7 @@ def pretrain(
         logdir=logdir,
         units=updates,
         unit="update of a world model",
+        store=study.store(logdir),
     )
 
 
@@ -108,6 +111,7 @@ def train_agent(
         logdir=logdir,
         units=updates,
         unit="update of an agent",
+        store=study.store(logdir),
     )
 
 

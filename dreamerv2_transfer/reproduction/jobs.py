@@ -23,6 +23,7 @@ class Job:
         units: How much work it is.
         unit: What these units count, a key of the costs.
         here: Whether it writes into the study's own folder, wherever the runs are.
+        store: The URL to which it writes a run or episodes; '' if that is `logdir`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Job:
     units: float
     unit: str
     here: bool = False
+    store: str = ""
 
 
 def select(jobs: Sequence[Job], patterns: Iterable[str]) -> list[Job]:

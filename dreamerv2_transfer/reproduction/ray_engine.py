@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.common.errors import UserError, describe
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, remote
 from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.processes import Ended
@@ -70,6 +70,9 @@ class Place:
         Returns:
             The exit status, and the output if it has no file.
         """
+        # The process of a worker that was killed here may take seconds to save.
+        while job.store and remote.is_written(job.store) and not self._is_stopped:
+            time.sleep(processes.POLL)
         with tempfile.TemporaryDirectory() as folder:
             file = log or pathlib.Path(folder, "log")
             with self._starting:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from dreamerv2_transfer.common import interrupt
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import locks
+from dreamerv2_transfer.common.files import locks, remote
 from dreamerv2_transfer.common.progress import Progress
 from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction.engines import Engine
@@ -92,13 +92,19 @@ class Runner:
                 break
             if unfinished.intersection(job.needs):
                 continue
-            if job.logdir != self._logdir and locks.is_locked(job.logdir):
+            if self._is_in_use(job):
                 waits = True
                 continue
             left.remove(job)
             self._engine.start(job, self.log(job))
             tell(f"Started  {job.name}")
         return waits
+
+    def _is_in_use(self, job: Job) -> bool:
+        """Returns whether another process of this machine writes where a job does."""
+        if job.store:
+            return remote.is_written(job.store)
+        return job.logdir != self._logdir and locks.is_locked(job.logdir)
 
     def _collect(self, bar: Progress, left: list[Job]) -> None:
         """Takes note of the jobs that have ended, and puts back those that died."""

@@ -82,6 +82,10 @@ class Study:
             return str(path)
         return f"{self.runs.rstrip('/')}/{path.relative_to(self.logdir).as_posix()}"
 
+    def store(self, path: pathlib.Path) -> str:
+        """Returns the URL of such a folder; '' if it is in `logdir`."""
+        return self.place(path) if self.runs else ""
+
     @property
     def numbers(self) -> Config:
         """The section `reproduce` of the configuration."""

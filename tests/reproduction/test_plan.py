@@ -144,12 +144,17 @@ def test_runs_on_a_store_are_read_and_written_there_but_pages_here():
     study = make_study("minatar", "small", leave_out="all", beyond=True)
     by_path, by_url = plan.make(study), plan.make(dataclasses.replace(study, runs=url))
     written = {"--json", "--out", "--gains"}
+    stored = {"train": "--logdir", "train_dqn": "--logdir"}
+    stored["collect"] = "--dataset.directory"
     for before, after in zip(by_path, by_url, strict=True):
         flag, here = "", set()
         for text in after.args:
             flag = text if text.startswith("--") else flag
             here |= {flag} if home in text else set()
         assert here <= written and bool(here) == after.here, after
+        flag = stored.get(after.script)
+        store = after.args[after.args.index(flag) + 1] if flag else ""
+        assert (before.store, after.store) == ("", store)
         shown = [x.replace(url, home) for x in after.args]
         if after.script == "analyze":
             *shown, flag, folder = shown

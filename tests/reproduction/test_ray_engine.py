@@ -8,9 +8,11 @@ import sys
 import threading
 import time
 import types
+import unittest.mock
 
 import pytest
 
+from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction import ray_engine as engine_lib
 from dreamerv2_transfer.reproduction.jobs import Job
@@ -242,6 +244,19 @@ def test_a_process_that_has_no_file_for_its_output_returns_the_end_of_it(
     (tmp_path / "work.py").write_text("print('one\\ntwo\\nend'); exit(3)")
     place = Place([str(tmp_path / "work.py")], 1)
     assert place.run(job(tmp_path, "a"), None) == (3, b"o\nend\n")
+
+
+def test_a_process_waits_until_its_store_is_free(tmp_path, monkeypatch):
+    (tmp_path / "work.py").write_text("print('ran')")
+    written = unittest.mock.Mock(side_effect=[True, False])
+    monkeypatch.setattr(remote, "is_written", written)
+    monkeypatch.setattr(processes, "POLL", 0.01)
+    made = dataclasses.replace(job(tmp_path, "a"), store="s3://bucket/run")
+    place = Place([str(tmp_path / "work.py")], 1)
+    assert place.run(made, None) == (0, b"ran\n") and written.call_count == 2
+    written.side_effect = [True]
+    place.stop()
+    assert place.run(made, None) == (130, b"")
 
 
 def test_without_a_shared_folder_output_travels_and_pages_are_made_here(

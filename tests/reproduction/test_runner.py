@@ -1,14 +1,17 @@
 """Jobs as processes."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import unittest.mock
 
 import pytest
 
+from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.processes import Processes
@@ -215,3 +218,13 @@ def test_a_job_waits_until_a_killed_study_has_let_go_of_its_folder(launch, capsy
     (launch / "program.py").write_text(USE)
     assert Runner(launch / "study", Processes(1, 1)).run([job(launch, "a")])
     assert holder.wait(10) == 0
+
+
+def test_a_job_waits_until_its_store_is_free(launch, monkeypatch):
+    url = "s3://bucket/run"
+    written = unittest.mock.Mock(side_effect=[True, True, False])
+    monkeypatch.setattr(remote, "is_written", written)
+    made = dataclasses.replace(job(launch, "a"), store=url)
+    assert Runner(launch / "study", Processes(1, 1)).run([made])
+    assert written.mock_calls == [unittest.mock.call(url)] * 3
+    assert ran(launch, "a") == "ran"

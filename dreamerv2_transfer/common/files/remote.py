@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 from dreamerv2_transfer.common import progress
-from dreamerv2_transfer.common.files import paths
+from dreamerv2_transfer.common.files import locks, paths
 from dreamerv2_transfer.common.files.mirror import Mirror, RemoteError, WriterError
 from dreamerv2_transfer.common.files.paths import is_url as is_remote
 
@@ -25,6 +25,7 @@ __all__ = [
     "fetched",
     "followed",
     "is_remote",
+    "is_written",
     "local_folder",
     "opened",
 ]
@@ -76,6 +77,15 @@ def fetched(path: str | os.PathLike, *patterns: str) -> pathlib.Path:
         return source.path / name
     _refresh(source, listing, lambda x: _matches(x, patterns))
     return source.path
+
+
+def is_written(url: str) -> bool:
+    """Returns whether a process of this machine writes to a URL.
+
+    Raises:
+        RemoteError: There is no such protocol, or a package is missing.
+    """
+    return locks.is_locked(Mirror(url).home)
 
 
 def followed(path: str | os.PathLike, reader: str) -> pathlib.Path:

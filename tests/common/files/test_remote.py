@@ -101,7 +101,9 @@ def test_a_plain_folder_is_itself(tmp_path):
 
 
 def test_one_process_of_a_machine_writes_and_others_read_along(store, capsys):
+    assert not remote.is_written(URL)
     with remote.opened(URL) as folder:
+        assert remote.is_written(URL) and not remote.is_written(f"{URL}/2")
         refused = pytest.raises(remote.WriterError, match="of this machine")
         with refused, remote.opened(URL):
             pass
@@ -109,6 +111,7 @@ def test_one_process_of_a_machine_writes_and_others_read_along(store, capsys):
         write(folder.path, a="12")
         assert remote.fetched(URL) == folder.path
         assert read(folder.path) == {"a": "12"}
+    assert not remote.is_written(URL)
     assert "Another process of this machine writes to" in capsys.readouterr().out
 
 
