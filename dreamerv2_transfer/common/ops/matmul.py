@@ -54,8 +54,10 @@ def one_hot_dense(
     rows = tf.pad(tf.cast(kernel, tf.float32), [[0, 1], [0, 0]])
     index = tf.where(index < 0, size, index + tf.range(latents) * (size // latents))
     result = tf.cast(offset, tf.float32)
-    for latent in range(latents):
-        result += tf.gather(rows, index[:, latent])
+    # One operation for all columns, and one axis: most of a trace are slices' constants.
+    axis = tf.constant(0)
+    for column in tf.unstack(index, axis=1):
+        result += tf.gather(rows, column, axis=axis)
     return tf.cast(act(result), offset.dtype)
 
 
