@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import collect
-from dreamerv2_transfer.common import blocks, config, driver, envs, errors, interrupt
+from dreamerv2_transfer.common import blocks, config, envs, errors, interrupt
 from dreamerv2_transfer.common.replay import packed, store
-from dreamerv2_transfer.data import collection, disk
+from dreamerv2_transfer.data import blind, collection, disk
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.data.policies import Policy
 
@@ -231,7 +231,7 @@ def test_second_collector_of_a_folder_is_refused(tmp_path):
 
 
 def test_stop_saves_what_is_whole_and_goes_on(tmp_path, monkeypatch, capsys):
-    play, turns = driver.Driver.__call__, []
+    play, turns = blind.BlindDriver.__call__, []
 
     def interrupted(drive, *args, **kwargs):
         play(drive, *args, **kwargs)
@@ -239,7 +239,8 @@ def test_stop_saves_what_is_whole_and_goes_on(tmp_path, monkeypatch, capsys):
         if len(turns) == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(driver.Driver, "__call__", interrupted)
+    monkeypatch.setattr(blind.BlindDriver, "__call__", interrupted)
+    monkeypatch.setattr(collection, "BLIND_STEPS_A_TURN", 64)
     assert not run(tmp_path, steps=2000)
     assert "run the same command to resume" in capsys.readouterr().out
     stopped_at = len(names(tmp_path))
@@ -253,7 +254,7 @@ def test_stop_saves_what_is_whole_and_goes_on(tmp_path, monkeypatch, capsys):
 @pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", interrupt.SIGNALS)
 def test_random_play_stops_and_goes_on_too(tmp_path, monkeypatch, capsys, number):
-    play = driver.Driver.__call__
+    play = blind.BlindDriver.__call__
 
     def interrupted(drive, *args, **kwargs):
         play(drive, *args, **kwargs)
@@ -265,7 +266,8 @@ def test_random_play_stops_and_goes_on_too(tmp_path, monkeypatch, capsys, number
         return collect.prefill(tmp_path, GAMES[0], steps=1000, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver.Driver, "__call__", interrupted)
+        patch.setattr(blind.BlindDriver, "__call__", interrupted)
+        patch.setattr(collection, "BLIND_STEPS_A_TURN", 64)
         assert not prefill()
     printed = capsys.readouterr().out
     assert "steps in" in printed and "run the same command to resume" in printed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -14,11 +14,13 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.envs import in_place
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.replay.store import convert
 
 Obs = dict[str, np.ndarray]
 Policy = Callable[[Obs, Any], tuple[dict[str, Any], Any]]
+BLOCK_ROWS = 64  # Steps of all environments that are kept in one array.
 
 
 def episode_seed(number: int, seed: int, use: str) -> int:
@@ -74,6 +76,8 @@ class Driver:
         self._on_episodes: list[Callable] = []
         self._on_restores: list[Callable] = []
         self._on_drops: list[Callable] = []
+        self._can_wait = env.metadata.get(in_place.WAITING, False)
+        self._stopped = np.zeros(env.num_envs, bool)
         self.reset()
 
     def on_step(self, callback: Callable) -> None:
@@ -102,7 +106,12 @@ class Driver:
         self._done = np.ones(number, bool)
         self._obs: Obs = {}
         self.policy_state: Any = None
-        self._episodes = [_Episode() for _ in range(number)]
+        self._block = _Block({})
+        self._episodes: list[_Episode | None] = [None] * number  # None: waits.
+
+    def stop(self, worker: int) -> None:
+        """Starts no other episode in an environment whose episode has just ended."""
+        self._stopped[worker] = True
 
     def __call__(self, policy: Policy, steps: int = 0, episodes: int = 0) -> None:
         """Plays at least the given numbers of steps and of episodes.
@@ -121,33 +130,66 @@ class Driver:
             self._step(np.asarray(actions["action"], np.float32))
             self.policy_state = state  # Only now, as the environments may fail.
             steps -= self._env.num_envs
-            episodes -= int(self._done.sum())
+            episodes -= int(np.count_nonzero(self._done & ~self._stopped))
 
     def _begin_episodes(self) -> None:
         """Resets the environments whose episode has ended."""
-        mask = self._done
-        seeds = [self._seeds(i) if done else None for i, done in enumerate(mask)]
+        # Some environments cannot wait: what a stopped one does is not recorded.
+        mask = self._done & ~(self._stopped & self._can_wait)
+        if not mask.any():
+            return
+        begun = mask & ~self._stopped
+        seeds = [self._seeds(i) if begins else None for i, begins in enumerate(begun)]
         self._reset(mask, seeds)
-        for i in np.flatnonzero(mask).tolist():
-            first = self._transition(i)
-            self._episodes[i] = _Episode(seeds[i], [first])
+        for i in np.flatnonzero(begun).tolist():
+            first = self._begin(i, seeds[i])
             for callback in self._on_resets:
                 callback(first, worker=i)
 
     def _step(self, action: np.ndarray) -> None:
         """Steps all environments and passes on what happened."""
         self._act(action)
-        for i, done in enumerate(self._done.tolist()):
-            transition = self._transition(i, action[i])
-            transitions = self._episodes[i].transitions
-            transitions.append(transition)
-            for callback in self._on_steps:
-                callback(transition, worker=i)
-            if done:
-                keys = transitions[0]
-                episode = {k: np.array([t[k] for t in transitions]) for k in keys}
+        row = self._record(action)
+        for i in np.flatnonzero(~self._stopped).tolist():
+            if self._on_steps:
+                transition = self._block.transition(row, i)
+                for callback in self._on_steps:
+                    callback(transition, worker=i)
+            if self._done[i]:
+                episode = self._take(i).whole()
+                self._episodes[i] = None
                 for callback in self._on_episodes:
                     callback(episode, worker=i)
+
+    def _begin(self, worker: int, seed: int | None) -> Obs:
+        """Begins to record an episode; returns its first transition."""
+        kept = self._kept()
+        first = {key: values[worker] for key, values in kept.items()}
+        first["action"] = self._no_action
+        part = {key: np.array([value]) for key, value in first.items()}
+        self._episodes[worker] = _Episode(seed, [part], self._block.rows)
+        return first
+
+    def _record(self, action: np.ndarray) -> int:
+        """Keeps what the environments returned last; returns its row in the block."""
+        values = self._kept() | {"action": action}
+        if not self._block.takes(values):
+            for i, episode in enumerate(self._episodes):
+                if episode:
+                    self._take(i).begun = 0
+            self._block = _Block(values)
+        return self._block.add(values)
+
+    def _take(self, worker: int) -> _Episode:
+        """Copies an environment's new transitions from the block to its episode."""
+        episode = self._episodes[worker]
+        assert episode
+        episode.take(self._block, worker)
+        return episode
+
+    def _kept(self) -> Obs:
+        """Returns what the environments returned last, without what is not kept."""
+        return {k: v for k, v in self._obs.items() if k not in self._unkept}
 
     # Repeating the episodes in progress.
 
@@ -161,8 +203,8 @@ class Driver:
             `actions` since the reset (indices if discrete) and `digest` of what the
             environment returned.
         """
-        pairs = zip(self._episodes, self._done, strict=True)
-        return {"episodes": [None if x else e.state(self._discrete) for e, x in pairs]}
+        playing = [self._take(i) if x else None for i, x in enumerate(self._episodes)]
+        return {"episodes": [x and x.state(self._discrete) for x in playing]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Brings the environments to where `state` was taken; calls `on_restore`.
@@ -187,11 +229,11 @@ class Driver:
                 continue
             if saved["seed"] is None:
                 self._drop(i, "its reset had no seed")
-            elif self._episodes[i].digest() != saved["digest"]:
+            elif self._take(i).digest() != saved["digest"]:
                 self._drop(i, "the environment is not deterministic")
             else:
                 self._done[i] = False
-                for transition in self._episodes[i].transitions:
+                for transition in self._take(i).transitions():
                     for callback in self._on_restores:
                         callback(transition, worker=i)
 
@@ -207,17 +249,15 @@ class Driver:
             # An idle environment is reset where it ends, as it cannot be stepped then.
             if (mask := begin | self._done).any():
                 self._reset(mask, seeds)
-            for i in np.flatnonzero(begin):
-                self._episodes[i] = _Episode(seeds[i], [self._transition(i)])
+            for i in np.flatnonzero(begin).tolist():
+                self._begin(i, seeds[i])
             if left:
                 playing = ages >= left
                 pairs = zip(episodes, playing, strict=True)
                 saved = [x["actions"][-left] if p else None for x, p in pairs]
                 actions = np.array([self._vector(x) for x in saved], np.float32)
                 self._act(actions)
-                for i in np.flatnonzero(playing):
-                    transition = self._transition(i, actions[i])
-                    self._episodes[i].transitions.append(transition)
+                self._record(actions)
 
     def _vector(self, saved: Any | None) -> np.ndarray:
         """Returns a saved action as a vector; any valid one without it."""
@@ -235,7 +275,7 @@ class Driver:
             f"{reason}: it is dropped and a new one starts.",
             flush=True,
         )
-        self._episodes[worker] = _Episode()
+        self._episodes[worker] = None
         for callback in self._on_drops:
             callback(worker=worker)
 
@@ -262,14 +302,6 @@ class Driver:
         never = np.zeros_like(self._done)
         self._obs = _observed(obs, reward, never, self._done, terminated)
 
-    def _transition(self, worker: int, action: np.ndarray | None = None) -> Obs:
-        """Returns what an environment returned last, and the action that led there."""
-        transition = {
-            k: v[worker] for k, v in self._obs.items() if k not in self._unkept
-        }
-        transition["action"] = self._no_action if action is None else action
-        return transition
-
 
 def _observed(obs, reward, is_first, is_last, is_terminal) -> Obs:
     flags = dict(is_first=is_first, is_last=is_last, is_terminal=is_terminal)
@@ -277,22 +309,89 @@ def _observed(obs, reward, is_first, is_last, is_terminal) -> Obs:
     return {**obs, "reward": convert(reward), **flags}
 
 
+class _Block:
+    """The latest transitions of all environments, in arrays that are filled row by row.
+
+    Args:
+        like: Values [envs, ...] by key; those to be added have these shapes and types.
+
+    Attributes:
+        rows: How many rows are filled.
+    """
+
+    def __init__(self, like: Obs):
+        self.rows = 0
+        self._arrays = {
+            key: np.empty((BLOCK_ROWS, *values.shape), values.dtype)
+            for key, values in like.items()
+        }
+
+    def takes(self, values: Obs) -> bool:
+        """Tells whether there is room for values, and they are of its types."""
+        if self.rows == BLOCK_ROWS or not self._arrays:
+            return False
+        pairs = zip(self._arrays.values(), values.values(), strict=True)
+        return all(array.dtype == value.dtype for array, value in pairs)
+
+    def add(self, values: Obs) -> int:
+        """Writes values into the next row; returns its number."""
+        row = self.rows
+        for key, value in values.items():
+            self._arrays[key][row] = value
+        self.rows += 1
+        return row
+
+    def transition(self, row: int, worker: int) -> Obs:
+        """Returns an environment's transition, which nothing changes afterwards."""
+        return {key: array[row, worker] for key, array in self._arrays.items()}
+
+    def part(self, begin: int, worker: int) -> Obs:
+        """Copies an environment's transitions from a row to the last filled one."""
+        rows = slice(begin, self.rows)
+        return {key: array[rows, worker].copy() for key, array in self._arrays.items()}
+
+
 @dataclasses.dataclass
 class _Episode:
-    """An episode in progress, and the seed of its reset."""
+    """An episode in progress.
 
-    seed: int | None = None
-    transitions: list[Obs] = dataclasses.field(default_factory=list)
+    Attributes:
+        seed: The seed of its reset.
+        parts: Its transitions up to the row `begun` of the block.
+        begun: The first row of the block that is not in the parts.
+    """
+
+    seed: int | None
+    parts: list[Obs]
+    begun: int
     _hash: Any = dataclasses.field(
         default_factory=functools.partial(hashlib.blake2b, digest_size=16), repr=False
     )
     _hashed: int = 0
 
+    def take(self, block: _Block, worker: int) -> None:
+        """Copies the transitions that were added to the block."""
+        if self.begun < block.rows:
+            self.parts.append(block.part(self.begun, worker))
+        self.begun = block.rows
+
+    def whole(self) -> Obs:
+        """Joins the parts."""
+        return {k: np.concatenate([x[k] for x in self.parts]) for k in self.parts[0]}
+
+    def transitions(self, start: int = 0) -> Iterator[Obs]:
+        """Yields the transitions of the parts from a number on."""
+        for part in self.parts:
+            length = len(part["action"])
+            for row in range(min(start, length), length):
+                yield {key: values[row] for key, values in part.items()}
+            start = max(start - length, 0)
+
     def state(self, discrete: bool) -> dict[str, Any]:
         """Returns seed, actions and digest; without a seed only that there is none."""
         if self.seed is None:
             return {"seed": None}
-        actions = np.array([t["action"] for t in self.transitions])[1:]
+        actions = np.concatenate([part["action"] for part in self.parts])[1:]
         actions = actions.argmax(-1) if discrete else actions
         seed = int(self.seed)
         return {"seed": seed, "actions": actions.tolist(), "digest": self.digest()}
@@ -300,9 +399,9 @@ class _Episode:
     def digest(self) -> str:
         """Returns the digest of all that the environment returned, in hexadecimal."""
         # Skip what an earlier digest covered, since episodes may be long.
-        for transition in self.transitions[self._hashed :]:
+        for transition in self.transitions(self._hashed):
             for key, value in transition.items():
                 self._hash.update(f"{key} {value.dtype.str} {value.shape};".encode())
                 self._hash.update(np.ascontiguousarray(value))
-        self._hashed = len(self.transitions)
+            self._hashed += 1
         return self._hash.hexdigest()

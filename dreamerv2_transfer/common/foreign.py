@@ -111,18 +111,6 @@ def _import_without(hidden: str, name: str) -> types.ModuleType:
     return importlib.import_module(name)
 
 
-# ale-py 0.11 to 0.12.
-
-
-def skip_atari_observations(env: Any) -> None:
-    """Keeps an `AtariEnv` from making observations and infos, which are not read.
-
-    Gymnasium's preprocessing takes the frames from ALE itself.
-    """
-    env._get_obs = lambda: None
-    env._get_info = dict
-
-
 # Gymnasium 1.1 to 1.4.
 
 

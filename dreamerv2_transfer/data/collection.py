@@ -21,18 +21,19 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from dreamerv2_transfer.common import driver, envs, progress
+from dreamerv2_transfer.common import envs, progress
 from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
-from dreamerv2_transfer.data import policies
+from dreamerv2_transfer.data import blind, policies
 from dreamerv2_transfer.data.policies import DQN, RANDOM, Policy
 from dreamerv2_transfer.data.workers import Report, Stopped
 
-STEPS_A_TURN = 64  # Steps of each environment between two looks at the clock.
+STEPS_A_TURN = 64  # Steps of each environment between two looks at the clock,
+BLIND_STEPS_A_TURN = 256  # and where they take turns on one console.
 MANIFEST_INTERVAL = 30.0  # Seconds.
 PATIENCE = 10.0  # Seconds until it is said that only the ends of episodes are missing.
 PACKED_BYTES = 2**28  # New episodes that are kept in memory until they are packed.
@@ -246,15 +247,21 @@ class Collection:
                 acted[1:] += len(self._foreign)  # Listed before ours in the manifest.
                 self._save({**episode, "log_policy": acted}, worker)
                 # Skips what was there already behind a gap.
-                policy.seek(worker, *dataclasses.astuple(self._advance(worker)))
+                stream = self._advance(worker)
+                policy.seek(worker, stream.episodes, stream.steps)
+                if stream.steps >= quota:
+                    policy.stop(worker)
+                    drive.stop(worker)
 
-        drive = driver.Driver(env, policy.start, unkept=(atari.SCREEN,))
+        drive = blind.make_driver(env, policy, unkept=(atari.SCREEN,))
         drive.on_episode(on_episode)
         total = self.others + quota * len(self.streams)
         remind = progress.Reminder(PATIENCE)
         report(self.steps, total)
+        is_blind = isinstance(drive, blind.BlindDriver)
+        turn = env.num_envs * (BLIND_STEPS_A_TURN if is_blind else STEPS_A_TURN)
         while any(x.steps < quota for x in self.streams) and not stopped():
-            drive(policy, steps=STEPS_A_TURN * env.num_envs)
+            drive(policy, steps=turn)
             # Counts episodes in progress too, since long ones end at the same time.
             played = sum(min(x, quota) for x in policy.steps)
             report(self.others + played, total)

@@ -10,18 +10,18 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from dreamerv2_transfer.common.driver import Driver
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
+from dreamerv2_transfer.data import blind
 from dreamerv2_transfer.data.collection import MakeVectorEnv
 from dreamerv2_transfer.data.policies import MixedPolicy, Schedule
 from dreamerv2_transfer.data.workers import Stopped
 
 GIB = 2**30
 BLOCK = 4096  # Bytes that the smallest file takes on disk.
-SAMPLE_STEPS = 500  # Steps that are played to estimate the size of a step.
+SAMPLE_STEPS = 200  # Steps that are played to estimate the size of a step.
 INTERVAL = 30.0  # Seconds between two looks at the disk.
 
 
@@ -93,7 +93,7 @@ def bytes_per_step(
 
     with contextlib.closing(make_vector_env(task, 1, **short)) as env:
         policy = MixedPolicy(env, Schedule((1.0,), 1, (0,)), [None], [(0, 0)])
-        drive = Driver(env, policy.start)
+        drive = blind.make_driver(env, policy)
         drive.on_episode(add)
         drive(policy, steps=SAMPLE_STEPS, episodes=1)
         return size / policy.steps[0]

@@ -16,6 +16,7 @@ from dreamerv2_transfer.common.envs.atari import SCREEN
 
 STACK = 4  # Screens that a player sees; those before an episode are black.
 DQN = "dqn/"  # Prefix of the names of DQN players.
+AT_ONCE = 64  # Random actions that are drawn at a time.
 NO_POLICY = -1  # Instead of a policy's number in an episode's first transition.
 
 
@@ -75,6 +76,10 @@ class Schedule:
         """Returns the number of the policy that acts at a step."""
         return self.turn(stream, step // self.interval)
 
+    def left(self, step: int) -> int:
+        """Returns how many steps of a turn are left at a step, which is one of them."""
+        return self.interval - step % self.interval
+
     @functools.cache  # noqa: B019  A schedule lives as long as its process.
     def turn(self, stream: int, turn: int) -> int:
         """Returns the number of the policy that acts in a turn."""
@@ -131,6 +136,9 @@ class MixedPolicy:
         self._episodes = [episodes for episodes, _ in positions]
         self.steps = [steps for _, steps in positions]
         self._rngs: list[Any] = [None] * len(positions)
+        self._drawn: list[list[int]] = [[] for _ in positions]
+        self._stopped = [False] * len(positions)
+        self._onehot = np.eye(self._size, dtype=np.float32)
         self._acted: list[list[int]] = [[] for _ in positions]
         self._screens: np.ndarray | None = None
 
@@ -139,6 +147,7 @@ class MixedPolicy:
         key = [self._episodes[worker], worker, *self._schedule.key]
         sequence = np.random.SeedSequence(key)
         self._rngs[worker] = np.random.default_rng(sequence)
+        self._drawn[worker] = []
         self._acted[worker] = [NO_POLICY]
         self._episodes[worker] += 1
         return int(sequence.generate_state(1)[0])
@@ -146,6 +155,25 @@ class MixedPolicy:
     def seek(self, worker: int, episodes: int, steps: int) -> None:
         """Sets how many episodes and steps a stream already has."""
         self._episodes[worker], self.steps[worker] = episodes, steps
+
+    def stop(self, worker: int) -> None:
+        """Chooses no more than any valid action for a stream."""
+        self._stopped[worker] = True
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it plays discrete actions at random alone."""
+        discrete = isinstance(self._space, spaces.Discrete)
+        return discrete and [*self._players] == [None]
+
+    def draw(self, worker: int, number: int) -> list[int]:
+        """Draws a stream's next random actions, if it plays at random alone."""
+        return self._rngs[worker].integers(self._size, size=number).tolist()
+
+    def add(self, worker: int, steps: int) -> None:
+        """Counts steps that were played by actions that `draw` returned."""
+        self._acted[worker] += [0] * steps
+        self.steps[worker] += steps
 
     def acted(self, worker: int) -> np.ndarray:
         """Returns which policies chose the actions of a stream's last episode.
@@ -159,24 +187,43 @@ class MixedPolicy:
         """Chooses an action for each environment, [envs, size]."""
         if SCREEN in obs:
             self._stack(obs[SCREEN], obs["is_first"])
-        onehot = np.eye(self._size, dtype=np.float32)
+        turns = [self._schedule.at(i, step) for i, step in enumerate(self.steps)]
+        players = [self._players[turn] for turn in turns]
         if isinstance(self._space, spaces.Discrete):
-            actions = onehot[[rng.integers(self._size) for rng in self._rngs]]
+            pairs = enumerate(players)
+            actions = self._onehot[[self._draw(i, x is None) for i, x in pairs]]
         else:
             drawn = [rng.uniform(self._low, self._high) for rng in self._rngs]
             actions = np.array(drawn, np.float32)
-        for worker, rng in enumerate(self._rngs):
-            policy = self._schedule.at(worker, self.steps[worker])
-            player = self._players[policy]
-            if player is not None and rng.random() >= self._epsilon:
+        for worker, player in enumerate(players):
+            if self._stopped[worker]:
+                continue
+            if player is not None and self._rngs[worker].random() >= self._epsilon:
                 # One at a time: the last digits of a product depend on the batch size,
                 # but an episode must not depend on the other streams.
                 one = slice(worker, worker + 1)
                 screens = None if self._screens is None else self._screens[one]
-                actions[one] = onehot[player(obs["image"][one], screens)]
-            self._acted[worker].append(policy)
+                actions[one] = self._onehot[player(obs["image"][one], screens)]
+            self._acted[worker].append(turns[worker])
             self.steps[worker] += 1
         return {"action": actions}, state
+
+    def _draw(self, worker: int, in_advance: bool) -> int:
+        """Draws a random action of a stream.
+
+        Args:
+            worker: The stream.
+            in_advance: Whether its generator draws nothing else in this turn. Then many
+                actions are drawn at a time: the same ones, but much faster.
+        """
+        if not in_advance:
+            return int(self._rngs[worker].integers(self._size))
+        drawn = self._drawn[worker]
+        if not drawn:
+            left = self._schedule.left(self.steps[worker])
+            number = min(left, AT_ONCE)
+            drawn += self.draw(worker, number)[::-1]
+        return drawn.pop()
 
     def _stack(self, screens: np.ndarray, is_first: np.ndarray) -> None:
         """Adds new screens [envs, H, W] to the last ones."""

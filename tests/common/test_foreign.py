@@ -12,7 +12,6 @@ import fsspec
 import keras
 import pytest
 import tensorflow as tf
-from ale_py.env import AtariEnv
 from fsspec.asyn import AsyncFileSystem
 
 from dreamerv2_transfer.common import envs, foreign
@@ -72,19 +71,6 @@ def test_minatar_comes_without_its_display():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_ale_makes_its_observations_by_the_methods_that_are_replaced(monkeypatch):
-    called = []
-    for name in ("_get_obs", "_get_info"):
-        monkeypatch.setattr(AtariEnv, name, lambda self, name=name: called.append(name))
-    env = AtariEnv("pong", frameskip=1)
-    env.step(0)
-    assert {*called} == {"_get_obs", "_get_info"}
-    called.clear()
-    foreign.skip_atari_observations(env)
-    assert env.step(0)[0] is None
-    assert called == []
 
 
 def test_processes_of_gymnasium_end_when_they_are_asked_to():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 
 from dreamerv2_transfer.common import foreign
+from dreamerv2_transfer.common.envs import in_place
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 MINATAR_CHANNELS = 10  # The most that a game has (Seaquest); one network for all.
@@ -19,7 +19,7 @@ class MinAtar(gymnasium.Env):
 
     It has all six actions, including those that the game ignores, as in
     `MinAtar/Breakout-v0`. After `reset(seed=...)` an episode depends only on the seed
-    and the actions.
+    and the actions. It is also an `in_place.Game`.
 
     Args:
         game: MinAtar's name of the game.
@@ -34,9 +34,11 @@ class MinAtar(gymnasium.Env):
         self.game = foreign.import_minatar().Environment(
             game, sticky_action_prob=sticky, difficulty_ramping=ramping
         )
+        self._settings = game, sticky, ramping
         # One generator for the game and its sticky actions, as in MinAtar's own seed().
         # Seeding it in place takes a tenth of the time of making another.
         self.game.env.random = self.game.random
+        self._planes = self.game.n_channels
         shape = (10, 10, MINATAR_CHANNELS)
         self.observation_space = spaces.Dict({"image": spaces.Box(0, 1, shape, bool)})
         self.action_space = spaces.Discrete(self.game.num_actions())
@@ -44,22 +46,32 @@ class MinAtar(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Starts an episode; see `gymnasium.Env.reset`."""
         super().reset(seed=seed)
+        obs = in_place.empty(self.observation_space)
+        self.begin(seed, (*obs.values(),))
+        return obs, {}
+
+    def step(self, action: int):
+        """Takes an action; see `gymnasium.Env.step`."""
+        obs = in_place.empty(self.observation_space)
+        return obs, *self.advance(action, (*obs.values(),)), {}
+
+    def begin(self, seed: int | None, rows: in_place.Rows) -> None:
+        """See `in_place.Game.begin`."""
         if seed is not None:
             self.game.random.seed(seed)
         self.game.last_action = 0  # Else a sticky action could repeat an older one.
         self.game.reset()
-        return self._obs(), {}
+        rows[0][..., : self._planes] = self.game.state()
 
-    def step(self, action: int):
-        """Takes an action; see `gymnasium.Env.step`."""
+    def advance(self, action: int, rows: in_place.Rows) -> tuple[float, bool, bool]:
+        """See `in_place.Game.advance`."""
         reward, terminated = self.game.act(action)
-        return self._obs(), float(reward), bool(terminated), False, {}
+        rows[0][..., : self._planes] = self.game.state()
+        return float(reward), bool(terminated), False
 
-    def _obs(self) -> dict[str, np.ndarray]:
-        planes = self.game.state()
-        image = np.zeros((10, 10, MINATAR_CHANNELS), bool)
-        image[..., : planes.shape[-1]] = planes
-        return {"image": image}
+    def twin(self) -> MinAtar:
+        """See `in_place.Game.twin`."""
+        return MinAtar(*self._settings)
 
 
 def native_planes(task: str) -> int | None:

@@ -20,6 +20,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from dreamerv2_transfer.common.choices import PARALLEL
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.envs import atari, crafter, dmc, dummy, gym, minatar
+from dreamerv2_transfer.common.envs.in_place import InPlaceVectorEnv
 from dreamerv2_transfer.common.envs.processes import ProcessVectorEnv
 from dreamerv2_transfer.common.envs.wrappers import NEVER, Make, Resized, Restarting
 from dreamerv2_transfer.common.errors import EnvError
@@ -35,6 +36,7 @@ SUITES = {
     "gym": gym,
 }
 REPEATING = ("atari", "dmc")  # Suites whose environments repeat actions.
+IN_PLACE = ("atari", "minatar")  # Suites whose environments are `in_place.Game`s.
 
 
 class Fit(NamedTuple):
@@ -106,6 +108,10 @@ def _any_size(task: str | Make) -> bool:
     return callable(task) or task.startswith("gym_")
 
 
+def _is_in_place(task: str | Make) -> bool:
+    return not callable(task) and task.partition("_")[0] in IN_PLACE
+
+
 def _unknown(task: str) -> str:
     known = []
     for suite, module in SUITES.items():
@@ -132,14 +138,18 @@ def make_vector_env(
     Args:
         task: As for `make_env`.
         num: Number of copies.
-        parallel: `none` steps one copy after the other. `process` steps each in a
-            process of its own, which is faster if a step takes more than about 0.2 ms.
+        parallel: `none` steps one copy after the other (an `InPlaceVectorEnv` where the
+            suite has those). `process` steps each in a process of its own, which is
+            faster if a step takes more than about 0.2 ms.
         **settings: As for `make_env`.
 
     Raises:
         EnvError: As for `make_env`, or `parallel` has another value.
     """
     make = functools.partial(make_env, task, **settings)
+    if parallel == "none" and _is_in_place(task) and not settings.get("restart"):
+        one = functools.partial(make, time_limit=0)
+        return InPlaceVectorEnv(one, num, settings.get("time_limit", 0))
     if parallel == "none":
         return SyncVectorEnv([make] * num, autoreset_mode=AutoresetMode.DISABLED)
     if parallel == "process":
