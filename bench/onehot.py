@@ -20,7 +20,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer.common import cli, flags, machine
+from dreamerv2_transfer.common import cli, flags
+from dreamerv2_transfer.common.files import memory
 from dreamerv2_transfer.common.ops import matmul
 
 DEFAULTS = {"rows": 24576, "latents": 32, "classes": 32, "units": 400, "repeats": 7}
@@ -28,7 +29,7 @@ DEFAULTS = {"rows": 24576, "latents": 32, "classes": 32, "units": 400, "repeats"
 
 def main(argv: list[str]) -> int:
     options = flags.Flags(**DEFAULTS).parse(argv)
-    machine.keep_freed_memory()
+    memory.keep_freed()
     rng = np.random.default_rng(0)
     size = (options.rows, options.latents)
     index = tf.constant(rng.integers(options.classes, size=size), tf.int32)

@@ -129,7 +129,9 @@ def collect(
     directory = paths.local(directory)
     missing = _missing(directory, recipes, steps)
     settings = {task: recipe.settings for task, recipe in recipes.items()}
-    disk_lib.check(directory, missing, settings, disk, make_vector_env)
+    check = functools.partial(
+        disk_lib.check, directory, missing, settings, disk, make_vector_env
+    )
     processes = min(processes or os.cpu_count() or 1, len(recipes))
     if sum(missing.values()) < PARALLEL_FROM:
         processes = 1
@@ -148,7 +150,7 @@ def collect(
     }
     with interrupt.caught() as stopped, _Bars(push) as bars:
         limit = disk_lib.Limit(directory, disk, stopped)
-        workers.run(jobs, processes, bars.show, bars.say, limit)
+        workers.run(jobs, processes, bars.show, bars.say, limit, check)
     if any(_missing(directory, recipes, steps).values()):
         limit.check()
     if stopped():

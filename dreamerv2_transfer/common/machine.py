@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
 import os
 import pathlib
@@ -14,11 +12,10 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common.choices import PRECISIONS
 from dreamerv2_transfer.common.distributed import replicas
-from dreamerv2_transfer.common.files import cache
+from dreamerv2_transfer.common.files import cache, memory
 from dreamerv2_transfer.common.tfutils import compute_dtype
 
 CPUINFO = pathlib.Path("/proc/cpuinfo")
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
 
 
 def setup(config) -> str:
@@ -27,7 +24,7 @@ def setup(config) -> str:
     Returns:
         A sentence that says what was chosen, and why.
     """
-    keep_freed_memory()
+    memory.keep_freed()
     if config.jit:
         keep_compiled()
     gpus = tf.config.list_physical_devices("GPU")
@@ -42,18 +39,6 @@ def setup(config) -> str:
         device += f", {config.strategy} with {count} replica(s)"
     mode = "graphs" if config.jit else "eager"
     return f"TensorFlow {tf.__version__} on {device}, {mode}, precision {reason}."
-
-
-def keep_freed_memory() -> None:
-    """Makes the C library keep freed memory for later allocations; glibc only.
-
-    By default it returns large tensors to the system, which must then clear each page
-    again for the next tensor: a seventh of a step's time on a CPU.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(M_MMAP_MAX, 0)
 
 
 def keep_compiled(cpuinfo: pathlib.Path = CPUINFO) -> pathlib.Path | None:

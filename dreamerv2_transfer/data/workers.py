@@ -16,6 +16,7 @@ such an executor lacks is added here:
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 import time
@@ -24,6 +25,7 @@ from concurrent import futures
 from typing import Any
 
 from dreamerv2_transfer.common.errors import UserError
+from dreamerv2_transfer.common.files import memory
 from dreamerv2_transfer.common.interrupt import left_to_the_parent
 
 Report = Callable[[int, int], None]
@@ -51,6 +53,7 @@ def run(
     on_progress: Callable[[str, int, int], None],
     on_result: Callable[[str, Any], None],
     stopped: Stopped,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs all jobs in the order in which they are given, several at a time.
 
@@ -63,30 +66,28 @@ def run(
         on_result: Called as `on_result(name, result)`; the result is None if the job
             did not begin before the stop.
         stopped: Tells whether to stop.
+        meanwhile: Called before the first job, while the processes start; if it raises,
+            no job begins.
 
     Raises:
         WorkerError: A process was killed.
         Exception: The first exception that a job raised, once the others have stopped.
     """
-    if min(processes, len(jobs)) < 2:
+    processes = min(processes, len(jobs))
+    if processes < 2:
+        meanwhile()
         for name, job in jobs.items():
             if stopped():
                 return
             on_result(name, job(functools.partial(on_progress, name), stopped))
         return
     from joblib.externals import loky
-    from joblib.externals.loky.backend import get_context
 
-    context = get_context("loky")
-    reports, stop = context.SimpleQueue(), context.Event()
-    pool = loky.ProcessPoolExecutor(
-        min(processes, len(jobs)),
-        context=context,
-        initializer=_begin,
-        initargs=(reports, stop, os.getpid()),
-        env=ONE_THREAD,
-    )
+    pool, reports, stop = _pool(processes)
     try:
+        for job in itertools.islice(jobs.values(), processes):
+            pool.submit(_receive, job)
+        meanwhile()
         pending = {pool.submit(_run, name, job): name for name, job in jobs.items()}
         while pending:
             done, _ = futures.wait(pending, PATIENCE, futures.FIRST_COMPLETED)
@@ -102,6 +103,23 @@ def run(
     finally:
         stop.set()
         pool.shutdown()
+
+
+def _pool(processes: int) -> tuple[Any, Any, Any]:
+    """Returns an executor, its queue of reports, and the event that stops its jobs."""
+    from joblib.externals import loky
+    from joblib.externals.loky.backend import get_context
+
+    context = get_context("loky")
+    reports, stop = context.SimpleQueue(), context.Event()
+    pool = loky.ProcessPoolExecutor(
+        processes,
+        context=context,
+        initializer=_begin,
+        initargs=(reports, stop, os.getpid()),
+        env=ONE_THREAD,
+    )
+    return pool, reports, stop
 
 
 # In the processes:
@@ -122,9 +140,14 @@ def _begin(reports, stop, parent: int) -> None:
         os._exit(1)
 
     left_to_the_parent()
+    memory.keep_freed()
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     # A parent that was killed cannot set the event.
     _channel = reports, lambda: stop.is_set() or is_orphan()
+
+
+def _receive(job: Job) -> None:
+    """Imports what a job needs, by receiving it."""
 
 
 def _run(name: str, job: Job) -> Any:

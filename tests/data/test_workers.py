@@ -128,3 +128,15 @@ def test_processes_end_with_a_killed_parent(tmp_path):
     while any(map(is_running, children)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_job_begins_if_what_is_done_meanwhile_fails(tmp_path, processes):
+    jobs = {x: functools.partial(wait, tmp_path / x) for x in "ab"}
+
+    def meanwhile():
+        raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        workers.run(jobs, processes, print, print, lambda: False, meanwhile)
+    assert not list(tmp_path.iterdir())

@@ -1,7 +1,9 @@
-"""Finds the memory that this process may still take."""
+"""The memory that this process may still take, and whether it keeps what it freed."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import pathlib
 import re
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ LIMITS = (  # A container's memory, in versions 2 and 1 of Linux's control group
     pathlib.Path("/sys/fs/cgroup/memory.max"),
     pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
 
 
 def free_and_total(
@@ -28,3 +31,15 @@ def free_and_total(
     texts = [path.read_text().strip() for path in limits if path.exists()]
     limit = min([total, *(int(x) for x in texts if x.isdigit())])  # Or `max`.
     return min(free, limit), limit
+
+
+def keep_freed() -> None:
+    """Makes the C library keep freed memory for later allocations; glibc only.
+
+    By default it returns large tensors to the system, which must then clear each page
+    again for the next tensor: a seventh of an update's time on a CPU.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_MMAP_MAX, 0)

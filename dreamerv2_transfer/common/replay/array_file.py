@@ -8,7 +8,7 @@ import math
 import os
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -126,7 +126,46 @@ def _runs(flat: np.ndarray) -> Iterator[tuple[int, int, int]]:
     return zip(starts, [*starts[1:], len(flat)], rows, strict=False)
 
 
-Array = np.ndarray | ArrayFile
+class Joined:
+    """Slices of arrays one after the other, which are copied only when they are read.
+
+    Args:
+        pieces: The slices, [rows, ...] of one shape and type; at least one.
+    """
+
+    def __init__(self, pieces: Sequence[np.ndarray]):
+        self._pieces = pieces
+        self._ends = np.cumsum([len(piece) for piece in pieces])
+        self.shape = (int(self._ends[-1]), *pieces[0].shape[1:])
+        self.dtype = pieces[0].dtype
+        self.nbytes = sum(piece.nbytes for piece in pieces)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Reads successive rows."""
+        start, stop, _ = rows.indices(len(self))
+        first, last = np.searchsorted(self._ends, (start, stop - 1), "right").tolist()
+        found = self._pieces[first : last + 1]
+        if not found:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        begin = int(self._ends[first]) - len(self._pieces[first])
+        joined = found[0] if len(found) == 1 else np.concatenate(found)
+        return joined[start - begin : stop - begin]
+
+
+Array = np.ndarray | ArrayFile | Joined
+
+
+def save(path: str | os.PathLike, array: Array) -> None:
+    """Writes an array as `numpy.save` does, some rows at a time."""
+    described = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, described)
+        rows = _rows_of_block(array)
+        for start in range(0, len(array), rows):
+            file.write(np.ascontiguousarray(array[start : start + rows]).data)
 
 
 def checksums(array: Array) -> list[int]:

@@ -1,4 +1,4 @@
-"""Reads the arrays of an `.npz` file without trusting what it says about itself.
+"""Writes arrays to `.npz` files, and reads them without trusting what a file says.
 
 `numpy.load` allocates whatever a header asks for before it reads a value, waits for
 ever for a pipe, and compares no checksum where a header asks for less than there is.
@@ -16,13 +16,14 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO
 
 import numpy as np
 
 from dreamerv2_transfer.common.files import memory
 
+LEVEL = 1  # Of compression: 6, as of numpy, takes 3 times as long for 2/3 of the bytes.
 CHUNK = 2**18  # Bytes that are unpacked at a time.
 SURELY_FREE = 2**26  # Bytes; for more, looks how much memory is free.
 SUFFIX = ".npy"
@@ -33,6 +34,20 @@ Header = tuple[tuple[int, ...], bool, np.dtype]
 
 class ArchiveError(Exception):
     """Says what is wrong with a file, without its name."""
+
+
+def encode(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Returns the content of a compressed file of arrays, for `numpy.load` too."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as into:
+        for key, values in arrays.items():
+            values = np.asarray(values, order="C")
+            header = np.lib.format.header_data_from_array_1_0(values)
+            # Without numpy's `savez_compressed`, which copies what it writes.
+            with into.open(key + SUFFIX, "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                member.write(values.reshape(-1).view(np.uint8))
+    return file.getvalue()
 
 
 def read(

@@ -183,7 +183,7 @@ def write_index(
     directory = paths_lib.local(directory)
     paths, name = _list_files(directory)
     if written and len(written) == len(paths):
-        packed = PackedEpisodes.join(written, str(directory))
+        packed = PackedEpisodes.join(written, str(directory), lazily=True)
         expected = expected_layout(directory, paths)
         _try_to_write_index(directory / INDEX / name, packed, expected)
         return packed

@@ -10,10 +10,16 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay.array_file import ArrayFile, Checked, Decoded
+from dreamerv2_transfer.common.replay.array_file import (
+    ArrayFile,
+    Checked,
+    Decoded,
+    Joined,
+)
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 
 
@@ -100,7 +106,7 @@ class PackedEpisodes:
 
     source: str
     fields: dict[str, Field]
-    arrays: dict[str, np.ndarray | ArrayFile | Checked | Decoded]
+    arrays: dict[str, np.ndarray | ArrayFile | Checked | Decoded | Joined]
     offsets: np.ndarray
     digests: np.ndarray
     damaged: tuple[str, ...] = ()
@@ -116,8 +122,16 @@ class PackedEpisodes:
         return cls(source, fields, arrays, offsets, digest)
 
     @classmethod
-    def join(cls, parts: Sequence[PackedEpisodes], source: str) -> PackedEpisodes:
+    def join(
+        cls, parts: Sequence[PackedEpisodes], source: str, lazily: bool = False
+    ) -> PackedEpisodes:
         """Joins the episodes of all parts in content order.
+
+        Args:
+            parts: The episodes; their arrays are in memory.
+            source: What error messages call the episodes of all parts.
+            lazily: Whether to leave the arrays where they are, as `Joined` ones, rather
+                than copy them.
 
         Raises:
             DatasetError: The parts' keys, shapes or types differ; names both.
@@ -130,15 +144,13 @@ class PackedEpisodes:
         digests = np.concatenate([part.digests for part in parts])
         order = np.lexsort(digests.T[::-1])
         slices = [slice(starts[i], starts[i] + lengths[i]) for i in order]
-        pieces = list(zip(owner[order].tolist(), slices, strict=True))
+        places = list(zip(owner[order].tolist(), slices, strict=True))
         offsets = np.concatenate([[0], np.cumsum(lengths[order])])
-        arrays = {}
-        for key, array in parts[0].arrays.items():
-            out = np.empty((offsets[-1], *array.shape[1:]), array.dtype)
+        arrays: dict[str, Any] = {}
+        for key in parts[0].arrays:
             sources = [part.arrays[key] for part in parts]
-            for start, (owner, steps) in zip(offsets, pieces, strict=False):
-                out[start : start + steps.stop - steps.start] = sources[owner][steps]
-            arrays[key] = out
+            pieces = [sources[owner][steps] for owner, steps in places]
+            arrays[key] = Joined(pieces) if lazily else np.concatenate(pieces)
         damaged = tuple(name for part in parts for name in part.damaged)
         fields = parts[0].fields
         return cls(source, fields, arrays, offsets, digests[order], damaged)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common.replay import array_file
 from dreamerv2_transfer.common.replay.array_file import ArrayFile, Checked, checksums
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.packed_episodes import Field, PackedEpisodes
@@ -205,7 +206,7 @@ def save(
     with creating(folder) as temporary:
         seal(temporary, packed, expected)
         for key, values in packed.arrays.items():
-            np.save(array_path(temporary, key), values)
+            array_file.save(array_path(temporary, key), values)
 
 
 @contextlib.contextmanager

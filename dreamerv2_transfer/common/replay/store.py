@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import io
 import json
 import os
 import pathlib
@@ -68,9 +67,7 @@ def save_episode(
 
 def encode(episode: Mapping[str, Any]) -> bytes:
     """Returns the content of the file that `save_episode` writes."""
-    file = io.BytesIO()
-    np.savez_compressed(file, **{k: convert(v) for k, v in episode.items()})
-    return file.getvalue()
+    return npz.encode({k: convert(v) for k, v in episode.items()})
 
 
 def load_episode(path: str | os.PathLike, logs: bool = False) -> Episode:

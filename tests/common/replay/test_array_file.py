@@ -104,3 +104,25 @@ def test_decoded_rows(tmp_path):
     array = array_file.Decoded(save(tmp_path / "x.npy", values), lambda x: x * 2.0)
     assert array[2:4].tolist() == [4.0, 6.0]
     assert array.take(np.array([[7, 8]])).tolist() == [[14.0, 16.0]]
+
+
+def test_joined_slices_are_read_and_saved_as_one_array(tmp_path):
+    whole = np.arange(60, dtype=np.int32).reshape(20, 3)
+    pieces = [whole[:1], whole[1:8], whole[8:8], whole[8:20]]
+    joined = array_file.Joined(pieces)
+    assert (len(joined), joined.shape, joined.nbytes) == (20, (20, 3), whole.nbytes)
+    for start in range(21):
+        for stop in range(21):
+            assert np.array_equal(joined[start:stop], whole[start:stop])
+    assert array_file.checksums(joined) == array_file.checksums(whole)
+    array_file.save(tmp_path / "ours.npy", joined)
+    np.save(tmp_path / "numpys.npy", whole)
+    ours, numpys = (tmp_path / f"{x}.npy" for x in ("ours", "numpys"))
+    assert ours.read_bytes() == numpys.read_bytes()
+
+
+def test_arrays_of_many_blocks_are_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_file, "BLOCK", 16)
+    values = np.arange(50) % 3 == 0
+    array_file.save(tmp_path / "x.npy", values)
+    assert np.array_equal(np.load(tmp_path / "x.npy"), values)
