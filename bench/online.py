@@ -100,9 +100,9 @@ def measure(settings, logdir: pathlib.Path, env, make_envs) -> dict:
     episodes = replay.Replay(folder, **online.options(settings))
     log = logger.make_logger(logdir, counter.Counter())
     watch = Stopwatch()
-    watch.wrap(agent, "policy", "policy")  # Which the trainer takes hold of.
     trainer = finetune.Trainer(settings, logdir, env, None, episodes, agent, log)
     trainer.evaluate = lambda: None  # An evaluation would follow the last update.
+    watch.wrap(trainer, "_policy", "policy")
     watch.wrap(trainer.learner, "update", "updates")
     watch.wrap(env, "step", "environment")
     watch.wrap(env, "reset", "environment")
