@@ -213,7 +213,7 @@ def _collect_task(
 ) -> str:
     """Fills the folder of a task; returns its summary."""
     with _collecting(folder):
-        filled = Collection(folder, task, recipe, packs=not memory)
+        filled = Collection(folder, task, recipe, not memory, collection.SHARD_STEPS)
         filled.fill(steps, make_vector_env, report, stopped)
         if not stopped():
             packed.write_index(folder, memory, filled.packed)

@@ -14,7 +14,7 @@ import pytest
 
 from dreamerv2_transfer import collect
 from dreamerv2_transfer.common import blocks, config, envs, errors, interrupt
-from dreamerv2_transfer.common.replay import packed, store
+from dreamerv2_transfer.common.replay import packed, shards, store
 from dreamerv2_transfer.data import blind, collection, disk
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.data.policies import Policy
@@ -29,6 +29,12 @@ def run(folder, tasks=GAMES, steps=300, **kwargs):
     recipe |= {k: kwargs.pop(k) for k in RECIPE if k in kwargs}
     recipes = {task: Recipe(**recipe) for task in tasks}
     return collect.collect(folder, recipes, steps=steps, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Makes episodes share files, but few of them a file."""
+    monkeypatch.setattr(collection, "SHARD_STEPS", 40)
 
 
 def names(folder):
@@ -52,8 +58,7 @@ def test_tasks_have_their_steps(tmp_path):
 
 def test_episodes_are_whole(tmp_path):
     run(tmp_path, GAMES[:1], steps=60)
-    for path in (tmp_path / GAMES[0]).glob("*.npz"):
-        episode = store.load_episode(path)
+    for episode in shards.intact(*(tmp_path / GAMES[0]).glob("*.npz")):
         assert episode["image"].shape[1:] == (10, 10, 10)
         assert episode["image"].dtype == bool
         assert episode["is_first"].tolist().index(True) == 0
@@ -71,6 +76,7 @@ def test_play_is_random_over_all_actions(tmp_path):
 
 
 def test_processes_do_not_matter(tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "SHARD_STEPS", 512)  # As in other processes.
     monkeypatch.setattr(collect, "PARALLEL_FROM", 0)
     run(tmp_path / "a", processes=1)
     run(tmp_path / "b", processes=2)
@@ -117,6 +123,7 @@ def test_missing_episodes_are_made_again(tmp_path):
 def test_killed_collection_goes_on_as_if_nothing_had_happened(tmp_path):
     code = (
         "import sys; from dreamerv2_transfer.collect import collect, Recipe;"
+        "from dreamerv2_transfer.data import collection; collection.SHARD_STEPS = 40;"
         "collect(sys.argv[1], {x: Recipe(5, 3) for x in sys.argv[2:]}, steps=3000)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a"), *GAMES]
@@ -141,7 +148,7 @@ def test_killed_collection_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 def test_interrupted_collection_leaves_no_half_file(tmp_path, monkeypatch):
-    save, saved = store.save_episode, []
+    save, saved = store.write, []
 
     def interrupt(*args):
         saved.append(save(*args))
@@ -149,10 +156,10 @@ def test_interrupted_collection_leaves_no_half_file(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return saved[-1]
 
-    monkeypatch.setattr(store, "save_episode", interrupt)
+    monkeypatch.setattr(store, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
-    assert len(packed.open_task(tmp_path / GAMES[0])) == 4
+    assert len(names(tmp_path / GAMES[0])) == 4
     monkeypatch.undo()
     run(tmp_path)
     run(tmp_path / "b")
@@ -188,7 +195,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
 def test_dataset_opens_from_its_index(tmp_path, monkeypatch):
     run(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "load_episode", None)
+        patch.setattr(shards, "parts", None)
         before = packed.open_dataset(tmp_path, GAMES)
     for folder in tmp_path.rglob(".packed"):
         shutil.rmtree(folder)
@@ -201,7 +208,7 @@ def test_dataset_opens_from_its_index(tmp_path, monkeypatch):
 
 
 def test_new_episodes_are_packed_without_being_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "load_episode", None)
+    monkeypatch.setattr(shards, "parts", None)
     run(tmp_path)
     assert len(fingerprints(tmp_path)) == 2
 

@@ -6,19 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay import layout, store
+from dreamerv2_transfer.common.replay import layout, shards, store
 from dreamerv2_transfer.common.replay.layout import Layout, describe
-from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
+from dreamerv2_transfer.common.replay.store import Episode
 from dreamerv2_transfer.data import folders
 
 
 def spaces_of(paths: Sequence[str]) -> Layout:
     """Describes the first readable episode; used where no manifest has `spaces`."""
-    for path in paths:
-        try:
-            described = describe(store.load_episode(path))
-        except EpisodeError:
-            continue
+    for episode in shards.intact(*paths):
+        described = describe(episode)
         described["action"].pop("n", None)  # One episode may look one-hot by chance.
         return described
     return {}
@@ -72,25 +69,29 @@ def file_faults(
     """
     results = []
     for path in paths:
-        try:
-            episode = folders.load_all(path)
-        except EpisodeError as error:
-            results.append((0, " ".join(str(error).split()), ""))
-            continue
-        steps, note = store.eplen(episode), ""
-        if fault := layout.misfit(episode, expected):
-            fault = f"{path} is damaged: {fault}."
-        elif note := log_fault(episode, policies) or _name_fault(path, steps):
-            note = f"Note: {path} is trained on, but {note}."
-        results.append((steps, fault, note))
+        found = shards.parts(path, logs=True)
+        wrong_name = "" if any(x.fault for x in found) else _name_fault(path, found)
+        for part in found:
+            if part.fault:
+                results.append((0, " ".join(part.fault.split()), ""))
+                continue
+            episode, fault, note = part.episode, "", ""
+            if wrong := layout.misfit(episode, expected):
+                fault = f"{part.origin} is damaged: {wrong}."
+            elif wrong := log_fault(episode, policies) or wrong_name:
+                note = f"Note: {part.origin} is trained on, but {wrong}."
+            results.append((store.eplen(episode), fault, note))
     return results
 
 
-def _name_fault(path: str, steps: int) -> str:
-    """Says how a name does not fit an episode of some steps; empty if it does."""
-    parsed = store.parse_name(path)
-    if parsed is None:
+def _name_fault(path: str, found: Sequence[shards.Part]) -> str:
+    """Says how a name does not fit the episodes of a file; empty if it does."""
+    name = store.name_of(path)
+    steps = sum(store.eplen(part.episode) for part in found)
+    if name is None:
         return "its name is not TIMESTAMP-UUID-LENGTH.npz, so it is not counted"
-    if parsed[1] != steps:
-        return f"it has {steps} steps, and its name says {parsed[1]}"
+    if name.steps != steps:
+        return f"it has {steps} steps, and its name says {name.steps}"
+    if name.episodes != len(found):
+        return f"it has {len(found)} episodes, and its name says {name.episodes}"
     return ""

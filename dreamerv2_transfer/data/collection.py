@@ -25,7 +25,7 @@ from dreamerv2_transfer.common import envs, progress
 from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import layout, store
+from dreamerv2_transfer.common.replay import layout, shards, store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import blind, policies
@@ -35,6 +35,7 @@ from dreamerv2_transfer.data.workers import Report, Stopped
 STEPS_A_TURN = 64  # Steps of each environment between two looks at the clock,
 BLIND_STEPS_A_TURN = 256  # and where they take turns on one console.
 MANIFEST_INTERVAL = 30.0  # Seconds.
+SHARD_STEPS = 512  # Steps of a stream from which on its episodes fill a file.
 PATIENCE = 10.0  # Seconds until it is said that only the ends of episodes are missing.
 PACKED_BYTES = 2**28  # New episodes that are kept in memory until they are packed.
 SCREEN_SIZE = 84  # Pixels of the screens that the published Atari players see.
@@ -94,10 +95,24 @@ def refresh(folder: pathlib.Path, task: str) -> str:
 
 @dataclasses.dataclass
 class Stream:
-    """What is on disk of an environment's episodes, up to the first gap."""
+    """What is on disk of an environment's episodes, up to the first gap.
+
+    Attributes:
+        episodes: Their number.
+        steps: Their steps.
+        pending: Episodes after them that wait for others to share a file with.
+        waiting: Their steps.
+    """
 
     episodes: int = 0
     steps: int = 0
+    pending: list[Episode] = dataclasses.field(default_factory=list)
+    waiting: int = 0
+
+    @property
+    def played(self) -> tuple[int, int]:
+        """Episodes and steps, those that wait included."""
+        return self.episodes + len(self.pending), self.steps + self.waiting
 
 
 class Collection:
@@ -108,6 +123,8 @@ class Collection:
         task: What is played.
         recipe: How it is played.
         packs: Whether to keep new episodes in `packed`, if the folder has none yet.
+        shard_steps: Steps from which on a stream's new episodes are written: short ones
+            share a file, see `shards`. 0 writes each to a file of its own.
 
     Attributes:
         streams: The recipe's own episodes.
@@ -119,8 +136,14 @@ class Collection:
     """
 
     def __init__(
-        self, folder: pathlib.Path, task: str, recipe: Recipe, packs: bool = False
+        self,
+        folder: pathlib.Path,
+        task: str,
+        recipe: Recipe,
+        packs: bool = False,
+        shard_steps: int = 0,
     ):
+        self._shard_steps = shard_steps
         self.packed: list[PackedEpisodes] = []
         self._packed_bytes = 0
         with writing(folder):
@@ -140,7 +163,7 @@ class Collection:
         for number in range(recipe.envs):
             self._advance(number)
         self.others = sum(
-            steps for x, steps in self._written.items() if not x.startswith(self._ours)
+            x.steps for x in self._written.values() if not self._is_ours(x.identifier)
         )
         self._manifest_due = 0.0
 
@@ -172,10 +195,13 @@ class Collection:
     def _advance(self, number: int) -> Stream:
         """Counts what is on disk of a stream, up to its first gap."""
         stream = self.streams[number]
-        while (name := self._identifier(number, stream.episodes)) in self._written:
-            stream.episodes += 1
-            stream.steps += self._written[name]
+        while there := self._written.get(self._identifier(number, stream.episodes)):
+            stream.episodes += there.episodes
+            stream.steps += there.steps
         return stream
+
+    def _is_ours(self, identifier: str) -> bool:
+        return identifier.startswith(self._ours)
 
     def _identifier(self, stream: int, number: int) -> str:
         return self._ours + _digest([self._ours, stream, number])[:20]
@@ -185,10 +211,14 @@ class Collection:
         """Environment steps of all episodes in the folder."""
         return self.others + sum(x.steps for x in self.streams)
 
+    @property
+    def _episodes(self) -> int:
+        return sum(x.episodes for x in self._written.values())
+
     def summary(self) -> str:
         """Returns the number of episodes and steps in words."""
         return (
-            f"Collected {self._task}: {len(self._written)} episodes, {self.steps} "
+            f"Collected {self._task}: {self._episodes} episodes, {self.steps} "
             f"steps in {self._folder}."
         )
 
@@ -221,7 +251,8 @@ class Collection:
         ) as env:
             self._play(env, quota, report, stopped)
 
-    def _play(self, env: VectorEnv, quota: int, report, stopped) -> None:
+    def _policy(self, env: VectorEnv) -> policies.MixedPolicy:
+        """Returns the recipe's policies, which continue the streams."""
         files = [x.file for x in self._recipe.policies]
         players: list[policies.Player | None] = [None] * len(files)
         if any(files):
@@ -232,29 +263,30 @@ class Collection:
             for i, file in enumerate(files):
                 if file:
                     players[i] = actors.Player(folder / file, self._task, actions)
-        policy = policies.MixedPolicy(
-            env,
-            self._schedule,
-            players,
-            [(x.episodes, x.steps) for x in self.streams],
-            self._recipe.epsilon,
-        )
+        positions = [(x.episodes, x.steps) for x in self.streams]
+        epsilon = self._recipe.epsilon
+        return policies.MixedPolicy(env, self._schedule, players, positions, epsilon)
+
+    def _play(self, env: VectorEnv, quota: int, report, stopped) -> None:
+        policy = self._policy(env)
         self._write_manifest(env)
 
+        def stop_if_done(worker: int) -> None:
+            if self.streams[worker].steps >= quota:
+                policy.stop(worker)
+                drive.stop(worker)
+
         def on_episode(episode: Episode, worker: int) -> None:
-            if self.streams[worker].steps < quota:
-                acted = policy.acted(worker)
-                acted[1:] += len(self._foreign)  # Listed before ours in the manifest.
-                self._save({**episode, "log_policy": acted}, worker)
-                # Skips what was there already behind a gap.
-                stream = self._advance(worker)
-                policy.seek(worker, stream.episodes, stream.steps)
-                if stream.steps >= quota:
-                    policy.stop(worker)
-                    drive.stop(worker)
+            acted = policy.acted(worker)
+            acted[1:] += len(self._foreign)  # Listed before ours in the manifest.
+            self._add({**episode, "log_policy": acted}, worker, quota)
+            policy.seek(worker, *self.streams[worker].played)
+            stop_if_done(worker)
 
         drive = blind.make_driver(env, policy, unkept=(atari.SCREEN,))
         drive.on_episode(on_episode)
+        for worker in range(len(self.streams)):
+            stop_if_done(worker)
         total = self.others + quota * len(self.streams)
         remind = progress.Reminder(PATIENCE)
         report(self.steps, total)
@@ -269,12 +301,14 @@ class Collection:
                 self._remind(remind, policy.steps, quota)
             if time.monotonic() > self._manifest_due:
                 self._write_manifest(env)
+        for stream in range(len(self.streams)):
+            self._save(stream)
         self._write_manifest(env)
 
     def _remind(self, remind: progress.Reminder, played, quota: int) -> None:
         """Says now and then that only the ends of episodes are missing."""
         pairs = zip(played, self.streams, strict=True)
-        lengths = [steps - x.steps for steps, x in pairs if x.steps < quota]
+        lengths = [steps - x.played[1] for steps, x in pairs if x.steps < quota]
         if lengths:
             remind(
                 f"{self._task}: all steps are played, but {len(lengths)} episodes have "
@@ -282,14 +316,32 @@ class Collection:
                 "episodes count. If they never end, stop, and set --time_limit."
             )
 
-    def _save(self, episode: Episode, stream: int) -> None:
-        identifier = self._identifier(stream, self.streams[stream].episodes)
-        loaded = store.as_loaded(episode)
-        path = store.save_episode(self._folder, episode, identifier)
-        self._written[identifier] = store.eplen(episode)
+    def _add(self, episode: Episode, number: int, quota: int) -> None:
+        """Adds a stream's next episode, and saves those that wait if it is time to."""
+        stream = self.streams[number]
+        stream.pending.append(episode)
+        stream.waiting += store.eplen(episode)
+        episodes, steps = stream.played
+        is_due = stream.waiting >= self._shard_steps or steps >= quota
+        # What was there already behind a gap is not played again.
+        if is_due or self._identifier(number, episodes) in self._written:
+            self._save(number)
+
+    def _save(self, number: int) -> None:
+        """Writes the episodes of a stream that wait, and skips what is behind them."""
+        stream = self.streams[number]
+        episodes, steps = stream.pending, stream.waiting
+        if not episodes:
+            return
+        identifier = self._identifier(number, stream.episodes)
+        loaded = [store.as_loaded(episode) for episode in episodes]
+        path = shards.save(self._folder, episodes, identifier)
+        stream.pending, stream.waiting = [], 0
+        self._written[identifier] = store.Name(identifier, steps, len(episodes))
+        self._advance(number)
         if not self._packs:
             return
-        packed = PackedEpisodes.from_episode(loaded, str(path))
+        packed = PackedEpisodes.from_episodes(loaded, str(path))
         self._packed_bytes += packed.nbytes
         self.packed.append(packed)
         if self._packed_bytes > PACKED_BYTES:
@@ -334,7 +386,7 @@ class Collection:
         ]
         return {
             "policies": [*self._foreign, *ours],
-            "episodes": len(self._written),
+            "episodes": self._episodes,
             "steps": self.steps,
         }
 

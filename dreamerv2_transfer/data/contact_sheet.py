@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 
@@ -10,8 +9,7 @@ import numpy as np
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.logger import video
-from dreamerv2_transfer.common.replay import store
-from dreamerv2_transfer.common.replay.store import EpisodeError
+from dreamerv2_transfer.common.replay import shards, store
 from dreamerv2_transfer.data import folders
 
 COLUMNS = 8  # Frames of a task.
@@ -51,8 +49,8 @@ def save(
 
 def _cells(name: str, folder: pathlib.Path) -> list[np.ndarray]:
     """Returns frames from equal shares of a task's steps, each with its time below."""
-    parsed = {path: store.parse_name(path) for path in folders.episode_files(folder)}
-    lengths = {path: found[1] + 1 for path, found in parsed.items() if found}
+    parsed = {path: store.name_of(path) for path in folders.episode_files(folder)}
+    lengths = {path: x.steps + x.episodes for path, x in parsed.items() if x}
     if not lengths:
         return []
     paths, stops = list(lengths), np.cumsum(list(lengths.values()))
@@ -65,16 +63,20 @@ def _cells(name: str, folder: pathlib.Path) -> list[np.ndarray]:
     planes = envs.native_planes(name) if known else None
     cells = []
     for step, number in zip(steps, np.searchsorted(stops, steps, "right"), strict=True):
-        with contextlib.suppress(EpisodeError):
-            episode = store.load_episode(paths[number])
+        at = int(step - starts[number])
+        for episode in shards.intact(paths[number]):
+            last = store.eplen(episode)
+            if at > last:  # It is in a later episode of the file.
+                at -= last + 1
+                continue
             images = [v for k, v in sorted(episode.items()) if v.ndim == 4]
             if images:
-                last = store.eplen(episode)
-                time = min(int(step - starts[number]), last)
+                time = at
                 scale = max(1, video.PANEL // images[0].shape[1])
                 frame = video.episode(images[0][time : time + 1], scale, planes)[0]
                 words = f"{time} of {last}"
                 cells.append(video.caption(frame, [(words, video.TEXT)]))
+            break
     return cells
 
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import shards, store
 from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import blind
-from dreamerv2_transfer.data.collection import MakeVectorEnv
+from dreamerv2_transfer.data.collection import SHARD_STEPS, MakeVectorEnv
 from dreamerv2_transfer.data.policies import MixedPolicy, Schedule
 from dreamerv2_transfer.data.workers import Stopped
 
@@ -84,19 +84,19 @@ def bytes_per_step(
     """Estimates the bytes of a step, file and packed index, by a short random play."""
     limit = settings.get("time_limit") or SAMPLE_STEPS
     short = {**settings, "time_limit": min(limit, SAMPLE_STEPS)}
-    size = 0
-
-    def add(episode: Episode, worker: int) -> None:
-        nonlocal size
-        packed = PackedEpisodes.from_episode(store.as_loaded(episode), "")
-        size += _in_blocks(len(store.encode(episode))) + packed.nbytes
-
+    episodes: list[Episode] = []
     with contextlib.closing(make_vector_env(task, 1, **short)) as env:
         policy = MixedPolicy(env, Schedule((1.0,), 1, (0,)), [None], [(0, 0)])
         drive = blind.make_driver(env, policy)
-        drive.on_episode(add)
+        drive.on_episode(lambda episode, worker: episodes.append(episode))
         drive(policy, steps=SAMPLE_STEPS, episodes=1)
-        return size / policy.steps[0]
+    steps = sum(map(store.eplen, episodes))
+    loaded = [store.as_loaded(episode) for episode in episodes]
+    packed = PackedEpisodes.from_episodes(loaded, "")
+    written = len(store.encode(shards.join(episodes)))
+    # Half of a file's last block is empty.
+    files = 1 / max(SHARD_STEPS, steps / len(episodes))
+    return (written + packed.nbytes) / steps + files * BLOCK / 2
 
 
 def _in_blocks(size: int) -> int:

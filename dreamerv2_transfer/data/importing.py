@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -80,7 +81,8 @@ class Importer:
     ):
         self._folder, self._result = folder, result
         paths = folders.episode_files(folder)
-        self._known = {*store.written(folder)}
+        names = store.written(folder).values()
+        self._known = {*itertools.chain.from_iterable(x.identifiers for x in names)}
         self._manifest = store.read_manifest(folder) or {}
         if not self._manifest and not paths:
             self._manifest = {**source}

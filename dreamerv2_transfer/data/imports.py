@@ -11,7 +11,7 @@ from typing import Any
 from dreamerv2_transfer.common import blocks, envs, progress
 from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.files import paths as paths_lib
-from dreamerv2_transfer.common.replay import npz, store
+from dreamerv2_transfer.common.replay import npz, shards, store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
 from dreamerv2_transfer.data.importing import Importer, Result, importing
@@ -92,32 +92,30 @@ def import_dreamerv2(
 def _import_file(
     importer: Importer, path: str, known: set[str] | None, result: Result
 ) -> None:
-    """Imports a file of the original.
+    """Imports the episodes of a file of the original, or of ours.
 
     Args:
-        importer: Adds the episode.
+        importer: Adds the episodes.
         path: The file.
         known: Keys of the task's observations and actions; None if not known.
-        result: Counts what becomes of the episode.
+        result: Counts what becomes of the episodes.
     """
     try:
-        episode = store.read_arrays(path)  # What is wrong with it, `add` tells.
+        found = shards.raw(path)  # What is wrong with one, `add` tells.
     except EpisodeError as error:
         result.damaged.append(" ".join(str(error).split()))
         return
-    kept = importer.observed or known or {*episode} - {*wrappers.TAKEN}
-    if not [k for k in episode if k in kept and k not in store.REQUIRED]:
-        expected = ", ".join(sorted(kept - {*store.REQUIRED}))
-        found = ", ".join(sorted(episode))
-        result.damaged.append(f"{path} holds no {expected}. Received: {found}.")
-        return
-    kept = {*kept, *store.REQUIRED, *(k for k in episode if k.startswith(store.LOGGED))}
-    named = store.parse_name(path)
-    importer.add(
-        {k if k in kept else store.LOGGED + k: v for k, v in episode.items()},
-        path,
-        named[0] if named else "",
-    )
+    for origin, identifier, episode, _ in found:
+        kept = importer.observed or known or {*episode} - {*wrappers.TAKEN}
+        if not [k for k in episode if k in kept and k not in store.REQUIRED]:
+            expected = ", ".join(sorted(kept - {*store.REQUIRED}))
+            there = ", ".join(sorted(episode))
+            result.damaged.append(f"{origin} holds no {expected}. Received: {there}.")
+            continue
+        logs = {k for k in episode if k.startswith(store.LOGGED)}
+        kept = {*kept, *store.REQUIRED, *logs}
+        logged = {k if k in kept else store.LOGGED + k: v for k, v in episode.items()}
+        importer.add(logged, origin, identifier)
 
 
 def import_pydreamer(

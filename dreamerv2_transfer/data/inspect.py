@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay import npz, packed, store
+from dreamerv2_transfer.common.replay import npz, packed, shards, store
 from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.rewards import Rewards
 from dreamerv2_transfer.common.replay.store import EpisodeError
@@ -191,15 +191,15 @@ def _outline_chunk(paths: list[str]) -> tuple[list[Outline], list[str]]:
     for path in paths:
         try:
             with store.reading(path):
-                good.append(_outline(path))
+                wanted = {"reward", folders.POLICY}.__contains__
+                good += [_outline(x.episode) for x in shards.raw(path, wanted)]
         except EpisodeError as error:
             bad.append(str(error))
     return good, bad
 
 
-def _outline(path: str) -> Outline:
+def _outline(arrays: store.Episode) -> Outline:
     """Returns an episode in short; raises nearly any error if it is damaged."""
-    arrays = store.read_arrays(path, {"reward", folders.POLICY}.__contains__)
     reward, acted, counts = arrays["reward"], arrays.get(folders.POLICY), None
     if acted is not None:
         if acted.max(initial=0) >= MOST_POLICIES:

@@ -25,7 +25,7 @@ from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.files import paths as paths_lib
-from dreamerv2_transfer.common.replay import layout, store
+from dreamerv2_transfer.common.replay import layout, shards, store
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.manifest import SCHEMA
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
@@ -314,15 +314,12 @@ def _buffers(
     """
     from minari.data_collector import EpisodeBuffer
 
-    for path in paths:
-        try:
-            episode = folders.load_all(path)
-            fault = layout.misfit(episode, kinds)
-            if fault:
-                raise EpisodeError(f"{path} is left out: {fault}.")
-        except EpisodeError as error:
-            exported.damaged.append(" ".join(str(error).split()))
-            bar.update()
+    for part in _each_part(paths, bar):
+        episode, fault = part.episode, part.fault
+        if not fault and (wrong := layout.misfit(episode, kinds)):
+            fault = f"{part.origin} is left out: {wrong}."
+        if fault:
+            exported.damaged.append(" ".join(fault.split()))
             continue
         action = episode["action"][1:]
         data = {
@@ -339,10 +336,14 @@ def _buffers(
             for k, v in episode.items()
             if k not in made or _content(made[k]) != _content(v)
         }
-        named = store.parse_name(path)
-        identifiers.append({IDENTIFIER: named[0] if named else ""})
+        identifiers.append({IDENTIFIER: part.identifier})
         data["observations"] = _renamed(data["observations"], "/", SLASH)
         yield EpisodeBuffer(**data, infos=_renamed(infos, "/", SLASH) or None)
+
+
+def _each_part(paths: Sequence[str], bar: progress.Progress) -> Iterator[shards.Part]:
+    for path in paths:
+        yield from shards.parts(path, logs=True)
         bar.update()
 
 

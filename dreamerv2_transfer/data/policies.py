@@ -190,10 +190,17 @@ class MixedPolicy:
         turns = [self._schedule.at(i, step) for i, step in enumerate(self.steps)]
         players = [self._players[turn] for turn in turns]
         if isinstance(self._space, spaces.Discrete):
-            pairs = enumerate(players)
-            actions = self._onehot[[self._draw(i, x is None) for i, x in pairs]]
+            drawn = [
+                0 if self._stopped[i] else self._draw(i, player is None)
+                for i, player in enumerate(players)
+            ]
+            actions = self._onehot[drawn]
         else:
-            drawn = [rng.uniform(self._low, self._high) for rng in self._rngs]
+            bounds = self._low, self._high
+            drawn = [
+                self._low if stops else rng.uniform(*bounds)
+                for rng, stops in zip(self._rngs, self._stopped, strict=True)
+            ]
             actions = np.array(drawn, np.float32)
         for worker, player in enumerate(players):
             if self._stopped[worker]:

@@ -6,7 +6,6 @@ from the patterns in its configuration.
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,7 @@ from gymnasium import spaces
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.config import Config
-from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import shards, store
 from dreamerv2_transfer.porting import shapes
 from dreamerv2_transfer.porting.pickles import PortError
 
@@ -99,12 +97,10 @@ def infer(
     parts = settings.encoder, settings.decoder
     patterns = {3: [x.cnn_keys for x in parts], 1: [x.mlp_keys for x in parts]}
     sources = []
-    for path in sorted(episodes.glob("*.npz")) if episodes else []:
-        with contextlib.suppress(UserError):  # The first that can be read is enough.
-            # load_episode omits what is for logging alone.
-            episode = store.load_episode(path).items()
-            sources.append({k: v.shape[1:] for k, v in episode})
-            break
+    paths = sorted(episodes.glob("*.npz")) if episodes else []
+    for episode in shards.intact(*paths):  # Without what is for logging alone.
+        sources.append({k: v.shape[1:] for k, v in episode.items()})
+        break
     kinds = envs.kinds(settings.task, **envs.options(settings, settings.task)) or {}
     sources.append({k: shape for k, (shape, _) in kinds.items()})
     for source in sources:

@@ -272,3 +272,73 @@ def test_episodes_that_never_end_are_told_with_the_remedy(
         for steps in (128, 192)
     ]
     assert store.count_episodes(tmp_path) == (0, 0)
+
+
+def shared(folder, steps, shard_steps=40, **recipe):
+    folder.mkdir(exist_ok=True)
+    made = Collection(
+        folder, GAME, Recipe(envs=3, seed=5, **recipe), False, shard_steps
+    )
+    made.fill(steps, envs.make_vector_env)
+    return made
+
+
+def by_identifier(folder):
+    """Identifier and steps of each file, by how many episodes it has."""
+    return sorted(store.written(folder).values())
+
+
+def test_short_episodes_share_files(tmp_path):
+    made = shared(tmp_path / "a", 600)
+    fill(tmp_path / "b", 600)
+    files = by_identifier(tmp_path / "a")
+    assert max(x.episodes for x in files) > 1
+    assert len(files) < len(names(tmp_path / "b")) / 2
+    assert store.count_episodes(tmp_path / "a") == store.count_episodes(tmp_path / "b")
+    one, other = (packed.open_task(tmp_path / x) for x in "ab")
+    assert one.fingerprint == other.fingerprint
+    manifest = store.read_manifest(tmp_path / "a")
+    assert (manifest["episodes"], manifest["steps"]) == (len(one), made.steps)
+    # Each but the last of a stream is full.
+    assert sum(x.steps < 40 for x in files) <= 3
+
+
+def test_lost_shards_are_made_again(tmp_path):
+    shared(tmp_path, 900)
+    files = by_identifier(tmp_path)
+    for name in files[::3]:
+        next(tmp_path.glob(f"*-{name.identifier}-*")).unlink()
+    shared(tmp_path, 900)
+    assert by_identifier(tmp_path) == files
+
+
+def test_a_folder_of_single_episodes_goes_on_with_shards(tmp_path):
+    fill(tmp_path / "a", 200)
+    before = set(names(tmp_path / "a"))
+    shared(tmp_path / "a", 600)
+    fill(tmp_path / "b", 600)
+    assert before < set(names(tmp_path / "a"))
+    one, other = (packed.open_task(tmp_path / x) for x in "ab")
+    assert one.fingerprint == other.fingerprint
+
+
+def test_a_stop_saves_the_episodes_that_wait(tmp_path):
+    (tmp_path / "a").mkdir()
+    made = Collection(tmp_path / "a", GAME, Recipe(envs=3, seed=5), False, 10_000)
+    turns = iter(range(9))
+    made.fill(9000, envs.make_vector_env, stopped=lambda: next(turns) == 2)
+    assert {x.episodes > 1 for x in by_identifier(tmp_path / "a")} == {True}
+    assert 0 < made.steps < 9000
+    shared(tmp_path / "a", 3000)
+    shared(tmp_path / "b", 3000)
+    one, other = (packed.open_task(tmp_path / x) for x in "ab")
+    assert one.fingerprint == other.fingerprint
+
+
+def test_players_fill_a_gap_of_one_stream_while_the_others_are_done(tmp_path, mixed):
+    fill(tmp_path, 600, **mixed)
+    before, content = names(tmp_path), acted(tmp_path)
+    next(tmp_path.glob("*.npz")).unlink()
+    fill(tmp_path, 600, **mixed)
+    assert names(tmp_path) == before
+    assert all(map(np.array_equal, acted(tmp_path), content))

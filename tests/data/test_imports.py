@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import shards, store
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders, imports, inspect, verify
 from tests import fakes
@@ -153,3 +153,22 @@ def test_formats_are_told_apart_by_their_keys(tmp_path):
     np.savez(tmp_path / "other.npz", images=[1])
     with pytest.raises(DatasetError, match="keys images"):
         imports.detect(tmp_path / "other.npz")
+
+
+def test_episodes_of_a_shard_are_imported_once(tmp_path):
+    source = tmp_path / TASK
+    source.mkdir()
+    episodes = [fakes.episode(3 + i, i) for i in range(3)]
+    broken = fakes.episode(4, 9) | {"reward": np.full(5, np.nan, np.float32)}
+    shards.save(source, [*episodes, broken], "abc")
+    result = imports.import_dreamerv2(tmp_path / "d", source, TASK)
+    assert (result.added, result.steps, len(result.damaged)) == (3, 12, 1)
+    assert "episode 3 is no episode: reward is not finite" in result.damaged[0]
+    there = read(tmp_path / "d" / TASK)
+    for number, episode in enumerate(episodes):
+        assert np.array_equal(there[number]["image"], episode["image"])
+    again = imports.import_dreamerv2(tmp_path / "d", source, TASK)
+    assert (again.added, again.present) == (0, 3)
+    # The episodes of a shard in the target are known too.
+    result = imports.import_dreamerv2(tmp_path, source, TASK)
+    assert (result.added, result.present) == (0, 3)

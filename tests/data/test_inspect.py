@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import shards, store
 from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.data import inspect
 from tests import fakes
@@ -115,3 +115,17 @@ def test_rewards_are_told_as_they_are_and_as_training_draws_them(tmp_path):
     assert "rewards  at 0.2 of the steps, 0.11 of those that are dr" in found.table()
     (found,) = inspect.info(tmp_path, Law(minlen=8, maxlen=8))
     assert found.presented is None and "steps, no step of those" in found.table()
+
+
+def test_episodes_of_a_shard_are_counted_one_by_one(tmp_path):
+    (tmp_path / "a").mkdir()
+    episodes = [rewarded(1, 0, 2), rewarded(0, 5)]
+    shards.save(tmp_path / "a", episodes, "abc")
+    (tmp_path / "b").mkdir()
+    for episode in episodes:
+        store.save_episode(tmp_path / "b", episode)
+    (one, _), (other, _) = (inspect.outline(tmp_path / x) for x in "ab")
+    assert sorted((x.steps, x.total) for x in one) == sorted(
+        (x.steps, x.total) for x in other
+    )
+    assert len(one) == 2

@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 minari = pytest.importorskip("minari")
 
-from dreamerv2_transfer.common.replay import store  # noqa: E402
+from dreamerv2_transfer.common.replay import shards, store  # noqa: E402
 from dreamerv2_transfer.common.replay.store import DatasetError  # noqa: E402
 from dreamerv2_transfer.data import checks, folders, imports, minari_io  # noqa: E402
 from tests import fakes  # noqa: E402
@@ -275,3 +275,17 @@ def test_keys_with_a_slash_come_back(tmp_path):
     made["log_score/all"] = np.array([np.nan, 1, 2, 3, 4], np.float32)
     folder = dataset(tmp_path / "a", made)
     assert contents(round_trip(tmp_path, folder)) == contents(folder)
+
+
+def test_episodes_of_a_shard_are_exported(tmp_path):
+    made = [fakes.episode(x, x) for x in (3, 4)]
+    folder = dataset(tmp_path / TASK, fakes.episode(5))
+    broken = fakes.episode(4, 9) | {"reward": np.full(5, np.nan, np.float32)}
+    path = shards.save(folder, [*made, broken], "abc")
+    exported = minari_io.export_task(folder, folder.name, str(tmp_path / "out"))
+    assert exported.episodes == 3
+    assert exported.damaged == [f"{path}, episode 2 is damaged: reward is not finite."]
+    imports.import_minari(tmp_path / "back", tmp_path / "out")
+    back = contents(tmp_path / "back" / TASK)
+    assert {("abcn0", 3), ("abcn1", 4)} < {*back}
+    assert back["abcn1", 4]["image"][2] == made[1]["image"].tobytes()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import shards, store
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import checks, verify
 from tests import fakes
@@ -99,3 +99,21 @@ def test_a_damaged_manifest_is_a_damaged_file(tmp_path):
 def test_a_folder_without_episodes_is_no_dataset(tmp_path):
     with pytest.raises(DatasetError, match="holds no episode"):
         verify.verify(tmp_path, print)
+
+
+def test_episodes_of_a_shard_are_looked_at_one_by_one(tmp_path):
+    write(tmp_path / "a", [fakes.episode(3)])
+    wrong = fakes.episode(4, 2) | {"is_last": np.zeros(5, bool)}
+    bad = shards.save(tmp_path / "a", [fakes.episode(5, 1), wrong], "abc")
+    good = shards.save(tmp_path / "a", [fakes.episode(x, x) for x in (6, 7)], "def")
+    odd = good.with_name("29990101T000000-ghi-12x2.npz")
+    good.rename(odd)
+    found = run(tmp_path)
+    assert (found.episodes, found.steps) == (4, 21)
+    fault = f"{bad}, episode 1 is damaged: is_last is set at no step"
+    assert found.damaged[0].startswith(fault)
+    assert [x for x in found.notes if "its name says 12" in x] == [
+        f"Note: {odd}, episode {i} is trained on, but it has 13 steps, and its name "
+        "says 12."
+        for i in range(2)
+    ]

@@ -30,6 +30,7 @@ TAKEN = (
     "critic",
     "file",
     "allow_pickle",
+    "shard_offsets",
 )
 NEVER = "^$"
 RESET_ATTEMPTS = 3

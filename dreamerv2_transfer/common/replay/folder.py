@@ -13,7 +13,7 @@ import numpy as np
 
 from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import layout, sources, store
+from dreamerv2_transfer.common.replay import layout, shards, sources, store
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.sources import Stored
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
@@ -57,13 +57,13 @@ def check(path: pathlib.Path, expected: Layout) -> None:
         entries = store.entries(path) if path.is_dir() else []
     for entry in reversed(entries):
         file = pathlib.Path(entry.path)
-        try:
-            fitted(store.load_episode(file), file, expected)
-            return
-        except MisfitError as error:
-            newest = newest or error
-        except EpisodeError:  # `Folder` names it when it is read.
-            continue
+        for episode in shards.intact(file):  # `Folder` names the others.
+            try:
+                fitted(episode, file, expected)
+                return
+            except MisfitError as error:
+                newest = newest or error
+                break
     if newest:
         raise DatasetError(
             f"{newest} Name another --logdir, or the settings with which these "
@@ -96,6 +96,7 @@ class Folder:
         self.written: set[str] = set()
         self.damaged: list[str] = []
         self._seed, self._expected = seed, expected
+        self._places: dict[str, int] = {}  # Numbers of episodes in their shards.
         self._left_out: set[str] = set()  # Keys that the environment lacks.
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -111,12 +112,26 @@ class Folder:
             except EpisodeError as error:
                 self._skip(entry.name, f"{error}.")
         for *_, name in sorted(by_age):
-            if parsed := store.parse_name(name):
-                self.files[parsed[0]] = path / name, parsed[1]
-                self.written.add(parsed[0])
+            if parsed := store.name_of(name):
+                self._list(path / name, parsed)
             else:
                 fault = f"{path / name} is not named TIMESTAMP-UUID-LENGTH.npz."
                 self._skip(name, fault)
+
+    def _list(self, path: pathlib.Path, name: store.Name) -> None:
+        """Lists the episodes of a file, whose name says how many there are."""
+        steps = [name.steps]
+        if name.episodes > 1:
+            try:
+                steps = shards.lengths(path)
+            except EpisodeError as error:
+                self.written.update(name.identifiers)
+                self._skip(path.name, f"{error}")
+                return
+        for number, identifier in enumerate(name.identifiers[: len(steps)]):
+            self.files[identifier] = path, steps[number]
+            self._places[identifier] = number
+            self.written.add(identifier)
 
     def _skip(self, name: str, fault: str) -> None:
         self.damaged.append(name)
@@ -159,7 +174,7 @@ class Folder:
             return None
         path, _ = self.files[identifier]
         try:
-            episode = store.load_episode(path)
+            episode = shards.load(path, self._places.get(identifier, 0))
             if self._expected is not None:
                 self._note_extra({*episode} - {*self._expected})
                 episode = fitted(episode, path, self._expected)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from dreamerv2_transfer.common.replay import npz, store
+from dreamerv2_transfer.common.replay import npz, shards, store
 from dreamerv2_transfer.common.replay.packed_episodes import Field
 from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
 
@@ -114,6 +114,7 @@ def outline(paths: Sequence[str]) -> collections.Counter[Outline]:
     for path in paths:
         with contextlib.suppress(EpisodeError), store.reading(path):
             found = npz.kinds(path, store.is_trained_on)
+            (episodes,), _ = found.pop(shards.OFFSETS, ((2,), None))
             if not {*store.REQUIRED} < {*found}:
                 continue
             shape, dtype = found["action"]
@@ -126,7 +127,7 @@ def outline(paths: Sequence[str]) -> collections.Counter[Outline]:
                 for key, (shape, dtype) in sorted(found.items())
             )
             action = npz.read(path, "action".__eq__)["action"]
-            counts[tuple(kinds), _numbers(action)] += 1
+            counts[tuple(kinds), _numbers(action)] += episodes - 1
     return counts
 
 

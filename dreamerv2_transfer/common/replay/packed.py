@@ -24,7 +24,7 @@ from dreamerv2_transfer.common import progress
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files import paths as paths_lib
 from dreamerv2_transfer.common.files.memory import free_and_total
-from dreamerv2_transfer.common.replay import layout, packed_index, store
+from dreamerv2_transfer.common.replay import layout, packed_index, shards, store
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
     Field,
@@ -35,7 +35,7 @@ from dreamerv2_transfer.common.replay.packed_episodes import (
     kinds,
     with_same_coding,
 )
-from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
+from dreamerv2_transfer.common.replay.store import DatasetError
 
 __all__ = [
     "DatasetError",
@@ -182,7 +182,7 @@ def write_index(
     """
     directory = paths_lib.local(directory)
     paths, name = _list_files(directory)
-    if written and len(written) == len(paths):
+    if written and sum(map(len, written)) == store.count_episodes(directory)[0]:
         packed = PackedEpisodes.join(written, str(directory), lazily=True)
         expected = expected_layout(directory, paths)
         _try_to_write_index(directory / INDEX / name, packed, expected)
@@ -344,21 +344,22 @@ def _read_chunk(
     """
     parts, damaged = [], []
     for path in paths:
-        try:
-            if limit and (size := store.unpacked_bytes(path)) > limit:
-                raise DatasetError(
-                    f"{path} takes {size / 2**30:.3g} GiB unpacked, more than there is "
-                    "for an episode under the memory cap: "
-                    f"{limit / 2**30:.3g} GiB. Raise dataset.memory, or set it to 0 "
-                    "for no cap."
-                )
-            episode = store.load_episode(path)
-            if fault := layout.misfit(episode, expected):
-                raise EpisodeError(f"{path} is damaged: {fault}.")
-            packed = PackedEpisodes.from_episode(episode, path)
+        if limit and (size := store.unpacked_bytes(path)) > limit:
+            raise DatasetError(
+                f"{path} takes {size / 2**30:.3g} GiB unpacked, more than there is "
+                "for an episode under the memory cap: "
+                f"{limit / 2**30:.3g} GiB. Raise dataset.memory, or set it to 0 "
+                "for no cap."
+            )
+        for part in shards.parts(path):
+            fault = part.fault
+            if not fault and (wrong := layout.misfit(part.episode, expected)):
+                fault = f"{part.origin} is damaged: {wrong}."
+            if fault:
+                damaged.append((os.path.basename(part.origin), fault))
+                continue
+            packed = PackedEpisodes.from_episode(part.episode, part.origin)
             parts.append(packed.without_arrays() if limit else packed)
-        except EpisodeError as error:
-            damaged.append((os.path.basename(path), str(error)))
     joined = PackedEpisodes.join(parts, parts[0].source) if parts else None
     return joined, damaged
 
@@ -407,13 +408,13 @@ def _fill_chunk(folder: pathlib.Path, source: str, paths: list[str]) -> list[int
     packed = packed_index.load(folder, source, arrays)
     filled = []
     for path in paths:
-        episode = store.load_episode(path)
-        numbers = packed.find(content_digest(episode))
-        for key, field in packed.fields.items() if numbers else ():
-            stored = field.encode(episode[key])
-            for number in numbers:
-                packed.arrays[key].write(packed.offsets[number], stored)
-        filled += numbers
+        for episode in shards.intact(path):
+            numbers = packed.find(content_digest(episode))
+            for key, field in packed.fields.items() if numbers else ():
+                stored = field.encode(episode[key])
+                for number in numbers:
+                    packed.arrays[key].write(packed.offsets[number], stored)
+            filled += numbers
     return filled
 
 

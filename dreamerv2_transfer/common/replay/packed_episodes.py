@@ -114,12 +114,20 @@ class PackedEpisodes:
     @classmethod
     def from_episode(cls, episode: Episode, source: str) -> PackedEpisodes:
         """Packs one episode, as `store.load_episode` returns it."""
-        digest = np.frombuffer(content_digest(episode), np.uint8)[None]
-        kept = {k: v for k, v in sorted(episode.items()) if k != "is_first"}
+        return cls.from_episodes([episode], source)
+
+    @classmethod
+    def from_episodes(cls, episodes: Sequence[Episode], source: str) -> PackedEpisodes:
+        """Packs episodes with the same keys, in this order, which `join` changes."""
+        digests = np.frombuffer(b"".join(map(content_digest, episodes)), np.uint8)
+        first, *others = episodes
+        kept = {k: v for k, v in sorted(first.items()) if k != "is_first"}
+        if others:
+            kept = {k: np.concatenate([x[k] for x in episodes]) for k in kept}
         fields = {k: Field.of(k, v) for k, v in kept.items()}
         arrays = {k: fields[k].encode(v) for k, v in kept.items()}
-        offsets = np.array([0, len(episode["action"])])
-        return cls(source, fields, arrays, offsets, digest)
+        offsets = np.cumsum([0, *(len(x["action"]) for x in episodes)])
+        return cls(source, fields, arrays, offsets, digests.reshape(-1, 16))
 
     @classmethod
     def join(

@@ -10,7 +10,7 @@ import pathlib
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ FLAGS = ("is_first", "is_last", "is_terminal")
 REQUIRED = ("action", "reward", *FLAGS)
 STORED = {"f": np.dtype(np.float32), "i": np.dtype(np.int32)}  # By kind of number.
 MANIFEST = "manifest.json"
+_NAME = re.compile(r"[^-]+-([^-]+)-(\d{1,12})(?:x(\d{1,9}))?\.npz")
 LOGGED = "log_"  # Prefix of the keys that are only for logging.
 
 
@@ -54,10 +55,17 @@ def save_episode(
     Raises:
         atomic.OutputError: The file cannot be written; no part of it is left behind.
     """
-    timestamp = datetime.datetime.now().strftime("%Y%m%dT%H%M%S")
     identifier = identifier or uuid.uuid4().hex
-    path = pathlib.Path(directory) / f"{timestamp}-{identifier}-{eplen(episode)}.npz"
-    encoded = encode(episode)
+    return write(directory, f"{identifier}-{eplen(episode)}", episode)
+
+
+def write(
+    directory: str | os.PathLike, name: str, arrays: Mapping[str, Any]
+) -> pathlib.Path:
+    """Writes arrays to `TIMESTAMP-NAME.npz`; see `save_episode`."""
+    timestamp = datetime.datetime.now().strftime("%Y%m%dT%H%M%S")
+    path = pathlib.Path(directory) / f"{timestamp}-{name}.npz"
+    encoded = encode(arrays)
     # Not synchronized one by one, since that would halve the speed of collecting short
     # episodes; a file that a power failure damages is named and skipped.
     with atomic.atomic_write(path, sync=False) as file:
@@ -249,11 +257,37 @@ def episode_return(episode: Mapping[str, Any]) -> float:
     return float(episode["reward"].sum(dtype=np.float64))
 
 
+class Name(NamedTuple):
+    """What a file's name says.
+
+    Attributes:
+        identifier: The UUID.
+        steps: Environment steps of all its episodes.
+        episodes: How many episodes it has.
+    """
+
+    identifier: str
+    steps: int
+    episodes: int = 1
+
+    @property
+    def identifiers(self) -> list[str]:
+        """The identifiers of its episodes."""
+        if self.episodes == 1:
+            return [self.identifier]
+        return [f"{self.identifier}n{i}" for i in range(self.episodes)]
+
+
+def name_of(path: str | os.PathLike) -> Name | None:
+    """Reads the name of a file with one episode or several; None if it is another."""
+    match = _NAME.fullmatch(os.path.basename(path))
+    return Name(match[1], int(match[2]), int(match[3] or 1)) if match else None
+
+
 def parse_name(path: str | os.PathLike) -> tuple[str, int] | None:
-    """Returns the identifier and steps in a file name; None if it is another name."""
-    name = os.path.basename(path)
-    match = re.fullmatch(r"[^-]+-([^-]+)-(\d{1,12})\.npz", name)
-    return (match[1], int(match[2])) if match else None
+    """Returns identifier and steps in the name of a file with one episode, or None."""
+    name = name_of(path)
+    return (name.identifier, name.steps) if name and name.episodes == 1 else None
 
 
 @contextlib.contextmanager
@@ -307,19 +341,19 @@ def count_episodes(directory: str | os.PathLike) -> tuple[int, int]:
     with listing(directory):
         if not pathlib.Path(directory).is_dir():
             return 0, 0
-    parsed = [parse_name(entry.path) for entry in entries(directory) if is_file(entry)]
-    steps = [name[1] for name in parsed if name]
-    return len(steps), sum(steps)
+    names = written(directory).values()
+    return sum(x.episodes for x in names), sum(x.steps for x in names)
 
 
-def written(directory: str | os.PathLike) -> dict[str, int]:
-    """Returns the steps of a folder's episodes by identifier, as the names tell them.
+def written(directory: str | os.PathLike) -> dict[str, Name]:
+    """Returns what the names of a folder's files say, by identifier.
 
     Raises:
         DatasetError: The folder cannot be read.
     """
-    parsed = [parse_name(entry.path) for entry in entries(directory) if is_file(entry)]
-    return dict(name for name in parsed if name)
+    files = filter(is_file, entries(directory))
+    names = [name_of(entry.path) for entry in files]
+    return {name.identifier: name for name in names if name}
 
 
 def read_manifest(directory: str | os.PathLike) -> dict[str, Any] | None:

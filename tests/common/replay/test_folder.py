@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common.files.atomic import OutputError
-from dreamerv2_transfer.common.replay import folder, layout, store
+from dreamerv2_transfer.common.replay import folder, layout, shards, store
 from tests import fakes
 from tests.replays import save
 
@@ -154,3 +154,20 @@ def test_log_keys_are_saved_but_not_read(tmp_path):
     assert "log_score" not in opened.read("abc").packed.fields
     with np.load(path) as file:
         assert file["log_score"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_episodes_of_a_shard_are_read_one_by_one(tmp_path, capsys):
+    save(tmp_path, [8])
+    broken = fakes.episode(4, 9) | {"reward": np.full(5, np.nan, np.float32)}
+    path = shards.save(tmp_path, [fakes.episode(3), broken, fakes.episode(5)], "abc")
+    lost = shards.save(tmp_path, [fakes.episode(3), fakes.episode(5)], "def")
+    lost.write_bytes(lost.read_bytes()[:-30])
+    opened = folder.Folder(tmp_path, 0)
+    assert [steps for _, steps in opened.files.values()] == [8, 3, 4, 5]
+    assert {"abcn0", "abcn1", "abcn2", "defn0"} < opened.written
+    assert steps(opened.read_newest([*opened.files], 0)) == [8, 3, 5]
+    assert opened.damaged == [lost.name, path.name]
+    assert f"{path}, episode 1 is damaged" in capsys.readouterr().out
+    folder.check(
+        tmp_path, layout.describe(store.load_episode(next(tmp_path.glob("*-8.npz"))))
+    )

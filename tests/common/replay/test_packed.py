@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.replay import array_file, layout, packed, store
+from dreamerv2_transfer.common.replay import array_file, layout, packed, shards, store
 from tests import fakes, names
 from tests.replays import same
 
@@ -64,7 +64,7 @@ def test_order_depends_on_content_alone(tmp_path):
 def test_index_is_used_without_reading_the_episodes(tmp_path, monkeypatch):
     fill(tmp_path / "a", some())
     before = packed.open_task(tmp_path / "a", cache=tmp_path / "cache")
-    monkeypatch.setattr(store, "load_episode", None)
+    monkeypatch.setattr(shards, "parts", None)
     after = packed.open_task(tmp_path / "a", cache=tmp_path / "cache")
     pairs = zip(contents(before), contents(after), strict=True)
     assert all(same(a, b) for a, b in pairs)
@@ -75,7 +75,7 @@ def test_index_is_used_without_reading_the_episodes(tmp_path, monkeypatch):
 def test_index_beside_the_episodes_is_used(tmp_path, monkeypatch):
     fill(tmp_path, some())
     packed.write_index(tmp_path)
-    monkeypatch.setattr(store, "load_episode", None)
+    monkeypatch.setattr(shards, "parts", None)
     assert len(packed.open_task(tmp_path)) == 5
 
 
@@ -330,7 +330,7 @@ def test_index_serves_with_and_without_a_cap(tmp_path, monkeypatch):
     fill(tmp_path / "two", some())
     packed.write_index(tmp_path / "one")
     packed.write_index(tmp_path / "two", memory=MIB)
-    monkeypatch.setattr(store, "load_episode", None)
+    monkeypatch.setattr(shards, "parts", None)
     capped = packed.open_task(tmp_path / "one", memory=MIB)
     free = packed.open_task(tmp_path / "two")
     pairs = zip(contents(capped), contents(free), strict=True)
@@ -430,14 +430,14 @@ def test_a_dataset_larger_than_the_memory_is_named(tmp_path, monkeypatch):
 
 def test_an_episode_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
     paths = fill(tmp_path, some())
-    load, seen = store.load_episode, []
+    load, seen = shards.parts, []
 
     def changing(path):
         seen.append(path)
         again = seen.count(path) > 1 and path == str(paths[2])
-        return fakes.episode(5, 9) if again else load(path)
+        return [shards.Part(path, "", fakes.episode(5, 9))] if again else load(path)
 
-    monkeypatch.setattr(store, "load_episode", changing)
+    monkeypatch.setattr(shards, "parts", changing)
     with pytest.raises(packed.DatasetError, match="changed while they were read"):
         packed.write_index(tmp_path, memory=MIB)
     assert list((tmp_path / ".packed").iterdir()) == []
