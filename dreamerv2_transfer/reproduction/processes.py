@@ -1,7 +1,7 @@
 """Jobs as processes, several at a time, which share the machine's cores and GPUs.
 
 Each job is a command that resumes from its last checkpoint. If this process is killed,
-Linux asks its jobs to stop, as Ctrl-C does.
+Linux asks its jobs to stop, as a closed terminal does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dreamerv2_transfer.reproduction.jobs import Job
 PROGRAM = [sys.executable, "-m", "dreamerv2_transfer"]
 POLL = 0.5  # Seconds between two looks at the processes.
 PR_SET_PDEATHSIG = 1  # Of Linux' prctl.h.
+HEARD = (signal.SIGINT, signal.SIGHUP)  # What asks a job to stop.
 
 
 class Ended(NamedTuple):
@@ -183,18 +184,20 @@ def visible_gpus() -> list[str]:
 
 
 def _listening() -> Callable[[], None]:
-    """Returns what makes a child hear SIGINT, and get it when this process is killed.
+    """Returns what makes a child hear signals, and get one when this process is killed.
 
-    A shell's background process ignores it, and a worker of Ray blocks it; both are
-    handed down to children.
+    A shell's background process ignores SIGINT, `nohup` SIGHUP, and a worker of Ray
+    blocks SIGINT; children inherit that. Linux sends the signal for each thread of this
+    process that ends; as a second SIGINT would keep a job from saving, it is SIGHUP.
     """
     is_linux = sys.platform.startswith("linux")
     prctl = ctypes.CDLL(None).prctl if is_linux else None
 
     def listen() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number in HEARD:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
         if prctl:
-            prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+            prctl(PR_SET_PDEATHSIG, signal.SIGHUP)
 
     return listen

@@ -22,6 +22,15 @@ except KeyboardInterrupt:
 sys.exit(int(sys.argv[3]))
 """
 
+# Prints the signal that comes with the parent's death, and what it does.
+ASK = """
+import ctypes, signal
+number = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(number))
+sent = signal.Signals(number.value)
+print(sent.name, repr(signal.getsignal(sent)).split(":")[0].strip("<"))
+"""
+
 
 @pytest.fixture
 def launch(tmp_path, monkeypatch):
@@ -68,15 +77,31 @@ def test_one_job_or_all_of_them_are_stopped(launch):
     assert ended == [jobs[0], jobs[2]] and several.running == []
 
 
-def test_a_job_is_stopped_though_its_parent_ignores_sigint(launch):
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # As a shell's `&` does.
-    try:
-        one = Processes(parallel=1, cores=1)
-        one.start(job("a", "wait"), launch / "a")
-        wait_until(lambda: (launch / "a").read_text())
-        assert [x.status for x in one.stop_all()] == [130]
-    finally:
-        signal.signal(signal.SIGINT, before)
+@pytest.fixture
+def deaf():
+    """Ignores what a shell's `&` and `nohup` make a process ignore."""
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(x, signal.SIG_IGN) for x in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_a_job_is_stopped_though_its_parent_ignores_signals(launch, deaf):
+    one = Processes(parallel=1, cores=1)
+    one.start(job("a", "wait"), launch / "a")
+    wait_until(lambda: (launch / "a").read_text())
+    assert [x.status for x in one.stop_all()] == [130]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux'")
+def test_hangups_end_a_job_whose_parent_is_killed(launch, deaf):
+    # Several arrive, one for each thread of the parent, and jobs save all the same.
+    (launch / "program.py").write_text(ASK)
+    one = Processes(parallel=1, cores=1)
+    one.start(job("a"), launch / "a")
+    wait_until(lambda: [*one.ended()])
+    assert (launch / "a").read_text() == "SIGHUP Handlers.SIG_DFL\n"
 
 
 def test_a_job_that_says_nothing_has_no_last_line(tmp_path):

@@ -20,7 +20,8 @@ from tests.runs import ROOT
 
 # `work FILE STATUS` notes that it ran, and waits where STATUS is `wait`.
 WORK = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
+signal.signal(signal.SIGHUP, signal.default_int_handler)  # As commands do.
 command, file, status = sys.argv[1:]
 path = pathlib.Path(file)
 path.write_text(path.read_text() + "ran " if path.exists() else "ran ")
