@@ -72,7 +72,8 @@ class Atari(gymnasium.Wrapper):
         self._ale = ale = unwrapped.ale
         self._console = _Console(ale, self)
         self._act, self._is_over = ale.act, ale.game_over
-        self._actions = unwrapped._action_set
+        find = ale.getLegalActionSet if all_actions else ale.getMinimalActionSet
+        self._actions = find()
         self._random = unwrapped.np_random
         self._last: Any = None  # The action of the last frame; None before the first.
         self._repeat = action_repeat
