@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from dreamerv2_transfer.common.replay import offline, packed, store
+from dreamerv2_transfer.common.replay import offline, packed, shards, store
 from tests import fakes
 
 COUNTS = ("total_steps", "total_episodes", "loaded_steps", "loaded_episodes")
@@ -89,3 +89,14 @@ def counts(stats):
 def contents(folder):
     """The bytes of each file in a folder by name."""
     return {x.name: x.read_bytes() for x in pathlib.Path(folder).iterdir()}
+
+
+def save_shard(folder, episodes, identifier):
+    """Writes episodes to one file as a collection does, but without a look at them."""
+    (first, *others), steps = episodes, sum(map(store.eplen, episodes))
+    if not others:
+        return store.save_episode(folder, first, identifier)
+    offsets = np.cumsum([0, *(len(x["action"]) for x in episodes)])
+    joined = {key: np.concatenate([x[key] for x in episodes]) for key in first}
+    name = f"{identifier}-{steps}x{len(episodes)}"
+    return store.write(folder, name, joined | {shards.OFFSETS: offsets})

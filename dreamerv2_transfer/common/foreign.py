@@ -84,7 +84,8 @@ def import_minatar() -> types.ModuleType:
     The display alone needs seaborn, whose import takes seconds in every process.
     Without matplotlib, MinAtar warns and leaves the display out.
     """
-    return _import_without(PLOTTING, "minatar")
+    hidden = PLOTTING if "matplotlib" in sys.modules else "matplotlib"
+    return _import_without(hidden, "minatar")
 
 
 def register_minatar() -> None:

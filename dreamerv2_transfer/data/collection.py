@@ -334,14 +334,14 @@ class Collection:
         if not episodes:
             return
         identifier = self._identifier(number, stream.episodes)
-        loaded = [store.as_loaded(episode) for episode in episodes]
-        path = shards.save(self._folder, episodes, identifier)
+        joined = shards.join(episodes)
+        path = shards.save(self._folder, joined, identifier)
         stream.pending, stream.waiting = [], 0
         self._written[identifier] = store.Name(identifier, steps, len(episodes))
         self._advance(number)
         if not self._packs:
             return
-        packed = PackedEpisodes.from_episodes(loaded, str(path))
+        packed = shards.pack(joined, str(path))
         self._packed_bytes += packed.nbytes
         self.packed.append(packed)
         if self._packed_bytes > PACKED_BYTES:

@@ -12,7 +12,6 @@ from typing import Any
 
 from dreamerv2_transfer.common.files.atomic import writing
 from dreamerv2_transfer.common.replay import shards, store
-from dreamerv2_transfer.common.replay.packed_episodes import PackedEpisodes
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 from dreamerv2_transfer.data import blind
 from dreamerv2_transfer.data.collection import SHARD_STEPS, MakeVectorEnv
@@ -91,9 +90,8 @@ def bytes_per_step(
         drive.on_episode(lambda episode, worker: episodes.append(episode))
         drive(policy, steps=SAMPLE_STEPS, episodes=1)
     steps = sum(map(store.eplen, episodes))
-    loaded = [store.as_loaded(episode) for episode in episodes]
-    packed = PackedEpisodes.from_episodes(loaded, "")
-    written = len(store.encode(shards.join(episodes)))
+    joined = shards.join(episodes)
+    packed, written = shards.pack(joined, ""), len(store.encode(joined))
     # Half of a file's last block is empty.
     files = 1 / max(SHARD_STEPS, steps / len(episodes))
     return (written + packed.nbytes) / steps + files * BLOCK / 2

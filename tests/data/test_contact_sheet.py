@@ -1,9 +1,10 @@
 import numpy as np
 from PIL import Image
 
-from dreamerv2_transfer.common.replay import shards, store
+from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.data import contact_sheet
 from tests import fakes
+from tests.replays import save_shard
 
 
 def save(folder, episode):
@@ -51,7 +52,7 @@ def test_without_images_there_is_no_picture(tmp_path):
 def test_frames_of_a_shard_are_those_of_its_episodes(tmp_path):
     kind = {"image_shape": (64, 64, 1), "dtype": np.uint8}
     (tmp_path / "a").mkdir()
-    shards.save(tmp_path / "a", [fakes.episode(9, i, **kind) for i in range(20)], "abc")
+    save_shard(tmp_path / "a", [fakes.episode(9, i, **kind) for i in range(20)], "abc")
     picture = frames(tmp_path, tmp_path / "sheet.png")
     assert picture.shape[1] == 8 * 132
     grey = [int(picture[100, 64 + 132 * i, 0]) for i in range(8)]

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.replay import shards, store
+from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders, imports, inspect, verify
 from tests import fakes
+from tests.replays import save_shard
 
 TASK = "minatar_breakout"
 
@@ -160,7 +161,7 @@ def test_episodes_of_a_shard_are_imported_once(tmp_path):
     source.mkdir()
     episodes = [fakes.episode(3 + i, i) for i in range(3)]
     broken = fakes.episode(4, 9) | {"reward": np.full(5, np.nan, np.float32)}
-    shards.save(source, [*episodes, broken], "abc")
+    save_shard(source, [*episodes, broken], "abc")
     result = imports.import_dreamerv2(tmp_path / "d", source, TASK)
     assert (result.added, result.steps, len(result.damaged)) == (3, 12, 1)
     assert "episode 3 is no episode: reward is not finite" in result.damaged[0]

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.replay import shards, store
+from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.data import inspect
 from tests import fakes
+from tests.replays import save_shard
 
 
 def rewarded(*rewards, acted=None):
@@ -120,7 +121,7 @@ def test_rewards_are_told_as_they_are_and_as_training_draws_them(tmp_path):
 def test_episodes_of_a_shard_are_counted_one_by_one(tmp_path):
     (tmp_path / "a").mkdir()
     episodes = [rewarded(1, 0, 2), rewarded(0, 5)]
-    shards.save(tmp_path / "a", episodes, "abc")
+    save_shard(tmp_path / "a", episodes, "abc")
     (tmp_path / "b").mkdir()
     for episode in episodes:
         store.save_episode(tmp_path / "b", episode)

@@ -8,10 +8,11 @@ from gymnasium import spaces
 
 minari = pytest.importorskip("minari")
 
-from dreamerv2_transfer.common.replay import shards, store  # noqa: E402
+from dreamerv2_transfer.common.replay import store  # noqa: E402
 from dreamerv2_transfer.common.replay.store import DatasetError  # noqa: E402
 from dreamerv2_transfer.data import checks, folders, imports, minari_io  # noqa: E402
 from tests import fakes  # noqa: E402
+from tests.replays import save_shard  # noqa: E402
 
 TASK = "minatar_breakout"
 GREY = {"image_shape": (64, 64, 1), "dtype": np.uint8}
@@ -281,7 +282,7 @@ def test_episodes_of_a_shard_are_exported(tmp_path):
     made = [fakes.episode(x, x) for x in (3, 4)]
     folder = dataset(tmp_path / TASK, fakes.episode(5))
     broken = fakes.episode(4, 9) | {"reward": np.full(5, np.nan, np.float32)}
-    path = shards.save(folder, [*made, broken], "abc")
+    path = save_shard(folder, [*made, broken], "abc")
     exported = minari_io.export_task(folder, folder.name, str(tmp_path / "out"))
     assert exported.episodes == 3
     assert exported.damaged == [f"{path}, episode 2 is damaged: reward is not finite."]

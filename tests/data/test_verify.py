@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from dreamerv2_transfer.common.replay import shards, store
+from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import checks, verify
 from tests import fakes
+from tests.replays import save_shard
 
 
 def write(folder, episodes):
@@ -104,8 +105,8 @@ def test_a_folder_without_episodes_is_no_dataset(tmp_path):
 def test_episodes_of_a_shard_are_looked_at_one_by_one(tmp_path):
     write(tmp_path / "a", [fakes.episode(3)])
     wrong = fakes.episode(4, 2) | {"is_last": np.zeros(5, bool)}
-    bad = shards.save(tmp_path / "a", [fakes.episode(5, 1), wrong], "abc")
-    good = shards.save(tmp_path / "a", [fakes.episode(x, x) for x in (6, 7)], "def")
+    bad = save_shard(tmp_path / "a", [fakes.episode(5, 1), wrong], "abc")
+    good = save_shard(tmp_path / "a", [fakes.episode(x, x) for x in (6, 7)], "def")
     odd = good.with_name("29990101T000000-ghi-12x2.npz")
     good.rename(odd)
     found = run(tmp_path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -114,20 +115,28 @@ class PackedEpisodes:
     @classmethod
     def from_episode(cls, episode: Episode, source: str) -> PackedEpisodes:
         """Packs one episode, as `store.load_episode` returns it."""
-        return cls.from_episodes([episode], source)
+        return cls.from_joined(episode, np.array([0, len(episode["action"])]), source)
 
     @classmethod
-    def from_episodes(cls, episodes: Sequence[Episode], source: str) -> PackedEpisodes:
-        """Packs episodes with the same keys, in this order, which `join` changes."""
-        digests = np.frombuffer(b"".join(map(content_digest, episodes)), np.uint8)
-        first, *others = episodes
-        kept = {k: v for k, v in sorted(first.items()) if k != "is_first"}
-        if others:
-            kept = {k: np.concatenate([x[k] for x in episodes]) for k in kept}
+    def from_joined(
+        cls, joined: Episode, offsets: np.ndarray, source: str
+    ) -> PackedEpisodes:
+        """Packs episodes that lie one after the other, in this order.
+
+        Args:
+            joined: Arrays by key, [transitions of all, ...].
+            offsets: Where each episode begins and the last ends.
+            source: What error messages call them.
+        """
+        digests = [
+            content_digest({key: values[start:stop] for key, values in joined.items()})
+            for start, stop in itertools.pairwise(offsets.tolist())
+        ]
+        kept = {k: v for k, v in sorted(joined.items()) if k != "is_first"}
         fields = {k: Field.of(k, v) for k, v in kept.items()}
         arrays = {k: fields[k].encode(v) for k, v in kept.items()}
-        offsets = np.cumsum([0, *(len(x["action"]) for x in episodes)])
-        return cls(source, fields, arrays, offsets, digests.reshape(-1, 16))
+        digest = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+        return cls(source, fields, arrays, offsets.astype(np.int64), digest)
 
     @classmethod
     def join(

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common.files.atomic import OutputError
-from dreamerv2_transfer.common.replay import folder, layout, shards, store
+from dreamerv2_transfer.common.replay import folder, layout, store
 from tests import fakes
-from tests.replays import save
+from tests.replays import save, save_shard
 
 
 def steps(episodes):
@@ -159,8 +159,8 @@ def test_log_keys_are_saved_but_not_read(tmp_path):
 def test_episodes_of_a_shard_are_read_one_by_one(tmp_path, capsys):
     save(tmp_path, [8])
     broken = fakes.episode(4, 9) | {"reward": np.full(5, np.nan, np.float32)}
-    path = shards.save(tmp_path, [fakes.episode(3), broken, fakes.episode(5)], "abc")
-    lost = shards.save(tmp_path, [fakes.episode(3), fakes.episode(5)], "def")
+    path = save_shard(tmp_path, [fakes.episode(3), broken, fakes.episode(5)], "abc")
+    lost = save_shard(tmp_path, [fakes.episode(3), fakes.episode(5)], "def")
     lost.write_bytes(lost.read_bytes()[:-30])
     opened = folder.Folder(tmp_path, 0)
     assert [steps for _, steps in opened.files.values()] == [8, 3, 4, 5]

@@ -4,6 +4,7 @@ import pytest
 from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.replay import npz, packed, shards, store
 from tests import fakes
+from tests.replays import save_shard
 
 
 def episodes(*steps):
@@ -18,7 +19,7 @@ def assert_same(one, other):
 
 def test_a_shard_holds_its_episodes(tmp_path):
     wanted = episodes(4, 1, 9)
-    path = shards.save(tmp_path, wanted, "abc")
+    path = shards.save(tmp_path, shards.join(wanted), "abc")
     assert path.name.endswith("-abc-14x3.npz")
     assert store.name_of(path) == ("abc", 14, 3)
     assert store.count_episodes(tmp_path) == (3, 14)
@@ -37,7 +38,7 @@ def test_a_shard_holds_its_episodes(tmp_path):
 
 def test_one_episode_is_a_file_of_the_original(tmp_path):
     (wanted,) = episodes(4)
-    path = shards.save(tmp_path, [wanted], "abc")
+    path = shards.save(tmp_path, shards.join([wanted]), "abc")
     assert store.parse_name(path) == ("abc", 4)
     assert_same(store.load_episode(path), store.as_loaded(wanted))
     (part,) = shards.parts(path)
@@ -48,7 +49,7 @@ def test_one_episode_is_a_file_of_the_original(tmp_path):
 def test_a_damaged_episode_is_named_and_the_others_are_read(tmp_path):
     wanted = episodes(4, 5, 6)
     wanted[1]["reward"][2] = np.nan
-    path = shards.save(tmp_path, wanted, "abc")
+    path = save_shard(tmp_path, wanted, "abc")
     parts = shards.parts(path)
     assert [bool(x.fault) for x in parts] == [False, True, False]
     assert parts[1].fault == f"{path}, episode 1 is damaged: reward is not finite."
@@ -60,7 +61,7 @@ def test_a_damaged_episode_is_named_and_the_others_are_read(tmp_path):
 
 
 def test_a_file_with_wrong_bytes_is_one_damaged_part(tmp_path):
-    path = shards.save(tmp_path, episodes(4, 5), "abc")
+    path = save_shard(tmp_path, episodes(4, 5), "abc")
     path.write_bytes(path.read_bytes()[:-40])
     (part,) = shards.parts(path)
     assert str(path) in part.fault and not part.episode
@@ -82,7 +83,7 @@ def test_shards_and_single_episodes_pack_the_same(tmp_path):
     for name, groups in [("a", [wanted[:3], wanted[3:]]), ("b", [[x] for x in wanted])]:
         (tmp_path / name).mkdir()
         for number, group in enumerate(groups):
-            shards.save(tmp_path / name, group, f"id{number}")
+            save_shard(tmp_path / name, group, f"id{number}")
     one, other = (packed.open_task(tmp_path / x) for x in "ab")
     assert one.fingerprint == other.fingerprint and one.steps == 17
     capped = packed.open_task(tmp_path / "a", tmp_path / "index", 2**24)
@@ -92,3 +93,28 @@ def test_shards_and_single_episodes_pack_the_same(tmp_path):
 
 def test_no_observation_can_have_the_name_of_the_offsets():
     assert shards.OFFSETS in wrappers.TAKEN
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("reward", np.nan, "reward is not finite"),
+        ("is_last", True, "is_last is set at 2, 5"),
+        ("is_first", True, "is_first is set at 0, 2"),
+        ("is_terminal", True, "is_terminal is set at 2, 5"),
+    ],
+)
+def test_an_episode_that_would_not_load_is_not_written(key, value, said):
+    wrong = episodes(4, 5, 6)
+    wrong[1][key][2] = value
+    with pytest.raises(store.DatasetError, match=said):
+        shards.join(wrong)
+
+
+def test_episodes_are_packed_as_one_by_one():
+    made = [x | {"log_policy": np.zeros(len(x["reward"]))} for x in episodes(4, 5)]
+    packed_at_once = shards.pack(shards.join(made), "")
+    for number, episode in enumerate(made):
+        alone = packed.PackedEpisodes.from_episode(store.as_loaded(episode), "")
+        assert np.array_equal(packed_at_once.digests[number], alone.digests[0])
+        assert_same(packed_at_once.episode(number), alone.episode(0))
