@@ -54,7 +54,7 @@ def one_hot_dense(
     rows = tf.pad(tf.cast(kernel, tf.float32), [[0, 1], [0, 0]])
     index = tf.where(index < 0, size, index + tf.range(latents) * (size // latents))
     result = tf.cast(offset, tf.float32)
-    # One operation for all columns, and one axis: most of a trace are slices' constants.
+    # One operation for all columns: constants of slices are most of a trace.
     axis = tf.constant(0)
     for column in tf.unstack(index, axis=1):
         result += tf.gather(rows, column, axis=axis)
