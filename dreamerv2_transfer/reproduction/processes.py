@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from dreamerv2_transfer.common import progress
+from dreamerv2_transfer.common import interrupt, progress
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.reproduction.jobs import Job
 
 PROGRAM = [sys.executable, "-m", "dreamerv2_transfer"]
 POLL = 0.5  # Seconds between two looks at the processes.
 PR_SET_PDEATHSIG = 1  # Of Linux' prctl.h.
-HEARD = (signal.SIGINT, signal.SIGHUP)  # What asks a job to stop.
+HEARD = (signal.SIGINT, interrupt.HANGUP)  # What asks a job to stop.
 
 
 class Ended(NamedTuple):
@@ -149,7 +149,7 @@ def start(
             stderr=subprocess.STDOUT,
             env=env,
             start_new_session=True,  # So that Ctrl-C reaches it once, through us.
-            preexec_fn=_listening(),
+            preexec_fn=_listening() if interrupt.HANGUP else None,
         )
 
 
@@ -198,6 +198,6 @@ def _listening() -> Callable[[], None]:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
         if prctl:
-            prctl(PR_SET_PDEATHSIG, signal.SIGHUP)
+            prctl(PR_SET_PDEATHSIG, interrupt.HANGUP)
 
     return listen

@@ -33,7 +33,7 @@ from dreamerv2_transfer.reproduction.processes import Ended
 
 PACKAGES = pathlib.Path(__file__).resolve().parents[2]  # Where nodes look for ours.
 PATIENCE = 10.0  # Seconds for the head of the cluster to answer; Ray waits 2 minutes.
-LOST = -signal.SIGKILL  # The status of a job whose node is lost.
+LOST = -9  # The status of a job whose node is lost: as if by SIGKILL.
 FAILED = 1  # That of a job whose process could not be started.
 SAID = 2**20  # Bytes of a job's output that travel to the study's folder, the last.
 

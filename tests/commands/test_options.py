@@ -67,7 +67,7 @@ PATHS = {
     "export": {"to"},
     "port": {"to", "config"},
     "doctor": {"logdir"},
-    "reproduce": {"logdir", "publish", "arms"},
+    "reproduce": {"logdir", "publish", "arms", "runs"},
     "sweep": {"space", "logdir", "template"},
 }
 FIRST = {
