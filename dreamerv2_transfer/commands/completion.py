@@ -69,7 +69,9 @@ def commands() -> Iterator[Command]:
     reference = keys.read(configuration.path().read_text("utf-8"))
     templates = [x.parent.name for x in configuration.templates().glob("*/config.yaml")]
     games = tuple(_games())
-    special = {"configs": (*reference.blocks,), "template": tuple(sorted(templates))}
+    # A block for two names, `A B`, is none that one would type.
+    blocks = tuple(name for name in reference.blocks if " " not in name)
+    special = {"configs": blocks, "template": tuple(sorted(templates))}
     special |= dict.fromkeys(("task", "tasks", "games"), games)
     configured = [Flag("configs", "blocks of configs.yaml", special["configs"], True)]
     for key in reference.keys.values():
@@ -94,7 +96,7 @@ def commands() -> Iterator[Command]:
         ]
         flags += configured if usage.blocks else []
         named = [flag.name for flag in flags]
-        named += reference.blocks if usage.blocks else ()
+        named += blocks if usage.blocks else ()
         flags.append(Flag("help", "explain the command or names", named, True))
         flags.append(Flag("quiet", "results alone"))
         yield Command(name, program.purpose(name), usage.words, flags)

@@ -48,7 +48,7 @@ def test_flags_of_all_kinds_are_found(found):
     [
         (["tra"], ["train", "train-dqn"]),
         (["train", "--rssm.d"], ["--rssm.deter", "--rssm.discrete"]),
-        (["train", "--configs", "minatar", "sm"], ["small"]),
+        (["train", "--configs", "minatar", "sm"], ["small", "small_v1"]),
         (
             ["train", "--task", "minatar_s"],
             ["minatar_seaquest", "minatar_space_invaders"],
@@ -57,7 +57,7 @@ def test_flags_of_all_kinds_are_found(found):
         (["evaluate", "--policy", ""], ["greedy", "sampled"]),
         (["dataset", "ve"], ["verify"]),
         (["train", "--help", "rssm.de"], ["rssm.deter"]),
-        (["train", "--help", "rssm.deter", "sma"], ["small"]),
+        (["train", "--help", "rssm.deter", "sma"], ["small", "small_v1"]),
         (["evaluate", "--help", "episo"], ["episodes"]),
         (["--help", "tra"], ["train", "train-dqn"]),
         (["plot", "--runs", ""], []),

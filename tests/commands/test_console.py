@@ -47,7 +47,7 @@ def test_no_name_is_suggested_that_is_not_alike(capsys):
     [
         ("dataset", "dataset info DIRECTORY [--picture PATH] [--dataset.draw steps]"),
         ("port", "port OLD --to LOGDIR [--config OLD_CONFIG] [--KEY VALUE ...]\n"),
-        ("reproduce", "reproduce minatar|atari [--scale paper|small|debug]"),
+        ("reproduce", "reproduce minatar|atari [--scale paper|small|small_v1|debug]"),
         ("completion", "completion bash|zsh|fish\n"),
     ],
 )

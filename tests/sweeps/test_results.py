@@ -77,7 +77,7 @@ def test_configs_takes_the_best_one(ended):
     assert changed == {
         "imag_horizon": (10, 5),
         "model_opt.lr": (1e-3, 2e-4),
-        "encoder.cnn_kernels": ((3, 3, 3, 3), (3, 3)),
+        "encoder.cnn_kernels": ((3,), (3, 3)),
     }
 
 
