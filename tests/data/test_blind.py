@@ -98,10 +98,13 @@ def test_an_episode_outgrows_the_rows(monkeypatch):
     assert all(map(np.array_equal, few[0][0].values(), many[0][0].values()))
 
 
-def test_a_stream_stops_while_others_play():
-    env = envs.make_vector_env("minatar_breakout", 2)
-    policy = MixedPolicy(env, Schedule((1.0,), 10, (5,)), [None], [(0, 0)] * 2)
-    drive, ended = blind.BlindDriver(env, policy), []
+def make_mixed(env):
+    return MixedPolicy(env, Schedule((1.0,), 10, (5,)), [None], [(0, 0)] * 2)
+
+
+def play_until_the_first_has_two(drive, policy):
+    """Plays 400 steps; stops the first stream at its second end. Returns who ended."""
+    ended = []
 
     def finish(episode, worker):
         ended.append(worker)
@@ -110,6 +113,14 @@ def test_a_stream_stops_while_others_play():
 
     drive.on_episode(finish)
     drive(policy, steps=400)
+    return ended
+
+
+def test_a_stream_stops_while_others_play():
+    env = envs.make_vector_env("minatar_breakout", 2)
+    policy = make_mixed(env)
+    drive = blind.BlindDriver(env, policy)
+    ended = play_until_the_first_has_two(drive, policy)
     assert ended.count(0) == 2 < ended.count(1)
     drive.stop(1)
     drive(policy, episodes=1)  # Nothing is left to play.
@@ -119,16 +130,9 @@ def test_a_stream_stops_while_others_play():
 def test_a_stream_of_the_driver_that_looks_stops_too():
     for settings in ({}, {"restart": True}):
         env = envs.make_vector_env("minatar_breakout", 2, **settings)
-        policy = MixedPolicy(env, Schedule((1.0,), 10, (5,)), [None], [(0, 0)] * 2)
-        drive, ended = driver.Driver(env, policy.start), []
-
-        def finish(episode, worker, drive=drive, ended=ended):
-            ended.append(worker)
-            if ended.count(0) == 2:
-                drive.stop(0)
-
-        drive.on_episode(finish)
-        drive(policy, steps=400)
+        policy = make_mixed(env)
+        drive = driver.Driver(env, policy.start)
+        ended = play_until_the_first_has_two(drive, policy)
         assert ended.count(0) == 2 < ended.count(1)
 
 
