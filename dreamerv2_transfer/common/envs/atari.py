@@ -188,7 +188,7 @@ class _Console:
         # state of their first start is restored.
         ale.reset_game()
         self._start = ale.cloneState()
-        self._left: dict[int, Any] = {}  # Where the others left their games.
+        self._left: dict[int, Any] = {}  # Saved games of the other players.
 
     def restart(self) -> None:
         """Restores the game's start, without loading it again."""
@@ -196,7 +196,7 @@ class _Console:
         self._ale.restoreState(self._start)
 
     def hand_to(self, player: Any) -> None:
-        """Keeps the state of a player's game, and goes on with that of another."""
+        """Saves the game of the current player, and continues that of another."""
         self._left[id(self.player)] = self._ale.cloneState()
         self.player = player
         if id(player) in self._left:
