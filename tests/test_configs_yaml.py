@@ -388,6 +388,7 @@ def test_small_has_wide_shallow_convolutions_for_minatar():
     assert stacks == [(16, (3,)), (16, (8, 3))]
     assert (config.actor_opt.lr, config.critic_opt.lr) == (3e-4, 3e-4)
     assert (config.slow_target_update, config.actor_ent) == (20, 3e-3)
+    assert (config.dataset.draw, config.dataset.rewarded) == ("episodes", 0.1)
     atari = load("atari", "small", "scratch")
     assert (atari.encoder.cnn_depth, atari.encoder.cnn_kernels) == (8, (4, 4, 4, 4))
     assert (atari.actor_opt.lr, atari.slow_target_update) == (4e-5, 100)
@@ -400,6 +401,7 @@ def test_small_v1_is_small_as_it_was_published_with():
     assert (config.decoder.cnn_depth, config.decoder.cnn_kernels) == (8, (2, 3, 4, 4))
     assert (config.actor_opt.lr, config.critic_opt.lr) == (1e-4, 1e-4)
     assert (config.slow_target_update, config.actor_ent) == (100, 1e-3)
+    assert (config.dataset.draw, config.dataset.rewarded) == ("episodes", 0.0)
     assert section(config, "rssm") == section(load("minatar", "small"), "rssm")
 
 
