@@ -22,6 +22,16 @@ def arms_of(folder, text, settings=None):
     return read(folder, text).arms(CONFIG, settings or {}, 2)
 
 
+def test_the_papers_losses_are_shipped_as_arms_on_a_new_and_a_learned_game():
+    file = arms_file.read(EXAMPLE.with_name("paper_losses.yaml"), BLOCKS)
+    losses = {"decoder.cnn_dist": "mse", "loss_scales.kl": "0.1"}
+    assert losses.items() <= file.settings.items()
+    games = {arm.name: arm.games for arm in file.arms(CONFIG, file.settings, 1)}
+    new, learned = ("minatar_space_invaders",), ("minatar_seaquest",)
+    assert games["scratch"] == new + learned
+    assert games["pretrained_fixed_world_model"] == learned
+
+
 def test_the_shipped_example_leaves_each_game_out():
     file = arms_file.read(EXAMPLE, BLOCKS)
     assert file.settings == {"reproduce.pretrain": "40000", "reproduce.train": "10000"}
