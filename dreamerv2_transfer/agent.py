@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dreamerv2_transfer import expl
+from dreamerv2_transfer import expl, gae
 from dreamerv2_transfer.common import envs, nets, optimizer, other, tfutils, updates
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.driver import Policy
@@ -157,6 +157,10 @@ class Agent:
         Returns:
             The states after the batch, and scalar metrics.
         """
+        if gae.is_chosen(self.config):  # All losses come from the same weights.
+            learn = functools.partial(self._train_on, data=data)
+            state, _, metrics = self.wm.train(data, state, learn)
+            return state, metrics
         state, outputs, metrics = self.wm.train(data, state)
         metrics.update(self._train_on(outputs, data))
         return state, metrics
@@ -243,6 +247,7 @@ class ActorCritic:
             "critic", self.critic.trainable_variables, **config.critic_opt
         )
         self.rewnorm = other.StreamNorm(**config.reward_norm)
+        self._is_gae = gae.is_chosen(config)
         norm = dict(config.return_norm)
         is_scaled = norm.pop("kind") == "percentile"
         self.retnorm = other.ReturnNorm(**norm) if is_scaled else None
@@ -280,6 +285,9 @@ class ActorCritic:
             reward_fn: Maps a sequence to rewards `(horizon + 1, B * T)`.
         """
         horizon = self.config.imag_horizon
+        if self._is_gae:
+            is_terminal = None  # It trusts the model at the first state too.
+            self.update_slow_target()
         with tf.GradientTape() as actor_tape:
             # Reinforce needs no gradient but that of the log probabilities.
             flows = self._actor_grad != "reinforce"
@@ -301,7 +309,8 @@ class ActorCritic:
         metrics.update(**targets, **actor, **critic)
         metrics.update(self.actor_opt(actor_tape, actor_loss))
         metrics.update(self.critic_opt(critic_tape, critic_loss))
-        self.update_slow_target()
+        if not self._is_gae:
+            self.update_slow_target()
         return metrics
 
     def actor_loss(
@@ -327,14 +336,18 @@ class ActorCritic:
         # the first target is that of a replayed state, which no dreamed action led to.
         metrics = {}
         # The dream has computed the actor's dense layers already.
-        cache = [tf.stop_gradient(x[:-1]) for x in seq["actor_cache"]]
-        policy = self.actor(nets.stop_gradient(seq["feat"][:-2]), cache=cache)
-        returns = target[1:]
-        advantage = tf.stop_gradient(returns - seq["value"][:-2])
+        if self._is_gae:
+            part, returns, weight = slice(0, -1), target, gae.weight(seq, self.config)
+        else:
+            part, returns, weight = slice(0, -2), target[1:], seq["weight"][:-2]
+        steps = returns.shape[0]
+        cache = [tf.stop_gradient(x[:steps]) for x in seq["actor_cache"]]
+        policy = self.actor(nets.stop_gradient(seq["feat"][part]), cache=cache)
+        advantage = tf.stop_gradient(returns - seq["value"][part])
         if scale is not None:
             returns, advantage = returns / scale, advantage / scale
             metrics["return_scale"] = scale
-        action = seq["action"][1:-1]
+        action = seq["action"][1 : steps + 1]
         if self._actor_grad == "dynamics":
             objective = returns
         elif self._actor_grad == "reinforce":
@@ -347,10 +360,9 @@ class ActorCritic:
         entropy = policy.entropy()
         entropy_scale = other.schedule(self.config.actor_ent, self.tfstep)
         objective += entropy_scale * entropy
-        weight = tf.stop_gradient(seq["weight"])
         metrics["actor_ent"] = tf.reduce_mean(entropy)
         metrics["actor_ent_scale"] = tf.convert_to_tensor(entropy_scale)
-        return -tf.reduce_mean(weight[:-2] * objective), metrics
+        return -tf.reduce_mean(tf.stop_gradient(weight) * objective), metrics
 
     def critic_loss(self, seq, target: tf.Tensor) -> tuple[tf.Tensor, Metrics]:
         """Regresses the values on the targets (Hafner et al. 2021, equation 5)."""
@@ -362,9 +374,9 @@ class ActorCritic:
         # Loss:        l0    l1    l2
         dist = self.critic(nets.stop_gradient(seq["feat"][:-1]))
         like = dist.log_prob(tf.stop_gradient(target))
-        weight = tf.stop_gradient(seq["weight"])
+        weight = gae.weight(seq, self.config) if self._is_gae else seq["weight"][:-1]
         metrics = {"critic": tf.reduce_mean(dist.mode())}
-        return -tf.reduce_mean(like * weight[:-1]), metrics
+        return -tf.reduce_mean(like * tf.stop_gradient(weight)), metrics
 
     def target(self, seq) -> tuple[tf.Tensor, Metrics]:
         """Returns the lambda return of each state but the last, `(horizon, B * T)`.
@@ -381,6 +393,8 @@ class ActorCritic:
         reward = tf.cast(seq["reward"], tf.float32)
         discount = tf.cast(seq["discount"], tf.float32)
         value = seq["value"]
+        if self._is_gae:  # The rewards and discounts of the next states.
+            reward, discount = (tf.roll(x, -1, 0) for x in (reward, discount))
         target = other.lambda_return(
             reward[:-1],
             value[:-1],
@@ -429,7 +443,7 @@ def acting(
         TrainingError: The policy raises it for an action that is not finite.
     """
     encoder = agent.wm.encoder
-    keys = (*encoder.cnn_keys, *encoder.mlp_keys, "is_first")
+    keys = (*encoder.keys, "is_first")
     act = act or agent.policy
 
     def policy(obs, state):

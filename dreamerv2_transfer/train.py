@@ -40,16 +40,17 @@ from dreamerv2_transfer.transfer import sources
 STAGES = ("pretrain", "finetune", "scratch", "offline")
 ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
 # The components that dreams are made of.
-DREAMING = ("encoder", "rssm", "reward", "discount")
+DREAMING = ("encoder", "rssm", "reward", "discount", "terminal")
 # By component, the keys that change what its weights mean, but not their shapes.
 MEANINGS = {
-    "encoder": ("encoder.act", "encoder.symlog"),
-    "rssm": ("rssm.act",),
+    "encoder": ("encoder.act", "encoder.symlog", "minatar_view"),
+    "rssm": ("rssm.act", "rssm.cell", "rssm.std_act"),
     "decoder": ("decoder.act", "decoder.cnn_dist", "decoder.mlp_dist"),
     "reward": ("reward_head.act", "reward_head.dist", "reward_head.bin_limit"),
     "discount": ("discount_head.act", "discount_head.dist"),
-    "actor": ("actor.act",),
-    "critic": ("critic.act", "critic.dist", "critic.bin_limit"),
+    "terminal": ("terminal_head.act", "terminal_head.dist"),
+    "actor": ("actor.act", "actor.dist"),
+    "critic": ("critic.act", "critic.dist", "critic.bin_limit", "behavior"),
 }
 Output = Callable[[list[logger.Summary]], None]
 Spaces = dict[str, gymnasium.Space]
@@ -393,8 +394,7 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
 
     ported, init = logdir / weights.PORTED, config.init
     if ported.exists():
-        weights.load_weights(ported, agent.components)
-        weights.load_state(ported, agent.state)
+        weights.load_ported(ported, agent)
         steps = int(agent.tfstep)
         print(f"Continues with the agent in {ported}, which made {steps} steps.")
     if not init.path:

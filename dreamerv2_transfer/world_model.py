@@ -22,7 +22,12 @@ from dreamerv2_transfer.transfer.freeze import freeze
 
 Metrics = dict[str, tf.Tensor]
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
-REWARD_TRANSFORMS = {"identity": tf.identity, "sign": tf.sign, "tanh": tf.tanh}
+REWARD_TRANSFORMS = {
+    "identity": tf.identity,
+    "sign": tf.sign,
+    "tanh": tf.tanh,
+    "log1p": tf.math.log1p,
+}
 
 
 class WorldModel:
@@ -62,6 +67,10 @@ class WorldModel:
             self.heads["discount"] = nets.MLP(
                 (), **config.discount_head, name="discount"
             )
+        if config.pred_terminal:
+            self.heads["terminal"] = nets.MLP(
+                (), **config.terminal_head, name="terminal"
+            )
         for name in config.grad_heads:
             if name not in self.heads:
                 raise ValueError(
@@ -98,17 +107,23 @@ class WorldModel:
     def _scales_of_losses(self) -> list:
         return self.harmony.variables if self.harmony else []
 
-    def train(self, data, state):
+    def train(self, data, state, first: Callable[..., Metrics] = lambda outputs: {}):
         """Makes one update. If all weights are frozen, it only computes the loss.
+
+        Args:
+            data: As `loss` takes it.
+            state: As `loss` takes it.
+            first: Called with the outputs of `loss` before weights change; returns
+                metrics.
 
         Returns:
             The states after the last step, the outputs of `loss`, and metrics.
         """
-        if not self.trainable_variables:
-            return self.loss(data, state)[1:]
         with tf.GradientTape() as tape:
             model_loss, state, outputs, metrics = self.loss(data, state)
-        metrics.update(self.model_opt(tape, model_loss))
+        metrics.update(first(outputs))
+        if self.trainable_variables:
+            metrics.update(self.model_opt(tape, model_loss))
         return state, outputs, metrics
 
     def loss(self, data, state=None):
@@ -116,10 +131,11 @@ class WorldModel:
 
             loss = sum_k scale_k * loss_k
 
-        The losses are `-log p(x | feat)` of each prediction x (images, reward and
-        discount), the KL of posterior and prior (see `EnsembleRSSM.kl_losses`), and
-        `post_ent` (see `EnsembleRSSM.entropy_loss`) if its scale is not 0. The scales
-        are `loss_scales`, or are learned (see `nets.Harmony`).
+        The losses are `-log p(x | feat)` of each prediction x (images, reward, and
+        discount or terminal), the KL of posterior and prior (see
+        `EnsembleRSSM.kl_losses`), and `post_ent` (see `EnsembleRSSM.entropy_loss`) if
+        its scale is not 0. The scales are `loss_scales`, or are learned (see
+        `nets.Harmony`).
 
         Args:
             data: A batch `(B, T, ...)` of each key.
@@ -297,13 +313,23 @@ class WorldModel:
         # States:      z0    z1    z2    z3
         # Predicted:   d0   [d1]  [d2]  [d3]
         # True:       [t0]
-        if "discount" not in self.heads:
+        if not {"discount", "terminal"} & {*self.heads}:
             return self.config.discount * tf.ones(tf.shape(feat)[:-1])
-        disc = self.heads["discount"](feat).mean()
+        disc = self.predicted_discount(feat)
         if is_terminal is None:
             return disc
         first = (1.0 - tf.cast(is_terminal, disc.dtype)) * self.config.discount
         return tf.concat([first[None], disc[1:]], 0)
+
+    def predicted_discount(self, feat) -> tf.Tensor:
+        """Returns the mean of the discount head, or what the terminal head amounts to.
+
+        The terminal head of pydreamer predicts the probability that the episode is over
+        in a state; the discount is outside of it: `discount * (1 - p(terminal))`.
+        """
+        if "terminal" in self.heads:
+            return self.config.discount * (1.0 - self.heads["terminal"](feat).mean())
+        return self.heads["discount"](feat).mean()
 
     def preprocess(self, obs):
         """Converts observations to what the networks expect.
@@ -321,8 +347,8 @@ class WorldModel:
         if "reward" in obs:  # The policy does not observe it.
             obs["reward"] = REWARD_TRANSFORMS[self.config.clip_rewards](obs["reward"])
         if "is_terminal" in obs:
-            alive = 1.0 - tf.cast(obs["is_terminal"], tf.float32)
-            obs["discount"] = alive * self.config.discount
+            obs["terminal"] = tf.cast(obs["is_terminal"], tf.float32)
+            obs["discount"] = (1.0 - obs["terminal"]) * self.config.discount
         return obs
 
     def video_pred(self, data, key: str, context: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -5,7 +5,7 @@
     4  train, play
     3  pretrain, finetune, offline, collect, analysis
     2  learner, validation, evaluate, data, porting, trained
-    1  agent, world_model, expl, transfer, dqn, plotting
+    1  agent, world_model, gae, expl, transfer, dqn, plotting
     0  common              (inside: ops < nets; files < replay, logger)
 
 Each line imports only lower ones; those of line 1 may import each other. `common`
@@ -38,7 +38,7 @@ LAYERS = {
     for layer, names in enumerate(
         (
             "common",
-            "agent world_model expl transfer dqn plotting",
+            "agent world_model gae expl transfer dqn plotting",
             "learner validation evaluate data porting trained",
             "pretrain finetune offline collect analysis",
             "train play",

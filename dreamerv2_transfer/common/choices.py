@@ -12,18 +12,25 @@ from __future__ import annotations
 import functools
 import math
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 # Keras' dtype policy by the value of `precision`; `machine` sets it.
 PRECISIONS = {"32": "float32", "16": "mixed_float16", "bf16": "mixed_bfloat16"}
 STRATEGIES = ("none", "mirrored", "multiworker")  # `distributed.replicas`
-REWARD_TRANSFORMS = ("identity", "sign", "tanh")  # `world_model`
+REWARD_TRANSFORMS = ("identity", "sign", "tanh", "log1p")  # `world_model`
+BEHAVIORS = ("dreamerv2", "pydreamer")  # `agent.ActorCritic`
 LOSS_BALANCES = ("none", "harmony")  # `world_model`
 ACTOR_GRADIENTS = ("dynamics", "reinforce", "both")  # `agent.ActorCritic`
-IMAGE_DISTS = ("mse", "binary")  # `nets.images`
+IMAGE_DISTS = ("mse", "binary", "categorical")  # `nets.images`
+IMAGE_KINDS = ("conv", "dense")  # `nets.images`
+NORMS = ("none", "layer")  # `nets.layers`
+CELLS = ("dv2", "gru", "gru_layernorm", "gru_layernorm_dv2")  # `nets.cells`
 DISTS = ("mse", "normal", "binary", "tanh_normal", "trunc_normal", "onehot")
-# `nets.heads`; the last one is for numbers alone.
-HEAD_DISTS = (*DISTS, "symlog_mse", "symlog_twohot")
+# `nets.heads`; the last two are for numbers alone.
+HEAD_DISTS = (*DISTS, "symlog_mse", "symlog_twohot", "support")
+ACTOR_DISTS = (*DISTS, "squashed_normal", "normal_tanh")
+MINATAR_VIEWS = ("planes", "collapsed")  # `envs.minatar`
 VECTOR_DISTS = ("mse", "symlog_mse")  # `nets.images`
 PARALLEL = ("none", "process")  # `envs.suites`
 DRAWS = ("episodes", "steps")  # `replay.law`
@@ -34,13 +41,18 @@ CHOICES = {
     "strategy": STRATEGIES,
     "precision": ("auto", *PRECISIONS),
     "clip_rewards": REWARD_TRANSFORMS,
+    "behavior": BEHAVIORS,
+    "rssm.cell": CELLS,
+    **dict.fromkeys(("encoder.cnn", "decoder.cnn"), IMAGE_KINDS),
+    **dict.fromkeys(("encoder.cnn_norm", "decoder.cnn_norm"), ("same", *NORMS)),
+    "minatar_view": MINATAR_VIEWS,
     "loss_balance": LOSS_BALANCES,
     "actor_grad": ("auto", *ACTOR_GRADIENTS),
     "decoder.cnn_dist": ("auto", *IMAGE_DISTS),
     "decoder.mlp_dist": VECTOR_DISTS,
     **dict.fromkeys(("reward_head.dist", "critic.dist", "expl_head.dist"), HEAD_DISTS),
-    "discount_head.dist": DISTS,
-    "actor.dist": ("auto", *DISTS),
+    **dict.fromkeys(("discount_head.dist", "terminal_head.dist"), DISTS),
+    "actor.dist": ("auto", *ACTOR_DISTS),
     # Files of the original may have `thread`, which only `envs` refuses.
     "envs_parallel": (*PARALLEL, "thread"),
     "return_norm.kind": RETURN_NORMS,
@@ -50,6 +62,14 @@ CHOICES = {
 
 # Values that exclude each other, each pair with the reason.
 CONFLICTS = (
+    (
+        {"pred_terminal": (True,), "pred_discount": (True,)},
+        "both predict the end of episodes",
+    ),
+    (
+        {"behavior": ("pydreamer",), "actor_grad": ("both",)},
+        "pydreamer has reinforce or dynamics",
+    ),
     (
         {"kl.separate": (True,), "kl.forward": (True,)},
         "the separate losses are those of KL(post || prior)",
@@ -179,12 +199,14 @@ RANGES = {
     r"video\.length": Range(2, SIZE),
     r"video\.(scale|fps)": Range(1, 100),
     r"(expl|eval)_noise": Range(0, FLOAT),
-    r"rssm\.ensemble": Range(1, 1000),
+    r"rssm\.(ensemble|gru_layers)": Range(1, 1000),
     r"rssm\.(hidden|deter|stoch)": Range(1, SIZE),
     r"rssm\.discrete": Range(0, SIZE),
     r".*\.min_std": Range(0, FLOAT),
-    r"(rssm|actor)\.unimix": Range(0, 1),
-    r"(en|de)coder\.(cnn_depth|mlp_layers)": Range(1, SIZE),
+    r"(rssm|actor)\.unimix|decoder\.cnn_unimix": Range(0, 1),
+    r"(en|de)coder\.(cnn_depth|mlp_layers|cnn_layers)": Range(1, SIZE),
+    r"encoder\.mlp_out": Range(0, SIZE),
+    r"reward_head\.support": Range(-FLOAT, FLOAT),
     r"(en|de)coder\.cnn_(kernels|strides)": Range(1, 1000),
     r".*\.layers": Range(0, 1000),
     r".*\.units": Range(1, SIZE),
@@ -213,6 +235,21 @@ RANGES = {
     r"reproduce\.(dqn|fixed)": Range(0, COUNT),
     r"reproduce\.(collect|pretrain(_others)?|train|episodes|frames)": Range(1, COUNT),
 }
+
+
+# Ranges that hold while another key has a value.
+RANGES_WHILE = {
+    # Only the last state of its dreams has no loss.
+    ("imag_horizon", "behavior", "pydreamer"): Range(1, SIZE),
+}
+
+
+def range_in(config: Mapping[str, Any], key: str) -> Range:
+    """Returns the range of a key's numbers in a configuration."""
+    for (name, other, value), limits in RANGES_WHILE.items():
+        if name == key and config.get(other) == value:
+            return limits
+    return range_of(key)
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from dreamerv2_transfer.common.choices import (
     SCHEDULED,
     UNUSED,
     parse_schedule,
-    range_of,
+    range_in,
 )
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic, documents
@@ -237,7 +237,7 @@ def check_ranges(config: Config) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool | str):
                 continue
-            if wanted := range_of(key).fault(number):
+            if wanted := range_in(config, key).fault(number):
                 raise ConfigError(f"{key} must be {wanted}. Received: {number}")
 
 
@@ -436,7 +436,8 @@ def _check_choice(key: str, value: Any) -> Any:
     # The original wrote an int for its two precisions.
     if key == "precision" and type(value) is int:
         value = str(value)
-    if key in CHOICES and value not in CHOICES[key]:
+    is_flag = isinstance(value, bool)  # As freeze.rssm.cell, not rssm.cell.
+    if key in CHOICES and not is_flag and value not in CHOICES[key]:
         raise _wrong(key, value, f"one of {', '.join(CHOICES[key])}")
     return value
 

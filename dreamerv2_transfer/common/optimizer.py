@@ -28,7 +28,7 @@ class Optimizer:
         eps: Epsilon of Adam and its variants.
         clip: Largest global norm of the gradients, at least 1; 0 or None: no clipping.
         wd: Weight decay, a fraction of each weight a step.
-        opt: `adam`, `nadam`, `adamax`, `sgd` or `momentum`.
+        opt: `adam`, `adamw` (see `TorchAdam`), `nadam`, `adamax`, `sgd` or `momentum`.
         wd_pattern: Only variables whose `NAME/PATH` it matches are decayed.
 
     Raises:
@@ -69,6 +69,21 @@ class Optimizer:
     def variables(self) -> list[keras.Variable]:
         """All of the optimizer's own state: slots, step count, loss scale."""
         return self._opt.variables
+
+    @property
+    def moments(self) -> dict[str, tf.Variable]:
+        """Adam's own state by name: its steps, and both moments of each variable.
+
+        Those of a variable are `m/PATH` and `v/PATH`.
+        """
+        opt = getattr(self._opt, "inner_optimizer", self._opt)
+        named = {"iterations": opt.iterations.value}
+        for variable in self._variables:
+            for kind, moment in zip(
+                "mv", foreign.adam_moments(opt, variable), strict=True
+            ):
+                named[f"{kind}/{variable.path}"] = moment.value
+        return named
 
     def __call__(self, tape: tf.GradientTape, loss: tf.Tensor) -> dict[str, tf.Tensor]:
         """Takes one step down the gradient of a scalar float32 loss."""
@@ -119,8 +134,11 @@ class Adam(keras.optimizers.Adam):
     """
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        momentum, velocity = foreign.adam_moments(self, variable)
         step = tf.cast(self.iterations + 1, tf.float32)
+        self._update(gradient, variable, learning_rate, step, self.epsilon)
+
+    def _update(self, gradient, variable, learning_rate, step, epsilon) -> None:
+        momentum, velocity = foreign.adam_moments(self, variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=momentum.value.handle,
@@ -130,13 +148,29 @@ class Adam(keras.optimizers.Adam):
             lr=tf.cast(learning_rate, tf.float32),
             beta1=self.beta_1,
             beta2=self.beta_2,
-            epsilon=self.epsilon,
+            epsilon=epsilon,
             grad=tf.cast(gradient, tf.float32),
         )
 
 
+class TorchAdam(Adam):
+    """Adam as PyTorch has it: epsilon is added after the correction of the bias.
+
+        v_hat = v / (1 - beta2^t),    step = lr * m_hat / (sqrt(v_hat) + epsilon)
+
+    Kingma & Ba's faster form adds `epsilon * sqrt(1 - beta2^t)` to `sqrt(v)`. With a
+    `wd` of the learning rate times the decay, `Optimizer` makes it PyTorch's AdamW.
+    """
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        step = tf.cast(self.iterations + 1, tf.float32)
+        epsilon = self.epsilon * tf.sqrt(1.0 - tf.pow(self.beta_2, step))
+        self._update(gradient, variable, learning_rate, step, epsilon)
+
+
 OPTIMIZERS = {
     "adam": lambda lr, eps, name: Adam(lr, epsilon=eps, name=name),
+    "adamw": lambda lr, eps, name: TorchAdam(lr, epsilon=eps, name=name),
     "nadam": lambda lr, eps, name: keras.optimizers.Nadam(lr, epsilon=eps, name=name),
     "adamax": lambda lr, eps, name: keras.optimizers.Adamax(lr, epsilon=eps, name=name),
     "sgd": lambda lr, eps, name: keras.optimizers.SGD(lr, name=name),

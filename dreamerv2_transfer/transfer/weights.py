@@ -134,6 +134,28 @@ def warn_if_stale(path: str | os.PathLike) -> None:
         )
 
 
+def moments(agent) -> dict[str, tf.Variable]:
+    """Returns the state of the optimizers of an agent, all of them Adam, by name."""
+    optimizers = {"model": agent.wm.model_opt, **agent.task_behavior.optimizers}
+    return {
+        f"{name}_opt/{key}": variable
+        for name, optimizer in optimizers.items()
+        for key, variable in optimizer.moments.items()
+    }
+
+
+def load_ported(path: str | os.PathLike, agent) -> None:
+    """Loads an agent that was ported, with its optimizers if they came along.
+
+    Raises:
+        CheckpointError: As `load_weights` and `load_state`.
+    """
+    load_weights(path, agent.components)
+    with _opened(path) as arrays:
+        has_moments = any(name.startswith("model_opt/") for name in arrays)
+    load_state(path, agent.state | (moments(agent) if has_moments else {}))
+
+
 def read_attributes(path: str | os.PathLike) -> dict[str, Any]:
     """Returns what a file of weights says about them; {} if it cannot be read."""
     try:
@@ -206,7 +228,8 @@ def initialize(
         path: A logdir or its `world_model.weights.h5`. `actor` and `critic` are loaded
             from the `actor_critic.weights.h5` beside it.
         components: All components of the agent by name.
-        names: The components to load; the target critic is loaded with the critic.
+        names: The components to load; the target critic is loaded with the critic, and
+            for `discount` the terminal head where there is one.
 
     Returns:
         A sentence about what was loaded and what was left fresh.
@@ -223,6 +246,8 @@ def initialize(
     path = find_weights(path)
     model = [name for name in names if name not in ("actor", "critic")]
     behavior = [name for name in names if name in ("actor", "critic")]
+    if "discount" in model and "terminal" in components:
+        model[model.index("discount")] = "terminal"
     if "critic" in behavior:
         behavior.append("target_critic")
     loaded = load_weights(path, components, model)

@@ -69,6 +69,26 @@ def test_adam_as_in_tensorflow():
     )
 
 
+def test_adamw_is_that_of_pytorch():
+    """`torch.optim.AdamW([1.0], lr=0.1, eps=0.5)` takes these steps.
+
+    With gradients 0.3 and -0.1 and its decay of 0.01.
+    """
+    weight = variable(1.0)
+    opt = optimizer_lib.Optimizer("x", [weight], lr=0.1, eps=0.5, wd=1e-3, opt="adamw")
+    value, m, v = 1.0, 0.0, 0.0
+    for t, gradient in enumerate((0.3, -0.1), 1):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(weight.value * gradient)
+        opt(tape, loss)
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
+        value = value * (1 - 0.1 * 0.01) - 0.1 * m_hat / (v_hat**0.5 + 0.5)
+        np.testing.assert_allclose(weight.numpy(), [value], rtol=1e-5)
+    assert {*opt.moments} == {"iterations", f"m/{weight.path}", f"v/{weight.path}"}
+    np.testing.assert_allclose(opt.moments[f"m/{weight.path}"], [m], rtol=1e-5)
+
+
 def test_adam_takes_the_steps_of_keras():
     ours = variable(1.0, -2.0), variable(3.0)
     theirs = variable(1.0, -2.0), variable(3.0)

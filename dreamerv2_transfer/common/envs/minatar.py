@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 
 from dreamerv2_transfer.common import foreign
@@ -12,6 +13,7 @@ from dreamerv2_transfer.common.envs import in_place
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 MINATAR_CHANNELS = 10  # The most that a game has (Seaquest); one network for all.
+MINATAR_CATEGORIES = MINATAR_CHANNELS + 1  # The first one is of an empty cell.
 
 
 class MinAtar(gymnasium.Env):
@@ -25,21 +27,30 @@ class MinAtar(gymnasium.Env):
         game: MinAtar's name of the game.
         sticky: Probability that the last action is repeated.
         ramping: Whether the game becomes more difficult with time.
+        view: `planes`, or `collapsed`: see `collapsed`.
 
     Attributes:
         game: MinAtar's own environment, which knows where everything is.
     """
 
-    def __init__(self, game: str, sticky: float = 0.1, ramping: bool = True):
+    def __init__(
+        self,
+        game: str,
+        sticky: float = 0.1,
+        ramping: bool = True,
+        view: str = "planes",
+    ):
         self.game = foreign.import_minatar().Environment(
             game, sticky_action_prob=sticky, difficulty_ramping=ramping
         )
-        self._settings = game, sticky, ramping
+        self._settings = game, sticky, ramping, view
         # One generator for the game and its sticky actions, as in MinAtar's own seed().
         # Seeding it in place takes a tenth of the time of making another.
         self.game.env.random = self.game.random
         self._planes = self.game.n_channels
-        shape = (10, 10, MINATAR_CHANNELS)
+        self._collapsed = view == "collapsed"
+        channels = MINATAR_CATEGORIES if self._collapsed else MINATAR_CHANNELS
+        shape = (10, 10, channels)
         self.observation_space = spaces.Dict({"image": spaces.Box(0, 1, shape, bool)})
         self.action_space = spaces.Discrete(self.game.num_actions())
 
@@ -61,17 +72,36 @@ class MinAtar(gymnasium.Env):
             self.game.random.seed(seed)
         self.game.last_action = 0  # Else a sticky action could repeat an older one.
         self.game.reset()
-        rows[0][..., : self._planes] = self.game.state()
+        self._write(rows)
 
     def advance(self, action: int, rows: in_place.Rows) -> tuple[float, bool, bool]:
         """See `in_place.Game.advance`."""
         reward, terminated = self.game.act(action)
-        rows[0][..., : self._planes] = self.game.state()
+        self._write(rows)
         return float(reward), bool(terminated), False
 
     def twin(self) -> MinAtar:
         """See `in_place.Game.twin`."""
         return MinAtar(*self._settings)
+
+    def _write(self, rows: in_place.Rows) -> None:
+        planes = self.game.state()
+        if self._collapsed:
+            rows[0][:] = collapsed(planes)
+        else:
+            rows[0][..., : self._planes] = planes
+
+
+def collapsed(planes: np.ndarray) -> np.ndarray:
+    """Returns planes as one of 11 categories a cell, one-hot, `(..., 10, 10, 11)`.
+
+    Category 0 is a cell where no plane is on, k the first plane that is on, k - 1. So
+    the agents of the paper's authors see MinAtar (`CategoricalWrapper` in
+    github.com/JonaSchulz/pydreamer, `envs/minatar_wrappers.py`).
+    """
+    planes = np.asarray(planes, bool)
+    cells = np.where(planes.any(-1), planes.argmax(-1) + 1, 0)
+    return cells[..., None] == np.arange(MINATAR_CATEGORIES)
 
 
 def native_planes(task: str) -> int | None:
@@ -97,4 +127,8 @@ def make(name: str, **options: Any) -> gymnasium.Env:
 
 def settings(config: Any) -> dict[str, Any]:
     """Returns the options of `MinAtar` that a configuration sets."""
-    return dict(sticky=config.minatar_sticky, ramping=config.minatar_ramping)
+    return dict(
+        sticky=config.minatar_sticky,
+        ramping=config.minatar_ramping,
+        view=config.minatar_view,
+    )

@@ -8,6 +8,8 @@ values in `tests/golden` were recorded this way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 import tensorflow_probability.python.bijectors as tfb
 import tensorflow_probability.python.distributions as tfd
@@ -178,6 +180,37 @@ class SymlogTwoHot:
         return -tf.nn.softmax_cross_entropy_with_logits(target, self._logits)
 
 
+class Support:
+    """A number that is one of a few values.
+
+    `DenseCategoricalSupportDecoder` of pydreamer. With probabilities p =
+    softmax(logits) of the values s
+
+        prediction   sum_i p_i s_i
+        log_prob(x)  log(p_j), where s_j is the value next to x
+
+    Args:
+        logits: `(..., values)`, unnormalized log probabilities; cast to float32.
+        values: The values.
+    """
+
+    def __init__(self, logits: tf.Tensor, values: Sequence[float]):
+        self._logits = tf.cast(logits, tf.float32)
+        self._values = tf.constant(values, tf.float32)
+
+    def mode(self) -> tf.Tensor:
+        """Returns the prediction `(...)`, which is `mean` too."""
+        return tf.linalg.matvec(tf.nn.softmax(self._logits), self._values)
+
+    mean = mode
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        distance = tf.abs(tf.cast(value, tf.float32)[..., None] - self._values)
+        return -tf.nn.sparse_softmax_cross_entropy_with_logits(
+            tf.argmin(distance, -1), self._logits
+        )
+
+
 class Symlog:
     """Numbers, predicted by a distribution of their symlog.
 
@@ -300,6 +333,36 @@ class TruncNormalDist(tfd.TruncatedNormal):
         uniform = replicas.uniform([n, *self.batch_shape], seed, axis=1)
         # The quantiles of 0 and 1 are infinite if the bounds are far away.
         return self.quantile(tf.clip_by_value(uniform, UNLIKELY, 1 - UNLIKELY))
+
+
+class SquashedNormal:
+    """A Normal squashed into (-1, 1) by tanh, with the Normal's own entropy.
+
+    `tanh_normal` of pydreamer, whose entropy leaves out the change of density by tanh,
+    and so needs no samples. The mode is the tanh of the mean.
+
+    Args:
+        mean: `(..., actions)`.
+        std: As `mean`.
+    """
+
+    def __init__(self, mean: tf.Tensor, std: tf.Tensor):
+        self.normal = tfd.Independent(tfd.Normal(mean, std), 1)
+        self._dist = tfd.Independent(tanh_normal(mean, std), 1)
+
+    def mode(self) -> tf.Tensor:
+        return tf.tanh(self.normal.mode())
+
+    mean = mode
+
+    def sample(self, seed: tf.Tensor) -> tf.Tensor:
+        return self._dist.sample(seed=seed)
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        return self._dist.log_prob(value)
+
+    def entropy(self) -> tf.Tensor:
+        return self.normal.entropy()
 
 
 def tanh_normal(mean: tf.Tensor, std: tf.Tensor) -> tfd.Distribution:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability.python.distributions as tfd
 
 from dreamerv2_transfer.common import tfutils
-from dreamerv2_transfer.common.choices import HEAD_DISTS
+from dreamerv2_transfer.common.choices import ACTOR_DISTS, HEAD_DISTS
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.common.nets.features import Features
 from dreamerv2_transfer.common.nets.layers import (
@@ -104,7 +104,10 @@ class DistLayer(keras.layers.Layer):
         shape: Shape of one event; an int for a vector, `()` for a scalar.
         dist: `mse` (a Normal of unit variance), `normal`, `binary`, `tanh_normal`,
             `trunc_normal`, `onehot`, `symlog_mse` (see `dists.Symlog`), or, for a
-            number, `symlog_twohot` (see `dists.SymlogTwoHot`).
+            number, `symlog_twohot` (see `dists.SymlogTwoHot`) or `support` (see
+            `dists.Support`). `squashed_normal` (see `dists.SquashedNormal`) and
+            `normal_tanh` (a Normal whose mean is a tanh, its standard deviation a
+            sigmoid and `min_std`) are those of pydreamer's actors.
         min_std: Smallest standard deviation, where it is not fixed.
         init_std: Added before the activation of the standard deviation.
         bins: Number of bins of `symlog_twohot`.
@@ -113,6 +116,7 @@ class DistLayer(keras.layers.Layer):
             first, so that an untrained critic or reward head promises nothing (Hafner
             et al. 2023, section "Critic Learning").
         unimix: See `dists.OneHotDist`; other distributions ignore it.
+        support: The values of `support`.
         rng: Source of the samples from which `tanh_normal` estimates its entropy.
         name: Name of the layer.
     """
@@ -127,19 +131,20 @@ class DistLayer(keras.layers.Layer):
         bin_limit: float = 20.0,
         outscale: float = 1.0,
         unimix: float = 0.0,
+        support: Sequence[float] = (0.0, 1.0),
         rng: tf.random.Generator | None = None,
         name: str = "out",
     ):
         super().__init__(name=name)
-        if dist not in HEAD_DISTS:
-            known = ", ".join(HEAD_DISTS)
+        if dist not in ALL_DISTS:
+            known = ", ".join(ALL_DISTS)
             raise ValueError(f"dist is one of {known}. Received: {dist!r}")
         self._shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if dist == "onehot" and not self._shape:
             raise ValueError("dist=onehot is for actions; a number has no classes.")
-        if dist == "symlog_twohot" and self._shape:
+        if dist in ("symlog_twohot", "support") and self._shape:
             raise ValueError(
-                "dist=symlog_twohot is for heads that predict one number (the reward "
+                f"dist={dist} is for heads that predict one number (the reward "
                 "head, the critic, and the head of ModelLoss). Received: one that "
                 f"predicts {math.prod(self._shape)}; choose another dist for it."
             )
@@ -149,10 +154,11 @@ class DistLayer(keras.layers.Layer):
         self._unimix = unimix
         self._rng = rng
         self._bin_limit = bin_limit
+        self._support = support
         size = math.prod(self._shape)
-        outputs = bins if dist == "symlog_twohot" else size
+        outputs = {"symlog_twohot": bins, "support": len(support)}.get(dist, size)
         self.out = Dense(outputs, name="out", kernel_initializer=_glorot(outscale))
-        if dist in ("normal", "tanh_normal", "trunc_normal"):
+        if dist in WITH_STD:
             self.std = Dense(size, name="std")
         else:
             self.std = None
@@ -165,6 +171,8 @@ class DistLayer(keras.layers.Layer):
     def call(self, inputs: tf.Tensor):
         if self._dist == "symlog_twohot":
             return dists.SymlogTwoHot(self.out(inputs), self._bin_limit)
+        if self._dist == "support":
+            return dists.Support(self.out(inputs), self._support)
         out = self._event(self.out, inputs)
         if self._dist in ("mse", "symlog_mse"):
             dist = tfd.Normal(out, 1.0)
@@ -178,6 +186,10 @@ class DistLayer(keras.layers.Layer):
             seed = tfutils.make_seeds(self._rng, 1)[0]
             seed = tf.zeros([2], tf.int32) if seed is None else seed
             return dists.SampleDist(tfd.Independent(dist, len(self._shape)), seed)
+        elif self._dist == "squashed_normal":
+            return dists.SquashedNormal(5 * tf.tanh(out / 5), self._std(inputs))
+        elif self._dist == "normal_tanh":
+            dist = tfd.Normal(tf.tanh(out), self._std(inputs))
         elif self._dist == "trunc_normal":
             dist = dists.TruncNormalDist(tf.tanh(out), self._std(inputs), -1.0, 1.0)
         else:
@@ -190,11 +202,17 @@ class DistLayer(keras.layers.Layer):
         std = self._event(self.std, inputs) + self._init_std
         if self._dist == "trunc_normal":
             return 2 * tf.sigmoid(std / 2) + self._min_std
+        if self._dist == "normal_tanh":
+            return tf.sigmoid(std) + self._min_std
         return tf.nn.softplus(std) + self._min_std
 
     def _event(self, layer: Dense, inputs: tf.Tensor) -> tf.Tensor:
         """Returns a dense layer's output as `(..., *shape)` in float32."""
         return tf.cast(unflatten(layer(inputs), self._shape), tf.float32)
+
+
+ALL_DISTS = tuple(dict.fromkeys((*HEAD_DISTS, *ACTOR_DISTS)))
+WITH_STD = ("normal", "tanh_normal", "trunc_normal", "squashed_normal", "normal_tanh")
 
 
 def _glorot(scale: float):

@@ -24,7 +24,7 @@ class Dense(keras.layers.Dense):
     Args:
         units: Size of the output.
         activation: One that `activations.can_attach_gradient` accepts.
-        kwargs: Other arguments of `keras.layers.Dense`.
+        kwargs: Other arguments of `keras.layers.Dense`, such as `use_bias`.
     """
 
     def __init__(self, units: int, activation=None, **kwargs):
@@ -42,7 +42,7 @@ class Dense(keras.layers.Dense):
         return batch_apply(self._flat_call, inputs, event_dims=1)
 
     def _flat_call(self, x: tf.Tensor | Features) -> tf.Tensor:
-        kernel, bias = self.kernel.value, self.bias.value  # In the compute dtype.
+        kernel, bias = self.kernel.value, self.offset  # In the compute dtype.
         if isinstance(x, Features):
             result = x.dense(kernel, bias, self.activation)
         else:
@@ -58,13 +58,21 @@ class Dense(keras.layers.Dense):
             result: What a call with these inputs returned.
             inputs: `(N, n)`.
         """
-        kernel, bias = self.kernel.value, self.bias.value
+        kernel = self.kernel.value
         if isinstance(inputs, Features):
             product = inputs.attach_gradient(result, kernel)
         else:
             product = matmul.attach_gradient(result, inputs, kernel)
-        product = matmul.attach_bias_gradient(product, bias)
+        if self.use_bias:
+            product = matmul.attach_bias_gradient(product, self.bias.value)
         return activations.attach_gradient(product, self.activation)
+
+    @property
+    def offset(self) -> tf.Tensor:
+        """The bias; zeros for a layer without one."""
+        if self.use_bias:
+            return self.bias.value
+        return tf.zeros([self.units], self.compute_dtype)
 
 
 class Conv2D(keras.layers.Conv2D):
@@ -124,6 +132,7 @@ class GRUCell(keras.layers.Layer):
         norm: Whether to apply layer norm, over the three gates together.
         act: Activation of the candidate.
         update_bias: -1 makes an untrained cell remember.
+        use_bias: Whether the product has a bias.
         name: Name of the layer.
     """
 
@@ -133,19 +142,35 @@ class GRUCell(keras.layers.Layer):
         norm: bool = False,
         act: str = "tanh",
         update_bias: float = -1.0,
+        use_bias: bool = True,
         name: str = "cell",
     ):
         super().__init__(name=name)
         self._size = size
         self._act = activations.get_act(act)
         self._update_bias = update_bias
-        self.layer = Dense(3 * size, name="layer")
+        self.layer = Dense(3 * size, use_bias=use_bias, name="layer")
         self.norm = NormLayer("layer" if norm else "none", name="norm")
         self._recomputed = fuse.recomputed(self._gates_with)
 
     def build(self, input_shape: tuple) -> None:
         self.layer.build((None, input_shape[-1] + self._size))
         self.norm.build((None, 3 * self._size))
+
+    @property
+    def products(self) -> dict[str, Dense]:
+        """The dense layers, by the names that `advance` calls them by."""
+        return {"cell": self.layer}
+
+    @property
+    def norms(self) -> list[NormLayer]:
+        return [self.norm]
+
+    def advance(
+        self, products: Mapping[str, Callable], inputs: tf.Tensor, state: tf.Tensor
+    ) -> tf.Tensor:
+        """Computes the same as a call, by given functions in place of `products`."""
+        return self.gates(products["cell"](tf.concat([inputs, state], -1)), state)
 
     def call(self, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
         """Returns the next state `(B, size)`, given inputs `(B, n)` and the state."""

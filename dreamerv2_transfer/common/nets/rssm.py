@@ -10,12 +10,11 @@ import tensorflow_probability.python.distributions as tfd
 
 from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.distributed import replicas
-from dreamerv2_transfer.common.nets import dists, rssm_loop
+from dreamerv2_transfer.common.nets import cells, dists, rssm_loop
 from dreamerv2_transfer.common.nets.features import Features
 from dreamerv2_transfer.common.nets.kl import free_nats, frees_average, kl_divergence
 from dreamerv2_transfer.common.nets.layers import (
     Dense,
-    GRUCell,
     NormLayer,
     cast,
     choose,
@@ -55,11 +54,16 @@ class EnsembleRSSM(keras.layers.Layer):
         hidden: Size of the layers in between.
         discrete: Number of classes of each latent; 0 or False for Gaussian latents.
         act: Activation.
-        norm: `none` or `layer`. The cell always has layer norm.
-        std_act: `softplus`, `sigmoid` or `sigmoid2`, for Gaussian latents.
+        norm: `none` or `layer`. Whether the cell has layer norm depends on its kind.
+        std_act: `softplus`, `sigmoid`, `sigmoid2` (`2 * sigmoid(x / 2)`), or
+            pydreamer's `double_sigmoid` (`2 * sigmoid(x)`), for Gaussian latents.
         min_std: Smallest standard deviation of Gaussian latents.
         unimix: Share of the uniform distribution in those of discrete latents, prior
             and posterior (see `dists.OneHotDist`).
+        cell: Kind of the recurrent cell, see `cells.make`.
+        gru_layers: Number of cells on top of each other.
+        mask_action: Whether zeros replace the action before the first observation of
+            an episode. pydreamer takes the action that is there.
         name: Name of the layer.
     """
 
@@ -75,6 +79,9 @@ class EnsembleRSSM(keras.layers.Layer):
         std_act: str = "softplus",
         min_std: float = 0.1,
         unimix: float = 0.0,
+        cell: str = "dv2",
+        gru_layers: int = 1,
+        mask_action: bool = True,
         name: str = "rssm",
     ):
         super().__init__(name=name)
@@ -91,7 +98,8 @@ class EnsembleRSSM(keras.layers.Layer):
         self._std_act = choose("std_act", std_act, _STD_ACTS)
         self._min_std = min_std
         self._unimix = unimix
-        self.cell = GRUCell(deter, norm=True, name="cell")
+        self._mask_action = mask_action
+        self.cell = cells.make(cell, deter, gru_layers)
         self.img_in = Dense(hidden, name="img_in")
         self.img_in_norm = NormLayer(norm, name="img_in_norm")
         members = range(ensemble)
@@ -222,9 +230,8 @@ class EnsembleRSSM(keras.layers.Layer):
             Posterior and prior states `(B, ...)`.
         """
         keep = 1.0 - tf.cast(is_first, tfutils.compute_dtype())
-        prev_state, prev_action = tf.nest.map_structure(
-            lambda x: mask(x, keep), (prev_state, prev_action)
-        )
+        prev_state = {k: mask(x, keep) for k, x in prev_state.items()}
+        prev_action = self.masked_action(prev_action, keep)
         prior = self.img_step(prev_state, prev_action, noise, sample)
         x = tf.concat([prior["deter"], cast(embed)], -1)
         x = self.obs_out(x)
@@ -264,6 +271,10 @@ class EnsembleRSSM(keras.layers.Layer):
         dist = self.get_dist(stats)
         latent = self.draw(dist, noise.get("prior"), sample, like=prev_state)
         return {**latent, "deter": deter, **stats}
+
+    def masked_action(self, action: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
+        """Returns actions, zeros where `keep` is 0, as `mask_action` tells."""
+        return mask(action, keep) if self._mask_action else action
 
     def prior_stats(self, deter: tf.Tensor, member: tf.Tensor | None = None) -> State:
         """Returns the statistics of the prior, by one member of the ensemble.
@@ -471,4 +482,5 @@ _STD_ACTS = {
     "softplus": tf.nn.softplus,
     "sigmoid": tf.sigmoid,
     "sigmoid2": lambda x: 2 * tf.sigmoid(x / 2),
+    "double_sigmoid": lambda x: 2 * tf.sigmoid(x),
 }

@@ -50,14 +50,14 @@ def observe(
     keep = 1.0 - tf.cast(is_first, tfutils.compute_dtype())
     kernels, offsets = _split_products(
         {
-            "img_in": (rssm.img_in, mask(action, keep)),
-            "cell": (rssm.cell.layer, None),
+            "img_in": (rssm.img_in, rssm.masked_action(action, keep)),
+            **{name: (layer, None) for name, layer in rssm.cell.products.items()},
             "obs_out": (rssm.obs_out, embed),
             "obs_dist": (rssm.obs_dist, None),
         },
         tfutils.lead(keep, 0),
     )
-    norms = rssm.img_in_norm, rssm.cell.norm, rssm.obs_out_norm
+    norms = rssm.img_in_norm, *rssm.cell.norms, rssm.obs_out_norm
     inputs = {"keep": keep}
     if noise:
         inputs["noise"] = noise["post"]
@@ -66,8 +66,7 @@ def observe(
         stoch, deter = (mask(prev[k], now["keep"]) for k in ("stoch", "deter"))
         x = products["img_in"](rssm.flat_stoch(stoch))
         x = rssm.act(rssm.img_in_norm(x))
-        parts = products["cell"](tf.concat([x, deter], -1))
-        deter = rssm.cell.gates(parts, deter)
+        deter = rssm.cell.advance(products, x, deter)
         x = products["obs_out"](deter)
         x = rssm.act(rssm.obs_out_norm(x))
         stats = rssm.suff_stats(products["obs_dist"](x))
@@ -95,7 +94,7 @@ def _split_products(layers: Mapping, lead: list) -> tuple[dict, dict]:
     """
     kernels, offsets = {}, {}
     for name, (layer, inputs) in layers.items():
-        kernel, bias = cast(layer.kernel.value), cast(layer.bias.value)
+        kernel, bias = cast(layer.kernel.value), cast(layer.offset)
         if inputs is None:
             kernels[name] = kernel
             offsets[name] = tf.broadcast_to(bias, [*lead, layer.units])

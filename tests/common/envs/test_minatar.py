@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.envs import minatar
 from tests.traces import equal, play
 
 GAMES = {"asterix": 4, "breakout": 4, "freeway": 7, "seaquest": 10, "space_invaders": 6}
@@ -33,6 +34,17 @@ def test_minatar_planes_are_the_games_own_padded_with_zeros(game, channels):
         assert (reward, terminated) == reference.act(action)
         if terminated:
             break
+
+
+def test_planes_collapse_to_the_first_one_that_is_on():
+    cells = minatar.collapsed(np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 1]]]))
+    assert cells.shape == (1, 3, 11) and cells.dtype == bool
+    assert cells.argmax(-1).tolist() == [[0, 1, 2]] and (cells.sum(-1) == 1).all()
+    env = envs.make_env("minatar_seaquest", view="collapsed")
+    planes = envs.make_env("minatar_seaquest")
+    seen, whole = (x.reset(seed=3)[0]["image"] for x in (env, planes))
+    assert env.observation_space["image"].shape == seen.shape == (10, 10, 11)
+    np.testing.assert_array_equal(seen, minatar.collapsed(whole))
 
 
 @pytest.mark.parametrize("game", GAMES)

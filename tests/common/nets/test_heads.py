@@ -130,6 +130,46 @@ def test_initial_weights_are_scaled():
     np.testing.assert_allclose(kernels[1], 0.25 * kernels[0], rtol=1e-5)
 
 
+def test_a_number_may_be_one_of_a_few():
+    head = nets.DistLayer((), dist="support", support=[-1.0, 0.0, 2.0])
+    head.build((None, 1))
+    head.out.kernel.assign(np.zeros((1, 3)))
+    head.out.bias.assign(np.log([1.0, 2.0, 5.0]))
+    dist = head(tf.ones([1, 1]))
+    np.testing.assert_allclose(dist.mode(), [-0.125 + 1.25], rtol=1e-5)
+    for value, prob in ((-0.6, 0.125), (0.9, 0.25), (1.1, 0.625)):  # The nearest one.
+        got = dist.log_prob(tf.constant([value]))
+        np.testing.assert_allclose(got, [np.log(prob)], rtol=1e-5)
+
+
+def test_a_squashed_normal_has_the_entropy_of_the_normal():
+    head = nets.DistLayer(1, dist="squashed_normal")
+    head.build((None, 1))
+    for layer, bias in ((head.out, 1.0), (head.std, 0.0)):
+        layer.kernel.assign([[0.0]])
+        layer.bias.assign([bias])
+    dist = head(tf.ones([1, 1]))
+    mean, std = 5 * np.tanh(0.2), np.log(2) + 0.1
+    np.testing.assert_allclose(dist.mode(), [[np.tanh(mean)]], rtol=1e-5)
+    entropy = 0.5 * np.log(2 * np.pi * np.e * std**2)
+    np.testing.assert_allclose(dist.entropy(), [entropy], rtol=1e-5)
+    normal = np.exp(-((0.5 - mean) ** 2) / (2 * std**2)) / (std * np.sqrt(2 * np.pi))
+    density = normal / (1 - np.tanh(0.5) ** 2)
+    got = dist.log_prob(tf.constant([[np.tanh(0.5)]], tf.float32))
+    np.testing.assert_allclose(got, [np.log(density)], rtol=1e-4)
+
+
+def test_a_normal_may_have_a_tanh_as_its_mean():
+    head = nets.DistLayer(1, dist="normal_tanh", min_std=0.01)
+    head.build((None, 1))
+    for layer in (head.out, head.std):
+        layer.kernel.assign([[0.5]])
+    dist = head(tf.ones([1, 1]))
+    np.testing.assert_allclose(dist.mode(), [[np.tanh(0.5)]], rtol=1e-5)
+    std = 1 / (1 + np.exp(-0.5)) + 0.01
+    np.testing.assert_allclose(dist.stddev(), [[std]], rtol=1e-5)
+
+
 def test_a_two_hot_of_several_numbers_is_an_error():
     with pytest.raises(ValueError, match="predict one number.* predicts 6"):
         nets.DistLayer((2, 3), dist="symlog_twohot")

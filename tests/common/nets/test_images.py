@@ -93,6 +93,53 @@ def test_binary_images():
     )
 
 
+def test_an_image_of_categories_has_a_cross_entropy():
+    options = {"cnn": "dense", "cnn_layers": (5,), "cnn_dist": "categorical"}
+    decoder = nets.Decoder({"image": (2, 2, 3)}, **options, cnn_unimix=0.1)
+    decoder.build(4)
+    decoder.convs[-1].kernel.assign(np.zeros((5, 12)))
+    logits = np.log([1.0, 2.0, 5.0] * 4).astype(np.float32)
+    decoder.convs[-1].bias.assign(logits)
+    dist = decoder(tf.ones([1, 4]))["image"]
+    image = tf.one_hot([[[0, 1], [2, 2]]], 3)
+    probs = 0.9 * np.array([0.125, 0.25, 0.625, 0.625]) + 0.1 / 3
+    np.testing.assert_allclose(dist.log_prob(image), [np.log(probs).sum()], rtol=1e-5)
+    assert dist.mean().shape == (1, 2, 2, 3)
+
+
+def test_dense_layers_may_embed_an_image_with_its_reward_and_end():
+    shapes = {"image": (1, 2, 1)}
+    options = {"cnn": "dense", "cnn_layers": (3, 2), "norm": "layer"}
+    encoder = nets.Encoder(shapes, **options, reward_planes=True, act="none")
+    encoder.build()
+    assert encoder.keys == ("image", "reward", "is_terminal")
+    assert encoder.embed_size == 2 and encoder.convs[0].kernel.shape == (6, 3)
+    assert [len(x.variables) for x in encoder.conv_norms] == [2, 0]
+    encoder.convs[0].kernel.assign(np.arange(18).reshape(6, 3))
+    encoder.convs[1].kernel.assign([[0, 1], [0, 0], [1, 0]])
+    data = {"image": tf.constant([[[[7.0], [8.0]]]])}
+    data |= {"reward": tf.constant([0.5]), "is_terminal": tf.constant([True])}
+    # Cell by cell: image, reward, end.
+    product = np.array([7, 0.5, 1, 8, 0.5, 1]) @ np.arange(18).reshape(6, 3)
+    normed = (product - product.mean()) / np.sqrt(product.var() + 1e-3)
+    np.testing.assert_allclose(encoder(data), [normed[[2, 0]]], rtol=1e-4)
+
+
+def test_vectors_may_end_in_a_linear_layer_and_images_have_no_norm():
+    shapes = {"image": (4, 4, 1), "vecobs": (3,)}
+    options = {"cnn_kernels": (2,), "cnn_strides": (2,), "cnn_depth": 2}
+    encoder = nets.Encoder(
+        shapes, **options, norm="layer", cnn_norm="none", mlp_layers=(5,), mlp_out=6
+    )
+    encoder.build()
+    assert encoder.embed_size == 2 * 2 * 2 + 6
+    assert not encoder.conv_norms[0].variables and encoder.dense_norms[0].variables
+    data = {"image": tf.zeros([1, 4, 4, 1]), "vecobs": tf.ones([1, 3])}
+    encoder.mlp_out.kernel.assign(np.zeros((5, 6)))
+    encoder.mlp_out.bias.assign([-1.0, -2, -3, 1, 2, 3])  # No activation follows.
+    np.testing.assert_array_equal(encoder(data)[0, 8:], [-1, -2, -3, 1, 2, 3])
+
+
 def test_images_and_vectors_join():
     shapes = {"image": (10, 10, 10), "position": (3,), "speed": (2,), "reward": ()}
     encoder = nets.Encoder(

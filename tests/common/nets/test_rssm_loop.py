@@ -63,6 +63,9 @@ def observe(rssm: nets.EnsembleRSSM, inputs: dict, seed) -> dict:
         {"discrete": 0},
         {"discrete": 4, "ensemble": 3, "norm": "layer", "act": "silu", "unimix": 0.5},
         {"discrete": 0, "ensemble": 3, "norm": "layer"},
+        {"discrete": 4, "cell": "gru", "mask_action": False},
+        {"discrete": 0, "cell": "gru_layernorm", "std_act": "double_sigmoid"},
+        {"discrete": 4, "cell": "gru_layernorm_dv2", "deter": 6, "gru_layers": 2},
     ],
 )
 def test_values_and_gradients_are_those_of_the_plain_loop(
