@@ -6,11 +6,13 @@ the optimizers; `order` tells which of them is which of our variables.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +37,24 @@ BEYOND = {
     **dict.fromkeys(("encoder.symlog", "rssm.unimix", "actor.unimix"), bool),
     "return_norm.kind": lambda kind: kind != "none",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Extra:
+    """What a port writes besides weights.
+
+    Attributes:
+        table: Entries of `ported.json`.
+        state: More variables by name, such as those of the optimizers.
+    """
+
+    table: Mapping[str, Any]
+    state: Mapping[str, tf.Variable] = dataclasses.field(default_factory=dict)
+
+
+def described(arrays: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the shapes of arrays in words."""
+    return {name: "x".join(map(str, x.shape)) for name, x in arrays.items()}
 
 
 def port(old: Old, logdir: str | os.PathLike) -> int:
@@ -111,7 +131,9 @@ def fill(agent, arrays: Sequence[np.ndarray], source: str | os.PathLike) -> None
         variable.assign(tf.cast(array, variable.dtype))
 
 
-def write(agent, old: Old, logdir: str | os.PathLike) -> None:
+def write(
+    agent, old: Old, logdir: str | os.PathLike, extra: Extra | None = None
+) -> None:
     """Writes a ported agent as a run that has not begun, completely or not at all.
 
     `train.py`, `evaluate.py` and `--init` take the logdir. The old episodes are linked,
@@ -121,6 +143,7 @@ def write(agent, old: Old, logdir: str | os.PathLike) -> None:
         agent: The filled agent.
         old: The old agent.
         logdir: A folder that is missing or empty.
+        extra: What an agent of another project brings along.
 
     Raises:
         PortError: The folder is not empty.
@@ -128,11 +151,8 @@ def write(agent, old: Old, logdir: str | os.PathLike) -> None:
     """
     logdir = old_lib.check_free(logdir)
     part = logdir.with_name(f".{logdir.name}.tmp")
-    table = {
-        "source": str(old.path),
-        "step": int(agent.tfstep),
-        "arrays": {k: "x".join(map(str, v.shape)) for k, v in variables(agent).items()},
-    }
+    extra = extra or Extra(table={"arrays": described(variables(agent))})
+    table = {"source": str(old.path), "step": int(agent.tfstep), **extra.table}
     with atomic.writing(logdir):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -140,7 +160,9 @@ def write(agent, old: Old, logdir: str | os.PathLike) -> None:
             old.config.update(logdir=str(logdir)).save(part / "config.yaml")
             weights_lib.save_agent(part, agent)
             weights_lib.save_weights(
-                part / weights_lib.PORTED, agent.components, agent.state
+                part / weights_lib.PORTED,
+                agent.components,
+                {**agent.state, **extra.state},
             )
             (part / TABLE).write_text(json.dumps(table, indent=1) + "\n")
             if old.episodes:
