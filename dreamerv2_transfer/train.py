@@ -48,7 +48,7 @@ MEANINGS = {
     "decoder": ("decoder.act", "decoder.cnn_dist", "decoder.mlp_dist"),
     "reward": ("reward_head.act", "reward_head.dist", "reward_head.bin_limit"),
     "discount": ("discount_head.act", "discount_head.dist"),
-    "terminal": ("terminal_head.act", "terminal_head.dist"),
+    "terminal": ("discount_head.act", "discount_head.dist"),
     "actor": ("actor.act", "actor.dist"),
     "critic": ("critic.act", "critic.dist", "critic.bin_limit", "behavior"),
 }

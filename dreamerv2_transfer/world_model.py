@@ -69,7 +69,7 @@ class WorldModel:
             )
         if config.pred_terminal:
             self.heads["terminal"] = nets.MLP(
-                (), **config.terminal_head, name="terminal"
+                (), **config.discount_head, name="terminal"
             )
         for name in config.grad_heads:
             if name not in self.heads:

@@ -51,7 +51,7 @@ CHOICES = {
     "decoder.cnn_dist": ("auto", *IMAGE_DISTS),
     "decoder.mlp_dist": VECTOR_DISTS,
     **dict.fromkeys(("reward_head.dist", "critic.dist", "expl_head.dist"), HEAD_DISTS),
-    **dict.fromkeys(("discount_head.dist", "terminal_head.dist"), DISTS),
+    "discount_head.dist": DISTS,
     "actor.dist": ("auto", *ACTOR_DISTS),
     # Files of the original may have `thread`, which only `envs` refuses.
     "envs_parallel": (*PARALLEL, "thread"),

@@ -48,7 +48,7 @@ SAME = {
     "reward_input": ("encoder.reward_planes", False),
     "cnn_depth": ("encoder.cnn_depth", 48),
     "reward_decoder_layers": ("reward_head.layers", 4),
-    "terminal_decoder_layers": ("terminal_head.layers", 4),
+    "terminal_decoder_layers": ("discount_head.layers", 4),
     "image_decoder_min_prob": ("decoder.cnn_unimix", 0.0),
 }
 DEFAULTS: Conf = {
@@ -84,7 +84,7 @@ UNITS, EMBED = 400, 256  # Of hidden layers, and of embedded vectors or dense im
 # Where the first layer of a network is.
 HEADS = {
     "reward_head": "wm.decoder.reward.model.model.0",
-    "terminal_head": "wm.decoder.terminal.model.model.0",
+    "discount_head": "wm.decoder.terminal.model.model.0",
     "actor": "ac.actor.model.0",
     "critic": "ac.critic.model.0",
 }

@@ -107,8 +107,9 @@ def _heads(config, obs: Mapping[str, tuple]) -> Iterator[Rule]:
         yield Rule(
             ("wm.decoder.reward._support",), (), lambda _: [], lambda _: [support]
         )
-    for name in ("reward", "terminal"):
-        yield from _mlp(place.format(name), name, config[f"{name}_head"], rows)
+    heads = {"reward": config.reward_head, "terminal": config.discount_head}
+    for name, options in heads.items():
+        yield from _mlp(place.format(name), name, options, rows)
     if "vecobs" in obs:
         number, norm = len(config.decoder.mlp_layers), config.decoder.norm
         theirs = place.format("vecobs")

@@ -33,7 +33,7 @@ from dreamerv2_transfer.transfer import weights as weights_lib
 PARTS = {"model": "wm.", "actor": "ac.actor.", "critic": "ac.critic."}
 # Keys of our configuration that change what weights mean; pydreamer must have them all.
 NETWORKS = (
-    *("rssm", "encoder", "decoder", "reward_head", "terminal_head", "actor", "critic"),
+    *("rssm", "encoder", "decoder", "reward_head", "discount_head", "actor", "critic"),
     *("behavior", "pred_terminal", "pred_discount", "clip_rewards", "kl", "discount"),
 )
 UNREAD = ("bins", "bin_limit", "outscale", "unimix", "cnn_depth", "cnn_layers")
