@@ -39,8 +39,8 @@ from dreamerv2_transfer.transfer import sources
 
 STAGES = ("pretrain", "finetune", "scratch", "offline")
 ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
-# The components that dreams are made of.
-DREAMING = ("encoder", "rssm", "reward", "discount", "terminal")
+# The components that dreams are made of, as `init.components` names them.
+DREAMING = ("encoder", "rssm", "reward", "discount")
 # By component, the keys that change what its weights mean, but not their shapes.
 MEANINGS = {
     "encoder": ("encoder.act", "encoder.symlog", "minatar_view"),
@@ -152,7 +152,8 @@ def _check_offline(config: Config) -> None:
             "Nothing is explored offline, so expl_behavior must be greedy. Received: "
             f"{config.expl_behavior}"
         )
-    needed = DREAMING if config.pred_discount else DREAMING[:-1]
+    predicts_ends = config.pred_discount or config.pred_terminal
+    needed = DREAMING if predicts_ends else DREAMING[:-1]
     fresh = [name for name in needed if name not in config.init.components]
     if fresh and not config.wm_steps:
         raise ConfigError(

@@ -153,6 +153,16 @@ def test_all_games_share_an_actor_and_the_world_model_may_learn(
             ConfigError,
             "a reward that is not loaded would never learn",
         ),
+        (
+            (),
+            {
+                "init.components": ["encoder", "rssm", "reward"],
+                "pred_discount": False,
+                "pred_terminal": True,
+            },
+            ConfigError,
+            "a discount that is not loaded would never learn",
+        ),
         ((), {"rssm.deter": 12}, checkpoint.CheckpointError, "does not fit the model"),
     ],
 )

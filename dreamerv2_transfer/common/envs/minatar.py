@@ -126,9 +126,11 @@ def make(name: str, **options: Any) -> gymnasium.Env:
 
 
 def settings(config: Any) -> dict[str, Any]:
-    """Returns the options of `MinAtar` that a configuration sets."""
-    return dict(
-        sticky=config.minatar_sticky,
-        ramping=config.minatar_ramping,
-        view=config.minatar_view,
-    )
+    """Returns the options of `MinAtar` that a configuration sets.
+
+    The view is among them if it is not the default: older runs and manifests of
+    datasets do not have it, and are of the same episodes.
+    """
+    settings = dict(sticky=config.minatar_sticky, ramping=config.minatar_ramping)
+    view = config.get("minatar_view", "planes")
+    return settings if view == "planes" else settings | {"view": view}

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.envs import minatar
 from tests.traces import equal, play
 
@@ -45,6 +46,20 @@ def test_planes_collapse_to_the_first_one_that_is_on():
     seen, whole = (x.reset(seed=3)[0]["image"] for x in (env, planes))
     assert env.observation_space["image"].shape == seen.shape == (10, 10, 11)
     np.testing.assert_array_equal(seen, minatar.collapsed(whole))
+
+
+@pytest.mark.parametrize(
+    ("view", "settings"),
+    [
+        ({}, {}),  # Runs of the earlier layout do not have the key.
+        ({"minatar_view": "planes"}, {}),
+        ({"minatar_view": "collapsed"}, {"view": "collapsed"}),
+    ],
+)
+def test_only_another_view_than_the_default_is_a_setting(view, settings):
+    wanted = {"sticky": 0.1, "ramping": True, **settings}
+    given = Config({"minatar_sticky": 0.1, "minatar_ramping": True, **view})
+    assert minatar.settings(given) == wanted
 
 
 @pytest.mark.parametrize("game", GAMES)
