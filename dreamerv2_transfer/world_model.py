@@ -313,23 +313,28 @@ class WorldModel:
         # States:      z0    z1    z2    z3
         # Predicted:   d0   [d1]  [d2]  [d3]
         # True:       [t0]
-        if not {"discount", "terminal"} & {*self.heads}:
-            return self.config.discount * tf.ones(tf.shape(feat)[:-1])
         disc = self.predicted_discount(feat)
-        if is_terminal is None:
+        if is_terminal is None or not self.predicts_ends:
             return disc
         first = (1.0 - tf.cast(is_terminal, disc.dtype)) * self.config.discount
         return tf.concat([first[None], disc[1:]], 0)
 
-    def predicted_discount(self, feat) -> tf.Tensor:
-        """Returns the mean of the discount head, or what the terminal head amounts to.
+    @property
+    def predicts_ends(self) -> bool:
+        """Whether a head predicts the end of episodes."""
+        return "discount" in self.heads or "terminal" in self.heads
 
-        The terminal head of pydreamer predicts the probability that the episode is over
-        in a state; the discount is outside of it: `discount * (1 - p(terminal))`.
+    def predicted_discount(self, feat) -> tf.Tensor:
+        """Returns the discount of states, `discount` times P(the episode goes on).
+
+        The discount head predicts the product, the terminal head of pydreamer the
+        probability that the episode is over. Without either, nothing ends.
         """
+        if "discount" in self.heads:
+            return self.heads["discount"](feat).mean()
         if "terminal" in self.heads:
             return self.config.discount * (1.0 - self.heads["terminal"](feat).mean())
-        return self.heads["discount"](feat).mean()
+        return self.config.discount * tf.ones(tf.shape(feat)[:-1])
 
     def preprocess(self, obs):
         """Converts observations to what the networks expect.

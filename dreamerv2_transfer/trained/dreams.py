@@ -111,10 +111,5 @@ class Dreams:
                 # A squared error may predict a bit more or less.
                 found[key] = tf.clip_by_value(value, 0, 1)
         found["reward"] = heads["reward"](feat).mode()
-        if "discount" in heads:
-            found["discount"] = heads["discount"](feat).mean()
-        else:
-            found["discount"] = tf.fill(
-                tf.shape(found["reward"]), float(self._wm.config.discount)
-            )
+        found["discount"] = self._wm.predicted_discount(feat)
         return found

@@ -117,11 +117,11 @@ class Diagnosis:
 
     def _heads(self, states) -> dict[str, tf.Tensor]:
         """Returns the predicted rewards and discounts of states, float32."""
-        heads, rssm = self._wm.heads, self._wm.rssm
-        feat = rssm.get_feat(rssm.indexed(states))
-        predicted = {"reward": heads["reward"](feat).mode()}
-        if "discount" in heads:
-            predicted["discount"] = heads["discount"](feat).mean()
+        wm = self._wm
+        feat = wm.rssm.get_feat(wm.rssm.indexed(states))
+        predicted = {"reward": wm.heads["reward"](feat).mode()}
+        if wm.predicts_ends:
+            predicted["discount"] = wm.predicted_discount(feat)
         return {k: tf.cast(v, tf.float32) for k, v in predicted.items()}
 
     def _explain(self, task: str, measured: Mapping[str, Mapping[str, float]]) -> None:

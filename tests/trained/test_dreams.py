@@ -41,3 +41,14 @@ def test_the_discount_is_that_of_the_configuration_where_none_is_predicted():
     agent = models.make_agent(models.make_config(**changes))
     shown = Dreams(agent.wm).decode(agent.wm.rssm.initial(2))
     assert shown["discount"].numpy().tolist() == [np.float32(0.99)] * 2
+
+
+def test_the_discount_is_that_of_the_terminal_head_where_there_is_one():
+    heads = ["decoder", "reward", "terminal"]
+    changes = {"pred_discount": False, "pred_terminal": True, "grad_heads": heads}
+    wm = models.make_agent(models.make_config(**changes)).wm
+    states = wm.rssm.initial(2)
+    shown = Dreams(wm).decode(states)
+    ends = wm.heads["terminal"](wm.rssm.get_feat(states)).mean()
+    np.testing.assert_allclose(shown["discount"], 0.99 * (1 - ends), rtol=1e-6)
+    assert 0.3 < shown["discount"][0] < 0.7

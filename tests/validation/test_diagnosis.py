@@ -201,6 +201,18 @@ def test_episodes_that_are_too_short_leave_nothing_to_measure(capsys):
     assert "no held-out steps with a reward" in capsys.readouterr().out
 
 
+def test_a_terminal_head_is_judged_by_the_discount_it_amounts_to():
+    heads = {"pred_discount": False, "pred_terminal": True}
+    heads["grad_heads"] = ["decoder", "reward", "terminal"]
+    one, dataset, _ = make(sometimes, kind=diagnosis.Diagnosis, **heads)
+    batch = dataset.eval_windows("game", 8, 10, AHEAD)[0]
+    del batch["weight"]
+    batch = {k: tf.constant(v) for k, v in batch.items()}
+    judged = one.predict_both(batch)["discount"].numpy()
+    np.testing.assert_array_equal(judged[0], batch["is_terminal"][:, AHEAD:])
+    assert (judged[2:] < 0.99).all() and (judged[2:] > 0).all()
+
+
 def test_a_model_without_a_discount_head_is_judged_by_its_rewards():
     heads = {"pred_discount": False, "grad_heads": ["decoder", "reward"]}
     one, _, _ = make(sometimes, kind=diagnosis.Diagnosis, eval_batches=1, **heads)

@@ -33,7 +33,7 @@ def behavior_step(config, actions: int) -> float:
     actor = mlp_macs(config.actor, feat, actions)
     critic = number_macs(config.critic, feat)
     heads = number_macs(config.reward_head, feat) + critic
-    if config.pred_discount:
+    if config.pred_discount or config.pred_terminal:
         heads += mlp_macs(config.discount_head, feat, 1)
     macs = (
         horizon * (rssm["img_step"] + actor)
@@ -57,7 +57,7 @@ def world_model_macs(
         "decoder": decoder_macs(config.decoder, shapes, feat),
         "reward": number_macs(config.reward_head, feat),
     }
-    if config.pred_discount:
+    if config.pred_discount or config.pred_terminal:
         macs["discount"] = mlp_macs(config.discount_head, feat, 1)
     return macs
 
