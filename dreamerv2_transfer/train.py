@@ -35,7 +35,7 @@ from dreamerv2_transfer.common.replay import Replay, layout, offline, online
 from dreamerv2_transfer.common.replay import folder as replay_folder
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders
-from dreamerv2_transfer.transfer import sources
+from dreamerv2_transfer.transfer import adapt, sources
 
 STAGES = ("pretrain", "finetune", "scratch", "offline")
 ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
@@ -52,6 +52,8 @@ MEANINGS = {
     "actor": ("actor.act", "actor.dist"),
     "critic": ("critic.act", "critic.dist", "critic.bin_limit", "behavior"),
 }
+# What only the decoder's last layers give a meaning, which `init.adapt image` replaces.
+ADAPTED = ("decoder.cnn_dist", "decoder.mlp_dist")
 Output = Callable[[list[logger.Summary]], None]
 Spaces = dict[str, gymnasium.Space]
 
@@ -118,6 +120,8 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
             "Training from scratch takes no world model. Received: "
             f"--init {config.init.path}. Use the block finetune in place of scratch."
         )
+    if config.stage != "pretrain" and config.init.path:
+        adapt.check(config)
     if config.strategy != "multiworker":
         return
     cluster.task()
@@ -404,7 +408,8 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
     source = file.parent / "config.yaml"
     if source.exists():
         _check_meanings(config, load_old(source)[0], agent.wm.obs_space)
-    print(weights.initialize(file, agent.components, init.components))
+    names = init.components
+    print(weights.initialize(file, agent.components, names, init.adapt))
 
 
 def _check_meanings(config: Config, theirs: Config, obs_space: Spaces) -> None:
@@ -424,9 +429,10 @@ def _check_meanings(config: Config, theirs: Config, obs_space: Spaces) -> None:
         x.update({"decoder.cnn_dist": image_dist(x, obs_space)})
         for x in (theirs, config)
     )
+    adapted = ADAPTED if "image" in config.init.adapt else ()
     for name in config.init.components:
         for key in MEANINGS.get(name, ()):
-            if theirs[key] != ours[key]:
+            if key not in adapted and theirs[key] != ours[key]:
                 raise ConfigError(
                     f"The {name} in {config.init.path} was trained with {key}="
                     f"{theirs[key]}. Received: {ours[key]}. Use the same, or leave the "

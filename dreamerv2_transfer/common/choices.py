@@ -35,6 +35,7 @@ VECTOR_DISTS = ("mse", "symlog_mse")  # `nets.images`
 PARALLEL = ("none", "process")  # `envs.suites`
 DRAWS = ("episodes", "steps")  # `replay.law`
 RETURN_NORMS = ("none", "percentile")  # `agent.ActorCritic`
+ADAPTS = ("none", "actions", "image")  # `transfer.adapt`
 OUTPUTS = ("terminal", "jsonl", "tensorboard", "wandb", "mlflow")  # `logger`
 
 CHOICES = {
@@ -57,6 +58,7 @@ CHOICES = {
     "envs_parallel": (*PARALLEL, "thread"),
     "return_norm.kind": RETURN_NORMS,
     "dataset.draw": DRAWS,
+    "init.adapt": ADAPTS,
     "outputs": OUTPUTS,
 }
 

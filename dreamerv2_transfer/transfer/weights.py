@@ -14,7 +14,7 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ import tensorflow as tf
 import dreamerv2_transfer
 from dreamerv2_transfer.common.errors import CheckpointError
 from dreamerv2_transfer.common.files import checkpoints, hdf5, tensors
+from dreamerv2_transfer.transfer import adapt as adapt_lib
 from dreamerv2_transfer.transfer import spaces
 from dreamerv2_transfer.transfer.sources import WORLD_MODEL, find_weights
 
@@ -32,9 +33,11 @@ PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 COMPONENTS = ("encoder", "rssm", "decoder", "reward", "discount", "actor", "critic")
 # The most likely reason why these arrays differ along an axis.
 HINTS = {
-    ("encoder/conv0/kernel", -2): "its image has another number of channels",
-    ("rssm/img_in/kernel", 0): "the game has another number of actions (for Atari, "
-    "see atari_all_actions), or the latents are of another size",
+    ("encoder/conv0/kernel", -2): "its image has another number of channels, see "
+    "--init.adapt image",
+    ("rssm/img_in/kernel", 0): "the game has another number of actions (see "
+    "--init.adapt actions and, for Atari, atari_all_actions), or the latents are of "
+    "another size",
     ("reward/out/out/kernel", -1): "reward_head.dist was another",
     ("critic/out/out/kernel", -1): "critic.dist was another",
 }
@@ -188,7 +191,8 @@ def load_weights(
     path: str | os.PathLike,
     components: Mapping[str, Any],
     names: Sequence[str] | None = None,
-) -> list[str]:
+    adapt: Collection[str] = (),
+) -> tuple[list[str], dict[str, int]]:
     """Loads the variables of named components, all of them or none.
 
     Ignores other components in the file, and names that neither the file nor the model
@@ -198,9 +202,11 @@ def load_weights(
         path: `world_model.weights.h5`, for example.
         components: Keras layers by name.
         names: The components to load; all by default.
+        adapt: How the new game differs, see `adapt.rows_kept`.
 
     Returns:
-        The names of the loaded components.
+        The names of the loaded components, and how many leading rows of an array were
+        loaded, if not all.
 
     Raises:
         CheckpointError: The file cannot be read, or the arrays of a component differ
@@ -210,17 +216,26 @@ def load_weights(
         in_file = {key.split("/")[0] for key in arrays}
         wanted = components if names is None else names
         found = [name for name in wanted if name in in_file or name in components]
+        rows = adapt_lib.rows_kept(components, arrays, adapt) if adapt else {}
+        rows = {k: v for k, v in rows.items() if k.split("/")[0] in found}
         for name in found:
-            _check_component(path, name, components.get(name), arrays)
+            _check_component(path, name, components.get(name), arrays, rows)
         variables = [x for name in found for x in components[name].variables]
+        variables = [x for x in variables if rows.get(x.path) != 0]
         values = _read(path, arrays, [variable.path for variable in variables])
     for variable in variables:
-        variable.assign(values[variable.path])
-    return found
+        value, kept = values[variable.path], rows.get(variable.path)
+        if kept is not None:
+            value = np.concatenate([value[:kept], variable.numpy()[kept:]])
+        variable.assign(value)
+    return found, rows
 
 
 def initialize(
-    path: str | os.PathLike, components: Mapping[str, Any], names: Sequence[str]
+    path: str | os.PathLike,
+    components: Mapping[str, Any],
+    names: Sequence[str],
+    adapt: Collection[str] = (),
 ) -> str:
     """Loads named components of a fresh agent from the weights of another run.
 
@@ -230,6 +245,7 @@ def initialize(
         components: All components of the agent by name.
         names: The components to load; the target critic is loaded with the critic, and
             for `discount` the terminal head where there is one.
+        adapt: How the new game differs, see `adapt.rows_kept`.
 
     Returns:
         A sentence about what was loaded and what was left fresh.
@@ -250,11 +266,13 @@ def initialize(
         model[model.index("discount")] = "terminal"
     if "critic" in behavior:
         behavior.append("target_critic")
-    loaded = load_weights(path, components, model)
+    loaded, rows = load_weights(path, components, model, adapt)
     if behavior:
         file = find_weights(path.parent, ACTOR_CRITIC)
-        loaded += load_weights(file, components, behavior)
+        more, rows_of_behavior = load_weights(file, components, behavior, adapt)
+        loaded, rows = loaded + more, rows | rows_of_behavior
     fresh = [name for name in components if name not in loaded]
+    fresh += [adapt_lib.describe(rows)] if rows else []
     return (
         f"Loaded {', '.join(loaded) or 'nothing'} from {path}; "
         f"left fresh: {', '.join(fresh) or 'nothing'}."
@@ -320,7 +338,11 @@ def _read(
 
 
 def _check_component(
-    path: str | os.PathLike, name: str, layer, arrays: Mapping[str, Any]
+    path: str | os.PathLike,
+    name: str,
+    layer,
+    arrays: Mapping[str, Any],
+    rows: Mapping[str, int],
 ) -> None:
     """Checks that arrays of a file are exactly the variables of a component.
 
@@ -329,13 +351,22 @@ def _check_component(
         name: The component's name.
         layer: The component, or None if the model lacks it.
         arrays: All arrays of the file.
+        rows: How many leading rows of an array count, if not all.
 
     Raises:
         CheckpointError: They are not; the message lists the differences.
     """
     expected = {v.path: v for v in layer.variables} if layer else {}
     found = {k: v for k, v in arrays.items() if k.split("/")[0] == name}
-    faults = _differences(found, expected)
+    compared = [
+        {
+            k: v[: rows[k]] if rows.get(k) else v
+            for k, v in x.items()
+            if rows.get(k) != 0
+        }
+        for x in (found, {k: v.value for k, v in expected.items()})
+    ]
+    faults = _differences(*compared)
     if not faults:
         return
     hints = [
@@ -351,6 +382,12 @@ def _check_component(
         + (f" ({'; '.join(hints)})" if hints else "")
         + ". Use the configuration that it was trained with (its config.yaml)."
     )
+
+
+def _leading(values: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
+    """Returns the leading rows of each array; those without a number are whole."""
+    kept = {k: v for k, v in values.items() if rows.get(k) != 0}
+    return {k: v[: rows[k]] if k in rows else v for k, v in kept.items()}
 
 
 def _differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:

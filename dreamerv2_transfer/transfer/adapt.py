@@ -1,0 +1,101 @@
+"""Which weights of a model are kept for a game of other actions or other observations.
+
+    actions   img_in([stoch, ACTION])                                and the actor's OUT
+    image     encoder(FIRST, ...), decoder(..., LAST), obs_out([deter, EMBED])
+
+What stands in capitals is learned anew, with the shape that the new game needs; the
+rest is loaded. Of `image`, EMBED is learned anew if its size differs, and so is every
+other array of encoder and decoder that has another shape. The names are those of
+`init.adapt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from dreamerv2_transfer.common.config import ConfigError
+
+# The flags of `freeze` that must be off, so that new weights can learn.
+LEARNS = {
+    "actions": ("rssm.img_in",),
+    "image": ("encoder", "decoder"),
+}
+
+
+def check(config) -> None:
+    """Checks that what is learned anew can learn.
+
+    Args:
+        config: The resolved configuration of a run that loads weights.
+
+    Raises:
+        ConfigError: It is frozen, or the whole world model is.
+    """
+    for name in config.init.adapt:
+        for part in LEARNS.get(name, ()):
+            if config.freeze[part] or not config.wm_steps:
+                fault = "wm_steps=0"
+                if config.freeze[part]:
+                    fault = f"freeze.{part}=True"
+                raise ConfigError(
+                    f"init.adapt {name} leaves weights of {part} fresh, and they would "
+                    f"never learn. Received: {fault}. Let {part} learn, or leave "
+                    f"{name} out of --init.adapt."
+                )
+
+
+def rows_kept(
+    components: Mapping[str, Any], arrays: Mapping[str, Any], adapt: Collection[str]
+) -> dict[str, int]:
+    """Returns how many leading rows of an array are loaded, if not all of it.
+
+    Args:
+        components: The parts of the agent that loads, by name.
+        arrays: The arrays of the file, by their paths.
+        adapt: The values of `init.adapt`.
+
+    Returns:
+        By path, the number of rows, for arrays of the file and of the agent.
+    """
+    rows: dict[str, int] = {}
+    rssm = components["rssm"]
+    if "actions" in adapt:
+        rows["rssm/img_in/kernel"] = rssm.stoch_size
+        out = [x for x in arrays if x.startswith("actor/out/")]
+        rows |= dict.fromkeys([*out, *_paths(components.get("actor"), "actor/out/")], 0)
+    if "image" in adapt:
+        ours = _shapes([components["encoder"], components["decoder"], rssm])
+        edges = _edges(components["encoder"], components["decoder"])
+        names = {x for x in {*ours, *arrays} if x.startswith(("encoder/", "decoder/"))}
+        for name in names:
+            differs = name not in arrays or arrays[name].shape != ours.get(name)
+            if differs or name in edges:
+                rows[name] = 0
+        embed = "rssm/obs_out/kernel"
+        if embed in arrays and arrays[embed].shape != ours[embed]:
+            rows[embed] = rssm.feat_size - rssm.stoch_size
+    return rows
+
+
+def describe(rows: Mapping[str, int]) -> str:
+    """Returns a text such as `rssm/img_in/kernel from row 256 on`."""
+    return ", ".join(
+        f"{name} from row {number} on" if number else name
+        for name, number in sorted(rows.items())
+    )
+
+
+def _edges(encoder: Any, decoder: Any) -> set[str]:
+    """Returns the paths of the encoder's first layer and of the decoder's last."""
+    layers = [*encoder.convs[:1], *encoder.denses[:1], *decoder.convs[-1:]]
+    return {v.path for layer in [*layers, *decoder.outs] for v in layer.variables}
+
+
+def _shapes(layers: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+    return {v.path: tuple(v.shape) for layer in layers for v in layer.variables}
+
+
+def _paths(layer: Any, prefix: str) -> list[str]:
+    variables = layer.variables if layer else ()
+    return [v.path for v in variables if v.path.startswith(prefix)]

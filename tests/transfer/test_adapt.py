@@ -1,0 +1,116 @@
+"""Weights of one game, in an agent for a game of other actions or observations."""
+
+import gymnasium
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.errors import CheckpointError
+from dreamerv2_transfer.transfer import adapt, weights
+from tests import models
+
+MODEL = ("encoder", "rssm", "decoder", "reward", "discount")
+STOCH = 4 * 4  # Rows of the latents in img_in's kernel, before those of the action.
+
+
+def make_agent(actions=6, planes=10, **changes):
+    space = models.obs_space()
+    space["image"] = gymnasium.spaces.Box(0, 1, (10, 10, planes), bool)
+    act_space = {"action": gymnasium.spaces.Discrete(actions)}
+    rng = tf.random.Generator.from_seed(0)
+    return agent_lib.Agent(models.make_config(**changes), space, act_space, rng)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("source")
+    source = make_agent()
+    weights.save_agent(folder, source)
+    arrays = weights.read_weights(folder / "world_model.weights.h5")
+    arrays |= weights.read_weights(folder / "actor_critic.weights.h5")
+    return folder, arrays
+
+
+def values(agent) -> dict:
+    return {v.path: v.numpy() for c in agent.components.values() for v in c.variables}
+
+
+def initialize(agent, saved, names, adapted):
+    """Returns what was said, and the values before and after."""
+    before = values(agent)
+    said = weights.initialize(saved[0], agent.components, names, adapted)
+    return said, before, values(agent)
+
+
+def test_rows_of_actions_are_fresh_and_all_else_is_loaded(saved):
+    agent = make_agent(actions=3)
+    said, before, after = initialize(agent, saved, MODEL, ("actions",))
+    kernel = "rssm/img_in/kernel"
+    assert saved[1][kernel].shape[0] == STOCH + 6
+    assert after[kernel].shape[0] == STOCH + 3
+    np.testing.assert_array_equal(after[kernel][:STOCH], saved[1][kernel][:STOCH])
+    np.testing.assert_array_equal(after[kernel][STOCH:], before[kernel][STOCH:])
+    for name in {x for x in after if x.split("/")[0] in MODEL} - {kernel}:
+        np.testing.assert_array_equal(after[name], saved[1][name], name)
+    assert f"rssm/img_in/kernel from row {STOCH} on" in said
+
+
+def test_the_actor_keeps_its_hidden_layers_for_other_actions(saved):
+    agent = make_agent(actions=3)
+    names = (*MODEL, "actor", "critic")
+    _, before, after = initialize(agent, saved, names, ("actions",))
+    for name in {x for x in after if x.startswith(("actor/", "critic/"))}:
+        expected = before if name.startswith("actor/out/") else saved[1]
+        np.testing.assert_array_equal(after[name], expected[name], name)
+
+
+def test_first_and_last_convolutions_are_fresh_for_other_planes(saved):
+    agent = make_agent(planes=4)
+    _, before, after = initialize(agent, saved, MODEL, ("image",))
+    last = agent.wm.heads["decoder"].convs[-1].name
+    edges = {f"{x}/{y}" for x in ("encoder/conv0", f"decoder/{last}") for y in PARTS}
+    for name in {x for x in after if x.split("/")[0] in MODEL}:
+        expected = before if name in edges else saved[1]
+        np.testing.assert_array_equal(after[name], expected[name], name)
+
+
+PARTS = ("kernel", "bias")
+
+
+def test_rows_of_the_embedding_are_fresh_where_its_size_differs(saved):
+    agent = make_agent(**{"encoder.cnn_depth": 8})
+    name = "rssm/obs_out/kernel"
+    _, before, after = initialize(agent, saved, MODEL, ("image",))
+    deter = agent.wm.rssm.feat_size - agent.wm.rssm.stoch_size
+    assert after[name].shape != saved[1][name].shape
+    np.testing.assert_array_equal(after[name][:deter], saved[1][name][:deter])
+    np.testing.assert_array_equal(after[name][deter:], before[name][deter:])
+
+
+def test_what_is_not_adapted_must_fit(saved):
+    agent = make_agent(actions=3)
+    with pytest.raises(CheckpointError, match=r"--init.adapt actions"):
+        initialize(agent, saved, MODEL, ("none",))
+    with pytest.raises(CheckpointError, match=r"img_in/kernel has shape \(22, "):
+        initialize(agent, saved, MODEL, ("image",))
+    deeper = make_agent(actions=3, **{"rssm.stoch": 5})
+    with pytest.raises(CheckpointError, match=r"img_dist_0/bias has shape \(16,\)"):
+        initialize(deeper, saved, MODEL, ("actions",))
+
+
+@pytest.mark.parametrize(
+    "changes, part",
+    [
+        ({"init.adapt": ("actions",), "freeze.rssm.img_in": True}, "rssm.img_in"),
+        ({"init.adapt": ("image",), "freeze.decoder": True}, "decoder"),
+        ({"init.adapt": ("image", "actions"), "wm_steps": 0}, "encoder"),
+    ],
+)
+def test_fresh_weights_that_could_not_learn_are_refused(changes, part):
+    config = blocks.load_config(["minatar", "finetune"]).update(changes)
+    with pytest.raises(ConfigError, match=f"weights of {part} fresh"):
+        adapt.check(config)
+    adapt.check(blocks.load_config(["minatar", "finetune", "freeze_rssm"]))
