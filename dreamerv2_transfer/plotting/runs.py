@@ -1,7 +1,8 @@
 """Runs on disk: what they logged and how they were configured.
 
 A run is a folder with a `metrics.jsonl`, ours or the original's, or a single file of
-that format with its configuration beside it (`NAME.jsonl` and `NAME.yaml`).
+that format with its configuration beside it (`NAME.jsonl` and `NAME.yaml`). The folder
+of a run of pydreamer is one too, see `mlflow_run`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dreamerv2_transfer.common.files import paths as paths_lib
 from dreamerv2_transfer.common.files import remote
 from dreamerv2_transfer.common.files.paths import PathError
 from dreamerv2_transfer.common.progress import Progress
-from dreamerv2_transfer.plotting import metrics_file
+from dreamerv2_transfer.plotting import metrics_file, mlflow_run
 from dreamerv2_transfer.plotting.curves import Series
 
 METRICS = "metrics.jsonl"
@@ -81,6 +82,8 @@ def load(path: str | os.PathLike, name: str = "") -> Run:
         RunError: There are no metrics.
     """
     path = paths_lib.local(path)
+    if path.is_dir() and mlflow_run.is_run(os.listdir(path)):
+        return _load_mlflow(path, name)
     if path.is_dir():
         name = name or path.resolve().name
         file, settings = path / METRICS, path / CONFIG
@@ -113,6 +116,22 @@ def load(path: str | os.PathLike, name: str = "") -> Run:
     return Run(name, file.parent, config, metrics, tuple(notes))
 
 
+def _load_mlflow(folder: pathlib.Path, name: str) -> Run:
+    layout = mlflow_run.layout(folder)
+    name = name or layout[2]
+    try:
+        metrics, damage = mlflow_run.read(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(
+            f"{name} has no metrics: {reason}. Received: {folder}"
+        ) from error
+    if not metrics:
+        raise RunError(f"{name} has no metrics. Received: {folder}")
+    notes = tuple(f"{name}: {note}" for note in damage)
+    return Run(name, folder, None, metrics, notes, layout)
+
+
 def find(
     paths: Iterable[str | os.PathLike],
     by_folder: bool = False,
@@ -143,9 +162,11 @@ def find(
         for place, root in places.values():
             parts = place.relative_to(root).parts if place.is_relative_to(root) else ()
             name = "/".join((root.resolve().name, *parts)) if parts else ""
-            layout = parts if by_folder and len(parts) == 3 else None
             try:
-                found.append(dataclasses.replace(load(place, name), layout=layout))
+                run = load(place, name)
+                if by_folder and len(parts) == 3:
+                    run = dataclasses.replace(run, layout=parts)
+                found.append(run)
             except RunError as error:
                 skipped.append(f"Left out: {error}")
             bar.update()
@@ -170,7 +191,8 @@ def search(path: pathlib.Path) -> Iterable[pathlib.Path]:
         yield path.parent if path.name == METRICS else path
         return
     for folder, below, files in os.walk(path):
-        if METRICS in files or CONFIG in files:
+        is_mlflow = mlflow_run.is_run((*below, *files))
+        if is_mlflow or METRICS in files or CONFIG in files:
             below.clear()  # There may be a hundred thousand episodes.
             yield pathlib.Path(folder)
         below.sort()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common.config import Config, read_mapping
+from dreamerv2_transfer.plotting.mlflow_run import task_of
 from dreamerv2_transfer.porting.pickles import PortError
 
 Conf = dict[str, Any]
@@ -331,7 +331,7 @@ def _dense(conf: Conf, part: str, arrays: Mapping[str, np.ndarray]) -> list[int]
 def _task(conf: Conf) -> dict[str, Any]:
     """Returns the game, and what an agent sees of it."""
     ids = conf["env_id"]
-    names = [_game(str(x)) for x in (ids if isinstance(ids, list) else [ids]) if x]
+    names = [task_of(str(x)) for x in (ids if isinstance(ids, list) else [ids]) if x]
     if not names:
         return {}
     values: dict[str, Any] = {"task": names[0], "tasks": names}
@@ -344,15 +344,6 @@ def _task(conf: Conf) -> dict[str, Any]:
         values["atari_grayscale"] = conf["image_channels"] == 1
         values["train_every"] = 16
     return values
-
-
-def _game(env_id: str) -> str:
-    for start, suite in (("MinAtar/", "minatar"), ("Atari-", "atari"), ("DMC-", "dmc")):
-        if env_id.startswith(start):
-            name = re.sub(r"-v\d+$", "", env_id.removeprefix(start))
-            name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
-            return f"{suite}_{name.lower()}"
-    return f"gym_{env_id}"
 
 
 def revert(config: Config, obs: Mapping[str, Any], actions: int) -> Conf:

@@ -1,0 +1,99 @@
+"""Reads what a run of pydreamer logged: the folder of an MLflow run.
+
+It holds a file for each metric, such as `metrics/agent/return`, with a line `TIME VALUE
+STEP` for each value, and one for each parameter, such as `params/env_id`. Its steps are
+updates, as in our stages.
+"""
+
+from __future__ import annotations
+
+import collections
+import pathlib
+import re
+from collections.abc import Collection
+
+import numpy as np
+
+from dreamerv2_transfer.common.files import documents
+from dreamerv2_transfer.plotting.curves import Series
+from dreamerv2_transfer.plotting.metrics_file import LARGEST
+
+BYTES = 2**30  # Of a file.
+METHOD = "pydreamer"
+# Its names of metrics, and ours for the same; others keep theirs.
+NAMES = {
+    "agent/return": "train_return",
+    "agent/episode_length": "train_length",
+    "agent/env_steps": "train_total_steps",
+    "agent_eval/return": "eval_return_mean",
+    "agent_eval/episode_length": "eval_length_mean",
+    "train/loss_model": "model_error",
+    "train/loss_kl": "model_kl",
+    "train/entropy_prior": "prior_ent",
+    "train/entropy_post": "post_ent",
+    "train/loss_actor": "actor_loss",
+    "train/loss_critic": "critic_loss",
+    "train/policy_entropy": "actor_ent",
+    "train/grad_norm": "model_grad_norm",
+    "train/grad_norm_actor": "actor_grad_norm",
+    "train/grad_norm_critic": "critic_grad_norm",
+}
+
+
+def is_run(names: Collection[str]) -> bool:
+    """Whether a folder that holds these names is that of an MLflow run."""
+    return {"meta.yaml", "metrics", "params"} <= {*names}
+
+
+def read(folder: pathlib.Path) -> tuple[dict[str, Series], list[str]]:
+    """Reads the metrics of a run.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        As `metrics_file.read` does.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    root, metrics = folder / "metrics", {}
+    damaged: collections.Counter[str] = collections.Counter()
+    for file in sorted(x for x in root.rglob("*") if x.is_file()):
+        name = file.relative_to(root).as_posix()
+        points = {}
+        for line in documents.read(file, BYTES).splitlines():
+            try:
+                value, step = (float(x) for x in line.split()[1:])
+            except ValueError:
+                damaged[name] += 1
+                continue
+            if abs(value) < LARGEST and abs(step) < LARGEST:
+                points[step] = value
+        if points:
+            steps = sorted(points)
+            values = [points[step] for step in steps]
+            series = np.array(steps, np.float64), np.array(values, np.float64)
+            metrics[NAMES.get(name, name.replace("/", "_"))] = series
+    return metrics, [
+        f"{n} damaged lines of {x} were left out." for x, n in damaged.items()
+    ]
+
+
+def layout(folder: pathlib.Path) -> tuple[str, str, str]:
+    """Returns the game of a run, `pydreamer`, and the run's name in place of a seed."""
+    game, name = (
+        x.read_text("utf-8", "replace").strip() if x.is_file() else ""
+        for x in (folder / "params" / "env_id", folder / "tags" / "mlflow.runName")
+    )
+    return task_of(game) if game else "", METHOD, name or folder.name
+
+
+def task_of(env_id: str) -> str:
+    """Returns our name of a game of pydreamer."""
+    for start, suite in (("MinAtar/", "minatar"), ("Atari-", "atari"), ("DMC-", "dmc")):
+        if env_id.startswith(start):
+            name = re.sub(r"-v\d+$", "", env_id.removeprefix(start))
+            name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+            return f"{suite}_{name.lower()}"
+    return f"gym_{env_id}"
