@@ -20,7 +20,7 @@ from dreamerv2_transfer.data.workers import Stopped
 
 GIB = 2**30
 BLOCK = 4096  # Bytes that the smallest file takes on disk.
-SAMPLE_STEPS = 200  # Steps that are played to estimate the size of a step.
+SAMPLE_STEPS = 64  # Steps that are played to estimate the size of a step.
 INTERVAL = 30.0  # Seconds between two looks at the disk.
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import seeding
 
-from dreamerv2_transfer.common.envs import in_place
+from dreamerv2_transfer.common.envs import area, in_place
 from dreamerv2_transfer.common.errors import EnvError, describe
 
 NOOPS = 30  # Largest number of no-ops that begin an episode, as in the original.
@@ -83,8 +83,10 @@ class Atari(gymnasium.Wrapper):
         # The last frame, which then holds the maximum of both, and the one before it.
         self._frames = np.zeros((2, *shape), np.uint8)
         self._before_last = action_repeat - 2
-        self._size = size
-        self._screen = screen
+        self._resize = area.make(shape, size)
+        self._resize_screen: area.Resize | None = None
+        if screen:
+            self._resize_screen = area.make(ale.getScreenDims(), (screen, screen))
         channels = 1 if grayscale else 3
         image = spaces.Box(0, 255, (*size, channels), np.uint8)
         seen: dict[str, spaces.Space] = {"image": image}
@@ -158,14 +160,14 @@ class Atari(gymnasium.Wrapper):
         last, before = self._frames
         if self._repeat > 1:
             np.maximum(last, before, out=last)
-        _resize(last, rows[0])
-        if self._screen:
+        self._resize(last, rows[0])
+        if self._resize_screen:
             gray = last
             if not self._grayscale:
                 import cv2
 
                 gray = cv2.cvtColor(last, cv2.COLOR_RGB2GRAY)
-            _resize(gray, rows[1])
+            self._resize_screen(gray, rows[1])
 
 
 class _Console:
@@ -222,13 +224,6 @@ def _load(game: str, all_actions: bool, grayscale: bool) -> gymnasium.Env:
             "the package ale-py; reinstall that package."
         ) from error
     return env
-
-
-def _resize(frame: np.ndarray, image: np.ndarray) -> None:
-    """Resizes a frame into an array of another height and width."""
-    import cv2
-
-    cv2.resize(frame, image.shape[1::-1], dst=image, interpolation=cv2.INTER_AREA)
 
 
 def spelled(name: str) -> str:

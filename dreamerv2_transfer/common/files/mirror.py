@@ -22,16 +22,17 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import tokenize
+from typing import TYPE_CHECKING
 
 from dreamerv2_transfer.common import errors, foreign
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic, cache, documents, locks
 from dreamerv2_transfer.common.files.documents import Schema
 from dreamerv2_transfer.common.progress import Progress
+
+# fsspec takes longer to import than the rest of this module; few commands need it.
+if TYPE_CHECKING:
+    import fsspec
 
 WRITER = ".writer.json"  # In the store: names the process that writes there.
 FILES_A_CALL = 256  # Files copied in parallel, and most that a kill can lose.
@@ -206,6 +207,8 @@ class Mirror:
         Returns:
             Empty if there is nothing. If the URL is that of a file, its name is empty.
         """
+        from fsspec.utils import tokenize
+
         place = self._there(name) if name else self._root
         # By default, a walk skips folders that cannot be read.
         options = {"on_error": "raise"} if foreign.lists_by_walking(self._fs) else {}
@@ -330,6 +333,8 @@ class Mirror:
         self._write_note()
 
     def _put(self, names: Sequence[str], here: Mapping[str, Local]) -> None:
+        from fsspec.implementations.local import LocalFileSystem
+
         for chunk in _chunks(names, f"Uploading {self.path.name}"):
             files = [str(self.path / name) for name in chunk]
             places = [self._there(name) for name in chunk]
@@ -404,6 +409,8 @@ def reaching(url: str) -> Iterator[None]:
 
 def _connect(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Returns the file system of a URL and the path there."""
+    import fsspec
+
     protocol = url.split("://")[0]
     options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
     try:

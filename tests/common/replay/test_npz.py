@@ -25,6 +25,25 @@ def archive(path, members, **kwargs):
     return path
 
 
+@pytest.mark.parametrize("package", ["zlib", "isal.isal_zlib"])
+def test_numpy_reads_what_either_package_compressed(monkeypatch, package):
+    pytest.importorskip(package)
+    if package == "zlib":
+        monkeypatch.setattr(npz, "isal_zlib", None)
+    rng = np.random.default_rng(0)
+    arrays = {
+        "image": rng.integers(3, size=(300, 64, 64), dtype=np.uint8),
+        "bits": rng.random((300, 5)) < 0.5,
+        "nothing": np.zeros((0, 3), np.float32),
+    }
+    encoded = npz.encode(arrays)
+    found = np.load(io.BytesIO(encoded))
+    assert {*found} == {*arrays}
+    assert all(np.array_equal(found[key], arrays[key]) for key in arrays)
+    assert len(encoded) < 0.4 * arrays["image"].nbytes
+    assert zipfile.ZipFile(io.BytesIO(encoded)).testzip() is None
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_arrays_come_out_as_they_went_in(tmp_path, save):
     arrays = {
