@@ -7,7 +7,7 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gymnasium.vector import VectorEnv
@@ -55,6 +55,10 @@ def make_recipe(config, task: str) -> Recipe:
         folder = str(remote.fetched(folder, *actors.FILES))
         files = actors.describe(folder, task)
     shares = policies.shares(config.policies, files)
+    settings = envs.options(config, task)
+    if config.get("collect.backend", "python") == "native":
+        _check_native(task, files)
+        settings["backend"] = "native"
     dqn = [
         Policy(f"{policies.DQN}{file}", share, file, digest)
         for (file, digest), share in zip(files, shares[1:], strict=True)
@@ -62,11 +66,22 @@ def make_recipe(config, task: str) -> Recipe:
     return Recipe(
         seed=config.seed,
         envs=config.collect.envs,
-        settings=envs.options(config, task),
+        settings=settings,
         policies=(Policy("random", shares[0]), *dqn),
         interval=config.dqn.interval,
         epsilon=config.dqn.epsilon,
         checkpoints=folder,
+    )
+
+
+def _check_native(task: str, players: Sequence[Any]) -> None:
+    """Raises ConfigError if ALE's own vector environment cannot play a task."""
+    if task.startswith("atari_") and not players:
+        return
+    reason = "players cannot see its screens" if players else "it plays Atari alone"
+    raise ConfigError(
+        f"collect.backend=native cannot collect {task}, as {reason}. Use "
+        "collect.backend=python."
     )
 
 

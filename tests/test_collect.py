@@ -18,6 +18,7 @@ from dreamerv2_transfer.common.replay import packed, shards, store
 from dreamerv2_transfer.data import blind, collection, disk
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.data.policies import Policy
+from dreamerv2_transfer.dqn import actors
 
 GAMES = ["minatar_breakout", "minatar_seaquest"]
 RECIPE = [x.name for x in dataclasses.fields(Recipe)]
@@ -317,6 +318,30 @@ def test_numbers_out_of_range_name_their_key(flag, value):
     settings = blocks.load_config(["minatar", "collect"], [f"--{flag}", value])
     with pytest.raises(config.ConfigError, match=f"{flag} "):
         collect.make_recipe(settings, "minatar_asterix")
+
+
+def test_a_recipe_records_the_backend_where_it_changes_the_episodes():
+    flags = ["--policies.dqn", "0", "--collect.backend"]
+    made = {
+        name: collect.make_recipe(
+            blocks.load_config(["atari", "collect"], [*flags, name]), "atari_pong"
+        )
+        for name in ("python", "native")
+    }
+    assert made["native"].settings == {**made["python"].settings, "backend": "native"}
+    assert "backend" not in made["python"].settings
+
+
+@pytest.mark.parametrize("suite", ["minatar", "atari"])
+def test_the_native_backend_plays_atari_at_random_alone(suite, monkeypatch, tmp_path):
+    flags = ["--collect.backend", "native"]
+    if suite == "atari":
+        flags += ["--dqn.checkpoints", str(tmp_path)]
+        described = [("model.gz", "digest")]
+        monkeypatch.setattr(actors, "describe", lambda folder, task: described)
+    settings = blocks.load_config([suite, "collect"], flags)
+    with pytest.raises(config.ConfigError, match="native cannot collect.*=python"):
+        collect.make_recipe(settings, f"{suite}_breakout")
 
 
 def test_actions_are_not_repeated_where_no_environment_does():

@@ -33,6 +33,7 @@ ACTOR_DISTS = (*DISTS, "squashed_normal", "normal_tanh")
 MINATAR_VIEWS = ("planes", "collapsed")  # `envs.minatar`
 VECTOR_DISTS = ("mse", "symlog_mse")  # `nets.images`
 PARALLEL = ("none", "process")  # `envs.suites`
+BACKENDS = ("python", "native")  # `envs.suites`
 DRAWS = ("episodes", "steps")  # `replay.law`
 RETURN_NORMS = ("none", "percentile")  # `agent.ActorCritic`
 ADAPTS = ("none", "actions", "image")  # `transfer.adapt`
@@ -56,6 +57,7 @@ CHOICES = {
     "actor.dist": ("auto", *ACTOR_DISTS),
     # Files of the original may have `thread`, which only `envs` refuses.
     "envs_parallel": (*PARALLEL, "thread"),
+    "collect.backend": BACKENDS,
     "return_norm.kind": RETURN_NORMS,
     "dataset.draw": DRAWS,
     "init.adapt": ADAPTS,

@@ -17,6 +17,9 @@ from dreamerv2_transfer.common.errors import EnvError, describe
 NOOPS = 30  # Largest number of no-ops that begin an episode, as in the original.
 STICKY = 0.25  # Probability that a frame repeats the last action, as in the original.
 SPELLINGS = {"james_bond": "jamesbond"}  # ALE's name by the original's.
+# Games that may be asked for a frame that is not complete: ALE's saved states lack how
+# far it is (up to 0.12.1), so that such a game does not continue as it would have.
+UNSAVED = ("qbert", "tetris", "tic_tac_toe_3d")
 SCREEN = "log_screen"  # What DQN players look at; not a part of episodes.
 
 
@@ -68,6 +71,17 @@ class Atari(gymnasium.Wrapper):
         screen: int = 0,
     ):
         super().__init__(_load(game, all_actions, grayscale))
+        self._again = functools.partial(
+            Atari,
+            game,
+            action_repeat=action_repeat,
+            size=size,
+            grayscale=grayscale,
+            all_actions=all_actions,
+            screen=screen,
+        )
+        # A frame that is read right after a state was restored may hold old pixels.
+        self._can_share = game not in UNSAVED and action_repeat > 2
         unwrapped = cast(Any, self.env.unwrapped)
         self._ale = ale = unwrapped.ale
         self._console = _Console(ale, self)
@@ -143,7 +157,9 @@ class Atari(gymnasium.Wrapper):
         return total, terminated, truncated
 
     def twin(self) -> Atari:
-        """See `in_place.Game.twin`; it plays on the same console."""
+        """See `in_place.Game.twin`; it plays on the same console where it can."""
+        if not self._can_share:
+            return self._again()
         twin = copy.copy(self)
         twin._frames = np.zeros_like(self._frames)
         return twin

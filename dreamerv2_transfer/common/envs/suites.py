@@ -21,6 +21,7 @@ from dreamerv2_transfer.common.choices import PARALLEL
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.envs import atari, crafter, dmc, dummy, gym, minatar
 from dreamerv2_transfer.common.envs.in_place import InPlaceVectorEnv
+from dreamerv2_transfer.common.envs.native import NativeVectorEnv
 from dreamerv2_transfer.common.envs.processes import ProcessVectorEnv
 from dreamerv2_transfer.common.envs.wrappers import NEVER, Make, Resized, Restarting
 from dreamerv2_transfer.common.errors import EnvError
@@ -128,7 +129,11 @@ def _unknown(task: str) -> str:
 
 
 def make_vector_env(
-    task: str | Make, num: int, parallel: str = "none", **settings: Any
+    task: str | Make,
+    num: int,
+    parallel: str = "none",
+    backend: str = "python",
+    **settings: Any,
 ) -> VectorEnv:
     """Creates a vector environment with `num` copies.
 
@@ -141,11 +146,14 @@ def make_vector_env(
         parallel: `none` steps one copy after the other (an `InPlaceVectorEnv` where the
             suite has those). `process` steps each in a process of its own, which is
             faster if a step takes more than about 0.2 ms.
+        backend: `python`, or for Atari `native`, a `NativeVectorEnv`.
         **settings: As for `make_env`.
 
     Raises:
         EnvError: As for `make_env`, or `parallel` has another value.
     """
+    if backend == "native":
+        return _make_native(task, num, **settings)
     make = functools.partial(make_env, task, **settings)
     if parallel == "none" and _is_in_place(task) and not settings.get("restart"):
         one = functools.partial(make, time_limit=0)
@@ -158,6 +166,19 @@ def make_vector_env(
         f"Received: envs_parallel={parallel}. It must be {' or '.join(PARALLEL)}; "
         "threads are not offered, as Python runs one of them at a time."
     )
+
+
+def _make_native(
+    task: str | Make, num: int, fit: Fit | None = None, **settings: Any
+) -> VectorEnv:
+    if callable(task) or task not in [f"atari_{name}" for name in atari.tasks()]:
+        raise EnvError(
+            "collect.backend=native steps Atari games alone. Received: "
+            f"{task if isinstance(task, str) else 'a function'}. Use "
+            "collect.backend=python."
+        )
+    game = atari.spelled(task.removeprefix("atari_"))
+    return NativeVectorEnv(game, num, **settings)
 
 
 # What a configuration says about a task.

@@ -82,3 +82,31 @@ def test_twins_take_turns_as_if_each_were_alone(task):
                 results = [games[number].advance(x, (seen[i],)) for x in turn]
                 seen[i] = seen[i].tobytes(), results
             assert seen[0] == seen[1]
+
+
+def stream(game, other=None, turn=37):
+    """A stream's rewards and images; after each turn, `other` plays for 5 steps."""
+    rng, its_rng = np.random.default_rng(3), np.random.default_rng(99)
+    seen, its = (np.zeros((64, 64, 1), np.uint8) for _ in range(2))
+    game.begin(3, (seen,))
+    if other:
+        other.begin(7, (its,))
+    for step in range(1, 2 * turn):
+        result = game.advance(int(rng.integers(9)), (seen,))
+        yield result, seen.tobytes()
+        if other and step % turn == 0:
+            for action in its_rng.integers(9, size=5).tolist():
+                other.advance(action, (its,))
+
+
+def test_a_game_that_ale_saves_incompletely_has_a_console_of_its_own():
+    task = "atari_tic_tac_toe_3d"  # It thinks for longer than a frame.
+    game = envs.make_env(task, all_actions=True)
+    alone = envs.make_env(task, all_actions=True)
+    assert [*stream(game.twin(), game)] == [*stream(alone)]
+
+
+def test_frames_that_are_read_at_once_are_not_those_of_a_shared_console():
+    for repeat, shares in ((1, False), (2, False), (3, True)):
+        game = envs.make_env("atari_pong", action_repeat=repeat)
+        assert (game.twin()._console is game._console) == shares
