@@ -408,8 +408,11 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
     source = file.parent / "config.yaml"
     if source.exists():
         _check_meanings(config, load_old(source)[0], agent.wm.obs_space)
-    names = init.components
-    print(weights.initialize(file, agent.components, names, init.adapt))
+    print(
+        weights.initialize(
+            file, agent.components, init.components, init.adapt, init.shrink
+        )
+    )
 
 
 def _check_meanings(config: Config, theirs: Config, obs_space: Spaces) -> None:

@@ -84,8 +84,11 @@ class WorldModel:
         freeze(self.components, config.freeze)
         balanced = config.loss_balance == "harmony"
         self.harmony = nets.Harmony(self._tasks_of_losses) if balanced else None
+        # The terminal head is there in place of the discount head.
+        factors = config.model_opt.lr_by
+        lr_by = {**factors, "terminal": factors.discount}
         self.model_opt = optimizer.Optimizer(
-            "model", self.trainable_variables, **config.model_opt
+            "model", self.trainable_variables, **{**config.model_opt, "lr_by": lr_by}
         )
 
     @property

@@ -221,6 +221,8 @@ RANGES = {
     r"kl\.free": Range(0, FLOAT),
     r"kl\.balance": Range(0, 1),
     r".*(_opt|optimizer)\.(lr|eps)": Range(0, FLOAT),
+    r"model_opt\.lr_by\..*": Range(0, FLOAT),
+    r"init\.shrink": Range(0, 1),
     r".*(_opt|optimizer)\.clip": Range(1, FLOAT, zero=True),
     r".*(_opt|optimizer)\.wd": Range(0, 0.99),
     r"discount(_lambda)?": Range(0, 1),

@@ -58,8 +58,16 @@ def adam_moments(optimizer: Any, variable: Any) -> tuple[Any, Any]:
 
     Keras has no public name for them; they go into one operation that updates all.
     """
-    index = optimizer._get_variable_index(variable)
+    index = variable_index(optimizer, variable)
     return optimizer._momentums[index], optimizer._velocities[index]
+
+
+def variable_index(optimizer: Any, variable: Any) -> int:
+    """Returns which of an optimizer's variables this one is.
+
+    Keras hands `update_step` TensorFlow's variables, which do not have their paths.
+    """
+    return optimizer._get_variable_index(variable)
 
 
 # TensorFlow 2.21, with MuJoCo and dm_control.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -30,6 +31,8 @@ class Optimizer:
         wd: Weight decay, a fraction of each weight a step.
         opt: `adam`, `adamw` (see `TorchAdam`), `nadam`, `adamax`, `sgd` or `momentum`.
         wd_pattern: Only variables whose `NAME/PATH` it matches are decayed.
+        lr_by: Factors of the learning rate by the first part of a variable's path, 1
+            where there is none.
 
     Raises:
         ValueError: If `wd`, `clip` or `opt` has no meaning.
@@ -45,6 +48,7 @@ class Optimizer:
         wd: float = 0.0,
         opt: str = "adam",
         wd_pattern: str = r".*",
+        lr_by: Mapping[str, float] | None = None,
     ):
         if not 0 <= wd < 1:
             raise ValueError(f"wd must be a fraction in 0..1. Received: wd={wd}")
@@ -59,6 +63,10 @@ class Optimizer:
         self._wd_pattern = wd_pattern
         self._opt = OPTIMIZERS[opt](lr, eps, f"{name}_opt")
         foreign.skip_gradient_sum(self._opt)
+        parts = [variable.path.split("/")[0] for variable in self._variables]
+        factors = [(lr_by or {}).get(part, 1.0) for part in parts]
+        if any(factor != 1 for factor in factors):
+            _scale_steps(self._opt, factors)
         if compute_dtype() == tf.float16:
             self._opt = keras.optimizers.LossScaleOptimizer(
                 self._opt, name=f"{name}_opt_scaled"
@@ -125,6 +133,17 @@ class Optimizer:
                 if re.search(self._wd_pattern, f"{self._name}/{var.path}"):
                     var.assign(var.value * keep)
         self._opt.apply(grads, variables)
+
+
+def _scale_steps(opt: keras.optimizers.Optimizer, factors: Sequence[float]) -> None:
+    """Multiplies the learning rate of each of an optimizer's variables by a factor."""
+    update_step = opt.update_step
+
+    def scaled(gradient, variable, learning_rate) -> None:
+        factor = factors[foreign.variable_index(opt, variable)]
+        update_step(gradient, variable, learning_rate * factor)
+
+    opt.update_step = scaled
 
 
 class Adam(keras.optimizers.Adam):

@@ -192,6 +192,7 @@ def load_weights(
     components: Mapping[str, Any],
     names: Sequence[str] | None = None,
     adapt: Collection[str] = (),
+    shrink: float = 1.0,
 ) -> tuple[list[str], dict[str, int]]:
     """Loads the variables of named components, all of them or none.
 
@@ -203,6 +204,7 @@ def load_weights(
         components: Keras layers by name.
         names: The components to load; all by default.
         adapt: How the new game differs, see `adapt.rows_kept`.
+        shrink: Share of the loaded value in each variable, see `initialize`.
 
     Returns:
         The names of the loaded components, and how many leading rows of an array were
@@ -227,6 +229,8 @@ def load_weights(
         value, kept = values[variable.path], rows.get(variable.path)
         if kept is not None:
             value = np.concatenate([value[:kept], variable.numpy()[kept:]])
+        if shrink != 1:
+            value = shrink * value + (1 - shrink) * variable.numpy()
         variable.assign(value)
     return found, rows
 
@@ -236,8 +240,14 @@ def initialize(
     components: Mapping[str, Any],
     names: Sequence[str],
     adapt: Collection[str] = (),
+    shrink: float = 1.0,
 ) -> str:
     """Loads named components of a fresh agent from the weights of another run.
+
+    With a `shrink` below 1, weights start between those of the run and fresh ones (Ash
+    & Adams 2020, "On Warm-Starting Neural Network Training", section 4):
+
+        weight = shrink * loaded + (1 - shrink) * fresh
 
     Args:
         path: A logdir or its `world_model.weights.h5`. `actor` and `critic` are loaded
@@ -246,6 +256,7 @@ def initialize(
         names: The components to load; the target critic is loaded with the critic, and
             for `discount` the terminal head where there is one.
         adapt: How the new game differs, see `adapt.rows_kept`.
+        shrink: See above.
 
     Returns:
         A sentence about what was loaded and what was left fresh.
@@ -266,15 +277,16 @@ def initialize(
         model[model.index("discount")] = "terminal"
     if "critic" in behavior:
         behavior.append("target_critic")
-    loaded, rows = load_weights(path, components, model, adapt)
+    loaded, rows = load_weights(path, components, model, adapt, shrink)
     if behavior:
         file = find_weights(path.parent, ACTOR_CRITIC)
-        more, rows_of_behavior = load_weights(file, components, behavior, adapt)
+        more, rows_of_behavior = load_weights(file, components, behavior, adapt, shrink)
         loaded, rows = loaded + more, rows | rows_of_behavior
     fresh = [name for name in components if name not in loaded]
     fresh += [adapt_lib.describe(rows)] if rows else []
+    share = f" ({shrink:g} of each weight)" if shrink != 1 else ""
     return (
-        f"Loaded {', '.join(loaded) or 'nothing'} from {path}; "
+        f"Loaded {', '.join(loaded) or 'nothing'} from {path}{share}; "
         f"left fresh: {', '.join(fresh) or 'nothing'}."
     )
 

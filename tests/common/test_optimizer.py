@@ -44,6 +44,25 @@ def test_weight_decay_by_pattern():
     np.testing.assert_allclose(bias.value, [1.0])
 
 
+@pytest.mark.parametrize(
+    "opt, steps",
+    [("sgd", (0.2, 0.1)), ("adam", (0.02, 0.01)), ("nadam", (0.021256, 0.010628))],
+)
+def test_a_components_learning_rate_has_its_factor(opt, steps):
+    layers = [keras.layers.Dense(1, use_bias=False, name=x) for x in ("rssm", "reward")]
+    for layer in layers:
+        layer.build((None, 1))
+        layer.kernel.assign([[0.0]])
+    kernels = [layer.kernel for layer in layers]
+    lr = 0.1 if opt == "sgd" else 0.01
+    optimizer = optimizer_lib.Optimizer(
+        "model", kernels, lr=lr, eps=1e-9, opt=opt, lr_by={"rssm": 2.0, "reward": 1.0}
+    )
+    step(optimizer, lambda: kernels[0].value[0, 0] + kernels[1].value[0, 0])
+    moved = [-float(kernel.value[0, 0]) for kernel in kernels]
+    np.testing.assert_allclose(moved, steps, rtol=1e-4)
+
+
 def test_gradients_are_clipped_by_their_global_norm():
     a, b = variable(0.0), variable(0.0)
     optimizer = optimizer_lib.Optimizer("model", [a, b], lr=1.0, clip=10, opt="sgd")

@@ -90,6 +90,19 @@ def test_rows_of_the_embedding_are_fresh_where_its_size_differs(saved):
     np.testing.assert_array_equal(after[name][deter:], before[name][deter:])
 
 
+def test_shrunk_weights_lie_between_the_loaded_and_fresh_ones(saved):
+    agent = make_agent(actions=3)
+    before = values(agent)
+    said = weights.initialize(saved[0], agent.components, MODEL, ("actions",), 0.75)
+    after = values(agent)
+    assert "(0.75 of each weight)" in said
+    name = "rssm/cell/layer/kernel"
+    expected = 0.75 * saved[1][name] + 0.25 * before[name]
+    np.testing.assert_allclose(after[name], expected, atol=1e-7)
+    fresh = before["rssm/img_in/kernel"][STOCH:]
+    np.testing.assert_allclose(after["rssm/img_in/kernel"][STOCH:], fresh, atol=1e-7)
+
+
 def test_what_is_not_adapted_must_fit(saved):
     agent = make_agent(actions=3)
     with pytest.raises(CheckpointError, match=r"--init.adapt actions"):
