@@ -246,9 +246,15 @@ class Collection:
         has_players = any(x.file for x in self._recipe.policies)
         if has_players and self._task.startswith("atari_"):
             settings["screen"] = SCREEN_SIZE
-        with contextlib.closing(
-            make_vector_env(self._task, len(self.streams), **settings)
-        ) as env:
+        with contextlib.ExitStack() as stack:
+            env = make_vector_env(self._task, len(self.streams), **settings)
+            stack.callback(env.close)
+            if has_players:
+                from threadpoolctl import threadpool_limits
+
+                # Products of some rows take 30 times as long in two threads, if other
+                # work has one of the cores.
+                stack.enter_context(threadpool_limits(1, "blas"))
             self._play(env, quota, report, stopped)
 
     def _policy(self, env: VectorEnv) -> policies.MixedPolicy:

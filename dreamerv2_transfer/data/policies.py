@@ -16,6 +16,7 @@ from dreamerv2_transfer.common.envs.atari import SCREEN
 
 STACK = 4  # Screens that a player sees; those before an episode are black.
 DQN = "dqn/"  # Prefix of the names of DQN players.
+TOGETHER = 4  # Rows from which on a player acts in all by one call; else it is slower.
 AT_ONCE = 64  # Random actions that are drawn at a time.
 NO_POLICY = -1  # Instead of a policy's number in an episode's first transition.
 
@@ -24,7 +25,7 @@ class Player(Protocol):
     """Acts in the environments of a task; for example `dqn.actors.Player`."""
 
     def __call__(self, images: np.ndarray, screens: np.ndarray | None) -> np.ndarray:
-        """Chooses actions, int [B].
+        """Chooses actions, int [B]; those of a row do not depend on the other rows.
 
         Args:
             images: Observations, [B, ...].
@@ -202,17 +203,21 @@ class MixedPolicy:
                 for rng, stops in zip(self._rngs, self._stopped, strict=True)
             ]
             actions = np.array(drawn, np.float32)
+        asked: dict[int, list[int]] = {}  # Streams by the player that acts in them.
         for worker, player in enumerate(players):
             if self._stopped[worker]:
                 continue
             if player is not None and self._rngs[worker].random() >= self._epsilon:
-                # One at a time: the last digits of a product depend on the batch size,
-                # but an episode must not depend on the other streams.
-                one = slice(worker, worker + 1)
-                screens = None if self._screens is None else self._screens[one]
-                actions[one] = self._onehot[player(obs["image"][one], screens)]
+                asked.setdefault(turns[worker], []).append(worker)
             self._acted[worker].append(turns[worker])
             self.steps[worker] += 1
+        for turn, workers in asked.items():
+            player = self._players[turn]
+            assert player
+            parts: list[Any] = [slice(worker, worker + 1) for worker in workers]
+            for rows in parts if len(workers) < TOGETHER else [workers]:
+                screens = None if self._screens is None else self._screens[rows]
+                actions[rows] = self._onehot[player(obs["image"][rows], screens)]
         return {"action": actions}, state
 
     def _draw(self, worker: int, in_advance: bool) -> int:

@@ -89,7 +89,9 @@ def test_an_episode_is_seeded_by_its_stream_and_number():
     assert [again.start(0), again.start(0), again.start(1)] == seeds
 
 
-def test_actors_act_in_the_rows_whose_turn_it_is():
+@pytest.mark.parametrize("together", [1, 4])
+def test_actors_act_in_the_rows_whose_turn_it_is(monkeypatch, together):
+    monkeypatch.setattr(policies, "TOGETHER", together)
     seen = []
 
     def actor(images, screens):
@@ -105,7 +107,10 @@ def test_actors_act_in_the_rows_whose_turn_it_is():
         outputs, _ = play({"image": images}, None)
         rows = np.flatnonzero(turns)
         assert np.array_equal(outputs["action"][rows].argmax(1), [4] * len(rows))
-        assert [image.tolist() for image in seen] == [[[row]] for row in rows]
+        alone = [[[row]] for row in rows.tolist()]
+        if together == 1 and alone:
+            alone = [sum(alone, [])]
+        assert [image.tolist() for image in seen] == alone
     assert play.acted(0).tolist() == [-1, *(schedule.at(0, i) for i in range(20))]
     assert play.steps == [20, 20, 20]
 

@@ -43,9 +43,9 @@ def test_minimal_actions_become_those_of_all_18(network):
 
 
 def test_an_atari_player_sees_the_screens(network):
-    screens = dqn_files.screens(2)
-    actors.Player("model_1.gz", "atari_breakout", 4)(IMAGES, screens)
-    assert network.seen is screens
+    screens = dqn_files.screens(1)
+    actors.Player("model_1.gz", "atari_breakout", 4)(IMAGES[:1], screens)
+    np.testing.assert_array_equal(network.seen, screens)
 
 
 def test_a_file_is_read_when_its_player_first_acts(tmp_path):
@@ -76,3 +76,28 @@ def test_a_bad_file_is_found_before_anything_is_played(tmp_path):
     path.write_bytes(b"damaged")
     with pytest.raises(agents.DqnError, match="model_1.weights.h5 cannot be read"):
         actors.describe(str(tmp_path), dqn_files.BREAKOUT)
+
+
+class Rounded(Values):
+    """A network whose last digits depend on how many images it sees."""
+
+    calls = 0
+
+    def __call__(self, images):
+        self.calls += 1
+        numbers = images[:, 0, 0, 0].astype(np.float32)
+        error = 1e-6 * (len(images) > 1)
+        return np.stack([numbers, 1 - numbers, np.full_like(numbers, 1 + error)], 1)
+
+
+def test_an_action_does_not_depend_on_the_other_rows(monkeypatch):
+    network = Rounded([])
+    monkeypatch.setattr(actors, "_load", lambda path, task: network)
+    player = actors.Player("model_1.pt", "minatar_breakout", 4)
+    images = np.zeros((6, 10, 10, 10), np.float32)
+    images[:, 0, 0, 0] = [1, 0, 0.5, 1, 7, 0]
+    alone = [int(player(images[i : i + 1], None)[0]) for i in range(6)]
+    assert alone == [0, 1, 2, 0, 0, 1]
+    network.calls = 0
+    assert player(images, None).tolist() == alone
+    assert network.calls == 1 + 4  # Of the close ones alone.
