@@ -30,6 +30,11 @@ def dataset(tasks=None, **kwargs):
     return offline.OfflineDataset(tasks or two_games(), **{**options, **kwargs})
 
 
+def load_all(path):
+    """An episode's keys, also those that are only for logging."""
+    return store.load_episode(path, logs=True)
+
+
 def on_disk(root, memory, **kwargs):
     """Two games' episodes in files, opened with or without a memory cap."""
     for task, lengths in {"short": [3, 5, 9] * 4, "long": [60] * 5}.items():

@@ -25,7 +25,7 @@ def log_fault(episode: Episode, policies: int) -> str:
     """Says what is wrong with the keys that are only for logging; empty if nothing is.
 
     Args:
-        episode: As `folders.load_all` reads it.
+        episode: As `shards.parts` reads it, with `logs`.
         policies: Number of policies that the folder's manifest lists.
     """
     length = len(episode["action"])
@@ -39,7 +39,7 @@ def policy_fault(episode: Episode, policies: int) -> str:
     """Says what is wrong with an episode's `log_policy`; empty if nothing is.
 
     Args:
-        episode: As `folders.load_all` reads it.
+        episode: As `shards.parts` reads it, with `logs`.
         policies: Number of policies that the folder's manifest lists.
     """
     acted = episode.get(folders.POLICY)

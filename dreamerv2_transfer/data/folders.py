@@ -56,15 +56,6 @@ def has_episodes(folder: pathlib.Path) -> bool:
     return any(map(store.is_file, store.entries(folder)))
 
 
-def load_all(path: str | os.PathLike) -> Episode:
-    """Reads an episode including the keys that are only for logging.
-
-    Raises:
-        EpisodeError: As `store.load_episode`.
-    """
-    return store.load_episode(path, logs=True)
-
-
 def without_logs(episode: Episode) -> Episode:
     """Returns the keys that training reads."""
     return {k: v for k, v in episode.items() if store.is_trained_on(k)}

@@ -4,7 +4,7 @@ import pytest
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders
-from tests import fakes
+from tests import fakes, replays
 
 
 def save(folder, *episodes):
@@ -42,7 +42,7 @@ def test_the_oldest_file_comes_first(tmp_path):
 
 def test_keys_for_logging_are_read_and_told_apart(tmp_path):
     (path,) = save(tmp_path, fakes.episode(3) | {"log_score": np.arange(4.0)})
-    episode = folders.load_all(path)
+    episode = replays.load_all(path)
     assert episode["log_score"].tolist() == [0, 1, 2, 3]
     assert episode["log_score"].dtype == np.float32
     assert folders.without_logs(episode).keys() == fakes.episode(3).keys()
@@ -53,7 +53,7 @@ def test_a_damaged_key_for_logging_is_named(tmp_path):
     hostile = np.array([fakes.Touch(tmp_path / "ran")], object)
     np.savez(path, **fakes.episode(3), log_score=hostile)
     with pytest.raises(EpisodeError, match=path.name):
-        folders.load_all(path)
+        replays.load_all(path)
     assert not (tmp_path / "ran").exists()
 
 

@@ -6,7 +6,7 @@ from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders
 from dreamerv2_transfer.data.importing import Result, importing
-from tests import fakes
+from tests import fakes, replays
 
 TASK = "minatar_breakout"
 RANDOM, PLAYER = {"name": "random"}, {"name": "dqn/a.pt", "file": "a.pt"}
@@ -27,7 +27,7 @@ def acted(*policies):
 
 def written(directory):
     """All episodes of the folder, the shortest first."""
-    found = map(folders.load_all, folders.episode_files(directory / TASK))
+    found = map(replays.load_all, folders.episode_files(directory / TASK))
     return sorted(found, key=store.eplen)
 
 

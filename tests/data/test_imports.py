@@ -5,7 +5,7 @@ from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders, imports, inspect, verify
-from tests import fakes
+from tests import fakes, replays
 from tests.replays import save_shard
 
 TASK = "minatar_breakout"
@@ -22,7 +22,7 @@ def train_episodes(folder, *episodes):
 
 def read(folder):
     """All episodes of a task's folder, by the number that their rewards spell."""
-    found = map(folders.load_all, folders.episode_files(folder))
+    found = map(replays.load_all, folders.episode_files(folder))
     return {int(x["reward"][0]) // 1000: x for x in found}
 
 
@@ -72,7 +72,7 @@ def test_keys_that_are_no_observations_here_are_kept_for_logging(tmp_path):
     imports.import_dreamerv2(tmp_path / "d", source, TASK)
     (path,) = folders.episode_files(tmp_path / "d" / TASK)
     assert "ram" not in store.load_episode(path)
-    there = folders.load_all(path)
+    there = replays.load_all(path)
     assert there["log_ram"].sum() == 4 * 128 and there["log_discount"].sum() == 4
 
 

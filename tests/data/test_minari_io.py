@@ -11,7 +11,7 @@ minari = pytest.importorskip("minari")
 from dreamerv2_transfer.common.replay import store  # noqa: E402
 from dreamerv2_transfer.common.replay.store import DatasetError  # noqa: E402
 from dreamerv2_transfer.data import checks, folders, imports, minari_io  # noqa: E402
-from tests import fakes  # noqa: E402
+from tests import fakes, replays  # noqa: E402
 from tests.replays import save_shard  # noqa: E402
 
 TASK = "minatar_breakout"
@@ -36,7 +36,7 @@ def contents(folder):
     return {
         store.parse_name(path): {
             k: (v.dtype, v.shape, v.tobytes())
-            for k, v in folders.load_all(path).items()
+            for k, v in replays.load_all(path).items()
         }
         for path in folders.episode_files(folder)
     }
@@ -178,7 +178,7 @@ def foreign(tmp_path, monkeypatch, observation, action, seen, done, **ended):
     result = imports.import_minari(tmp_path / "d", "theirs-v0", "dmc_any")
     assert (result.added, result.damaged) == (1, [])
     (path,) = folders.episode_files(tmp_path / "d" / "dmc_any")
-    return folders.load_all(path)
+    return replays.load_all(path)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -3,6 +3,7 @@ import pytest
 
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders, imports, verify
+from tests import replays
 
 TASKS = ["minatar_asterix", "minatar_breakout"]
 BREAKOUT = TASKS[1:]
@@ -64,7 +65,7 @@ def run(tmp_path, source, tasks=BREAKOUT, **kwargs):
 def read(tmp_path, task=BREAKOUT[0]):
     """All episodes, the shortest first."""
     assert verify.verify(tmp_path / "d" / task, print).damaged == []
-    found = map(folders.load_all, folders.episode_files(tmp_path / "d" / task))
+    found = map(replays.load_all, folders.episode_files(tmp_path / "d" / task))
     return sorted(found, key=lambda x: len(x["reward"]))
 
 
