@@ -257,3 +257,10 @@ class Decoded:
     def ask(self, index: np.ndarray) -> None:
         """Does the same as `ArrayFile.ask`."""
         self.stored.ask(index)
+
+
+def is_on_disk(array: Array | Checked | Decoded) -> bool:
+    """Tells whether rows are read from disk each time, not from (mapped) memory."""
+    while isinstance(array, Checked | Decoded):
+        array = array.stored
+    return isinstance(array, ArrayFile)

@@ -20,6 +20,7 @@ from dreamerv2_transfer.common.replay.array_file import (
     Checked,
     Decoded,
     Joined,
+    is_on_disk,
 )
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 
@@ -222,12 +223,12 @@ class PackedEpisodes:
     @property
     def is_on_disk(self) -> bool:
         """Whether an array is read from disk each time."""
-        return any(not isinstance(x, np.ndarray) for x in self.arrays.values())
+        return any(map(is_on_disk, self.arrays.values()))
 
     def ask(self, index: np.ndarray) -> None:
         """Lets the kernel read steps that are on disk and will be needed."""
         for array in self.arrays.values():
-            if not isinstance(array, np.ndarray):
+            if is_on_disk(array):
                 array.ask(index)
 
     def with_small_in_memory(self, most: int) -> PackedEpisodes:
@@ -241,7 +242,7 @@ class PackedEpisodes:
         """
         arrays = dict(self.arrays)
         for key, array in sorted(arrays.items(), key=lambda item: item[1].nbytes):
-            if isinstance(array, np.ndarray):
+            if not is_on_disk(array):
                 continue
             most -= array.nbytes
             if most < 0:

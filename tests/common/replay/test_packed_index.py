@@ -5,7 +5,7 @@ import pytest
 
 from dreamerv2_transfer.common.replay import packed_index
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
-from tests.replays import pack, same
+from tests.replays import dataset, pack, same
 
 EPISODES = pack([3, 4, 5, 6])
 OPENERS = [packed_index.map_array, ArrayFile]
@@ -94,3 +94,21 @@ def test_arrays_are_allocated_before_they_are_written(tmp_path):
 def test_any_key_has_a_file(tmp_path):
     path = packed_index.array_path(tmp_path, "a/../b c")
     assert path == tmp_path / "key-a%2F..%2Fb%20c.npy"
+
+
+@pytest.mark.parametrize("array", OPENERS)
+def test_batches_of_arrays_that_are_compared_when_used_are_the_same(tmp_path, array):
+    whole = pack([20, 30, 40])
+    packed_index.save(tmp_path / "index", whole)
+    opened = packed_index.open_whole(tmp_path / "index", "some folder", array, 0)
+    assert opened.is_on_disk == (array is ArrayFile)
+    assert opened.with_plain("action").is_on_disk == opened.is_on_disk
+    for parts in (
+        opened,
+        opened.with_small_in_memory(100),
+        opened.with_plain("action"),
+    ):
+        ours, theirs = (dataset({"a": x}) for x in (parts, whole))
+        for _ in range(3):
+            batch, expected = ours.next(), theirs.next()
+            assert all(np.array_equal(batch[k], expected[k]) for k in expected)
