@@ -17,9 +17,9 @@ from ruamel.yaml import YAML
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks as blocks_lib
-from dreamerv2_transfer.common import machine, progress
+from dreamerv2_transfer.common import checkpoint, machine, progress
 from dreamerv2_transfer.common.config import difference
-from dreamerv2_transfer.common.files import atomic, paths
+from dreamerv2_transfer.common.files import atomic, checkpoints, paths
 from dreamerv2_transfer.porting import old as old_lib
 from dreamerv2_transfer.porting import port as port_lib
 from dreamerv2_transfer.porting import pydreamer, pydreamer_config, torch_file
@@ -202,7 +202,8 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     behavior = weights_lib.find_weights(logdir, weights_lib.ACTOR_CRITIC)
     ours = weights_lib.read_weights(model) | weights_lib.read_weights(behavior)
     obs, actions, continuous = _observed(model)
-    conf = _stored(logdir) or pydreamer_config.revert(config, obs, actions)
+    origin = _ported(logdir)
+    conf = origin.get("pydreamer") or pydreamer_config.revert(config, obs, actions)
     table = layout.rules(config, obs, continuous)
     if missing := [x for rule in table for x in rule.ours if x not in ours]:
         raise PortError(
@@ -218,7 +219,9 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     }
     _check_expressible(config, pydreamer_config.convert(conf, arrays))
     arrays[pydreamer.EMPTY] = np.zeros(1, np.float32)
-    torch_file.write(to, _checkpoint(arrays, conf, int(ours.get("tfstep", 0))))
+    epoch = origin.get("step", 0) + int(ours.get("target_updates", 0))
+    states = _states(table, _moments_of_run(logdir, config, model))
+    torch_file.write(to, _checkpoint(arrays, conf, epoch, states))
     text = io.StringIO()
     YAML(typ="safe").dump(conf, text)
     # pydreamer reads YAML 1.1, in which 1e-05 is a text.
@@ -228,12 +231,76 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     return len(arrays)
 
 
-def _stored(logdir: pathlib.Path) -> dict[str, Any]:
-    """Returns the configuration that a port came with; {} for other runs."""
+def _ported(logdir: pathlib.Path) -> dict[str, Any]:
+    """Returns what a port says about its origin; {} for other runs."""
     table = logdir / port_lib.TABLE
-    if not table.is_file():
-        return {}
-    return json.loads(table.read_text()).get("pydreamer", {})
+    return json.loads(table.read_text()) if table.is_file() else {}
+
+
+def _moments_of_run(
+    logdir: pathlib.Path, config, weights: pathlib.Path
+) -> dict[str, np.ndarray]:
+    """Returns the state of a run's optimizers by name; {} if there is none.
+
+    It is that of the newest checkpoint, if the weights are, else that of the port.
+
+    Args:
+        logdir: The run's folder.
+        config: Its configuration.
+        weights: The file of its weights.
+    """
+    folder, ported = logdir / "checkpoints", logdir / weights_lib.PORTED
+    if steps := checkpoints.steps(folder):
+        if weights_lib.step_of(weights) != steps[0]:
+            return {}
+        spaces_of = spaces_lib.parse(weights_lib.read_attributes(weights)["spaces"])
+        agent = agent_lib.Agent(config, *spaces_of, rng=None)
+        optimizers = {"model": agent.wm.model_opt, **agent.task_behavior.optimizers}
+        named: dict[str, tf.Variable] = {}
+        for name, optimizer in optimizers.items():
+            named |= checkpoint.named_variables(f"{name}_opt", optimizer.variables)
+        content, file = tf.train.Checkpoint(variables=named), f"ckpt-{steps[0]}"
+        try:
+            with checkpoint.literal(folder) as place:
+                status = content.read(str(place / file)).expect_partial()
+            status.assert_existing_objects_matched()
+        except (AssertionError, tf.errors.OpError) as error:
+            raise PortError(
+                f"{folder / file} has no optimizers of this agent, or is damaged. "
+                "Resume the run for an update: it writes its state anew."
+            ) from error
+        return {k: v.numpy() for k, v in weights_lib.moments(agent).items()}
+    arrays = weights_lib.read_weights(ported) if ported.is_file() else {}
+    starts = tuple(f"{name}_opt/" for name in PARTS)
+    return {k: v for k, v in arrays.items() if k.startswith(starts)}
+
+
+def _states(
+    table: list[layout.Rule], moments: Mapping[str, np.ndarray]
+) -> dict[str, dict[int, dict[str, np.ndarray]]]:
+    """Returns what PyTorch's optimizers keep of each parameter, by our optimizer."""
+    if not moments:
+        return dict.fromkeys(PARTS, {})
+    states: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+    for name, part in PARTS.items():
+        steps = np.asarray(moments[f"{name}_opt/iterations"], np.float32)
+        names = [x for rule in table for x in rule.theirs if x.startswith(part)]
+        places = {x: i for i, x in enumerate(names)}
+        states[name] = {}
+        for rule in table:
+            if not (rule.ours and rule.theirs[0] in places) or not int(steps):
+                continue
+            first, second = (
+                rule.to_theirs([moments[f"{name}_opt/{x}/{y}"] for y in rule.ours])
+                for x in "mv"
+            )
+            for key, mean, square in zip(rule.theirs, first, second, strict=True):
+                states[name][places[key]] = {
+                    "step": steps,
+                    "exp_avg": np.ascontiguousarray(mean),
+                    "exp_avg_sq": np.ascontiguousarray(square),
+                }
+    return states
 
 
 def _observed(weights: pathlib.Path) -> tuple[dict[str, tuple], int, bool]:
@@ -269,23 +336,30 @@ def _check_expressible(config, theirs) -> None:
 
 
 def _checkpoint(
-    arrays: dict[str, np.ndarray], conf: Mapping[str, Any], epoch: int
+    arrays: dict[str, np.ndarray],
+    conf: Mapping[str, Any],
+    epoch: int,
+    states: Mapping[str, Mapping],
 ) -> dict[str, Any]:
-    """Returns what pydreamer saves, with optimizers that have not begun."""
-    names = [k for k in arrays if k.startswith("wm.")]
-    sizes = [len(names), 1]
-    sizes += [sum(k.startswith(part) for k in arrays) for part in PARTS.values()][1:]
-    rates = ("adam_lr", "adam_lr", "adam_lr_actor", "adam_lr_critic")
+    """Returns what pydreamer saves.
+
+    Args:
+        arrays: The weights.
+        conf: Its configuration.
+        epoch: Updates so far.
+        states: See `_states`.
+    """
     content: dict[str, Any] = {"epoch": epoch, "model_state_dict": arrays}
-    for i, (size, rate) in enumerate(zip(sizes, rates, strict=True)):
+    parts = {"model": "wm.", "probe": "probe_model.", **PARTS}
+    for i, (name, part) in enumerate(parts.items()):
         group = {
-            "lr": float(conf[rate] or conf["adam_lr"]),
+            "lr": float(conf.get(f"adam_lr_{name}") or conf["adam_lr"]),
             "betas": (0.9, 0.999),
             "eps": float(conf["adam_eps"]),
             "weight_decay": pydreamer_config.DECAY,
             "amsgrad": False,
-            "params": list(range(size)),
+            "params": [*range(sum(k.startswith(part) for k in arrays))],
         }
-        state = {"state": {}, "param_groups": [group]}
+        state = {"state": states.get(name, {}), "param_groups": [group]}
         content[f"optimizer_{i}_state_dict"] = state
     return content

@@ -3,8 +3,10 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
+from dreamerv2_transfer.common import checkpoint
 from dreamerv2_transfer.porting import pydreamer, pydreamer_port, torch_file
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.transfer import weights
@@ -55,8 +57,38 @@ def test_there_and_back_again_with_the_optimizers(tmp_path):
     again = pydreamer.read(tmp_path / "back.pt")
     assert number == len(theirs.arrays) + 1 and again.epoch == 5
     assert again.config == theirs.config
+    probe = again.optimizers.pop(1), theirs.optimizers.pop(1)
+    assert probe[0]["state"] == {}
+    for ours, before in zip(again.optimizers, theirs.optimizers, strict=True):
+        assert ours["state"].keys() == before["state"].keys()
+        for i, kept in before["state"].items():
+            for key, value in kept.items():
+                np.testing.assert_array_equal(ours["state"][i][key], value)
     for name, array in theirs.arrays.items():
         np.testing.assert_array_equal(again.arrays[name], array)
+
+
+def test_what_a_run_learned_goes_back_with_its_updates(tmp_path):
+    run, theirs = tmp_path / "run", with_moments(tmp_path / "theirs")
+    pydreamer_port.port(theirs, run)
+    agent = make(theirs)
+    agent.task_behavior.updates.assign(3)
+    optimizers = {"model": agent.wm.model_opt, **agent.task_behavior.optimizers}
+    named = {}
+    for name, optimizer in optimizers.items():
+        optimizer.moments["iterations"].assign(9)
+        named |= checkpoint.named_variables(f"{name}_opt", optimizer.variables)
+    bias = agent.wm.model_opt.moments["m/rssm/obs_dist/bias"]
+    bias.assign(tf.range(24.0))
+    named["more"] = tf.Variable(1.0)
+    checkpoint.Checkpoint(run / "checkpoints", named, {}).save(3)
+    weights.save_agent(run, agent, step=3)
+    pydreamer_port.reverse(run, tmp_path / "back.pt")
+    again = pydreamer.read(tmp_path / "back.pt")
+    assert again.epoch == 5 + 3
+    names = [k for k in again.arrays if k.startswith("wm.")]
+    kept = again.optimizers[0]["state"][names.index("wm.core.cell.post_mlp.bias")]
+    assert kept["step"] == 9 and kept["exp_avg"].tolist() == [*range(24)]
 
 
 def test_arrays_that_do_not_fit_are_named_and_change_nothing(tmp_path):
