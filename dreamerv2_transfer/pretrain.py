@@ -180,7 +180,7 @@ def announce(config, obs_space, act_space) -> None:
     The estimate comes from the operations of an update and the machine's speed; the
     progress bar knows better once it runs.
     """
-    if tf.config.list_physical_devices("GPU"):
+    if tfutils.on_gpu():
         return
     shapes = {k: tuple(v.shape) for k, v in obs_space.items()}
     operations = flops.world_model_step(

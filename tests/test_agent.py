@@ -5,10 +5,9 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import blocks, choices, updates
+from dreamerv2_transfer.common import blocks, choices, tfutils, updates
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.common.ops import fuse
 from tests import models
 
 # The block v3, but heads that predict something at first, and returns that are scaled;
@@ -84,10 +83,10 @@ def test_xla_compiles_a_whole_update(changes):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
 
 
-def test_xla_compiles_a_whole_update_in_float16(monkeypatch):
-    monkeypatch.setattr(fuse, "on", lambda: False)  # As on a GPU.
+def test_xla_compiles_a_whole_update_in_float16():
     keras.mixed_precision.set_dtype_policy("mixed_float16")
-    made = updates_without_noise(compiled=True, number=6)
+    with tfutils.for_gpu():
+        made = updates_without_noise(compiled=True, number=6)
     losses = [v for metrics in made for k, v in metrics.items() if k.endswith("_loss")]
     assert np.all(np.isfinite(losses))
     # The scale halves with each update whose gradients overflow.

@@ -14,6 +14,7 @@ import functools
 import importlib
 import inspect
 import logging
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -68,6 +69,22 @@ def variable_index(optimizer: Any, variable: Any) -> int:
     Keras hands `update_step` TensorFlow's variables, which do not have their paths.
     """
     return optimizer._get_variable_index(variable)
+
+
+# TensorFlow 2.21.
+
+
+def read_variable(handle: Any) -> tuple[str, Any]:
+    """Returns the name and the value of the variable that a resource is.
+
+    A graph captures resources; which variables hold them it does not always tell.
+    """
+    import tensorflow as tf
+
+    name = re.search(r'name="([^"]*)"', repr(handle))
+    dtype = handle._handle_data.shape_and_type[0].dtype
+    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
+    return name[1] if name else "", value
 
 
 # TensorFlow 2.21, with MuJoCo and dm_control.

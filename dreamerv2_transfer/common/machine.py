@@ -13,7 +13,7 @@ import tensorflow as tf
 from dreamerv2_transfer.common.choices import PRECISIONS
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.files import cache, memory
-from dreamerv2_transfer.common.tfutils import compute_dtype
+from dreamerv2_transfer.common.tfutils import compute_dtype, on_gpu
 
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 
@@ -115,4 +115,4 @@ def conv_dtype(cpuinfo: pathlib.Path = CPUINFO) -> str | None:
     long as in float32; other products are about as fast in both.
     """
     slow = compute_dtype() == tf.bfloat16 and not multiplies_bfloat16(cpuinfo)
-    return "float32" if slow and not tf.config.list_physical_devices("GPU") else None
+    return "float32" if slow and not on_gpu() else None

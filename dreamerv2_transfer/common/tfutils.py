@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from collections.abc import Iterator, Mapping
 
 import keras
@@ -10,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.common.distributed import replicas
+
+_building_for_gpu = contextvars.ContextVar("building_for_gpu", default=False)
 
 
 def compute_dtype() -> tf.DType:
@@ -26,6 +29,21 @@ def lead(x: tf.Tensor, event_dims: int) -> list:
     return [x.shape[i] or dynamic[i] for i in range(count)]
 
 
+def on_gpu() -> bool:
+    """Whether graphs are built for a GPU: there is one, or `for_gpu` asks for it."""
+    return _building_for_gpu.get() or bool(tf.config.list_physical_devices("GPU"))
+
+
+@contextlib.contextmanager
+def for_gpu() -> Iterator[None]:
+    """Builds the graphs of a GPU inside the block, on a machine without one."""
+    token = _building_for_gpu.set(True)
+    try:
+        yield
+    finally:
+        _building_for_gpu.reset(token)
+
+
 def compiled(fn, config, xla: bool = False):
     """Returns the graph of a function: with XLA on a GPU, plain on a CPU.
 
@@ -38,8 +56,7 @@ def compiled(fn, config, xla: bool = False):
     if not config.jit:
         return fn
     # XLA cannot compile a graph in which replicas exchange something.
-    gpu = config.strategy == "none" and tf.config.list_physical_devices("GPU")
-    xla = xla or bool(gpu)
+    xla = xla or (config.strategy == "none" and on_gpu())
     return tf.function(fn, jit_compile=xla or None, autograph=False)
 
 

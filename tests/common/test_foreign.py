@@ -164,3 +164,11 @@ def test_collections_import_names_and_define_none(name):
     body = ast.parse(pathlib.Path(importlib.util.find_spec(name).origin).read_text())
     defined = {type(node).__name__ for node in body.body}
     assert defined <= {"Expr", "Import", "ImportFrom", "Assign", "Delete"}
+
+
+def test_tensorflow_tells_the_variable_of_a_resource():
+    variable = tf.Variable([1.0, 2.0], name="some/name")
+    graph = tf.function(lambda: variable + 1).get_concrete_function()
+    (handle,) = graph.captured_inputs
+    name, value = foreign.read_variable(handle)
+    assert re.fullmatch(r"some/name(/\d+)?", name) and list(value.numpy()) == [1, 2]

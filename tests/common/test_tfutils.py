@@ -95,3 +95,13 @@ def test_variables_have_other_values_within_a_scope():
     with tfutils.with_values([variable], [tf.constant([2.0])]):
         assert variable.value == 2
     assert variable.value == 1
+
+
+def test_graphs_can_be_built_for_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    assert not tfutils.on_gpu()
+    with tfutils.for_gpu():
+        assert tfutils.on_gpu()
+    assert not tfutils.on_gpu()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    assert tfutils.on_gpu()

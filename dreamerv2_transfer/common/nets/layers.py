@@ -229,7 +229,7 @@ class NormLayer(keras.layers.Layer):
 
 def _row_mean(x: tf.Tensor) -> tf.Tensor:
     """Returns the mean over the last dimension, which is kept with size 1."""
-    if tf.config.list_physical_devices("GPU"):  # Its products may be less precise.
+    if tfutils.on_gpu():  # Its products may be less precise.
         return tf.reduce_mean(x, -1, keepdims=True)
     # A product, because XLA's sums along rows use no vector instructions on a CPU.
     return tf.linalg.matmul(x, tf.fill([x.shape[-1], 1], 1.0 / x.shape[-1]))

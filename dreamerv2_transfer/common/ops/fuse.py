@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from dreamerv2_transfer.common import tfutils
+
 _allowed = contextvars.ContextVar("allowed", default=True)
 
 
@@ -33,7 +35,7 @@ def on() -> bool:
     """
     if tf.executing_eagerly() or not _allowed.get():
         return False
-    return not tf.config.list_physical_devices("GPU")
+    return not tfutils.on_gpu()
 
 
 def fused(fn: Callable) -> Callable:
