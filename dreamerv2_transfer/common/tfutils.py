@@ -144,3 +144,43 @@ def scan(fn, inputs, start, length: int):
     # With the range there is something to loop over even without inputs.
     elems = (inputs, tf.range(length))
     return tf.scan(lambda previous, now: fn(previous, now[0]), elems, start)
+
+
+def scan_back(fn, inputs, end, like):
+    """Applies `fn(later, inputs[t])` from the last step to the first.
+
+    Only outputs are stacked; what passes from step to step is not. XLA knows how often
+    this loop runs, unlike that of `tf.scan(..., reverse=True)`: on a GPU the host would
+    ask after each step whether to go on.
+
+    Args:
+        fn: Takes what passes from step to step and one step of the inputs; returns the
+            same for the step before, and outputs.
+        inputs: A structure of `(length, ...)` tensors.
+        end: What the last step takes.
+        like: A structure of tensors of the shapes and types of all steps' outputs.
+
+    Returns:
+        What the first step returned, and the outputs `(length, ...)`.
+    """
+    length = tf.nest.flatten(inputs)[0].shape[0]
+    reads = [
+        tf.TensorArray(x.dtype, length, element_shape=x.shape[1:]).unstack(x)
+        for x in tf.nest.flatten(inputs)
+    ]
+    writes = [
+        tf.TensorArray(x.dtype, length, element_shape=x.shape[1:])
+        for x in tf.nest.flatten(like)
+    ]
+
+    def step(turn, later, writes):
+        at = length - 1 - turn
+        now = tf.nest.pack_sequence_as(inputs, [x.read(at) for x in reads])
+        later, outputs = fn(later, now)
+        pairs = zip(writes, tf.nest.flatten(outputs), strict=True)
+        return turn + 1, later, [array.write(at, x) for array, x in pairs]
+
+    _, first, writes = tf.while_loop(
+        lambda turn, *_: turn < length, step, (tf.constant(0), end, writes)
+    )
+    return first, tf.nest.pack_sequence_as(like, [x.stack() for x in writes])

@@ -105,3 +105,30 @@ def test_graphs_can_be_built_for_a_gpu_that_is_not_there(monkeypatch):
     assert not tfutils.on_gpu()
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     assert tfutils.on_gpu()
+
+
+@pytest.mark.parametrize("how", ["eagerly", "in a graph"])
+def test_scanning_back_passes_what_is_later_to_what_is_earlier(how):
+    def run(x):
+        def step(later, now):
+            total = {"sum": later["sum"] + now["x"]}
+            return total, [total["sum"] * 2]
+
+        return tfutils.scan_back(step, {"x": x}, {"sum": tf.constant(10.0)}, [x])
+
+    run = run if how == "eagerly" else tf.function(run, jit_compile=True)
+    first, (outputs,) = run(tf.constant([1.0, 2.0, 3.0]))
+    assert first["sum"] == 16
+    np.testing.assert_array_equal(outputs, [32, 30, 26])
+
+
+def test_xla_knows_how_often_a_scan_back_runs():
+    def run(x):
+        first, outputs = tfutils.scan_back(
+            lambda later, now: (later + now, later), x, tf.zeros([3]), x
+        )
+        return first + outputs[0]
+
+    graph = tf.function(run, jit_compile=True, autograph=False)
+    program = graph.experimental_get_compiler_ir(tf.ones([7, 3]))("optimized_hlo")
+    assert '"known_trip_count":{"n":"7"}' in program

@@ -4,9 +4,10 @@ In each step a recurrent network multiplies by kernels that are the same in all 
 Automatic differentiation sums a kernel's gradient over the steps, each term as large as
 the kernel, and starts a hundred small operations a step. Here
 
-    forward     one compiled loop, which keeps the inputs and outputs of every product
+    forward     one compiled loop, which keeps the results of every product
     backward    one compiled loop, which recomputes everything but the products
-    kernels     one product for all steps: inputs times the gradients of outputs
+    kernels     one product for all steps: inputs, recomputed at once from the results,
+                times the gradients of the results
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def run(
     Args:
         step: Maps the previous state, the step's inputs and the products to the next
             state. `products[name]` maps `x` `(B, n)` to `x @ kernel + offset`, and is
-            called once a step.
+            called once a step. It takes all steps at once too, `(T, B, ...)`.
         kernels: `(n, m)` of each product.
         offsets: `(T, B, m)` of each product: biases and other inputs' shares.
         variables: Those that `step` reads besides, such as the weights of norms.
@@ -45,7 +46,7 @@ def run(
     """
     dtypes = tf.nest.map_structure(lambda x: x.dtype, start)
     kernels, offsets = dict(kernels), dict(offsets)
-    if not tf.config.list_physical_devices("GPU"):
+    if not tfutils.on_gpu():
         # XLA has no 16-bit operations on a CPU: it would convert all steps of an array
         # to float32 and back to write one of them.
         kernels, offsets, inputs, start = tf.nest.map_structure(
@@ -58,7 +59,7 @@ def run(
     @tf.custom_gradient
     def unroll(*tensors):
         kernels, offsets, weights, start = tf.nest.pack_sequence_as(learned, tensors)
-        states, *products = _compiled(loop.forward)(kernels, offsets, weights, start)
+        states, products = _compiled(loop.forward)(kernels, offsets, weights, start)
 
         def gradient(*upstream):
             upstream = tf.nest.pack_sequence_as(start, upstream)
@@ -86,31 +87,22 @@ class _Loop:
         self._inputs = inputs
 
     def forward(self, kernels, offsets, weights, start):
-        """Returns the states, and the inputs and outputs of every product.
-
-        All are `(T, B, ...)`.
-        """
+        """Returns the states, and the results of every product, `(T, B, ...)`."""
 
         def forward_step(previous, now):
             inputs, offset = now
-            product_inputs, product_outputs = {}, {}
+            results = {}
 
             def product(name: str, x: tf.Tensor) -> tf.Tensor:
-                output = tf.linalg.matmul(x, kernels[name]) + offset[name]
-                product_inputs[name], product_outputs[name] = x, output
-                return output
+                results[name] = tf.linalg.matmul(x, kernels[name]) + offset[name]
+                return results[name]
 
             products = {k: functools.partial(product, k) for k in kernels}
-            state = self._call(previous[0], inputs, products, weights)
-            return state, product_inputs, product_outputs
+            return self._call(previous[0], inputs, products, weights), results
 
-        first = {k: v[0] for k, v in offsets.items()}
-        no_inputs = {
-            k: tf.zeros([*first[k].shape[:-1], v.shape[0]], v.dtype)
-            for k, v in kernels.items()
-        }
+        none = {k: tf.zeros_like(v[0]) for k, v in offsets.items()}
         length = next(iter(offsets.values())).shape[0]
-        begin = (start, no_inputs, tf.nest.map_structure(tf.zeros_like, first))
+        begin = (start, none)
         return tfutils.scan(forward_step, (self._inputs, offsets), begin, length)
 
     def gradients(self, kernels, weights, start, states, products, upstream):
@@ -121,21 +113,39 @@ class _Loop:
             weights: See `kernels`.
             start: See `kernels`.
             states: As `forward` returned them.
-            products: The inputs and outputs of the products, likewise.
+            products: The results of the products, likewise.
             upstream: The gradient of the states.
         """
-        product_inputs, product_outputs = products
         previous = tf.nest.map_structure(
             lambda first, x: tf.concat([first[None], x[:-1]], 0), start, states
         )
         grad_offsets, grad_weights, grad_start = _compiled(self.backward)(
-            kernels, weights, previous, product_outputs, upstream
+            kernels, weights, previous, products, upstream
         )
+        inputs = _compiled(self.product_inputs)(weights, previous, products)
         grad_kernels = {
             k: tf.linalg.matmul(_rows(x), _rows(grad_offsets[k]), transpose_a=True)
-            for k, x in product_inputs.items()
+            for k, x in inputs.items()
         }
         return grad_kernels, grad_offsets, grad_weights, grad_start
+
+    def product_inputs(self, weights, previous, products):
+        """Returns what was multiplied in all steps, `(T, B, n)` of each product.
+
+        Args:
+            weights: The values of the variables.
+            previous: The state before each step, `(T, B, ...)`.
+            products: The result of each product in each step.
+        """
+        inputs = {}
+
+        def known(name: str, x: tf.Tensor) -> tf.Tensor:
+            inputs[name] = x
+            return products[name]
+
+        named = {k: functools.partial(known, k) for k in products}
+        self._call(previous, self._inputs, named, weights)
+        return inputs
 
     def backward(self, kernels, weights, previous, product_outputs, upstream):
         """Returns the gradients of the offsets, of the weights and of the first state.
@@ -150,6 +160,7 @@ class _Loop:
         transposed = {k: tf.transpose(v) for k, v in kernels.items()}
 
         def backward_step(later, now):
+            later_state, later_weights = later
             inputs, state, outputs, upstream = now
             with tf.GradientTape() as tape:
                 offset = tf.nest.map_structure(tf.zeros_like, outputs)
@@ -159,21 +170,22 @@ class _Loop:
                     for k, v in outputs.items()
                 }
                 after = self._call(state, inputs, products, weights)
-            return tape.gradient(
+            grad_state, grad_offset, grad_weights = tape.gradient(
                 after,
                 (state, offset, weights),
-                tf.nest.map_structure(tf.add, upstream, later[0]),
+                tf.nest.map_structure(tf.add, upstream, later_state),
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
+            total = tf.nest.map_structure(tf.add, later_weights, grad_weights)
+            return (grad_state, total), grad_offset
 
-        end = tf.nest.map_structure(
-            lambda x: tf.zeros_like(x[0]), (previous, product_outputs)
-        )
-        begin = (*end, tf.nest.map_structure(tf.zeros_like, weights))
+        end = tf.nest.map_structure(lambda x: tf.zeros_like(x[0]), previous)
+        none = tf.nest.map_structure(tf.zeros_like, weights)
         elems = (self._inputs, previous, product_outputs, upstream)
-        states, offsets, weights = tf.scan(backward_step, elems, begin, reverse=True)
-        first = tf.nest.map_structure(lambda x: x[0], states)
-        return offsets, [tf.reduce_sum(w, 0) for w in weights], first
+        (first, total), offsets = tfutils.scan_back(
+            backward_step, elems, (end, none), product_outputs
+        )
+        return offsets, total, first
 
     def _call(self, state, inputs, products, weights):
         """Calls the step with `weights` in place of the variables' values."""
