@@ -20,6 +20,7 @@ OPTIONS = {
     "licence": Option("mit", "The licence, as the Hub calls it."),
     "hardware": Option("", "What it was trained on, which no file of a run says."),
     "data": Option("", "What it learned from; by default as its dataset says."),
+    "hdf5": Option(True, "Write the weights as HDF5 too, beside safetensors."),
     "command": Option("", "What trained it; by default a line with config.yaml."),
 }
 USAGE = Usage(

@@ -41,6 +41,7 @@ class Told:
         hardware: What it was trained on.
         data: What it was trained on, where the run's folder does not say it.
         command: The command that trained it; by default one with its configuration.
+        hdf5: Whether to write the weights as HDF5 too, beside safetensors.
     """
 
     name: str = ""
@@ -49,6 +50,7 @@ class Told:
     hardware: str = ""
     data: str = ""
     command: str = ""
+    hdf5: bool = True
 
 
 def publish(logdir: str | os.PathLike, to: str, told: Told) -> str:
@@ -104,7 +106,7 @@ def write(logdir: str | os.PathLike, out: pathlib.Path, told: Told) -> None:
     for old in (*out.glob("*.h5"), *out.glob("*.safetensors")):
         old.unlink()
     model.config.update(logdir=f"logdir/{name}").save(out / "config.yaml")
-    attributes = _write_weights(model, run, out)
+    attributes = _write_weights(model, run, out, told.hdf5)
     frames = preview.draw(model)
     if frames is not None:
         video.save_gif(out / "preview.gif", frames, FPS)
@@ -144,8 +146,10 @@ def _kind(model: Model | Player) -> str:
     return "agent" if model.has_agent else "world model"
 
 
-def _write_weights(model: Model | Player, run: pathlib.Path, out: pathlib.Path):
-    """Writes all weights in both formats; returns what the run says about them."""
+def _write_weights(
+    model: Model | Player, run: pathlib.Path, out: pathlib.Path, with_hdf5: bool
+) -> dict[str, Any]:
+    """Writes all weights; returns what the run says about them."""
     if isinstance(model, Player):
         files, more = [newest(run)], {}
     else:
@@ -158,7 +162,8 @@ def _write_weights(model: Model | Player, run: pathlib.Path, out: pathlib.Path):
         known = {**weights.read_attributes(file), **more}
         arrays = weights.read_weights(file)
         base = out / file.name.removesuffix(".weights.h5")
-        hdf5.save(f"{base}.weights.h5", arrays, known)
+        if with_hdf5:
+            hdf5.save(f"{base}.weights.h5", arrays, known)
         texts = {key: str(value) for key, value in known.items()}
         tensors.save(f"{base}.safetensors", arrays, texts)
         told = {**known, **told}

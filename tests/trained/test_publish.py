@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -61,6 +62,15 @@ def test_a_card_names_the_recorded_episodes_of_a_run_offline(run, tmp_path):
         "1,234 steps of minatar_breakout by random (1), recorded steps of "
         "minatar_asterix"
     )
+
+
+def test_weights_are_written_as_safetensors_alone_if_asked(run, tmp_path):
+    told = dataclasses.replace(TOLD, hdf5=False)
+    out = tmp_path / "out"
+    publish.publish(run, str(out), told)
+    assert not [*out.glob("*.h5")]
+    assert not [name for name in cards.read(out).own["files"] if "h5" in name]
+    assert load.load(out).has_agent
 
 
 def test_a_run_becomes_a_folder_that_is_loaded_again(run, tmp_path):
