@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -104,6 +105,19 @@ def test_arrays_that_do_not_fit_are_named_and_change_nothing(tmp_path):
     assert text in str(error.value) and "--config" in str(error.value)
     for value, variable in zip(before, agent.wm.variables, strict=True):
         np.testing.assert_array_equal(value, variable.value)
+
+
+def test_a_missing_module_and_moments_that_are_not_finite_are_named(tmp_path):
+    whole = with_moments(tmp_path / "whole")
+    agent, name = make(whole), "wm.core.cell.prior_mlp.bias"
+    arrays = {k: v for k, v in whole.arrays.items() if k != name}
+    with pytest.raises(PortError, match=f"configuration: it lacks {name}. Name the"):
+        pydreamer_port.fill(agent, dataclasses.replace(whole, arrays=arrays))
+    state = whole.optimizers[0]["state"][0]
+    state["exp_avg_sq"] = np.full_like(state["exp_avg_sq"], np.inf)
+    with pytest.raises(PortError, match="optimizer's model_opt/v/encoder.* not finite"):
+        pydreamer_port.fill_optimizers(agent, whole)
+    assert not int(agent.wm.model_opt.moments["iterations"])
 
 
 def test_a_configuration_of_another_size_is_told(tmp_path):
