@@ -15,6 +15,7 @@ from dreamerv2_transfer.common.replay import npz, shards, store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
 from dreamerv2_transfer.data.importing import Importer, Result, importing
+from dreamerv2_transfer.plotting import mlflow_run
 
 FORMATS = ("dreamerv2", "pydreamer", "minari")
 SUITES = ("minatar", "atari", "gym")  # Suites whose observations are known here.
@@ -234,6 +235,8 @@ def import_minari(
 def npz_files(source: str | os.PathLike, deep: bool = False) -> list[str]:
     """Returns the paths of a folder's files, oldest first, or that of the one file.
 
+    Of an MLflow run of pydreamer they are its episodes, without the batches it logged.
+
     Args:
         source: The folder or the file.
         deep: Whether to include the folders inside the folder.
@@ -249,6 +252,8 @@ def npz_files(source: str | os.PathLike, deep: bool = False) -> list[str]:
             raise DatasetError(
                 f"{source} is no file and no folder. Name what to import."
             )
+        if mlflow_run.is_run(os.listdir(source)):
+            source = source / mlflow_run.EPISODES
         below = sorted(str(path) for path in source.rglob("*.npz") if path.is_file())
     paths = below if deep else folders.episode_files(source)
     if paths:

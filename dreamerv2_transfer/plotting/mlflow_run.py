@@ -20,6 +20,7 @@ from dreamerv2_transfer.plotting.metrics_file import LARGEST
 
 BYTES = 2**30  # Of a file.
 METHOD = "pydreamer"
+EPISODES = "artifacts/episodes"
 # Its names of metrics, and ours for the same; others keep theirs.
 NAMES = {
     "agent/return": "train_return",

@@ -144,6 +144,16 @@ def test_bad_sources_and_tasks_are_named(tmp_path):
     assert not (tmp_path / "d").exists()
 
 
+def test_the_files_of_an_mlflow_run_are_its_episodes(tmp_path):
+    for name in ("params", "metrics", "artifacts/episodes/0", "artifacts/d2_wm_dream"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "meta.yaml").touch()
+    episode = tmp_path / "artifacts/episodes/0/ep000000_000001-0-r2-1001.npz"
+    for path in (episode, tmp_path / "artifacts/d2_wm_dream/0000001.npz"):
+        path.touch()
+    assert imports.npz_files(tmp_path, deep=True) == [str(episode)]
+
+
 def test_formats_are_told_apart_by_their_keys(tmp_path):
     source = train_episodes(tmp_path / "s", fakes.episode(3))
     assert imports.detect(source) == "dreamerv2"
