@@ -12,6 +12,7 @@ import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -34,7 +35,11 @@ MINATAR = 10  # Pixels a side.
 
 def main() -> None:
     answers = reserve_output()
-    folder, checkout = map(pathlib.Path, sys.argv[1:])
+    answer(make_step(*map(pathlib.Path, sys.argv[1:])), answers)
+
+
+def make_step(folder: pathlib.Path, checkout: pathlib.Path) -> Callable[[str], float]:
+    """Returns a step of a kind, `whole` or `wm`, which returns its loss."""
     sys.path.insert(0, str(checkout))
     from pydreamer.models import Dreamer
 
@@ -64,7 +69,7 @@ def main() -> None:
             optimizer.step()
         return losses[0].item()  # Waits for the device.
 
-    answer(step, answers)
+    return step
 
 
 def make_conf(checkout: pathlib.Path, keys: dict, inputs: dict) -> argparse.Namespace:
