@@ -15,7 +15,9 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer import gae
+from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.porting import pydreamer, pydreamer_port
+from dreamerv2_transfer.transfer import weights
 from dreamerv2_transfer.world_model import LOG_SQRT_2PI
 from tests.golden.test_golden import error, read
 
@@ -53,61 +55,95 @@ def make_data(theirs, inputs) -> dict[str, tf.Tensor]:
     return {k: tf.constant(v) for k, v in data.items()}
 
 
-def compute_world_model(agent, data) -> dict:
-    wm = agent.wm
-    obs = wm.preprocess(data)
-    post, prior = wm.rssm.observe(wm.encoder(obs), obs["action"], obs["is_first"])
-    feat = wm.rssm.get_feat(post)
-    got = {f"post_{k}": v for k, v in post.items()}
-    got |= {f"prior_{k}": v for k, v in prior.items()}
-    got["feat"] = feat
+def make_update(agent, copies: tf.Variable):
+    """Returns an update of an agent that also returns what it computes on its way.
+
+    One function is traced for all values, because tracing takes most of the time.
+
+    Args:
+        agent: The agent.
+        copies: Whether the update may copy the critic. pydreamer's values are recorded
+            outside of an update.
+    """
+    behavior, values = agent.task_behavior, {}
+    train_on, target = agent._train_on, behavior.target
+    copy = behavior.update_slow_target
+
+    def recorded_train_on(outputs, data):
+        values.update(predictions(agent, outputs))
+        return train_on(outputs, data)
+
+    def recorded_target(seq):
+        found = target(seq)
+        values.update(dreams(agent, seq), imag_target=found[0])
+        return found
+
+    def copied():
+        copy()
+        return True
+
+    agent._train_on, behavior.target = recorded_train_on, recorded_target
+    behavior.update_slow_target = lambda: tf.cond(copies, copied, lambda: False)
+
+    def update(data, state):
+        state, metrics = agent.update(data, state)
+        return state, metrics, dict(values)
+
+    return tfutils.compiled(update, agent.config)
+
+
+def predictions(agent, outputs) -> dict[str, tf.Tensor]:
+    """What the world model, actor and critic say about a batch."""
+    wm, behavior, feat = agent.wm, agent.task_behavior, outputs["feat"]
+    got = {f"post_{k}": v for k, v in outputs["post"].items()}
+    got |= {f"prior_{k}": v for k, v in outputs["prior"].items()}
+    got["feat"] = tf.convert_to_tensor(feat)
     for name in ("reward", "terminal"):
         got[f"{name}_mean"] = wm.heads[name](feat).mean()
     for name, dist in wm.heads["decoder"](feat).items():
         got[f"{name}_mean"] = dist.mean()
     if "image_mean" in got:
         got["first_image_mean"] = got["image_mean"][:1, 0]
-    with tf.GradientTape() as tape:
-        _, _, outputs, metrics = wm.loss(data)
-        loss = metrics["model_error"]  # Without constants, as theirs.
-    variables = [v.value for v in wm.trainable_variables]
-    gradients = tape.gradient(loss, variables)
     losses = {k: tf.reduce_mean(v) for k, v in outputs["losses"].items()}
     constants = wm._constants
     got |= {f"metric_loss_{k}": v - constants.get(k, 0) for k, v in losses.items()}
-    got |= {"loss_model": loss, "metric_loss_model": loss}
     got["metric_loss_kl"] = tf.reduce_mean(outputs["kl"])
-    got["metric_entropy_prior"] = metrics["prior_ent"]
-    got["metric_entropy_post"] = metrics["post_ent"]
-    named = zip(wm.trainable_variables, gradients, strict=True)
-    return {**got, **{f"gradient/{v.path}": g for v, g in named}}
-
-
-def compute_behavior(agent, data) -> dict:
-    wm, behavior = agent.wm, agent.task_behavior
-    _, _, outputs, _ = wm.loss(data)
-    actor = behavior.actor(outputs["feat"])
-    got = {"critic_mean": behavior.critic(outputs["feat"]).mean()}
+    actor = behavior.actor(feat)
+    got["critic_mean"] = behavior.critic(feat).mean()
     if agent_lib.is_discrete(agent.act_space):
         # Theirs are normalized.
         got["actor_logits"] = tf.nn.log_softmax(actor.logits)
     else:
         got["actor_mode"], got["actor_entropy"] = actor.mode(), actor.entropy()
-    horizon = agent.config.imag_horizon
-    seq = wm.imagine(behavior.actor, outputs["post"], None, horizon)
-    seq["reward"] = wm.heads["reward"](seq["feat"]).mode()
-    seq["value"] = behavior.target_critic(seq["feat"]).mode()
-    target, _ = behavior.target(seq)
+    return got
+
+
+def dreams(agent, seq) -> dict[str, tf.Tensor]:
+    got = {f"imag_{k}": tf.convert_to_tensor(seq[k]) for k in ("feat", "value")}
+    got["imag_reward"] = tf.convert_to_tensor(seq["reward"])
     got["imag_action"] = seq["action"][1:]
-    got["imag_terminal"] = wm.heads["terminal"](seq["feat"]).mean()
-    got["imag_weight"] = weight = gae.weight(seq, agent.config)
-    names = ("feat", "reward", "value")
-    got |= {f"imag_{k}": tf.convert_to_tensor(seq[k]) for k in names}
-    got["imag_target"] = target
-    got["loss_actor"], actor_metrics = behavior.actor_loss(seq, target)
-    critic_loss, _ = behavior.critic_loss(seq, target)
-    got["loss_critic"] = critic_loss - LOG_SQRT_2PI * tf.reduce_mean(weight)
-    got["imag_metric_policy_entropy"] = actor_metrics["actor_ent"]
+    got["imag_terminal"] = agent.wm.heads["terminal"](seq["feat"]).mean()
+    got["imag_weight"] = gae.weight(seq, agent.config)
+    return got
+
+
+def compute_values(agent, data, update, state) -> dict:
+    """What an update computes from the initial weights, and its gradients."""
+    _, metrics, got = update(data, state)
+    # Theirs are without constants.
+    got["loss_model"] = got["metric_loss_model"] = metrics["model_error"]
+    got["metric_entropy_prior"] = metrics["prior_ent"]
+    got["metric_entropy_post"] = metrics["post_ent"]
+    got["loss_actor"] = metrics["actor_loss"]
+    weight = tf.reduce_mean(got["imag_weight"])
+    got["loss_critic"] = metrics["critic_loss"] - LOG_SQRT_2PI * weight
+    got["imag_metric_policy_entropy"] = metrics["actor_ent"]
+    # After the first update, Adam's first moments are a tenth of the clipped gradients.
+    clip = agent.config.model_opt.clip
+    factor = 10 * max(1.0, float(metrics["model_grad_norm"]) / clip)
+    for name, moment in agent.wm.model_opt.moments.items():
+        if name.startswith("m/"):
+            got[f"gradient/{name.removeprefix('m/')}"] = factor * moment
     return got
 
 
@@ -123,10 +159,10 @@ def compute_policy(agent, data) -> dict:
     return {"policy_action": tf.stack(actions, 1)}
 
 
-def compute_training(agent, data) -> dict:
-    got, state = {}, agent.wm.rssm.initial(data["reward"].shape[0])
+def compute_training(agent, data, update, state) -> dict:
+    got = {}
     for i in range(STEPS):
-        state, metrics = agent.train(data, state)
+        state, metrics, _ = update(data, state)
         for ours, theirs in {
             "model_error": "loss_model",
             "actor_loss": "loss_actor",
@@ -137,6 +173,23 @@ def compute_training(agent, data) -> dict:
         }.items():
             got[f"train{i}_{theirs}"] = metrics[ours]
     return got
+
+
+def compute_all(agent, data) -> dict:
+    got = compute_policy(agent, data)
+    layers = agent.components.values()
+    variables = [v.value for x in layers for v in x.variables]
+    variables += [*agent.state.values(), *weights.moments(agent).values()]
+    initial = [v.numpy() for v in variables]
+    copies = tf.Variable(False)
+    update = make_update(agent, copies)
+    state = agent.wm.rssm.initial(data["reward"].shape[0])
+    got |= compute_values(agent, data, update, state)
+    got = {k: np.asarray(v) for k, v in got.items()}
+    for variable, value in zip(variables, initial, strict=True):
+        variable.assign(value)
+    copies.assign(True)
+    return got | compute_training(agent, data, update, state)
 
 
 @pytest.fixture(scope="module", params=golden_folders(), ids=lambda folder: folder.name)
@@ -151,10 +204,7 @@ def results(request, folder):
     try:
         agent, theirs = make_agent(folder)
         data = make_data(theirs, read(folder / "inputs.npz"))
-        world_model = tf.function(lambda data: compute_world_model(agent, data))
-        behavior = tf.function(lambda data: compute_behavior(agent, data))
-        got = {**world_model(data), **behavior(data), **compute_policy(agent, data)}
-        got |= compute_training(agent, data)
+        got = compute_all(agent, data)
     finally:
         tf.config.run_functions_eagerly(False)
     got = {k: np.asarray(v) for k, v in got.items()}
