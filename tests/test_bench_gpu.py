@@ -134,7 +134,7 @@ def test_jax_computes_the_numbers_of_tensorflow(tmp_path):
         expected.append({f"1/{k}": float(v) for k, v in metrics.items()})
     found = run("step.py", tmp_path / "wm", "cpu", 0, answer="now\n")[-1]["numbers"]
     for one, other in zip(found, expected, strict=True):
-        # As the golden tests: two versions of XLA round differently, Adam amplifies it.
+        # As the golden tests; `model_error` differs by 1.7e-4, all others by less.
         assert one == pytest.approx(other, rel=1e-3, abs=1e-6)
 
 
