@@ -45,6 +45,7 @@ SLOW = "Each start compiles again, which takes seconds."
 EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "crafter": "crafter",
     "dmc": "dm_control",
+    "fast": "isal",
     "gcs": "gcsfs",
     "hub": "huggingface_hub",
     "minari": "minari",

@@ -87,6 +87,19 @@ def read_variable(handle: Any) -> tuple[str, Any]:
     return name[1] if name else "", value
 
 
+# Python 3.11 to 3.14.
+
+
+def set_compressor(member: Any, compressor: Any) -> None:
+    """Compresses a member of a ZIP file that is open for writing by another library.
+
+    Args:
+        member: What `zipfile.ZipFile.open` returned.
+        compressor: Makes a raw deflate stream, as `zlib.compressobj` with `-MAX_WBITS`.
+    """
+    member._compressor = compressor
+
+
 # TensorFlow 2.21, with MuJoCo and dm_control.
 
 

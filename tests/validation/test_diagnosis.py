@@ -205,7 +205,7 @@ def test_a_terminal_head_is_judged_by_the_discount_it_amounts_to():
     heads = {"pred_discount": False, "pred_terminal": True}
     heads["grad_heads"] = ["decoder", "reward", "terminal"]
     one, dataset, _ = make(sometimes, kind=diagnosis.Diagnosis, **heads)
-    batch = dataset.eval_windows("game", 8, 10, AHEAD)[0]
+    batch = next(iter(dataset.eval_windows("game", 8, 10, AHEAD)))
     del batch["weight"]
     batch = {k: tf.constant(v) for k, v in batch.items()}
     judged = one.predict_both(batch)["discount"].numpy()

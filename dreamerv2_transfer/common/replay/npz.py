@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from dreamerv2_transfer.common import foreign
 from dreamerv2_transfer.common.files import memory
 
 try:  # The extra `fast`: a tenth of zlib's time, and smaller files.
@@ -52,7 +53,7 @@ def encode(arrays: Mapping[str, np.ndarray]) -> bytes:
             # Without numpy's `savez_compressed`, which copies what it writes.
             with into.open(key + SUFFIX, "w", force_zip64=True) as member:
                 if isal_zlib is not None:
-                    member._compressor = _deflate()  # type: ignore[attr-defined]
+                    foreign.set_compressor(member, _deflate())
                 np.lib.format.write_array_header_1_0(member, header)
                 member.write(values.reshape(-1).view(np.uint8))
     return file.getvalue()
