@@ -102,12 +102,9 @@ class InPlaceVectorEnv(VectorEnv):
         options: dict[str, Any] | None = None,
     ):
         """Resets the copies in `options["reset_mask"]`, or all of them."""
-        if seed is None or isinstance(seed, int):
-            number = range(self.num_envs)
-            seed = [None if seed is None else seed + i for i in number]
-        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        seeds, mask = resets(self.num_envs, seed, options)
         for i in np.flatnonzero(mask).tolist():
-            self.envs[i].begin(seed[i], self._rows[i])
+            self.envs[i].begin(seeds[i], self._rows[i])
             self._steps[i], self._waits[i] = 0, False
         return self._seen(), {}
 
@@ -135,3 +132,20 @@ class InPlaceVectorEnv(VectorEnv):
         """Closes the copies."""
         for env in self.__dict__.get("envs", [self._first]):
             env.close()
+
+
+def resets(
+    number: int,
+    seed: int | Sequence[int | None] | None,
+    options: dict[str, Any] | None,
+) -> tuple[Sequence[int | None], np.ndarray]:
+    """Returns the seed of each copy, and which of them to reset.
+
+    Args:
+        number: Number of copies.
+        seed: Of the first copy, the next ones count on from it; or of each.
+        options: `reset_mask` says which copies; all by default.
+    """
+    if seed is None or isinstance(seed, int):
+        seed = [None if seed is None else seed + i for i in range(number)]
+    return seed, (options or {}).get("reset_mask", np.ones(number, bool))

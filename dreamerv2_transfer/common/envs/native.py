@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dreamerv2_transfer.common.envs import atari
+from dreamerv2_transfer.common.envs import atari, in_place
 from dreamerv2_transfer.common.errors import EnvError, describe
 
 SEEDS = 2**31  # ALE's seeds are below it.
@@ -104,11 +104,8 @@ class NativeVectorEnv(VectorEnv):
         options: dict[str, Any] | None = None,
     ):
         """Resets the copies in `options["reset_mask"]`, or all of them."""
-        if seed is None or isinstance(seed, int):
-            number = range(self.num_envs)
-            seed = [None if seed is None else seed + i for i in number]
-        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
-        chosen = np.array([-1 if x is None else x % SEEDS for x in seed])[mask]
+        seeds, mask = in_place.resets(self.num_envs, seed, options)
+        chosen = np.array([-1 if x is None else x % SEEDS for x in seeds])[mask]
         obs, _ = self._env.reset(seed=chosen, options={"reset_mask": mask})
         self._steps[mask] = 0
         return self._seen(obs), {}

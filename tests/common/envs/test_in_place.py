@@ -110,3 +110,11 @@ def test_frames_that_are_read_at_once_are_not_those_of_a_shared_console():
     for repeat, shares in ((1, False), (2, False), (3, True)):
         game = envs.make_env("atari_pong", action_repeat=repeat)
         assert (game.twin()._console is game._console) == shares
+
+
+def test_seeds_count_on_from_the_first_and_a_mask_says_whom_to_reset():
+    seeds, mask = in_place.resets(3, 7, None)
+    assert (seeds, mask.tolist()) == ([7, 8, 9], [True, True, True])
+    seeds, mask = in_place.resets(2, None, {"reset_mask": np.array([False, True])})
+    assert (seeds, mask.tolist()) == ([None, None], [False, True])
+    assert in_place.resets(2, [5, None], None)[0] == [5, None]
