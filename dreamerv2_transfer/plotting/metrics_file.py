@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -52,12 +53,14 @@ def read(path: pathlib.Path) -> tuple[dict[str, Series], list[str]]:
         counts += [f"of {len(gaps) - NAMED} more"] if len(gaps) > NAMED else []
         listed = ", ".join(counts)
         notes.append(f"values that are not finite numbers were left out: {listed}.")
-    metrics = {}
-    for key, points in columns.items():
-        steps = sorted(points)
-        values = [points[step] for step in steps]
-        metrics[key] = np.array(steps, np.float64), np.array(values, np.float64)
-    return metrics, notes
+    return {key: series(points) for key, points in columns.items()}, notes
+
+
+def series(points: Mapping[float, float]) -> Series:
+    """Returns the values by step as a series, in the order of the steps."""
+    steps = sorted(points)
+    values = [points[step] for step in steps]
+    return np.array(steps, np.float64), np.array(values, np.float64)
 
 
 def parse(line: bytes | str) -> dict | None:

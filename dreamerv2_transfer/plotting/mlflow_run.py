@@ -12,11 +12,9 @@ import pathlib
 import re
 from collections.abc import Collection
 
-import numpy as np
-
 from dreamerv2_transfer.common.files import documents
+from dreamerv2_transfer.plotting import metrics_file
 from dreamerv2_transfer.plotting.curves import Series
-from dreamerv2_transfer.plotting.metrics_file import LARGEST
 
 BYTES = 2**30  # Of a file.
 METHOD = "pydreamer"
@@ -69,13 +67,11 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Series], list[str]]:
             except ValueError:
                 damaged[name] += 1
                 continue
-            if abs(value) < LARGEST and abs(step) < LARGEST:
+            if metrics_file.is_number(value) and metrics_file.is_number(step):
                 points[step] = value
         if points:
-            steps = sorted(points)
-            values = [points[step] for step in steps]
-            series = np.array(steps, np.float64), np.array(values, np.float64)
-            metrics[NAMES.get(name, name.replace("/", "_"))] = series
+            ours = NAMES.get(name, name.replace("/", "_"))
+            metrics[ours] = metrics_file.series(points)
     return metrics, [
         f"{n} damaged lines of {x} were left out." for x, n in damaged.items()
     ]
