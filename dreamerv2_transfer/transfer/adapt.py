@@ -11,7 +11,7 @@ other array of encoder and decoder that has another shape. The names are those o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from dreamerv2_transfer.common.config import ConfigError
@@ -60,15 +60,14 @@ def rows_kept(
     """
     rows: dict[str, int] = {}
     rssm = components["rssm"]
+    ours = {v.path: tuple(v.shape) for c in components.values() for v in c.variables}
+    names = {*ours, *arrays}
     if "actions" in adapt:
         rows["rssm/img_in/kernel"] = rssm.stoch_size
-        out = [x for x in arrays if x.startswith("actor/out/")]
-        rows |= dict.fromkeys([*out, *_paths(components.get("actor"), "actor/out/")], 0)
+        rows |= {name: 0 for name in names if name.startswith("actor/out/")}
     if "image" in adapt:
-        ours = _shapes([components["encoder"], components["decoder"], rssm])
         edges = _edges(components["encoder"], components["decoder"])
-        names = {x for x in {*ours, *arrays} if x.startswith(("encoder/", "decoder/"))}
-        for name in names:
+        for name in (x for x in names if x.startswith(("encoder/", "decoder/"))):
             differs = name not in arrays or arrays[name].shape != ours.get(name)
             if differs or name in edges:
                 rows[name] = 0
@@ -90,12 +89,3 @@ def _edges(encoder: Any, decoder: Any) -> set[str]:
     """Returns the paths of the encoder's first layer and of the decoder's last."""
     layers = [*encoder.convs[:1], *encoder.denses[:1], *decoder.convs[-1:]]
     return {v.path for layer in [*layers, *decoder.outs] for v in layer.variables}
-
-
-def _shapes(layers: Sequence[Any]) -> dict[str, tuple[int, ...]]:
-    return {v.path: tuple(v.shape) for layer in layers for v in layer.variables}
-
-
-def _paths(layer: Any, prefix: str) -> list[str]:
-    variables = layer.variables if layer else ()
-    return [v.path for v in variables if v.path.startswith(prefix)]
