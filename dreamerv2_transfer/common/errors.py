@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+NAMED = 5  # Faults that a message names.
+
 
 class UserError(Exception):
     """An error that the person who typed the command can fix.
@@ -28,3 +32,9 @@ def describe(error: BaseException) -> str:
     """Returns the type and message of another library's exception on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."
+
+
+def listed(faults: Sequence[str]) -> str:
+    """Returns the first faults in a line, and how many more there are."""
+    more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+    return "; ".join(faults[:NAMED]) + more

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import blocks, machine, progress
+from dreamerv2_transfer.common import blocks, errors, machine, progress
 from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.porting import old as old_lib
 from dreamerv2_transfer.porting import order, pickles
@@ -111,9 +111,8 @@ def fill(agent, arrays: Sequence[np.ndarray], source: str | os.PathLike) -> None
         if tuple(variable.shape) != array.shape
     ]
     if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise PortError(
-            f"{source} does not fit the configuration: {'; '.join(faults[:5])}{more}. "
+            f"{source} does not fit the configuration: {errors.listed(faults)}. "
             "Name the configuration that it was trained with."
         )
     for i, ((name, variable), array) in enumerate(pairs):

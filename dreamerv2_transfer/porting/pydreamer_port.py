@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks as blocks_lib
-from dreamerv2_transfer.common import checkpoint, machine, progress
+from dreamerv2_transfer.common import checkpoint, errors, machine, progress
 from dreamerv2_transfer.common.config import difference
 from dreamerv2_transfer.common.files import atomic, checkpoints, paths
 from dreamerv2_transfer.porting import old as old_lib
@@ -120,10 +120,9 @@ def _check_fit(
         if name in found and found[name].shape != shape
     ]
     if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise PortError(
-            f"{theirs.path} does not fit the configuration: {'; '.join(faults[:5])}"
-            f"{more}. Name the configuration that it was trained with by --config."
+            f"{theirs.path} does not fit the configuration: {errors.listed(faults)}. "
+            "Name the configuration that it was trained with by --config."
         )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 import dreamerv2_transfer
-from dreamerv2_transfer.common.errors import CheckpointError
+from dreamerv2_transfer.common.errors import CheckpointError, listed
 from dreamerv2_transfer.common.files import checkpoints, hdf5, tensors
 from dreamerv2_transfer.transfer import adapt as adapt_lib
 from dreamerv2_transfer.transfer import spaces
@@ -389,8 +389,7 @@ def _check_component(
         and _shape(expected, key)[axis] != found[key].shape[axis]
     ]
     raise CheckpointError(
-        f"The {name} in {path} does not fit the model: {'; '.join(faults[:5])}"
-        + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
+        f"The {name} in {path} does not fit the model: {listed(faults)}"
         + (f" ({'; '.join(hints)})" if hints else "")
         + ". Use the configuration that it was trained with (its config.yaml)."
     )
