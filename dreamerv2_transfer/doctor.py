@@ -54,7 +54,6 @@ EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "ray": "ray",
     "s3": "s3fs",
     "sweep": "optuna",
-    "torch": "torch",
     "wandb": "wandb",
 }
 REINSTALL = "Install again, in a fresh virtual environment: pip install ."

@@ -4,7 +4,8 @@ import gzip
 
 import h5py
 import numpy as np
-import pytest
+
+from dreamerv2_transfer.common.files import torch_file
 
 BREAKOUT = "minatar_breakout"
 
@@ -50,66 +51,44 @@ def write_own(path, weights, network="mlp", task=BREAKOUT):
     return path
 
 
-def minatar_torch(planes=4, actions=6):
-    """Creates what the authors trained, for the flattened planes of a game."""
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
-
-    class Dqn(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer1 = torch.nn.Linear(planes * 100, 128)
-            self.layer2 = torch.nn.Linear(128, 128)
-            self.layer3 = torch.nn.Linear(128, actions)
-
-        def forward(self, x):
-            x = torch.relu(self.layer1(x.flatten(1)))
-            return self.layer3(torch.relu(self.layer2(x)))
-
-    return Dqn()
+def minatar_state(planes=4, actions=6):
+    """The state dict of what the authors trained, for a game's flattened planes."""
+    shapes = {
+        "layer1": (128, planes * 100),
+        "layer2": (128, 128),
+        "layer3": (actions, 128),
+    }
+    return torch_state(shapes)
 
 
-def write_torch(path, state, new=True):
-    torch = pytest.importorskip("torch")
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "wb") as file:
-        torch.save(state, file, _use_new_zipfile_serialization=new)
+def atari_state(actions=4, support=False):
+    """The state dict of a public Atari agent, with the atoms of C51 or without."""
+    atoms = {"_AtariNet__support": np.linspace(-10, 10, 51, dtype=np.float32)}
+    shapes = {
+        "_AtariNet__features.0": (32, 4, 8, 8),
+        "_AtariNet__features.2": (64, 32, 4, 4),
+        "_AtariNet__features.4": (64, 64, 3, 3),
+        "_AtariNet__head.0": (512, 3136),
+        "_AtariNet__head.2": (actions * 51 if support else actions, 512),
+    }
+    # Larger than PyTorch begins with, where all values are about the same.
+    return (atoms if support else {}) | torch_state(shapes, scale=3)
+
+
+def torch_state(shapes, scale=1):
+    """Weights and biases by PyTorch's names, of about the sizes that it begins with."""
+    rng, state = np.random.default_rng(0), {}
+    for name, shape in shapes.items():
+        limit = np.prod(shape[1:]) ** -0.5
+        weight = rng.uniform(-limit, limit, shape)
+        state[f"{name}.weight"] = (scale * weight).astype(np.float32)
+        bias = rng.uniform(-limit, limit, shape[0])
+        state[f"{name}.bias"] = bias.astype(np.float32)
+    return state
+
+
+def write_torch(path, content):
+    torch_file.write(path, content)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(path.read_bytes(), 1))
     return path
-
-
-def atari_torch(actions=4, support=False):
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
-    nn = torch.nn
-
-    class AtariNet(nn.Module):
-        def __init__(self):
-            super().__init__()
-            if support:
-                atoms = torch.linspace(-10, 10, 51)
-                self.__support = nn.Parameter(atoms, requires_grad=False)
-            self.__features = nn.Sequential(
-                nn.Conv2d(4, 32, 8, 4),
-                nn.ReLU(),
-                nn.Conv2d(32, 64, 4, 2),
-                nn.ReLU(),
-                nn.Conv2d(64, 64, 3),
-                nn.ReLU(),
-            )
-            outputs = actions * 51 if support else actions
-            self.__head = nn.Sequential(
-                nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, outputs)
-            )
-
-        def forward(self, images):
-            x = self.__head(self.__features(images / 255).flatten(1))
-            if not support:
-                return x
-            x = torch.softmax(x.reshape(-1, actions, 51), -1)
-            return (x * self.__support).sum(-1)
-
-    network = AtariNet()
-    for parameter in network.parameters():  # Otherwise all values are about the same.
-        if parameter.ndim > 1:
-            parameter.data *= 3
-    return network

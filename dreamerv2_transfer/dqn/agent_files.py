@@ -13,11 +13,12 @@ import numpy as np
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.errors import UserError
-from dreamerv2_transfer.common.files import hdf5, tensors
-from dreamerv2_transfer.dqn import acting, torch_files
+from dreamerv2_transfer.common.files import hdf5, tensors, torch_file
+from dreamerv2_transfer.dqn import acting
 
 Shape = tuple[int, ...]
 
+STATE = "estimator_state"  # Where the public Atari agents keep the network's weights.
 SUPPORT = "_AtariNet__support"  # Values of C51's atoms.
 ATOMS = 51
 
@@ -38,7 +39,7 @@ def read_minatar_torch(path: pathlib.Path, task: str, actions: int) -> acting.QN
         UserError: Names the file and what is wrong with it.
     """
     shapes = _minatar_shapes("mlp", envs.native_planes(task), actions)
-    return acting.Mlp(_layers(path, torch_files.read(path), shapes, is_torch=True))
+    return acting.Mlp(_layers(path, _state_dict(path), shapes, is_torch=True))
 
 
 def read_minatar_h5(path: pathlib.Path, task: str, actions: int) -> acting.QNetwork:
@@ -64,7 +65,7 @@ def read_minatar_h5(path: pathlib.Path, task: str, actions: int) -> acting.QNetw
 
 def read_atari_torch(path: pathlib.Path, task: str, actions: int) -> acting.QNetwork:
     """Reads what floringogianu/atari-agents publishes; see `read_minatar_torch`."""
-    weights = torch_files.read(path)
+    weights = _state_dict(path)
     support, outputs = None, actions
     if SUPPORT in weights:
         checked = _checked(path, weights, {SUPPORT: (ATOMS,)}, allow_others=True)
@@ -78,6 +79,18 @@ def read_atari_torch(path: pathlib.Path, task: str, actions: int) -> acting.QNet
         "_AtariNet__head.2": (512, outputs),
     }
     return acting.Atari(_layers(path, weights, shapes, is_torch=True), support)
+
+
+def _state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads PyTorch's weights by name, of the checkpoint or of a part of it."""
+    state = torch_file.read(path)
+    if isinstance(state, Mapping) and STATE in state:
+        state = state[STATE]
+    if not isinstance(state, Mapping) or not all(
+        isinstance(x, np.ndarray) for x in state.values()
+    ):
+        raise DqnError(f"{path} holds no state dict, itself or under {STATE}.")
+    return {str(name): array for name, array in state.items()}
 
 
 def _minatar_shapes(network: str, planes: int, actions: int) -> dict[str, Shape]:

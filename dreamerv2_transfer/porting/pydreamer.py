@@ -18,8 +18,8 @@ from gymnasium import spaces
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import flags
 from dreamerv2_transfer.common.config import Config
-from dreamerv2_transfer.common.files import paths
-from dreamerv2_transfer.porting import observations, pydreamer_config, torch_file
+from dreamerv2_transfer.common.files import paths, torch_file
+from dreamerv2_transfer.porting import observations, pydreamer_config
 from dreamerv2_transfer.porting.pickles import PortError
 
 CHECKPOINT = "latest.pt"
@@ -119,8 +119,9 @@ def read(
 
     Raises:
         ConfigError: The configuration cannot be read, or names such a task.
-        PortError: The checkpoint cannot be read or has values that are not finite, or
-            the agent has something that ours cannot have.
+        TorchFileError: The checkpoint cannot be read.
+        PortError: It has values that are not finite, or the agent has something that
+            ours cannot have.
     """
     file = find_checkpoint(path)
     own = paths.local(config) if config else _find_config(file)

@@ -19,10 +19,10 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import checkpoint, errors, machine, progress
 from dreamerv2_transfer.common.config import difference
-from dreamerv2_transfer.common.files import atomic, checkpoints, paths
+from dreamerv2_transfer.common.files import atomic, checkpoints, paths, torch_file
 from dreamerv2_transfer.porting import old as old_lib
 from dreamerv2_transfer.porting import port as port_lib
-from dreamerv2_transfer.porting import pydreamer, pydreamer_config, torch_file
+from dreamerv2_transfer.porting import pydreamer, pydreamer_config
 from dreamerv2_transfer.porting import pydreamer_layout as layout
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.porting.pydreamer import Pydreamer

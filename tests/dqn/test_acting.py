@@ -1,5 +1,6 @@
 """Networks in numpy have the values that their definitions and PyTorch give."""
 
+import gzip
 import pathlib
 import pickle
 import subprocess
@@ -47,12 +48,42 @@ def test_our_own_convolution(tmp_path):
     np.testing.assert_allclose(ours(dqn_files.planes()), x, atol=1e-4)
 
 
+def save(torch, path, content, new):
+    """Writes a checkpoint by PyTorch, in its format of today or the one before."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wb") as file:
+        torch.save(content, file, _use_new_zipfile_serialization=new)
+    return path
+
+
+def torch_network(torch, state):
+    """The network of a state dict, as its authors write it."""
+    nn = torch.nn
+    if "layer1.weight" in state:
+        sizes = [state[f"layer{i}.weight"].shape for i in (1, 2, 3)]
+        layers = [nn.Linear(inputs, outputs) for outputs, inputs in sizes]
+        one, two, three = layers
+        network = nn.Sequential(nn.Flatten(), one, nn.ReLU(), two, nn.ReLU(), three)
+    else:
+        outputs = len(state["_AtariNet__head.2.bias"])
+        convs = [nn.Conv2d(4, 32, 8, 4), nn.Conv2d(32, 64, 4, 2), nn.Conv2d(64, 64, 3)]
+        layers = [*convs, nn.Linear(3136, 512), nn.Linear(512, outputs)]
+        body = [x for conv in convs for x in (conv, nn.ReLU())] + [nn.Flatten()]
+        network = nn.Sequential(*body, layers[3], nn.ReLU(), layers[4])
+    arrays = [x for name, x in state.items() if name != "_AtariNet__support"]
+    for layer, weight, bias in zip(layers, arrays[::2], arrays[1::2], strict=True):
+        layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
+    return network
+
+
 @pytest.mark.parametrize("new", [True, False])
 @pytest.mark.parametrize(("game", "number"), [("breakout", 4), ("seaquest", 10)])
 def test_the_authors_networks_match_pytorch(tmp_path, game, number, new):
     torch = pytest.importorskip("torch")
-    network = dqn_files.minatar_torch(number)
-    path = dqn_files.write_torch(tmp_path / "model_100.pt", network.state_dict(), new)
+    state = dqn_files.minatar_state(number)
+    network = torch_network(torch, state)
+    state = {name: torch.tensor(x) for name, x in state.items()}
+    path = save(torch, tmp_path / "model_100.pt", state, new)
     ours = agents.load(path, f"minatar_{game}")
     assert (ours.kind, ours.actions, ours.stack) == ("mlp", 6, 1)
     expected = network(torch.tensor(dqn_files.planes()[..., :number]).float())
@@ -63,12 +94,18 @@ def test_the_authors_networks_match_pytorch(tmp_path, game, number, new):
 @pytest.mark.parametrize(("kind", "support"), [("atari", False), ("atari_c51", True)])
 def test_atari_networks_match_pytorch(tmp_path, kind, support, new):
     torch = pytest.importorskip("torch")
-    network = dqn_files.atari_torch(support=support)
-    state = {"step": 50_000_000, "estimator_state": network.state_dict()}
-    path = dqn_files.write_torch(tmp_path / "model_50000000.gz", state, new)
+    state = dqn_files.atari_state(support=support)
+    network = torch_network(torch, state)
+    state = {name: torch.tensor(x) for name, x in state.items()}
+    content = {"step": 50_000_000, "estimator_state": state}
+    path = save(torch, tmp_path / "model_50000000.gz", content, new)
     ours = agents.load(path, "atari_breakout")
     assert (ours.kind, ours.actions, ours.stack) == (kind, 4, 4)
-    expected = network(torch.tensor(dqn_files.screens())).detach().numpy()
+    expected = network(torch.tensor(dqn_files.screens()) / 255).detach()
+    if support:
+        atoms = torch.softmax(expected.reshape(-1, 4, 51), -1)
+        expected = (atoms * state["_AtariNet__support"]).sum(-1)
+    expected = expected.numpy()
     assert expected.std(axis=1).min() > 0.05
     values = ours(dqn_files.screens())
     assert values.dtype == np.float32
@@ -76,7 +113,7 @@ def test_atari_networks_match_pytorch(tmp_path, kind, support, new):
 
 
 def test_an_image_alone_has_the_values_that_it_has_in_a_batch(tmp_path):
-    state = {"estimator_state": dqn_files.atari_torch().state_dict()}
+    state = {"estimator_state": dqn_files.atari_state()}
     path = dqn_files.write_torch(tmp_path / "model_1.gz", state)
     ours = agents.load(path, "atari_breakout")
     alone = [ours(image[None])[0] for image in dqn_files.screens()]

@@ -53,32 +53,32 @@ def test_our_player_of_another_game_is_refused(tmp_path):
 
 
 def test_a_pytorch_player_of_another_game_is_refused(tmp_path):
-    state = dqn_files.minatar_torch(7).state_dict()
+    state = dqn_files.minatar_state(7)
     path = dqn_files.write_torch(tmp_path / "model_1.pt", state)
     assert "layer1.weight has shape (128, 700), not (128, 400)" in refused(path)
     assert agents.load(path, "minatar_freeway").actions == 6
-    state = dqn_files.minatar_torch(4, actions=3).state_dict()
+    state = dqn_files.minatar_state(4, actions=3)
     path = dqn_files.write_torch(tmp_path / "model_2.pt", state)
     assert "layer3.weight has shape (3, 128), not (6, 128)" in refused(path)
 
 
 @pytest.mark.parametrize("support", [False, True])
 def test_an_atari_player_of_another_game_is_refused(tmp_path, support):
-    state = {"estimator_state": dqn_files.atari_torch(support=support).state_dict()}
+    state = {"estimator_state": dqn_files.atari_state(support=support)}
     path = dqn_files.write_torch(tmp_path / "model_1.gz", state)
     outputs = "(204, 512), not (306, 512)" if support else "(4, 512), not (6, 512)"
     assert f"head.2.weight has shape {outputs}" in refused(path, "atari_pong")
 
 
 def test_a_support_of_other_atoms_is_refused(tmp_path):
-    state = dqn_files.atari_torch(support=True).state_dict()
-    state["_AtariNet__support"] = state["_AtariNet__support"][:21].clone()
+    state = dqn_files.atari_state(support=True)
+    state["_AtariNet__support"] = state["_AtariNet__support"][:21]
     path = dqn_files.write_torch(tmp_path / "model_1.gz", state)
     assert "__support has shape (21,), not (51,)" in refused(path, "atari_breakout")
 
 
 def test_an_atari_player_without_its_head_is_refused(tmp_path):
-    state = without(dqn_files.atari_torch().state_dict(), "_AtariNet__head.2.bias")
+    state = without(dqn_files.atari_state(), "_AtariNet__head.2.bias")
     path = dqn_files.write_torch(tmp_path / "model_1.gz", {"estimator_state": state})
     assert "lacks _AtariNet__head.2.bias" in refused(path, "atari_breakout")
 
@@ -92,13 +92,9 @@ def test_truncated_files_are_refused(tmp_path, kind, cut):
             tmp_path / "model_1.weights.h5", dqn_files.own_weights("mlp")
         )
     elif kind == "minatar":
-        path = dqn_files.write_torch(
-            tmp_path / "model_1.pt", dqn_files.minatar_torch().state_dict()
-        )
+        path = dqn_files.write_torch(tmp_path / "model_1.pt", dqn_files.minatar_state())
     else:
-        path = dqn_files.write_torch(
-            tmp_path / "model_1.gz", dqn_files.atari_torch().state_dict()
-        )
+        path = dqn_files.write_torch(tmp_path / "model_1.gz", dqn_files.atari_state())
     agents.load(path, task)
     path.write_bytes(path.read_bytes()[:cut])
     refused(path, task)
@@ -106,7 +102,6 @@ def test_truncated_files_are_refused(tmp_path, kind, cut):
 
 @pytest.mark.parametrize("name", ["model_1.pt", "model_1.gz"])
 def test_a_hostile_pickle_runs_nothing(tmp_path, name):
-    pytest.importorskip("torch")
     path, target = tmp_path / name, tmp_path / "touched"
     content = pickle.dumps({"estimator_state": fakes.Touch(target)})
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.porting import pydreamer, torch_file
+from dreamerv2_transfer.common.files import torch_file
+from dreamerv2_transfer.porting import pydreamer
 from dreamerv2_transfer.porting.pickles import PortError
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "data_pydreamer" / "minatar"

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import checkpoint
-from dreamerv2_transfer.porting import pydreamer, pydreamer_port, torch_file
+from dreamerv2_transfer.common.files import torch_file
+from dreamerv2_transfer.porting import pydreamer, pydreamer_port
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.transfer import weights
 from tests.porting.test_pydreamer import GOLDEN, changed

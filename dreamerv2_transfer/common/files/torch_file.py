@@ -1,15 +1,20 @@
 """Reads and writes PyTorch's checkpoints without PyTorch.
 
 A checkpoint is a zip archive: `NAME/data.pkl` is a pickle of plain values and tensors,
-and `NAME/data/KEY` holds the bytes of each tensor's storage. The pickle may name the
-few things in `_CALLABLE` alone, each of which is a function of this module, so a file
-runs no code. Arrays that were saved from a GPU are read like any others.
+and `NAME/data/KEY` holds the bytes of each tensor's storage. Before PyTorch 1.6 it was
+one stream: three pickles that say what it is, that of the values, one of the keys, and
+the storages. Either may be gzipped.
+
+The pickle may name the few things in `_CALLABLE` and `_DTYPES` alone, which are
+functions and strings of this module, so a file runs no code. Arrays that were saved
+from a GPU are read like any others.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
+import gzip
 import io
 import math
 import os
@@ -17,16 +22,20 @@ import pathlib
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import IO, Any
 
 import numpy as np
 
-from dreamerv2_transfer.common.errors import describe
+from dreamerv2_transfer.common.errors import UserError, describe
 from dreamerv2_transfer.common.files import atomic
-from dreamerv2_transfer.porting.pickles import PortError
 
+# More than an agent has with its optimizer; guards against files of a few KB that
+# unpack to gigabytes.
+MAX_BYTES = 2**31
 MAX_PICKLE = 2**26  # Bytes of names and shapes; that of a large agent has 2**17.
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"  # First bytes of such files.
+_OLD = 0x1950A86A20F9469CFC6C  # First number of a file from before 1.6.
 _DTYPES = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
@@ -41,74 +50,131 @@ _DTYPES = {
 _STORAGES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
+class TorchFileError(UserError):
+    """A checkpoint of PyTorch cannot be read."""
+
+
 def read(path: str | os.PathLike) -> Any:
     """Reads a checkpoint, with arrays in place of tensors.
 
     Raises:
-        PortError: It is missing, damaged, of PyTorch before 1.6, or refers to more than
-            tensors and plain values. None of it is run.
+        TorchFileError: Names the file and what is wrong with it: missing, damaged, too
+            large, or it refers to more than tensors and plain values. None of it is
+            run.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _load(archive)
-    except zipfile.BadZipFile as error:
-        raise PortError(
-            f"{path} is not a checkpoint of PyTorch 1.6 or newer, or is damaged. Save "
-            "it again with a newer PyTorch, or use an earlier copy of it."
-        ) from error
-    except PortError as error:
-        raise PortError(f"{path} cannot be used: {error}") from error
+        with open(path, "rb") as file:
+            is_packed = file.read(2) == _GZIP
+        with gzip.open(path) if is_packed else open(path, "rb") as file:
+            return _read(_unpacked(file) if is_packed else file)
+    except TorchFileError as error:
+        raise TorchFileError(f"{path} cannot be used: {error}") from error
     except Exception as error:  # Damaged bytes can raise almost anything.
-        raise PortError(
+        raise TorchFileError(
             f"{path} cannot be read as a checkpoint of PyTorch: {describe(error)}"
         ) from error
 
 
-def _load(archive: zipfile.ZipFile) -> Any:
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
+    content = file.read(MAX_BYTES + 1)
+    _check_size(len(content))
+    return io.BytesIO(content)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise TorchFileError(
+            f"it unpacks to more than {MAX_BYTES:,} bytes, as no agent does."
+        )
+
+
+def _read(file: IO[bytes]) -> Any:
+    start = file.read(4)
+    file.seek(0)
+    if start != _ZIP:
+        return _read_old(file)
+    with zipfile.ZipFile(file) as archive:
+        return _read_zip(archive)
+
+
+def _read_zip(archive: zipfile.ZipFile) -> Any:
     entries = {entry.filename: entry for entry in archive.infolist()}
     if any(entry.compress_type for entry in entries.values()):
-        raise PortError("its entries are compressed, which those of PyTorch are not.")
+        raise TorchFileError(
+            "its entries are compressed, which those of PyTorch are not."
+        )
+    _check_size(sum(entry.file_size for entry in entries.values()))
     names = [x for x in entries if x.endswith("/data.pkl") and x.count("/") == 1]
     if len(names) != 1:
-        raise PortError("it has no data.pkl, as PyTorch's checkpoints do.")
+        raise TorchFileError("it has no data.pkl, as PyTorch's checkpoints do.")
     if entries[names[0]].file_size > MAX_PICKLE:
-        raise PortError(f"its data.pkl has more than {MAX_PICKLE:,} bytes.")
+        raise TorchFileError(f"its data.pkl has more than {MAX_PICKLE:,} bytes.")
     folder = names[0].removesuffix("data.pkl")
 
     @functools.cache
-    def storage(dtype: np.dtype, key: str) -> np.ndarray:
+    def storage(dtype: np.dtype, key: str, size: int) -> np.ndarray:
         return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype)
 
     return _Unpickler(io.BytesIO(archive.read(names[0])), storage).load()
+
+
+def _read_old(file: IO[bytes]) -> Any:
+    storages: dict[str, np.ndarray] = {}
+
+    def storage(dtype: np.dtype, key: str, size: int) -> np.ndarray:
+        """Makes room for numbers that follow later in the file."""
+        if key not in storages:
+            others = sum(x.nbytes for x in storages.values())
+            _check_size(others + dtype.itemsize * size)
+            storages[key] = np.zeros(size, dtype)
+        return storages[key]
+
+    unpickler = functools.partial(_Unpickler, storage=storage)
+    if unpickler(file).load() != _OLD:
+        raise TorchFileError("it is no checkpoint of PyTorch.")
+    for _ in ("version of the format", "machine"):
+        unpickler(file).load()
+    content = unpickler(file).load()
+    for key in unpickler(file).load():
+        (size,) = struct.unpack("<q", file.read(8))
+        if size != storages[key].size:
+            raise TorchFileError(
+                f"storage {key} has {size:,} numbers, not {storages[key].size:,}."
+            )
+        numbers = file.read(storages[key].nbytes)
+        storages[key][:] = np.frombuffer(numbers, storages[key].dtype)
+    return content
 
 
 class _Unpickler(pickle.Unpickler):
     """Makes plain values and arrays, and nothing else.
 
     Args:
-        file: The pickle.
-        storage: Returns the numbers of a storage, given their dtype and its key.
+        file: The pickle, where it starts. Is left where it ends.
+        storage: Returns the numbers of a storage, given their dtype, key and number.
     """
 
-    def __init__(self, file, storage):
+    def __init__(
+        self, file: IO[bytes], storage: Callable[[np.dtype, str, int], np.ndarray]
+    ):
         super().__init__(file)
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
+            return name
         if (module, name) not in _CALLABLE:
-            raise PortError(
+            raise TorchFileError(
                 f"it refers to {module}.{name}, which is more than tensors and plain "
                 "values. None of it was run."
             )
         return _CALLABLE[module, name]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        kind, dtype, key, _, _ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise PortError("it has tensors of an unknown kind.")
-        return self._storage(dtype, str(key))
+        kind, name, key, _, size, *view = pid
+        if kind != "storage" or name not in _DTYPES or any(view):
+            raise TorchFileError("it has tensors of an unknown kind.")
+        return self._storage(_DTYPES[name], str(key), size)
 
 
 def _tensor(storage, offset, size, stride, *_) -> np.ndarray:
@@ -116,10 +182,9 @@ def _tensor(storage, offset, size, stride, *_) -> np.ndarray:
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     fits = 0 <= offset <= last < len(storage) and math.prod(size) <= len(storage)
     if math.prod(size) and (not fits or min(stride, default=0) < 0):
-        raise PortError("a tensor reaches outside of its storage.")
+        raise TorchFileError("a tensor reaches outside of its storage.")
     strides = [step * storage.itemsize for step in stride]
-    view = np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
-    return np.ascontiguousarray(view).reshape(size)
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
 
 
 _CALLABLE = {
