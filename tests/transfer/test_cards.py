@@ -1,3 +1,5 @@
+import configparser
+
 import pytest
 
 from dreamerv2_transfer.transfer import cards
@@ -90,3 +92,15 @@ def test_fingerprints_are_hashes_and_sizes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert cards.fingerprints([tmp_path / "a"]) == {"a": {"sha256": sha256, "bytes": 3}}
+
+
+def test_an_installed_package_has_every_published_model():
+    parser = configparser.ConfigParser()
+    parser.read(runs.ROOT / "setup.cfg")
+    listed = dict(parser["options.data_files"])
+    for folder in sorted((runs.ROOT / "models").glob("*/")):
+        patterns = ", ".join(
+            f"models/{folder.name}/*{suffix}"
+            for suffix in (".md", ".yaml", ".safetensors")
+        )
+        assert listed[f"share/dreamerv2_transfer/models/{folder.name}"] == patterns
