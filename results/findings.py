@@ -1,0 +1,113 @@
+"""Draws `findings.png` and prints the table of this folder's README.
+
+python results/findings.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import sys
+
+from matplotlib.figure import Figure
+
+from dreamerv2_transfer.plotting import claims, gains_picture, metrics_file, paper
+from dreamerv2_transfer.plotting.claims import Claim
+from dreamerv2_transfer.plotting.gains_picture import Line
+from dreamerv2_transfer.plotting.gains_table import interval_text
+from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.views import View
+
+HERE = pathlib.Path(__file__).parent
+SHOWN = 5_000  # Updates up to which the picture takes areas.
+INVADERS, SEAQUEST = "minatar_space_invaders", "minatar_seaquest"
+FROZEN, FIXED = "pretrained_frozen_rssm", "pretrained_fixed_world_model"
+# The game, the paper's name of an arm, and our metric.
+FINDINGS = {
+    "Space Invaders, fine-tuned: return": (INVADERS, "pretrained", "train_return"),
+    "Space Invaders, fine-tuned: model error": (INVADERS, "pretrained", "model_error"),
+    "Space Invaders, RSSM frozen: return": (INVADERS, FROZEN, "train_return"),
+    "Space Invaders, RSSM frozen: model error": (INVADERS, FROZEN, "model_error"),
+    "Seaquest, world model fixed: return": (SEAQUEST, FIXED, "train_return"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Where the runs of an arm are, and how they are drawn.
+
+    Attributes:
+        runs: Pattern of their metrics, given `game` and `arm`.
+        color: The colour of its rows.
+        scratch: The same for runs from scratch of games where the study has none.
+    """
+
+    runs: str
+    color: str
+    scratch: str = ""
+
+    def paths(self, game: str, arm: str) -> list[pathlib.Path]:
+        found = sorted(HERE.glob(self.runs.format(game=game, arm=arm)))
+        if found or arm != "scratch":
+            return found
+        return sorted(HERE.glob(self.scratch.format(game=game, arm=arm)))
+
+
+LARGE = "minatar_small/space_invaders/{game}_{arm}_?/metrics.jsonl"
+STUDIES = {
+    "cross entropy, KL 1.0": Study(LARGE, "#1f77b4"),
+    "the authors' losses": Study(
+        "minatar_small_arms/{game}_{arm}.jsonl", "#d95f02", scratch=LARGE
+    ),
+}
+FOLDERS = {  # The studies' names of the paper's arms.
+    "scratch": "scratch",
+    "pretrained": "finetune",
+    FROZEN: "freeze_rssm",
+    FIXED: "freeze_world_model",
+}
+
+
+def compared(study: Study, task: str, arm: str, metric: str) -> dict[int, Claim]:
+    """The ratio of an arm to scratch, the paper's and ours, up to some updates."""
+    game = task.removeprefix("minatar_")
+    arms = {}
+    for name in ("scratch", arm):
+        paths = study.paths(game, FOLDERS[name])
+        logged = [metrics_file.read(path)[0][metric] for path in paths]
+        arms[name] = View(agg="none").arm([], logged)
+    panel = Panel(task, metric, arms, paper.behind(task, metric))
+    return {claim.until: claim for claim in claims.make([panel])}
+
+
+def main() -> int:
+    lines = []
+    print("| | updates | the paper | study | ours | by seed | |")
+    print("|---|---|---|---|---|---|---|")
+    for finding, chosen in FINDINGS.items():
+        lines.append(Line(finding))
+        for name, study in STUDIES.items():
+            claims_at = compared(study, *chosen)
+            for until, claim in claims_at.items():
+                seeds = ", ".join(f"{value:.2f}" for value in claim.by_seed)
+                ours = interval_text(dataclasses.asdict(claim.ours), ".2f")
+                print(
+                    f"| {finding} | to {until:,} | {claim.paper:.2f} | {name}", end=""
+                )
+                print(f" | {ours} | {seeds} | {claim.verdict} |")
+            claim = claims_at[SHOWN]
+            estimate = dataclasses.asdict(claim.ours)
+            lines.append(Line(name, study.color, estimate, claim.by_seed, claim.paper))
+    figure = Figure(figsize=(8, 1.1 + 0.34 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    gains_picture.draw_rows(axes, lines)
+    axes.set_xlabel(
+        f"area under the curve up to {SHOWN:,} updates, over that of scratch\n"
+        "points: our seeds; strokes: means; bars: 95% intervals; diamonds: the paper"
+    )
+    figure.savefig(HERE / "findings.png", dpi=110)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
