@@ -58,7 +58,7 @@ class WorldModel:
         self.act_space = act_space["action"]
         decoder = {**config.decoder, "cnn_dist": image_dist(config, obs_space)}
         self.encoder = nets.Encoder(self.shapes, **config.encoder)
-        self.rssm = nets.EnsembleRSSM(**config.rssm)
+        self.rssm = nets.make_rssm(config.rssm, config.adapter)
         self.heads = {
             "decoder": nets.Decoder(self.shapes, **decoder),
             "reward": nets.MLP((), **config.reward_head, name="reward"),
@@ -300,7 +300,8 @@ class WorldModel:
         start["action"] = tf.zeros_like(dist.mode())
         no_cache = [tf.zeros_like(x) for x in cache]
         seeds = tfutils.step_seeds(tfutils.make_seeds(self.rng, 1)[0], horizon)
-        dream, cache = tfutils.scan(step, seeds, (start, no_cache), horizon)
+        with self.rssm.corrected():  # Once, not in each step.
+            dream, cache = tfutils.scan(step, seeds, (start, no_cache), horizon)
         seq = {k: tf.concat([start[k][None], dream[k]], 0) for k in start}
         seq["actor_cache"] = cache
         seq["feat"] = self.rssm.get_feat(seq)

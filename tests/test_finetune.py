@@ -158,9 +158,13 @@ EXPLORING = {
 }
 
 
+# Options of fine-tuning.
+TRANSFER = {"adapter.rank": 2, r"freeze\.rssm\..*": True}
+
+
 @pytest.mark.parametrize(
     ("number", "changes"),
-    [(1, {}), (2, {}), (1, EXPLORING), (1, {"overlap": True})],
+    [(1, {}), (2, {}), (1, EXPLORING), (1, {"overlap": True}), (1, TRANSFER)],
 )
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes):
     """Also if episodes ended after the checkpoint, and one is in progress."""

@@ -24,6 +24,7 @@ from dreamerv2_transfer.porting import old as old_lib
 from dreamerv2_transfer.porting import order, pickles
 from dreamerv2_transfer.porting.old import Old
 from dreamerv2_transfer.porting.pickles import PortError
+from dreamerv2_transfer.transfer import corrections
 from dreamerv2_transfer.transfer import weights as weights_lib
 
 TABLE = "ported.json"  # Which array became which variable.
@@ -191,7 +192,9 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     to = to / old_lib.VARIABLES if to.is_dir() else to
     config, _ = blocks.load_old(logdir / "config.yaml")
     _check_expressible(config)
-    arrays = weights_lib.read_weights(weights_lib.find_weights(logdir))
+    # The original has no corrections of kernels.
+    model = weights_lib.read_weights(weights_lib.find_weights(logdir))
+    arrays = corrections.merged(model)
     behavior = weights_lib.find_weights(logdir, weights_lib.ACTOR_CRITIC)
     arrays |= weights_lib.read_weights(behavior)
     if "tfstep" not in arrays:
@@ -209,7 +212,7 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
             for array in (arrays[name] for name in names)
         ],
     )
-    config.save(to.with_suffix(".yaml"))
+    config.update({"adapter.rank": 0}).save(to.with_suffix(".yaml"))
     return len(names)
 
 

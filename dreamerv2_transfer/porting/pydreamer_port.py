@@ -26,6 +26,7 @@ from dreamerv2_transfer.porting import pydreamer, pydreamer_config
 from dreamerv2_transfer.porting import pydreamer_layout as layout
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.porting.pydreamer import Pydreamer
+from dreamerv2_transfer.transfer import corrections
 from dreamerv2_transfer.transfer import spaces as spaces_lib
 from dreamerv2_transfer.transfer import weights as weights_lib
 
@@ -199,7 +200,8 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     config, _ = blocks_lib.load_old(logdir / "config.yaml")
     model = weights_lib.find_weights(logdir)
     behavior = weights_lib.find_weights(logdir, weights_lib.ACTOR_CRITIC)
-    ours = weights_lib.read_weights(model) | weights_lib.read_weights(behavior)
+    ours = corrections.merged(weights_lib.read_weights(model))
+    ours |= weights_lib.read_weights(behavior)
     obs, actions, continuous = _observed(model)
     origin = _ported(logdir)
     conf = origin.get("pydreamer") or pydreamer_config.revert(config, obs, actions)

@@ -33,6 +33,7 @@ READERS = {
     "collect": ("collect",),
     "init": ("finetune",),
     "freeze": ("finetune",),
+    "adapter": ("finetune",),
     "reproduce": (),
 }
 # What environments read, by the beginnings of keys.

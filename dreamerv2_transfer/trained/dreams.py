@@ -45,7 +45,8 @@ class Dreams:
             "is_first": inputs["is_first"],
             "time": first + tf.range(length),
         }
-        return tfutils.scan(step, seen, start, length)
+        with self._wm.rssm.corrected():  # Once, not in each step.
+            return tfutils.scan(step, seen, start, length)
 
     def imagine(self, start, action, noise, first):
         """Dreams along actions `(T, B, actions)`: states, what they show, actions."""
@@ -55,7 +56,8 @@ class Dreams:
             return self.img_step(prev, now["action"], seed_of_step(noise, now["time"]))
 
         inputs = {"action": action, "time": first + tf.range(length)}
-        states = tfutils.scan(step, inputs, start, length)
+        with self._wm.rssm.corrected():
+            states = tfutils.scan(step, inputs, start, length)
         return states, self.decode(states), action
 
     def follow(self, actor, start, length, noise, first):
@@ -71,7 +73,8 @@ class Dreams:
 
         none = tf.zeros_like(actor(rssm.get_feat(start)).mode())
         inputs = {"time": first + tf.range(length)}
-        states, actions = tfutils.scan(step, inputs, (start, none), length)
+        with rssm.corrected():
+            states, actions = tfutils.scan(step, inputs, (start, none), length)
         return states, self.decode(states), actions
 
     def embed(self, inputs):

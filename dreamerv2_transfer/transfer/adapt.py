@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.transfer import corrections
 
 # The flags of `freeze` that must be off, so that new weights can learn.
 LEARNS = {
@@ -32,6 +33,12 @@ def check(config) -> None:
     Raises:
         ConfigError: It is frozen, or the whole world model is.
     """
+    if config.adapter.rank and not config.wm_steps:
+        raise ConfigError(
+            "The corrections of the RSSM learn with the world model, which keeps its "
+            f"weights. Received: adapter.rank={config.adapter.rank} and wm_steps=0. "
+            "Use --wm_steps 1e8 with the block freeze_world_model, or --adapter.rank 0."
+        )
     for name in config.init.adapt:
         for part in LEARNS.get(name, ()):
             if config.freeze[part] or not config.wm_steps:
@@ -56,10 +63,11 @@ def rows_kept(
         adapt: The values of `init.adapt`.
 
     Returns:
-        By path, the number of rows, for arrays of the file and of the agent.
+        By path, the number of rows, for arrays of the file and of the agent; 0 for
+        corrections of the RSSM that the file does not have.
     """
-    rows: dict[str, int] = {}
-    rssm = components["rssm"]
+    rssm: Any = components.get("rssm")
+    rows = dict.fromkeys((x for x in corrections.own(rssm) if x not in arrays), 0)
     ours = {v.path: tuple(v.shape) for c in components.values() for v in c.variables}
     names = {*ours, *arrays}
     if "actions" in adapt:
@@ -79,10 +87,14 @@ def rows_kept(
 
 def describe(rows: Mapping[str, int]) -> str:
     """Returns a text such as `rssm/img_in/kernel from row 256 on`."""
-    return ", ".join(
+    names = [
         f"{name} from row {number} on" if number else name
         for name, number in sorted(rows.items())
-    )
+        if not name.startswith(corrections.PREFIX)
+    ]
+    # One name for a dozen arrays.
+    has_corrections = any(x.startswith(corrections.PREFIX) for x in rows)
+    return ", ".join(names + [f"{corrections.PREFIX}*"] * has_corrections)
 
 
 def _edges(encoder: Any, decoder: Any) -> set[str]:

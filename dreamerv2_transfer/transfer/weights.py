@@ -24,7 +24,7 @@ import dreamerv2_transfer
 from dreamerv2_transfer.common.errors import CheckpointError, listed
 from dreamerv2_transfer.common.files import checkpoints, hdf5, tensors
 from dreamerv2_transfer.transfer import adapt as adapt_lib
-from dreamerv2_transfer.transfer import spaces
+from dreamerv2_transfer.transfer import corrections, spaces
 from dreamerv2_transfer.transfer.sources import WORLD_MODEL, find_weights
 
 ACTOR_CRITIC = "actor_critic.weights.h5"
@@ -191,7 +191,7 @@ def load_weights(
     path: str | os.PathLike,
     components: Mapping[str, Any],
     names: Sequence[str] | None = None,
-    adapt: Collection[str] = (),
+    adapt: Collection[str] | None = None,
     shrink: float = 1.0,
 ) -> tuple[list[str], dict[str, int]]:
     """Loads the variables of named components, all of them or none.
@@ -203,7 +203,8 @@ def load_weights(
         path: `world_model.weights.h5`, for example.
         components: Keras layers by name.
         names: The components to load; all by default.
-        adapt: How the new game differs, see `adapt.rows_kept`.
+        adapt: How the new game differs from that of the file, see `adapt.rows_kept`;
+            None if the model is that of the file.
         shrink: Share of the loaded value in each variable, see `initialize`.
 
     Returns:
@@ -218,7 +219,10 @@ def load_weights(
         in_file = {key.split("/")[0] for key in arrays}
         wanted = components if names is None else names
         found = [name for name in wanted if name in in_file or name in components]
-        rows = adapt_lib.rows_kept(components, arrays, adapt) if adapt else {}
+        rows: dict[str, int] = {}
+        if adapt is not None:
+            arrays = corrections.fitted(components.get("rssm"), arrays)
+            rows = adapt_lib.rows_kept(components, arrays, adapt)
         rows = {k: v for k, v in rows.items() if k.split("/")[0] in found}
         for name in found:
             _check_component(path, name, components.get(name), arrays, rows)

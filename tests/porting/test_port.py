@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -7,6 +8,7 @@ import pytest
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import checkpoint
+from dreamerv2_transfer.common.blocks import load_config
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.porting import old, pickles, port
 from dreamerv2_transfer.porting.pickles import PortError
@@ -71,6 +73,23 @@ def test_there_and_back_again(tmp_path, folder):
     for a, b in zip(again, read.arrays, strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
+
+
+def test_corrections_are_merged_on_the_way_back(tmp_path, read):
+    config = read.config.update({"adapter.rank": 2})
+    adapted = dataclasses.replace(read, config=config)
+    agent = make(adapted)
+    for variable in agent.wm.rssm.up:
+        variable.assign(np.ones(variable.shape))
+    port.write(agent, adapted, tmp_path / "run", port.Extra(table={}))
+    assert port.reverse(tmp_path / "run", tmp_path / "old.pkl") == len(read.arrays)
+    assert load_config([str(tmp_path / "old.yaml")]).adapter.rank == 0
+    plain = make(read)
+    port.fill(plain, pickles.load_variables(tmp_path / "old.pkl"), "old.pkl")
+    rssm, found = agent.wm.rssm, plain.wm.rssm.obs_dist.kernel.numpy()
+    down = next(v for v in rssm.down if "obs_dist" in v.path).numpy()
+    expected = rssm.obs_dist.kernel.numpy() + down.sum(1, keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_a_port_is_a_whole_folder(tmp_path, agent, read):

@@ -114,6 +114,44 @@ def test_what_is_not_adapted_must_fit(saved):
         initialize(deeper, saved, MODEL, ("actions",))
 
 
+def test_corrections_start_fresh_and_are_merged_where_there_are_none(saved, tmp_path):
+    agent = make_agent(**RANK)
+    said, before, after = initialize(agent, saved, MODEL, ("none",))
+    assert said.endswith("left fresh: actor, critic, target_critic, rssm/adapter.*.")
+    names = [x for x in after if x.startswith("rssm/adapter.")]
+    assert len(names) == 13
+    for name in after:
+        expected = before if name.split("/")[0] not in MODEL or name in names else None
+        np.testing.assert_array_equal(after[name], (expected or saved[1])[name], name)
+    for variable in agent.wm.rssm.up:
+        variable.assign(np.ones(variable.shape))
+    weights.save_agent(tmp_path, agent)
+    again, plain = make_agent(**RANK), make_agent()
+    for other in (again, plain):
+        said = weights.initialize(tmp_path, other.components, MODEL)
+        assert "rssm" not in said.partition("left fresh")[2]
+    up = "rssm/adapter.img_in.up"
+    np.testing.assert_array_equal(values(again)[up], values(agent)[up])
+    kernel, down = (values(agent)[f"rssm/{x}"] for x in ("img_in/kernel", DOWN))
+    np.testing.assert_allclose(
+        values(plain)["rssm/img_in/kernel"],
+        kernel + 0.5 * down.sum(1, keepdims=True),
+        rtol=1e-6,
+    )
+    with pytest.raises(CheckpointError, match="rssm/adapter.cell.layer.down has shape"):
+        weights.load_weights(tmp_path / "world_model.weights.h5", plain.wm.components)
+
+
+RANK, DOWN = {"adapter.rank": 2, "adapter.scale": 0.5}, "adapter.img_in.down"
+
+
+def test_corrections_need_a_world_model_that_learns():
+    config = blocks.load_config(["minatar", "finetune"]).update(RANK)
+    adapt.check(config)
+    with pytest.raises(ConfigError, match="adapter.rank=2 and wm_steps=0"):
+        adapt.check(config.update(wm_steps=0))
+
+
 @pytest.mark.parametrize(
     "changes, part",
     [

@@ -80,6 +80,15 @@ def test_the_world_model_preset_leaves_actor_and_critic_to_learn():
     assert not agent.wm.trainable_variables
 
 
+def test_corrections_of_a_frozen_rssm_learn():
+    agent = make_agent(make_config("freeze_world_model", **{"adapter.rank": 2}))
+    result = changed(agent)
+    learned = {k for k, v in result.items() if v and not k.startswith("actor/")}
+    ends = (".up", ".down")
+    assert learned == {k for k in result if k.startswith("rssm/") and k.endswith(ends)}
+    assert len(learned) == 12
+
+
 def test_frozen_weights_have_no_slots():
     def slots(config):
         return {v.path for v in make_agent(config).wm.model_opt.variables}

@@ -7,6 +7,7 @@ Every sublayer carries the original's name (`img_in`, `obs_dist`, `cell`, `dense
 
 from __future__ import annotations
 
+from dreamerv2_transfer.common.nets.adapter import AdaptedRSSM, make_rssm
 from dreamerv2_transfer.common.nets.harmony import Harmony
 from dreamerv2_transfer.common.nets.heads import MLP, DistLayer
 from dreamerv2_transfer.common.nets.images import Decoder, Encoder
@@ -24,6 +25,7 @@ from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM
 
 __all__ = [
     "MLP",
+    "AdaptedRSSM",
     "Conv2D",
     "Conv2DTranspose",
     "Decoder",
@@ -37,5 +39,6 @@ __all__ = [
     "flatten_event",
     "free_nats",
     "frees_average",
+    "make_rssm",
     "stop_gradient",
 ]

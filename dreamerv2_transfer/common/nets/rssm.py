@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 
 import keras
@@ -144,6 +145,10 @@ class EnsembleRSSM(keras.layers.Layer):
         norms = [self.img_in_norm, *self.img_out_norm, self.obs_out_norm]
         for layer in [*norms, *self.img_dist, self.obs_dist]:
             layer.build((None, hidden))
+
+    def corrected(self) -> contextlib.AbstractContextManager:
+        """Does nothing: see `AdaptedRSSM`."""
+        return contextlib.nullcontext()
 
     def initial(self, batch_size: int | tf.Tensor) -> State:
         """Returns a state of zeros for each sequence of a batch."""

@@ -1,0 +1,124 @@
+"""An RSSM with low-rank corrections, which learn while its kernels stay frozen.
+
+    kernel + scale * down @ up
+
+Each dense layer of the RSSM, those of the cell included, has a `down (n, rank)`, which
+starts random, and an `up (rank, m)`, which starts as zeros: at first the corrected
+model is the plain one.
+
+Sources: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv
+2106.09685, section 4.1; and ReDRAW (arXiv 2504.02252), which adapts a frozen world
+model by residual corrections of its dynamics. ReDRAW corrects the logits of the prior
+by a network of its own; here the correction is part of each product instead, so that it
+costs one sum of kernels per update and disappears where weights are merged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping
+
+import keras
+import tensorflow as tf
+
+from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common.nets.layers import Dense
+from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM
+
+# The RSSMs whose corrected kernels are in place.
+_corrected: contextvars.ContextVar[tuple] = contextvars.ContextVar(
+    "corrected", default=()
+)
+
+
+class AdaptedRSSM(EnsembleRSSM):
+    """An `EnsembleRSSM` whose dense layers multiply by corrected kernels.
+
+    Its equations are those of `EnsembleRSSM`. Each of its methods puts the corrected
+    kernels in the kernels' place while it runs; a loop over `img_step` does so once
+    for all steps, see `corrected`. Neither `rssm_loop` nor a dense layer knows of it.
+
+    Args:
+        rank: Rank of the corrections.
+        scale: Factor of the corrections.
+        options: As `EnsembleRSSM` takes them.
+    """
+
+    def __init__(self, rank: int, scale: float, **options):
+        super().__init__(**options)
+        self._rank = rank
+        self._scale = scale
+        self.down: list[keras.Variable] = []
+        self.up: list[keras.Variable] = []
+
+    @property
+    def _dense_layers(self) -> list[Dense]:
+        cells = self.cell.products.values()
+        outputs = [*self.img_out, *self.img_dist, self.obs_out, self.obs_dist]
+        return [self.img_in, *cells, *outputs]
+
+    def build(self, embed_size: int, action_size: int) -> None:
+        super().build(embed_size, action_size)
+        for layer in self._dense_layers:
+            inputs, units = layer.kernel.shape
+            _, *path, _ = layer.kernel.path.split("/")
+            name = ".".join(["adapter", *path])
+            # A product with `down` has the variance of its inputs.
+            down = self.add_weight(
+                (inputs, self._rank), "lecun_normal", name=f"{name}.down"
+            )
+            up = self.add_weight((self._rank, units), "zeros", name=f"{name}.up")
+            self.down.append(down)
+            self.up.append(up)
+        # A part of the weights, so that a file of them can be merged on its own.
+        self.scale = self.add_weight(
+            (), keras.initializers.Constant(self._scale), trainable=False,
+            name="adapter.scale",
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def corrected(self) -> Iterator[None]:
+        """Puts the corrected kernels in the kernels' place inside the block."""
+        if self in _corrected.get():
+            yield
+            return
+        kernels = [layer.kernel for layer in self._dense_layers]
+        values = [
+            kernel.value + self.scale.value * tf.linalg.matmul(down.value, up.value)
+            for kernel, down, up in zip(kernels, self.down, self.up, strict=True)
+        ]
+        token = _corrected.set((*_corrected.get(), self))
+        try:
+            with tfutils.with_values(kernels, values):
+                yield
+        finally:
+            _corrected.reset(token)
+
+    def observe(self, *args, **kwargs):
+        with self.corrected():
+            return super().observe(*args, **kwargs)
+
+    def imagine(self, *args, **kwargs):
+        with self.corrected():
+            return super().imagine(*args, **kwargs)
+
+    def obs_step(self, *args, **kwargs):
+        with self.corrected():
+            return super().obs_step(*args, **kwargs)
+
+    def img_step(self, *args, **kwargs):
+        with self.corrected():
+            return super().img_step(*args, **kwargs)
+
+
+def make_rssm(options: Mapping, adapter: Mapping) -> EnsembleRSSM:
+    """Creates an RSSM, with corrections if `adapter.rank` is not 0.
+
+    Args:
+        options: `rssm` of a configuration.
+        adapter: `adapter` of a configuration.
+    """
+    if not adapter["rank"]:
+        return EnsembleRSSM(**options)
+    return AdaptedRSSM(**adapter, **options)
