@@ -32,6 +32,23 @@ def test_the_papers_losses_are_shipped_as_arms_on_a_new_and_a_learned_game():
     assert games["pretrained_fixed_world_model"] == learned
 
 
+def test_the_learned_games_have_each_a_fixed_model_and_scratch():
+    file = arms_file.read(EXAMPLE.with_name("learned_games.yaml"), BLOCKS)
+    assert file.settings["reproduce.collect"] == "400000"
+    assert file.new_games(CONFIG) == ("minatar_space_invaders",)
+    arms = {arm.name: arm for arm in file.arms(CONFIG, file.settings, 1)}
+    assert arms["scratch"].games == "learned"
+    assert arms["pretrained_fixed_world_model"].games == "learned"
+    assert arms["pretrained_fixed_world_model"].presets == ("freeze_world_model",)
+
+
+def test_the_lengths_of_pretraining_are_arms_on_the_new_game():
+    file = arms_file.read(EXAMPLE.with_name("pretraining_length.yaml"), BLOCKS)
+    arms = file.arms(CONFIG, file.settings, 1)
+    assert [arm.pretrain for arm in arms] == [0, 2500, 10000, 40000, 160000]
+    assert [len(arm.seeds) for arm in arms] == [3, 3, 3, 3, 1]
+
+
 def test_the_shipped_example_leaves_each_game_out():
     file = arms_file.read(EXAMPLE, BLOCKS)
     assert file.settings == {"reproduce.pretrain": "40000", "reproduce.train": "10000"}
