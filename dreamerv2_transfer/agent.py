@@ -50,7 +50,7 @@ class Agent:
     Args:
         config: The resolved configuration.
         obs_space: The spaces of all observation keys, `reward` and flags included.
-        act_space: `{"action": Discrete or Box}`.
+        act_space: `{"action": Discrete, Box or envs.Joined}`.
         rng: Source of all noise; None replaces each sample by its mode (see `dists`).
         tfstep: Counts environment steps, for schedules.
     """
@@ -140,9 +140,13 @@ class Agent:
             action, noise = actor.mode(), self.config.eval_noise
         else:
             action, noise = dists.sample(actor, act_seed), self.config.expl_noise
-        discrete = is_discrete(self.act_space)
-        action = other.action_noise(action, noise, discrete, noise_seed)
+        action = self._with_noise(action, noise, noise_seed)
         return {"action": action}, (latent, action)
+
+    def _with_noise(self, action: tf.Tensor, amount: float, seed) -> tf.Tensor:
+        if isinstance(self.act_space, envs.Joined):
+            return other.noise_by_part(action, amount, self.act_space.parts, seed)
+        return other.action_noise(action, amount, is_discrete(self.act_space), seed)
 
     def update(self, data, state):
         """Updates the world model, and the behaviors on its posteriors.
@@ -197,7 +201,7 @@ class ActorCritic:
 
     Args:
         config: The resolved configuration.
-        act_space: `{"action": Discrete or Box}`.
+        act_space: `{"action": Discrete, Box or envs.Joined}`.
         feat_size: Size of the world model's features.
         rng: Source of the samples that estimates need, or None.
         tfstep: Counts environment steps, for schedules.
@@ -215,7 +219,9 @@ class ActorCritic:
     ):
         self.config = config
         self.tfstep = tfstep
-        discrete = is_discrete(act_space["action"])
+        space = act_space["action"]
+        parts = envs.act_parts(space)
+        discrete = all(part.classes for part in parts)
         actor = dict(config.actor)
         if actor["dist"] == "auto":
             actor["dist"] = "onehot" if discrete else "trunc_normal"
@@ -228,8 +234,11 @@ class ActorCritic:
             )
         self._actor_grad = config.actor_grad
         if self._actor_grad == "auto":
-            self._actor_grad = "reinforce" if discrete else "dynamics"
-        size = envs.act_size(act_space["action"])
+            chooses = any(part.classes for part in parts)
+            self._actor_grad = "reinforce" if chooses else "dynamics"
+        if isinstance(space, envs.Joined):
+            actor["parts"] = parts
+        size = envs.act_size(space)
         self.actor = nets.MLP(size, **actor, rng=rng, name=f"{prefix}actor")
         self.critic = nets.MLP((), **config.critic, name=f"{prefix}critic")
         self.actor.build(feat_size)

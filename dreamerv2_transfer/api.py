@@ -35,7 +35,7 @@ from ruamel.yaml import YAML
 from dreamerv2_transfer import train as train_lib
 from dreamerv2_transfer.common import blocks, envs, flags, loading
 from dreamerv2_transfer.common.config import Config, ConfigError
-from dreamerv2_transfer.common.envs import old_gym, wrappers
+from dreamerv2_transfer.common.envs import actions, old_gym, wrappers
 from dreamerv2_transfer.common.errors import EnvError, ModelError
 from dreamerv2_transfer.common.files import logdir
 from dreamerv2_transfer.common.logger import JSONLOutput as JSONLOutput
@@ -171,6 +171,20 @@ def models() -> dict[str, str]:
     `load` takes a name, as do `--init` and the command `play`.
     """
     return {name: card.summary for name, card in cards.published().items()}
+
+
+def native_action(space: gymnasium.Space, action: Any) -> Any:
+    """Returns an agent's action as an environment takes it.
+
+    Args:
+        space: The environment's own `action_space`.
+        action: What the agent returned: vectors in [-1, 1] are rescaled to the space's
+            bounds, and joined ones divided into their parts.
+
+    Raises:
+        EnvError: No agent can have actions of this space.
+    """
+    return actions.native_actions(space)[1](action)
 
 
 def save_gif(path: str | os.PathLike, images: Any, fps: float = 10) -> None:

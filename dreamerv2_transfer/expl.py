@@ -36,7 +36,7 @@ class Random:
 
     Args:
         config: The resolved configuration.
-        act_space: `{"action": Discrete or Box}`.
+        act_space: `{"action": Discrete, Box or envs.Joined}`.
         unused: What other explorations take.
     """
 
@@ -45,18 +45,27 @@ class Random:
     state: Mapping[str, tf.Variable] = {}
 
     def __init__(self, config, act_space: Mapping[str, gymnasium.Space], *unused):
-        self._size = envs.act_size(act_space["action"])
-        self._discrete = isinstance(act_space["action"], gymnasium.spaces.Discrete)
+        self._space = act_space["action"]
 
     def actor(self, feat: tf.Tensor):
         """Returns the same distribution for all features `(..., feat)`."""
-        zeros = tf.zeros([*tf.unstack(tf.shape(feat)[:-1]), self._size])
-        if self._discrete:
-            return dists.OneHotDist(zeros)
-        return tfd.Independent(Uniform(zeros - 1.0, zeros + 1.0), 1)
+        lead = tf.unstack(tf.shape(feat)[:-1])
+        if not isinstance(self._space, envs.Joined):
+            discrete = isinstance(self._space, gymnasium.spaces.Discrete)
+            return _uniform(lead, [envs.act_size(self._space)], discrete)
+        shapes = [part if part.classes else part[:1] for part in self._space.parts]
+        found = [_uniform(lead, shape, len(shape) == 2) for shape in shapes]
+        return dists.Joint(found, shapes)
 
     def train(self, start, context, data) -> Metrics:
         return {}
+
+
+def _uniform(lead: Sequence, shape: Sequence[int], onehot: bool):
+    zeros = tf.zeros([*lead, *shape])
+    if onehot:
+        return dists.OneHotDist(zeros, event_dims=len(shape))
+    return tfd.Independent(Uniform(zeros - 1.0, zeros + 1.0), 1)
 
 
 class Uniform(tfd.Uniform):
@@ -151,7 +160,7 @@ class Plan2Explore(Curious):
 
     Args:
         config: The resolved configuration.
-        act_space: `{"action": Discrete or Box}`.
+        act_space: `{"action": Discrete, Box or envs.Joined}`.
         wm: The world model.
         make_ac: Creates the `ActorCritic`.
         reward: Maps a sequence to the rewards of the task.
@@ -259,7 +268,7 @@ def make(
 
     Args:
         config: The resolved configuration.
-        act_space: `{"action": Discrete or Box}`.
+        act_space: `{"action": Discrete, Box or envs.Joined}`.
         wm: The world model.
         make_ac: Creates an `ActorCritic` whose layers' names start with `expl_`.
         reward: Maps a sequence to the rewards of the task.

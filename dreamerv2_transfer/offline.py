@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer import validation
-from dreamerv2_transfer.agent import Agent, is_discrete
+from dreamerv2_transfer.agent import Agent
 from dreamerv2_transfer.common import envs, evaluation, interrupt, tfutils, updates
 from dreamerv2_transfer.common.checkpoint import Stateful
 from dreamerv2_transfer.common.distributed import messages
@@ -101,13 +101,9 @@ def fits(agent: Agent, env: VectorEnv) -> bool:
     """Tells whether a game has the observations and the actions that an agent knows."""
     seen, (action,) = envs.obs_space(env), envs.act_space(env).values()
     known, encoder = agent.wm.obs_space, agent.wm.encoder
-    return (
-        is_discrete(action) == is_discrete(agent.act_space)
-        and envs.act_size(action) == envs.act_size(agent.act_space)
-        and all(
-            key in seen and seen[key].shape == known[key].shape
-            for key in (*encoder.cnn_keys, *encoder.mlp_keys)
-        )
+    return envs.act_parts(action) == envs.act_parts(agent.act_space) and all(
+        key in seen and seen[key].shape == known[key].shape
+        for key in (*encoder.cnn_keys, *encoder.mlp_keys)
     )
 
 

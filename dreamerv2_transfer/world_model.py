@@ -36,7 +36,7 @@ class WorldModel:
     Args:
         config: The resolved configuration.
         obs_space: The spaces of all observation keys.
-        act_space: `{"action": Discrete or Box}`.
+        act_space: `{"action": Discrete, Box or envs.Joined}`.
         rng: Source of the latents' noise, or None.
     """
 

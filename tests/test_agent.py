@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import blocks, choices, tfutils, updates
+from dreamerv2_transfer.common import blocks, choices, envs, tfutils, updates
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.config import ConfigError
 from tests import models
@@ -215,6 +215,32 @@ def test_an_actor_of_other_actions_is_refused(discrete, dist, fitting):
     config = models.make_config(**{"actor.dist": dist})
     with pytest.raises(ConfigError, match=f"{fitting} actions. Received: {dist}"):
         models.make_agent(config, discrete)
+
+
+@pytest.mark.parametrize(
+    ("parts", "dist", "gradient", "layers"),
+    [
+        ([(2, 3)], "auto", "reinforce", ["onehot"]),
+        ([(1, 3), (3, 0)], "auto", "reinforce", ["onehot", "trunc_normal"]),
+        ([(1, 3), (3, 0)], "tanh_normal", "reinforce", ["onehot", "tanh_normal"]),
+        ([(6, 0)], "normal", "dynamics", ["normal"]),
+    ],
+)
+def test_the_actor_of_joined_actions(parts, dist, gradient, layers):
+    space = {"action": envs.Joined(parts)}
+    config = models.make_config(**{"actor.dist": dist})
+    step = tf.Variable(0, dtype=tf.int64)
+    behavior = agent_lib.ActorCritic(config, space, 4, None, step)
+    assert behavior._actor_grad == gradient
+    assert [part._dist for part in behavior.actor.out.parts] == layers
+
+
+def test_numbers_beside_choices_are_not_one_hot():
+    space = {"action": envs.Joined([(1, 3), (3, 0)])}
+    config = models.make_config(**{"actor.dist": "onehot"})
+    step = tf.Variable(0, dtype=tf.int64)
+    with pytest.raises(ConfigError, match="auto or normal, .* Received: onehot"):
+        agent_lib.ActorCritic(config, space, 4, None, step)
 
 
 def test_the_timeline_of_the_critic():

@@ -1,4 +1,7 @@
+import functools
 import json
+import pathlib
+import runpy
 import sys
 import types
 from concurrent import futures
@@ -15,6 +18,7 @@ from dreamerv2_transfer.common.files import logdir
 from dreamerv2_transfer.common.replay import store
 from tests import fakes, gyms
 
+ROOT = pathlib.Path(__file__).parents[1]
 IMAGE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
 
 
@@ -82,6 +86,29 @@ def rows(folder):
 
 def keys(folder):
     return {key for row in rows(folder) for key in row}
+
+
+def test_actions_and_observations_of_every_kind(tmp_path):
+    signal = runpy.run_path(str(ROOT / "examples" / "spaces.py"))
+    make = functools.partial(signal["Signal"], "dict")
+    evaluation = {"eval_every": 2, "eval_eps": 1, "eval_envs": 1, "outputs": ["jsonl"]}
+    every = {r"(encoder|decoder)\.(cnn|mlp)_keys": ".*"}
+    config = make_config(tmp_path, "minatar", **evaluation, **every)
+    assert api.train(make, config)
+    losses = ("front", "back", "level", "dials", "body.speed", "body.doors", "reward")
+    assert {"eval_return_mean", *(f"{x}_loss" for x in losses)} <= keys(tmp_path)
+    env, model = envs.make_env(make, fit=envs.fit(config)), api.load(tmp_path)
+    assert model.action_space == env.action_space
+    assert envs.act_size(env.action_space) == 4 + 4 + 4 * 2 + (4 + 3 + 4) + (4 + 2)
+    obs, _ = env.reset(seed=0)
+    action, _ = model.agent.act(obs, seed=0, sample=True)
+    assert env.action_space.contains(action)
+    assert np.isfinite(env.step(action)[1])
+    native = make().action_space
+    assert native.contains(api.native_action(native, action))
+    dream = api.DreamEnv(model, time_limit=3)
+    dream.reset(seed=0)
+    assert dream.step(dream.action_space.sample())[0].keys() == obs.keys()
 
 
 def test_defaults_and_configs_are_those_of_the_file():

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import expl
-from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.config import ConfigError
 from tests import models
 
@@ -66,6 +66,15 @@ def test_random_vectors_are_uniform_between_the_bounds():
     assert action.shape == (5, 1000, 2) and np.abs(action).max() <= 1
     np.testing.assert_allclose(action.mean((0, 1)), 0, atol=0.03)
     np.testing.assert_allclose(action.std((0, 1)), 3**-0.5, atol=0.02)
+
+
+def test_random_choices_and_numbers_are_uniform():
+    space = {"action": envs.Joined([(2, 4), (1, 0)])}
+    drawn = expl.Random(None, space).actor(tf.zeros([2000, SIZE])).sample([1, 2])
+    assert drawn.shape == (2000, 9)
+    means, numbers = drawn[:, :8].numpy().mean(0), drawn[:, 8].numpy()
+    np.testing.assert_allclose(means, 1 / 4, atol=0.04)
+    np.testing.assert_allclose([numbers.mean(), numbers.std()], [0, 3**-0.5], atol=0.04)
 
 
 def test_random_learns_nothing_and_keeps_nothing():

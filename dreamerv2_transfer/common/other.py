@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tensorflow_probability.python.distributions as tfd
 
+from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.choices import parse_schedule
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
@@ -107,6 +110,35 @@ def action_noise(
         return dists.OneHotDist(probs=probs).sample(seed)
     noisy = dists.sample(tfd.Normal(action, tf.cast(amount, action.dtype)), seed)
     return tf.clip_by_value(noisy, -1.0, 1.0)
+
+
+def noise_by_part(
+    action: tf.Tensor,
+    amount: float,
+    parts: Sequence[tuple[int, int]],
+    seed: tf.Tensor | None,
+) -> tf.Tensor:
+    """Adds the noise of `action_noise` to each part of joined actions.
+
+    Args:
+        action: `(..., actions)`.
+        amount: As for `action_noise`.
+        parts: How many choices and of how many classes each part has, one-hot, or how
+            many numbers and 0.
+        seed: As for `action_noise`.
+    """
+    if amount == 0:
+        return action
+    seeds = tfutils.split_seed(seed, len(parts))
+    values = tf.split(action, [n * (k or 1) for n, k in parts], -1)
+    noisy = []
+    for (count, classes), value, key in zip(parts, values, seeds, strict=True):
+        shape = tf.shape(value)
+        if classes:
+            value = tf.reshape(value, [*tfutils.lead(value, 1), count, classes])
+        value = action_noise(value, amount, bool(classes), key)
+        noisy.append(tf.reshape(value, shape))
+    return tf.concat(noisy, -1)
 
 
 class StreamNorm:

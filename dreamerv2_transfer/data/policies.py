@@ -197,9 +197,8 @@ class MixedPolicy:
             ]
             actions = self._onehot[drawn]
         else:
-            bounds = self._low, self._high
             drawn = [
-                self._low if stops else rng.uniform(*bounds)
+                self._low if stops else self._draw_vector(rng)
                 for rng, stops in zip(self._rngs, self._stopped, strict=True)
             ]
             actions = np.array(drawn, np.float32)
@@ -219,6 +218,11 @@ class MixedPolicy:
                 screens = None if self._screens is None else self._screens[rows]
                 actions[rows] = self._onehot[player(obs["image"][rows], screens)]
         return {"action": actions}, state
+
+    def _draw_vector(self, rng: np.random.Generator) -> np.ndarray:
+        if isinstance(self._space, envs.Joined):
+            return self._space.draw(rng)
+        return rng.uniform(self._low, self._high)
 
     def _draw(self, worker: int, in_advance: bool) -> int:
         """Draws a random action of a stream.

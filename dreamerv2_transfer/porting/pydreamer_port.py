@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks as blocks_lib
-from dreamerv2_transfer.common import checkpoint, errors, machine, progress
+from dreamerv2_transfer.common import checkpoint, envs, errors, machine, progress
 from dreamerv2_transfer.common.config import difference
 from dreamerv2_transfer.common.files import atomic, checkpoints, paths, torch_file
 from dreamerv2_transfer.porting import old as old_lib
@@ -317,6 +317,11 @@ def _observed(weights: pathlib.Path) -> tuple[dict[str, tuple], int, bool]:
     action = acts["action"]
     if isinstance(action, spaces.Discrete):
         return obs, int(action.n), False
+    if isinstance(action, envs.Joined):
+        raise PortError(
+            f"pydreamer has discrete and continuous actions. Received: {weights}, with "
+            f"{action}, so its agent cannot be ported there."
+        )
     return obs, action.shape[0], True
 
 

@@ -59,7 +59,7 @@ class Model:
         config: The configuration of the run.
         source: Where it was loaded from.
         observation_space: The spaces of the observations, by key.
-        action_space: `Discrete` or `Box`.
+        action_space: `Discrete`, `Box` or `envs.Joined`.
     """
 
     def __init__(

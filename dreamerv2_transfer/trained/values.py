@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.errors import ModelError
 
 
@@ -109,7 +110,7 @@ def actions(
     Args:
         given: Of discrete actions their numbers `(*lead)`, of an integer type, or
             one-hot vectors `(*lead, n)` of floats; zeros stand for no action. Of
-            continuous actions vectors `(*lead, n)`.
+            continuous and joined actions vectors `(*lead, n)`.
         space: The space of one action.
         lead: The leading axes that are needed; None for `(T,)` or `(B, T)`.
 
@@ -122,11 +123,12 @@ def actions(
     discrete = isinstance(space, spaces.Discrete)
     size = int(space.n) if discrete else int((space.shape or (1,))[0])  # type: ignore
     if discrete and value.dtype.kind in "iu":
-        value = _onehot(value, size)
+        value = _onehot(value - space.start, size, int(space.start))  # type: ignore
     wanted = f"{lead} actions" if lead is not None else "(T,) or (B, T) actions"
     fits = value.shape[:-1] == lead if lead is not None else value.ndim in (2, 3)
     if not value.ndim or not fits or value.shape[-1] != size:
-        kinds = f"numbers from 0 to {size - 1}, or " if discrete else ""
+        first = int(space.start) if discrete else 0  # type: ignore[attr-defined]
+        kinds = f"numbers from {first} to {first + size - 1}, or " if discrete else ""
         raise ModelError(
             f"This model needs {wanted}: {kinds}vectors of {size} floats. Received: "
             f"shape {np.shape(given)}, {np.asarray(given).dtype}."
@@ -145,21 +147,34 @@ def actions(
             f"Actions must lie in {space}. Received: values from {value.min():g} to "
             f"{value.max():g}."
         )
+    elif isinstance(space, envs.Joined):
+        _check_choices(value, space)
     return value
 
 
-def _onehot(index: np.ndarray, size: int) -> np.ndarray:
+def _check_choices(value: np.ndarray, space: envs.Joined) -> None:
+    wrong = ~(space.is_onehot(value) | ~value.any(-1))
+    if wrong.any():
+        raise ModelError(
+            f"Each choice in a vector of {space} must be one-hot, or all of the vector "
+            f"zeros for no action. Received: {value[wrong][0].tolist()}."
+        )
+
+
+def _onehot(index: np.ndarray, size: int, start: int) -> np.ndarray:
     if index.size and not (index.min() >= 0 and index.max() < size):
         raise ModelError(
-            f"This model has {size} actions, 0 to {size - 1}. Received: an action "
-            f"{index.min() if index.min() < 0 else index.max()}."
+            f"This model has {size} actions, {start} to {start + size - 1}. Received: "
+            f"an action {start + (index.min() if index.min() < 0 else index.max())}."
         )
     return np.eye(size, dtype=np.float32)[index]
 
 
 def native(vectors: np.ndarray, space: spaces.Space) -> np.ndarray:
     """Returns action vectors as an environment takes them: discrete ones as numbers."""
-    return vectors.argmax(-1) if isinstance(space, spaces.Discrete) else vectors
+    if isinstance(space, spaces.Discrete):
+        return vectors.argmax(-1) + space.start
+    return vectors
 
 
 def _first_bad(value: np.ndarray) -> list[float]:

@@ -4,7 +4,8 @@
      "action": {"shape": [6], "dtype": "float32", "n": 6}}
 
 As in the manifest of a dataset, `n` stands where actions are one-hot; the bounds of
-other actions are in `low` and `high`, with null for infinity.
+other actions are in `low` and `high`, with null for infinity. `start` is the number of
+the first discrete action, if it is not 0, and `parts` those of joined actions.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from dreamerv2_transfer.common.envs import Joined
 from dreamerv2_transfer.common.files.documents import Schema, SchemaError
 from dreamerv2_transfer.common.replay import layout, manifest
 
@@ -33,6 +35,7 @@ SCHEMA = Schema(
             "properties": {
                 **manifest.SPACE["properties"],
                 **dict.fromkeys(INFINITE, LIMITS),
+                "start": {"type": "integer", "minimum": -(2**31), "maximum": 2**31},
             },
         },
     }
@@ -47,6 +50,8 @@ def describe(obs_space: Mapping[str, spaces.Space], act_space: spaces.Space) -> 
         act_space: The space of an action.
     """
     found = layout.of_spaces({**obs_space, "action": act_space})
+    if isinstance(act_space, spaces.Discrete) and act_space.start:
+        found["action"]["start"] = int(act_space.start)
     if isinstance(act_space, spaces.Box):
         for name in INFINITE:
             limits = getattr(act_space, name).tolist()
@@ -89,11 +94,20 @@ def _box(found: Mapping[str, Any]) -> spaces.Box:
 
 def _action(found: Mapping[str, Any]) -> spaces.Space:
     if "n" in found:
-        return spaces.Discrete(found["n"])
+        return spaces.Discrete(found["n"], start=found.get("start", 0))
     low, high = -np.ones(found["shape"]), np.ones(found["shape"])  # Of a dataset.
     if "low" in found:
         low, high = (
             np.array([infinite if x is None else x for x in found[name]])
             for name, infinite in INFINITE.items()
         )
+    if "parts" in found:
+        return _joined(found, *((low, high) if "low" in found else (None, 1)))
     return spaces.Box(low.astype(np.float32), high.astype(np.float32))
+
+
+def _joined(found: Mapping[str, Any], low: Any, high: Any) -> Joined:
+    size = sum(count * (classes or 1) for count, classes in found["parts"])
+    if [size] != found["shape"]:
+        raise SchemaError(f"{found['parts']} are the parts of another action")
+    return Joined(found["parts"], low, high)

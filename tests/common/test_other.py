@@ -122,3 +122,13 @@ def test_return_norm_does_not_scale_small_returns_up():
 def test_percentiles_out_of_order_are_refused(low, high):
     with pytest.raises(ConfigError, match=f"low must be less .*: {low} and {high}"):
         other.ReturnNorm(low, high)
+
+
+def test_noise_of_joined_actions_is_that_of_each_part():
+    action = tf.tile([[1.0, 0, 0, 1, 0]], [2000, 1])
+    noisy = other.noise_by_part(action, 0.4, ((2, 2), (1, 0)), tf.constant([1, 2]))
+    choices, numbers = noisy[:, :4].numpy(), noisy[:, 4].numpy()
+    assert (choices.reshape(-1, 2, 2).sum(-1) == 1).all()
+    np.testing.assert_allclose(choices.mean(0), [0.8, 0.2, 0.2, 0.8], atol=0.04)
+    np.testing.assert_allclose([numbers.mean(), numbers.std()], [0, 0.4], atol=0.04)
+    assert other.noise_by_part(action, 0, ((2, 2), (1, 0)), None) is action

@@ -3,6 +3,7 @@ import pytest
 from gymnasium import spaces
 
 from dreamerv2_transfer.common import driver, envs
+from dreamerv2_transfer.common.envs import Joined
 from dreamerv2_transfer.data import policies
 from dreamerv2_transfer.data.policies import MixedPolicy, Schedule
 from tests import fakes
@@ -79,6 +80,14 @@ def test_actions_without_bounds_are_drawn_as_the_agents():
     assert (np.abs(actions) <= 1).all()
     assert np.abs(actions.mean(0)).max() < 0.1
     assert np.abs(actions.std(0) - 3**-0.5).max() < 0.05
+
+
+def test_joined_actions_are_drawn_by_part():
+    policy = player(Joined([(2, 3), (1, 0)]))
+    drawn = np.array([policy({}, None)[0]["action"][0] for _ in range(300)])
+    assert policy._space.is_onehot(drawn).all()
+    np.testing.assert_allclose(drawn[:, :6].mean(0), 1 / 3, atol=0.1)
+    assert len(np.unique(drawn[:, 6])) == 300
 
 
 def test_an_episode_is_seeded_by_its_stream_and_number():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from dreamerv2_transfer.common.envs import Joined
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.trained import values
 
@@ -86,3 +87,21 @@ BOX = spaces.Box(-1, 1, (2,))
 def test_impossible_actions_are_refused(given, space, lead, message):
     with pytest.raises(ModelError, match=message):
         values.actions(given, space, lead)
+
+
+def test_discrete_actions_begin_at_their_start():
+    space = spaces.Discrete(3, start=-1)
+    vectors = values.actions(np.array([-1, 1]), space)
+    assert vectors.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert values.native(vectors, space).tolist() == [-1, 1]
+    with pytest.raises(ModelError, match="3 actions, -1 to 1. Received: an action 2"):
+        values.actions(np.array([2, 0]), space)
+
+
+def test_joined_actions_are_vectors_of_one_hot_choices():
+    space = Joined([(1, 2), (1, 0)])
+    given = np.float32([[0, 0, 0], [0, 1, 0.5]])
+    assert values.actions(given, space).tolist() == given.tolist()
+    assert values.native(given, space) is given
+    with pytest.raises(ModelError, match=r"Each choice .* Received: \[1.0, 1.0, 0.0\]"):
+        values.actions(np.float32([[1, 1, 0]]), space)

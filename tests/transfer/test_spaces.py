@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces as gym_spaces
 
+from dreamerv2_transfer.common.envs import Joined
 from dreamerv2_transfer.transfer import spaces
 
 IMAGE = gym_spaces.Box(0, 255, (64, 64, 1), np.uint8)
@@ -29,8 +30,23 @@ def test_actions_of_a_dataset_lie_between_minus_one_and_one():
 
 
 @pytest.mark.parametrize(
+    "space",
+    [
+        gym_spaces.Discrete(3, start=-1),
+        Joined([(2, 3), (2, 0)]),
+        Joined([(1, 2), (1, 0)], [0, 0, -np.inf], [1, 1, np.inf]),
+    ],
+)
+def test_joined_actions_and_the_first_number_come_back(space):
+    _, act = spaces.parse(spaces.describe({"vector": SPEED}, space))
+    assert act["action"] == space
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        '{"action": {"shape": [2], "dtype": "float32", "parts": [[1, 3]]}}',
+        '{"action": {"shape": [2], "dtype": "float32", "parts": [[2]]}}',
         "",
         "[]",
         "{}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dreamerv2_transfer.common.envs.actions import Joined, Part
+from dreamerv2_transfer.common.envs.actions import parts as act_parts
 from dreamerv2_transfer.common.envs.dummy import Dummy
 from dreamerv2_transfer.common.envs.minatar import (
     MINATAR_CHANNELS,
@@ -30,7 +32,10 @@ __all__ = [
     "Dummy",
     "EnvError",
     "Fit",
+    "Joined",
     "MinAtar",
+    "Part",
+    "act_parts",
     "act_size",
     "act_space",
     "check_action_repeat",

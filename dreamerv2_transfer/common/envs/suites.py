@@ -19,7 +19,15 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from dreamerv2_transfer.common.choices import PARALLEL
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.common.envs import atari, crafter, dmc, dummy, gym, minatar
+from dreamerv2_transfer.common.envs import (
+    actions,
+    atari,
+    crafter,
+    dmc,
+    dummy,
+    gym,
+    minatar,
+)
 from dreamerv2_transfer.common.envs.in_place import InPlaceVectorEnv
 from dreamerv2_transfer.common.envs.native import NativeVectorEnv
 from dreamerv2_transfer.common.envs.processes import ProcessVectorEnv
@@ -261,9 +269,7 @@ def _single(env: gymnasium.Env | VectorEnv, name: str) -> Any:
 
 def act_size(space: spaces.Space) -> int:
     """Returns the length of an action vector, which is one-hot for discrete actions."""
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    return space.shape[0]  # type: ignore[index]
+    return sum(part.size for part in actions.parts(space))
 
 
 def kinds(task: str, **settings: Any) -> dict[str, tuple[tuple[int, ...], str]] | None:

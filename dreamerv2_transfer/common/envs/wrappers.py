@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamerv2_transfer.common.envs import vectors
+from dreamerv2_transfer.common.envs.actions import native_actions
 from dreamerv2_transfer.common.errors import EnvError, describe
 
 RESERVED = ("reward", "is_first", "is_last", "is_terminal", "action")
@@ -48,15 +49,16 @@ class GymEnv(gymnasium.Wrapper):
     """Any environment in the form that the driver and the agent take.
 
     Observations: a dictionary keeps its keys, and those of nested dictionaries are
-    joined with dots. Another observation gets the key `image` or `vector`. Boxes of
-    uint8 or bool with two or three dimensions are images `(H, W, C)`: they get a
-    channel axis if they have none, and channels or stacked frames that come first
-    become the last axis. A vector of bytes, 0 to 255, stays one. Everything else is
-    flattened to float32, discrete values to one-hot vectors. Keys that start with
-    `log_` stay as they are.
+    joined with dots. A tuple with images has the keys `0`, `1` and so on; another
+    observation gets the key `image` or `vector`. Boxes of uint8 or bool with two or
+    three dimensions are images `(H, W, C)`: they get a channel axis if they have none,
+    and channels or stacked frames that come first become the last axis. A vector of
+    bytes, 0 to 255, stays one. Everything else is flattened to float32, discrete values
+    to one-hot vectors. Keys that start with `log_` stay as they are.
 
     Actions: discrete ones stay. In a vector, components with finite bounds are
-    rescaled to [-1, 1] and clipped; those without stay.
+    rescaled to [-1, 1] and clipped; those without stay. Others, such as those of
+    `MultiDiscrete`, `Tuple` and `Dict`, become one vector, see `actions.Joined`.
 
     Args:
         env: The environment; its values must match its spaces, as `Checked` ensures.
@@ -81,7 +83,7 @@ class GymEnv(gymnasium.Wrapper):
         self.observation_space = spaces.Dict(
             {key: _converted(key, space) for key, space in found.items()}
         )
-        self.action_space, self._native = _native_actions(env.action_space)
+        self.action_space, self._native = native_actions(env.action_space)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Starts an episode; see `gymnasium.Env.reset`."""
@@ -100,7 +102,9 @@ class GymEnv(gymnasium.Wrapper):
     def _by_key(self, nested: Any) -> dict[str, Any]:
         """Returns spaces or values by the keys that they get in our form."""
         space = self.env.observation_space
-        if not isinstance(space, spaces.Dict):
+        if isinstance(space, spaces.Tuple) and any(map(is_image, space)):
+            nested = {str(i): x for i, x in enumerate(nested)}
+        elif not isinstance(space, spaces.Dict):
             return {"image" if is_image(space) else "vector": nested}
         found: dict[str, Any] = {}
         for key, value in _leaves(nested):
@@ -446,34 +450,6 @@ def name_fault(key: str) -> str:
 
 def _is_logged(key: str, space: spaces.Space) -> bool:
     return key.startswith("log_") and isinstance(space, _ARRAYS)
-
-
-def _native_actions(space: spaces.Space) -> tuple[spaces.Space, Callable]:
-    """Returns the space that an agent sees, and the function to native actions."""
-    if isinstance(space, spaces.Discrete):
-        return space, lambda action: action
-    if not (
-        isinstance(space, spaces.Box)
-        and space.dtype.kind == "f"
-        and len(space.shape) == 1
-        and space.shape[0]
-    ):
-        raise EnvError(
-            f"Received: actions of {space}. They must be Discrete, or a Box of floats "
-            "with one dimension, not 0; wrap the environment, as by gymnasium.wrappers."
-        )
-    bounded = np.isfinite(space.low) & np.isfinite(space.high)
-    low = np.where(bounded, space.low, -1).astype(float)
-    high = np.where(bounded, space.high, 1).astype(float)
-    scale, offset = high / 2 - low / 2, high / 2 + low / 2
-
-    def native(action: np.ndarray) -> np.ndarray:
-        action = np.asarray(action) * scale + offset
-        return action.clip(space.low, space.high).astype(space.dtype)
-
-    low = np.where(bounded, -1, space.low).astype(np.float32)
-    high = np.where(bounded, 1, space.high).astype(np.float32)
-    return spaces.Box(low, high, space.shape, np.float32), native
 
 
 def _dotted(prefix: str, key: Any) -> str:

@@ -8,12 +8,14 @@ values in `tests/golden` were recorded this way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_probability.python.bijectors as tfb
 import tensorflow_probability.python.distributions as tfd
 
+from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.ops.fuse import fused
 
@@ -22,7 +24,7 @@ UNLIKELY = 1e-6  # Samples of a bounded Normal avoid this probability in each ta
 
 def sample(dist, seed: tf.Tensor | None) -> tf.Tensor:
     """Draws from a distribution, or returns its mode if `seed` is None."""
-    if isinstance(dist, OneHotDist):
+    if isinstance(dist, OneHotDist | Joint):
         return dist.sample(seed)
     return dist.mode() if seed is None else dist.sample(seed=seed)
 
@@ -133,6 +135,53 @@ class OneHotDist:
         return tf.reduce_sum(
             tf.math.multiply_no_nan(difference, self._probs), self._sum_dims
         )
+
+
+class Joint:
+    """Independent parts of one vector, such as choices and numbers of an action.
+
+    With the parts x_i of a vector x and their distributions p_i
+
+        log_prob(x)  sum_i log p_i(x_i)
+        entropy      sum_i H(p_i)
+
+    Args:
+        parts: The distribution of each part.
+        shapes: The shape of an event of each; parts are flat in the vector.
+    """
+
+    def __init__(self, parts: Sequence, shapes: Sequence[tuple[int, ...]]):
+        self.parts = list(parts)
+        self._shapes = [tuple(shape) for shape in shapes]
+
+    def mode(self) -> tf.Tensor:
+        return self._join([part.mode() for part in self.parts])
+
+    def mean(self) -> tf.Tensor:
+        return self._join([part.mean() for part in self.parts])
+
+    def sample(self, seed: tf.Tensor | None) -> tf.Tensor:
+        seeds = tfutils.split_seed(seed, len(self.parts))
+        pairs = zip(self.parts, seeds, strict=True)
+        return self._join([sample(*pair) for pair in pairs])
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        values = tf.split(value, [math.prod(x) for x in self._shapes], -1)
+        likes = []
+        for part, x, shape in zip(self.parts, values, self._shapes, strict=True):
+            x = tf.reshape(x, [*tfutils.lead(x, 1), *shape])
+            likes.append(part.log_prob(tf.cast(x, tf.float32)))
+        return tf.add_n(likes)
+
+    def entropy(self) -> tf.Tensor:
+        return tf.add_n([part.entropy() for part in self.parts])
+
+    def _join(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
+        flat = [
+            tf.reshape(x, [*tfutils.lead(x, len(shape)), math.prod(shape)])
+            for x, shape in zip(values, self._shapes, strict=True)
+        ]
+        return tf.concat(flat, -1)
 
 
 class SymlogTwoHot:

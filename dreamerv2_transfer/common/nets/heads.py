@@ -40,7 +40,8 @@ class MLP(Head):
         act: Activation.
         norm: `none` or `layer`.
         name: Name of the layer.
-        out: Options of `DistLayer`, such as `dist` and `rng`.
+        out: Options of `DistLayer`, such as `dist` and `rng`; with `parts`, those of
+            `JointLayer`.
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class MLP(Head):
         own, self._act = (act, tf.identity) if inside else (None, act)
         self.denses = [Dense(units, own, name=f"dense{i}") for i in range(layers)]
         self.norms = make_norms("norm", norm, layers)
-        self.out = DistLayer(shape, name="out", **out)
+        make_out = JointLayer if "parts" in out else DistLayer
+        self.out = make_out(shape, name="out", **out)
 
     def build(self, feat_size: int) -> None:
         self.out.build((None, build_stack(self.denses, self.norms, feat_size)))
@@ -193,7 +195,8 @@ class DistLayer(keras.layers.Layer):
         elif self._dist == "trunc_normal":
             dist = dists.TruncNormalDist(tf.tanh(out), self._std(inputs), -1.0, 1.0)
         else:
-            return dists.OneHotDist(out, unimix=self._unimix)
+            events = len(self._shape)
+            return dists.OneHotDist(out, event_dims=events, unimix=self._unimix)
         dist = tfd.Independent(dist, len(self._shape))
         return dists.Symlog(dist) if self._dist == "symlog_mse" else dist
 
@@ -209,6 +212,43 @@ class DistLayer(keras.layers.Layer):
     def _event(self, layer: Dense, inputs: tf.Tensor) -> tf.Tensor:
         """Returns a dense layer's output as `(..., *shape)` in float32."""
         return tf.cast(unflatten(layer(inputs), self._shape), tf.float32)
+
+
+class JointLayer(keras.layers.Layer):
+    """A `DistLayer` for each part of a vector, see `dists.Joint`.
+
+    Args:
+        shape: Size of the vector.
+        parts: How many choices and of how many classes each part has, one-hot, or how
+            many numbers and 0.
+        dist: Distribution of the numbers.
+        name: Name of the layer.
+        options: Other options of `DistLayer`.
+    """
+
+    def __init__(
+        self,
+        shape: int,
+        parts: Sequence[tuple[int, int]],
+        dist: str,
+        name: str = "out",
+        **options,
+    ):
+        super().__init__(name=name)
+        self._shapes = [part if part[1] else part[:1] for part in parts]
+        kinds = ["onehot" if classes else dist for _, classes in parts]
+        pairs = enumerate(zip(self._shapes, kinds, strict=True))
+        self.parts = [DistLayer(*x, name=f"part{i}", **options) for i, x in pairs]
+        sizes = sum(math.prod(x) for x in self._shapes)
+        if sizes != shape:
+            raise ValueError(f"Received: parts of {sizes} numbers in all, not {shape}.")
+
+    def build(self, input_shape: tuple) -> None:
+        for part in self.parts:
+            part.build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> dists.Joint:
+        return dists.Joint([part(inputs) for part in self.parts], self._shapes)
 
 
 ALL_DISTS = tuple(dict.fromkeys((*HEAD_DISTS, *ACTOR_DISTS)))

@@ -1,7 +1,8 @@
 """What the episodes of a folder have in common: keys, shapes, types, one-hot actions.
 
 A layout is written as in a manifest's `spaces`: `shape` and `dtype` of a single step by
-key, and `n` for the action where actions are one-hot.
+key, and `n` for the action where actions are one-hot, or `parts` where they are joined
+(see `envs.Joined`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from dreamerv2_transfer.common.envs.actions import Joined
 from dreamerv2_transfer.common.replay import npz, shards, store
 from dreamerv2_transfer.common.replay.packed_episodes import Field
 from dreamerv2_transfer.common.replay.store import Episode, EpisodeError
@@ -59,6 +62,11 @@ def misfit(
     if "n" in expected["action"]:
         at = np.flatnonzero(~_onehot(episode["action"])).tolist()
         return f"action is not one-hot at {store.shorten(at)}" if at else ""
+    if "parts" in expected["action"]:
+        fits = Joined(expected["action"]["parts"]).is_onehot(episode["action"])
+        fits[:1] |= not episode["action"][:1].any()
+        at = np.flatnonzero(~fits).tolist()
+        return f"a choice of action is not one-hot at {store.shorten(at)}" if at else ""
     return ""
 
 
@@ -66,7 +74,10 @@ def of_space(space: spaces.Space) -> dict[str, Any]:
     """Returns the layout of the key of an environment's space."""
     if isinstance(space, spaces.Discrete):
         return {"shape": [int(space.n)], "dtype": "float32", "n": int(space.n)}
-    return {"shape": list(space.shape), "dtype": _stored(space.dtype)}
+    found = {"shape": list(space.shape), "dtype": _stored(space.dtype)}
+    if isinstance(space, Joined):
+        found["parts"] = [list(part) for part in space.parts]
+    return found
 
 
 def of_spaces(keys: Mapping[str, spaces.Space]) -> Layout:
@@ -99,6 +110,7 @@ def listed(manifest: Mapping[str, Any]) -> Layout:
                 "shape": [int(x) for x in space["shape"]],
                 "dtype": _stored(space["dtype"]),
                 **({"n": int(space["n"])} if "n" in space else {}),
+                **_listed_parts(space),
             }
             for key, space in manifest["spaces"].items()
             if store.is_trained_on(key)
@@ -106,6 +118,43 @@ def listed(manifest: Mapping[str, Any]) -> Layout:
     except (AttributeError, LookupError, TypeError, ValueError):
         return {}
     return found if {*store.REQUIRED} < {*found} else {}
+
+
+def _listed_parts(space: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `parts` of an action, if a manifest lists them.
+
+    Raises:
+        ValueError: They make up another size than that of the action.
+    """
+    if "parts" not in space:
+        return {}
+    found = [[int(count), int(classes)] for count, classes in space["parts"]]
+    if sum(n * (k or 1) for n, k in found) != math.prod(space["shape"]):
+        raise ValueError(f"{found} are the parts of another action.")
+    return {"parts": found}
+
+
+def common_parts(folders: Mapping[str, str | os.PathLike]) -> list[list[int]]:
+    """Returns `parts` of the actions in some tasks' folders; empty if they have none.
+
+    Raises:
+        DatasetError: The tasks' actions have different parts.
+    """
+    found = {}
+    for task, folder in folders.items():
+        told: Layout = {}
+        with contextlib.suppress(store.DatasetError):
+            told = listed(store.read_manifest(folder) or {})
+        found[task] = told.get("action", {}).get("parts", [])
+    first, *others = found
+    for task in others:
+        if found[task] != found[first]:
+            raise store.DatasetError(
+                f"The actions of {first} and {task} differ: {found[first]} and "
+                f"{found[task]}, choices and their classes. One model cannot learn "
+                "both; name one of the two."
+            )
+    return found[first]
 
 
 def outline(paths: Sequence[str]) -> collections.Counter[Outline]:

@@ -24,6 +24,18 @@ SPACE: dict[str, Any] = {
         },
         "dtype": {"type": "string", "pattern": f"^({NUMBERS})$"},
         "n": {"type": "integer", "minimum": 1, "maximum": 2**31},
+        # Of joined actions: how many choices, and of how many classes (0: numbers).
+        "parts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 2**16,
+            "items": {
+                "type": "array",
+                "minItems": 2,
+                "maxItems": 2,
+                "items": {"type": "integer", "minimum": 0, "maximum": 2**24},
+            },
+        },
     },
 }
 POLICY = {

@@ -12,8 +12,8 @@ from gymnasium import spaces
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.files import remote
+from dreamerv2_transfer.common.replay import layout, store, windows
 from dreamerv2_transfer.common.replay import packed as packing
-from dreamerv2_transfer.common.replay import store, windows
 from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
 from dreamerv2_transfer.common.replay.rewards import rewarded_steps
@@ -21,7 +21,6 @@ from dreamerv2_transfer.common.replay.rows import Pieces, Rows, longest_first
 from dreamerv2_transfer.common.replay.store import DatasetError
 
 Batch = dict[str, np.ndarray]
-
 EVAL_SEED = 0  # All runs evaluate on the same held-out batches.
 # Options that earlier versions lack, with what those do. A state names only other
 # values, so that each version resumes the other's.
@@ -80,6 +79,7 @@ class OfflineDataset:
         check_options(list(tasks), batch, length, weights, holdout)
         packing.check_same_kinds(tasks.values())
         self.tasks = tuple(tasks)
+        self._parts = layout.common_parts({k: x.source for k, x in tasks.items()})
         self._packed = packing.with_same_coding(list(tasks.values()))
         self.fields = self._packed[0].fields
         self._options = dict(
@@ -208,6 +208,8 @@ class OfflineDataset:
     def act_space(self) -> dict[str, spaces.Space]:
         """The space of the actions: discrete where all of them are one-hot."""
         field = self.fields["action"]
+        if self._parts:
+            return {"action": envs.Joined(self._parts)}
         if field.coding == "onehot":
             return {"action": spaces.Discrete(field.shape[0])}
         return {"action": spaces.Box(-1, 1, field.shape, np.float32)}

@@ -66,21 +66,30 @@ def test_discrete_actions_keep_their_start():
     assert native.actions == [1]
 
 
-@pytest.mark.parametrize(
-    "actions",
-    [
-        spaces.MultiBinary(3),
-        spaces.MultiDiscrete([2, 3]),
-        spaces.Box(-1, 1, (2, 2)),
-        spaces.Box(-1, 1, (0,)),
-        spaces.Box(0, 5, (2,), np.int64),
-        spaces.Dict(a=spaces.Discrete(2)),
-    ],
-)
-def test_other_actions_are_refused(actions):
-    with pytest.raises(envs.EnvError, match="Received: actions of ") as error:
-        envs.make_env(lambda: fakes.Scripted(actions=actions))
-    assert str(actions) in str(error.value)
+def test_joined_actions_reach_the_environment_in_its_form():
+    space = spaces.Dict(a=spaces.MultiDiscrete([2, 2]), b=spaces.Discrete(3, start=1))
+    native = fakes.Scripted(actions=space)
+    vector = envs.make_vector_env(lambda: native, 1)
+    drive = driver.Driver(vector, seeds=lambda worker: 0)
+    action = np.array([[1, 0, 0, 1, 0, 0, 1]], np.float32)
+    drive(lambda obs, state: ({"action": action}, state), steps=1)
+    (taken,) = native.actions
+    assert (taken["a"].tolist(), taken["b"]) == ([0, 1], 3)
+    saved = drive.state()
+    drive.load_state(saved)
+    assert space.contains(native.actions[-1]) and drive.state() == saved
+
+
+def test_a_tuple_with_images_has_keys():
+    image = spaces.Box(0, 255, (3, 3), np.uint8)
+    space = spaces.Tuple([image, spaces.Discrete(2), image])
+    value = np.zeros((3, 3), np.uint8), 1, np.ones((3, 3), np.uint8)
+    obs, _ = envs.make_env(only(space, value)).reset()
+    assert {k: (v.shape, v.max()) for k, v in obs.items()} == {
+        "0": ((3, 3, 1), 0),
+        "1": ((2,), 1),
+        "2": ((3, 3, 1), 1),
+    }
 
 
 @pytest.mark.parametrize(

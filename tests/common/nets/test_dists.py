@@ -197,3 +197,42 @@ def test_a_two_hot_learns_a_number_of_any_size(value):
         logits.assign(tf.math.log(tf.maximum(probs, 1e-30)))
     learned = dists.SymlogTwoHot(logits, 20.0).mode()
     np.testing.assert_allclose(learned, value, rtol=1e-3, atol=1e-5)
+
+
+def make_joint():
+    choices = dists.OneHotDist(tf.constant([[[0.0, 1], [2, 0]]]), event_dims=2)
+    numbers = tfd.Independent(tfd.Normal([[0.5]], 2.0), 1)
+    return dists.Joint([choices, numbers], [(2, 2), (1,)])
+
+
+def test_a_joint_sums_over_its_parts():
+    joint = make_joint()
+    # log(1 / (1 + e^-1)) + log(1 / (1 + e^2)), and a Normal at its mean.
+    wanted = -0.3132617 - 2.1269280 - 0.9189385 - 0.6931472
+    value = tf.constant([[0.0, 1, 0, 1, 0.5]])
+    np.testing.assert_allclose(joint.log_prob(value), [wanted], rtol=1e-5)
+    # The entropies of 0.2689414 and 0.1192029, and of a Normal.
+    wanted = 0.5822032 + 0.3653334 + 1.4189385 + 0.6931472
+    np.testing.assert_allclose(joint.entropy(), [wanted], rtol=1e-5)
+
+
+def test_a_joint_draws_its_parts_independently():
+    joint = make_joint()
+    np.testing.assert_allclose(joint.mode(), [[0, 1, 1, 0, 0.5]])
+    assert np.array_equal(dists.sample(joint, None), joint.mode())
+    seeds = tf.constant([[i, 0] for i in range(400)])
+    drawn = tf.vectorized_map(lambda x: dists.sample(joint, x)[0], seeds).numpy()
+    assert (drawn[:, :4].reshape(-1, 2, 2).sum(-1) == 1).all()
+    wanted = [0.2689414, 0.7310586, 0.8807971, 0.1192029, 0.5]
+    np.testing.assert_allclose(drawn.mean(0), wanted, atol=0.25)
+
+
+def test_samples_of_a_joint_carry_gradients():
+    logits, mean = tf.Variable([[0.0, 1.0]]), tf.Variable([[0.5]])
+    with tf.GradientTape() as tape:
+        numbers = tfd.Independent(tfd.Normal(mean, 1.0), 1)
+        joint = dists.Joint([dists.OneHotDist(logits), numbers], [(2,), (1,)])
+        total = tf.reduce_sum(joint.sample([0, 1]) * [[1.0, 0, 3]])
+    by_logits, by_mean = tape.gradient(total, [logits, mean])
+    np.testing.assert_allclose(by_mean, [[3]])
+    np.testing.assert_allclose(by_logits, [[0.1966119, -0.1966119]], rtol=1e-5)

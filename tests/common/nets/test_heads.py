@@ -178,3 +178,19 @@ def test_a_two_hot_of_several_numbers_is_an_error():
 def test_an_unknown_distribution_is_an_error():
     with pytest.raises(ValueError, match="Received: 'laplace'"):
         nets.DistLayer((), dist="laplace")
+
+
+def test_an_actor_of_joined_actions_has_a_layer_for_each_part():
+    parts = ((2, 3), (2, 0))
+    actor = nets.MLP(8, 1, 4, dist="trunc_normal", parts=parts, name="actor")
+    actor.build(5)
+    assert [v.path for v in actor.out.variables if "kernel" in v.path] == [
+        "actor/out/part0/out/kernel",
+        "actor/out/part1/out/kernel",
+        "actor/out/part1/std/kernel",
+    ]
+    dist = actor(tf.zeros([7, 2, 5]))
+    assert dist.mode().shape == dist.sample([0, 1]).shape == (7, 2, 8)
+    assert dist.log_prob(dist.mode()).shape == dist.entropy().shape == (7, 2)
+    with pytest.raises(ValueError, match="parts of 8 numbers in all, not 9"):
+        nets.MLP(9, 1, 4, dist="normal", parts=parts)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from dreamerv2_transfer.common.envs import Joined
 from dreamerv2_transfer.common.replay import layout, store
 from tests import fakes
 
@@ -148,3 +149,34 @@ NONE, LEFT, RIGHT, BOTH = (0, 0), (1, 0), (0, 1), (1, 1)
 def test_most_episodes_tell_whether_actions_are_one_hot(tmp_path, episodes, onehot):
     paths = fill(tmp_path, [acting(*actions) for actions in episodes])
     assert ("n" in agreed(paths)["action"]) == onehot
+
+
+def test_joined_actions_consist_of_parts():
+    told = layout.of_spaces({"action": Joined([(1, 2), (1, 0)])})
+    assert told == {
+        "action": {"shape": [3], "dtype": "float32", "parts": [[1, 2], [1, 0]]}
+    }
+    good = acting([0, 0, 0], [1, 0, 0.5], [0, 1, -1])
+    expected = layout.describe(good) | told
+    assert layout.listed({"spaces": expected}) == expected
+    assert layout.misfit(good, expected) == ""
+    bad = acting([0, 0, 0], [1, 1, 0.5], [0, 1, -1])
+    assert layout.misfit(bad, expected) == "a choice of action is not one-hot at 1"
+
+
+def test_parts_of_another_size_are_not_listed():
+    told = layout.of_spaces({"action": Joined([(1, 2), (1, 0)])})
+    told["action"]["shape"] = [4]
+    assert layout.listed({"spaces": EXPECTED | told}) == {}
+
+
+def test_tasks_share_the_parts_of_their_actions(tmp_path):
+    for name, parts in (("a", [(2, 2)]), ("b", [(2, 2)]), ("c", [(1, 4)])):
+        (tmp_path / name).mkdir()
+        told = layout.of_spaces({"action": Joined(parts)})
+        store.write_manifest(tmp_path / name, {"spaces": EXPECTED | told})
+    folders = {x: tmp_path / x for x in "ab"}
+    assert layout.common_parts(folders) == [[2, 2]]
+    assert layout.common_parts({"d": tmp_path / "d"}) == []
+    with pytest.raises(store.DatasetError, match="a and c differ"):
+        layout.common_parts(folders | {"c": tmp_path / "c"})

@@ -1,0 +1,104 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from dreamerv2_transfer.common.envs import actions
+from dreamerv2_transfer.common.envs.actions import Joined
+from dreamerv2_transfer.common.errors import EnvError
+
+BOX = spaces.Box(np.float32([0, -np.inf]), np.float32([4, np.inf]))
+NESTED = spaces.Dict(
+    {
+        "gear": spaces.Discrete(3, start=5),
+        "hand": spaces.Tuple([spaces.MultiBinary(2), BOX]),
+    }
+)
+VECTOR = np.float32([0, 1, 0, 0, 1, 1, 0, 0.5, 7])
+
+
+@pytest.mark.parametrize(
+    ("space", "parts", "vector", "native"),
+    [
+        (spaces.MultiDiscrete([2, 3]), ((1, 2), (1, 3)), [0, 1, 0, 0, 1], [1, 2]),
+        (
+            spaces.MultiDiscrete([[2, 2]], start=[[4, 0]]),
+            ((2, 2),),
+            [1, 0, 0, 1],
+            [[4, 1]],
+        ),
+        (spaces.MultiBinary(2), ((2, 2),), [1, 0, 0, 1], [0, 1]),
+        (spaces.Box(-2, 2, (1, 2)), ((2, 0),), [0.5, -3], [[1, -2]]),
+    ],
+)
+def test_a_vector_stands_for_a_native_action(space, parts, vector, native):
+    joined, to_native = actions.native_actions(space)
+    assert joined.parts == parts
+    action = to_native(np.float32(vector))
+    assert action.tolist() == native and space.contains(action)
+
+
+def test_nested_actions_are_parts_of_one_vector():
+    joined, to_native = actions.native_actions(NESTED)
+    assert joined.parts == ((1, 3), (2, 2), (2, 0))
+    assert joined.low.tolist() == [0] * 7 + [-1, -np.inf]
+    assert joined.high.tolist() == [1] * 7 + [1, np.inf]
+    action = to_native(VECTOR)
+    assert NESTED.contains(action)
+    assert action["gear"] == 6
+    assert [x.tolist() for x in action["hand"]] == [[1, 0], [3, 7]]
+
+
+def test_samples_lie_in_the_space():
+    joined, to_native = actions.native_actions(NESTED)
+    joined.seed(0)
+    drawn = np.array([joined.sample() for _ in range(300)])
+    assert all(joined.contains(x) and NESTED.contains(to_native(x)) for x in drawn)
+    np.testing.assert_allclose(drawn[:, :3].mean(0), 1 / 3, atol=0.1)
+    np.testing.assert_allclose(drawn[:, 7:].std(0), 3**-0.5, atol=0.1)
+    assert np.abs(drawn).max() <= 1
+
+
+def test_a_choice_is_one_hot():
+    joined = Joined([(1, 2), (1, 0)])
+    vectors = np.float32([[0, 1, 0.5], [1, 1, 0], [0, 0, 0], [0.5, 0.5, 0], [1, 0, 1]])
+    assert joined.is_onehot(vectors).tolist() == [True, False, False, False, True]
+    assert [joined.contains(x) for x in vectors] == [True, False, False, False, True]
+    assert not joined.contains(np.float32([0, 1, 1.5]))
+
+
+def test_spaces_are_equal_if_their_parts_are():
+    joined = Joined([(1, 2), (1, 2), (1, 0)])
+    assert joined.parts == ((2, 2), (1, 0))
+    assert joined == Joined([(2, 2), (1, 0)]) != Joined([(1, 4), (1, 0)])
+    box = spaces.Box(joined.low, joined.high)
+    assert joined != box and box != joined
+    assert pickle.loads(pickle.dumps(joined)) == joined == copy.deepcopy(joined)
+    assert repr(joined) == "Joined(2 x 2 classes, 1 numbers)"
+
+
+def test_plain_actions_have_one_part():
+    assert actions.parts(spaces.Discrete(3, start=1)) == ((1, 3),)
+    assert actions.parts(spaces.Box(-1, 1, (4,))) == ((4, 0),)
+    discrete = spaces.Discrete(3, start=1)
+    assert actions.native_actions(discrete)[0] is discrete
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-1, 1, (0,)),
+        spaces.Box(0, 5, (2,), np.int64),
+        spaces.Dict(a=spaces.Discrete(2), b=spaces.Text(3)),
+        spaces.Tuple([]),
+        spaces.Tuple([spaces.Discrete(2), spaces.Tuple([])]),
+    ],
+)
+def test_other_actions_are_refused(space):
+    with pytest.raises(
+        EnvError, match="Received: actions of .* Tuple or Dict"
+    ) as error:
+        actions.native_actions(space)
+    assert str(space) in str(error.value)
