@@ -122,6 +122,12 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
         )
     if config.stage != "pretrain" and config.init.path:
         adapt.check(config)
+    elif config.model_opt.wd_start:
+        raise ConfigError(
+            "model_opt.wd_start pulls weights towards those of --init, which names "
+            f"none. Received: model_opt.wd_start={config.model_opt.wd_start:g}. Leave "
+            "it at 0."
+        )
     if config.strategy != "multiworker":
         return
     cluster.task()
@@ -408,11 +414,11 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
     source = file.parent / "config.yaml"
     if source.exists():
         _check_meanings(config, load_old(source)[0], agent.wm.obs_space)
-    print(
-        weights.initialize(
-            file, agent.components, init.components, init.adapt, init.shrink
-        )
+    loaded = weights.initialize(
+        file, agent.components, init.components, init.adapt, init.shrink
     )
+    agent.wm.model_opt.keep_start(loaded.paths)
+    print(loaded.text)
 
 
 def _check_meanings(config: Config, theirs: Config, obs_space: Spaces) -> None:

@@ -158,13 +158,9 @@ EXPLORING = {
 }
 
 
-# Options of fine-tuning.
-TRANSFER = {"adapter.rank": 2, r"freeze\.rssm\..*": True}
-
-
 @pytest.mark.parametrize(
     ("number", "changes"),
-    [(1, {}), (2, {}), (1, EXPLORING), (1, {"overlap": True}), (1, TRANSFER)],
+    [(1, {}), (2, {}), (1, EXPLORING), (1, {"overlap": True})],
 )
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes):
     """Also if episodes ended after the checkpoint, and one is in progress."""
@@ -185,6 +181,22 @@ def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes):
     assert names[0] == names[1]
     for name in ("world_model.weights.h5", "actor_critic.weights.h5"):
         assert weights(tmp_path / "a" / name) == weights(tmp_path / "b" / name)
+
+
+def test_a_resumed_fine_tuning_is_an_uninterrupted_one(whole, tmp_path):
+    changes = {
+        "init.path": str(whole),
+        r"freeze\.rssm\..*": True,
+        "adapter.rank": 2,
+        "model_opt.wd_start": 0.1,
+    }
+    for name, steps in (("a", 4), ("b", 2), ("b", 4)):
+        config = make_config("finetune", **SHORT, **changes, steps=steps)
+        run(tmp_path / name, config, evaluates=False)
+    assert rows(tmp_path / "a")[-1] == rows(tmp_path / "b")[-1]
+    for name in ("world_model.weights.h5", "actor_critic.weights.h5"):
+        assert weights(tmp_path / "a" / name) == weights(tmp_path / "b" / name)
+    assert series(tmp_path / "a", "model_start_distance")[-1] > 0
 
 
 def count_episodes(logdir) -> int:

@@ -77,6 +77,7 @@ def make_config(*names, **changes):
         (["scratch"], {"outputs": ["terminal"]}, LoggerError, "--outputs terminal"),
         (["finetune"], {}, ConfigError, "--init LOGDIR"),
         (["scratch"], {"init.path": "x"}, ConfigError, "takes no world model.*init x"),
+        (["scratch"], {"model_opt.wd_start": 0.1}, ConfigError, "which names none"),
         (["pretrain"], {"strategy": "multiworker"}, ConfigError, "TF_CONFIG=''"),
     ],
 )

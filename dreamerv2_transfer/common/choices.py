@@ -222,6 +222,7 @@ RANGES = {
     r"kl\.balance": Range(0, 1),
     r".*(_opt|optimizer)\.(lr|eps)": Range(0, FLOAT),
     r"model_opt\.lr_by\..*": Range(0, FLOAT),
+    r"model_opt\.wd_start": Range(0, 0.99),
     r"init\.shrink": Range(0, 1),
     r"adapter\.rank": Range(0, SIZE),
     r"adapter\.scale": Range(1e-6, 1e6),  # With 0 nothing would learn.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -33,6 +33,9 @@ class Optimizer:
         wd_pattern: Only variables whose `NAME/PATH` it matches are decayed.
         lr_by: Factors of the learning rate by the first part of a variable's path, 1
             where there is none.
+        wd_start: A fraction of each weight's distance from its start that a step
+            removes, as weight decay removes one of its distance from zero. Starts
+            are what `keep_start` found; other weights are not pulled.
 
     Raises:
         ValueError: If `wd`, `clip` or `opt` has no meaning.
@@ -49,9 +52,12 @@ class Optimizer:
         opt: str = "adam",
         wd_pattern: str = r".*",
         lr_by: Mapping[str, float] | None = None,
+        wd_start: float = 0.0,
     ):
-        if not 0 <= wd < 1:
-            raise ValueError(f"wd must be a fraction in 0..1. Received: wd={wd}")
+        for key, value in {"wd": wd, "wd_start": wd_start}.items():
+            if not 0 <= value < 1:
+                text = f"{key} must be a fraction in 0..1. Received: {key}={value}"
+                raise ValueError(text)
         if clip and clip < 1:
             raise ValueError(f"clip must be at least 1, or 0. Received: clip={clip}")
         if opt not in OPTIMIZERS:
@@ -61,6 +67,7 @@ class Optimizer:
         self._clip = clip
         self._wd = wd
         self._wd_pattern = wd_pattern
+        self._start = Start(self._variables, wd_start) if wd_start else None
         self._opt = OPTIMIZERS[opt](lr, eps, f"{name}_opt")
         foreign.skip_gradient_sum(self._opt)
         parts = [variable.path.split("/")[0] for variable in self._variables]
@@ -75,8 +82,8 @@ class Optimizer:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All of the optimizer's own state: slots, step count, loss scale."""
-        return self._opt.variables
+        """All of the optimizer's own state: slots, step count, loss scale, starts."""
+        return self._opt.variables + (self._start.variables if self._start else [])
 
     @property
     def moments(self) -> dict[str, tf.Variable]:
@@ -92,6 +99,11 @@ class Optimizer:
             ):
                 named[f"{kind}/{variable.path}"] = moment.value
         return named
+
+    def keep_start(self, paths: Collection[str]) -> None:
+        """Keeps the values of the variables of these paths, if `wd_start` is not 0."""
+        if self._start:
+            self._start.keep(paths)
 
     def __call__(self, tape: tf.GradientTape, loss: tf.Tensor) -> dict[str, tf.Tensor]:
         """Takes one step down the gradient of a scalar float32 loss."""
@@ -115,6 +127,8 @@ class Optimizer:
             overflow = tf.cast(~tf.math.is_finite(norm), tf.float32)
             metrics[f"{self._name}_overflow"] = overflow
         metrics[f"{self._name}_grad_norm"] = norm
+        if self._start:
+            metrics[f"{self._name}_start_distance"] = self._start.distance()
         if pairs:
             self._apply(*zip(*pairs, strict=True), norm, scaled=scale is not None)
         return metrics
@@ -125,14 +139,81 @@ class Optimizer:
             # As tf.clip_by_global_norm; a loss scale cancels out of the ratio.
             factor = self._clip / tf.maximum(norm, self._clip)
             grads = [grad * tf.cast(factor, grad.dtype) for grad in grads]
+        # Without loss scaling, the trainer must see a NaN.
+        skipped = ~tf.math.is_finite(norm) if scaled else None
         if self._wd:
             keep = 1 - self._wd
-            if scaled:  # Without loss scaling, the trainer must see a NaN.
-                keep = tf.where(tf.math.is_finite(norm), keep, 1.0)
+            if scaled:
+                keep = tf.where(skipped, 1.0, keep)
             for var in variables:
                 if re.search(self._wd_pattern, f"{self._name}/{var.path}"):
                     var.assign(var.value * keep)
+        if self._start:
+            self._start.pull(variables, skipped)
         self._opt.apply(grads, variables)
+
+
+class Start:
+    """Pulls weights towards those that training started from.
+
+        weight -= wd_start * (weight - start)
+
+    That is L2-SP (Li et al. 2018, "Explicit Inductive Bias for Transfer Learning with
+    Convolutional Networks", arXiv 1802.01483), decoupled from the gradient as AdamW
+    decouples weight decay (Loshchilov & Hutter 2019): Adam would scale the gradient of
+    an L2 loss away. As there, weights that were not loaded are not pulled.
+
+    Args:
+        variables: The variables that an optimizer updates.
+        share: `wd_start`.
+    """
+
+    def __init__(self, variables: list[keras.Variable], share: float):
+        self._variables = variables
+        self._share = share
+        self._values = [
+            keras.Variable(
+                tf.zeros(v.shape),
+                trainable=False,
+                name=f"start.{v.path.replace('/', '.')}",
+            )
+            for v in variables
+        ]
+        # Which of them are pulled; a run that resumes knows it from its checkpoint.
+        self._is_kept = keras.Variable(
+            tf.zeros(len(variables)), trainable=False, name="start_is_kept"
+        )
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        return [*self._values, self._is_kept]
+
+    def keep(self, paths: Collection[str]) -> None:
+        """Keeps today's values of the variables of these paths."""
+        for start, variable in zip(self._values, self._variables, strict=True):
+            start.assign(variable.value)
+        self._is_kept.assign([float(v.path in paths) for v in self._variables])
+
+    def distance(self) -> tf.Tensor:
+        """Returns the norm of the distance of all weights that are pulled."""
+        pairs = zip(self._variables, self._values, strict=True)
+        squares = [
+            tf.reduce_sum(tf.square(v.value - start.value)) for v, start in pairs
+        ]
+        return tf.sqrt(tf.reduce_sum(tf.stack(squares) * self._is_kept.value))
+
+    def pull(
+        self, variables: Sequence[keras.Variable], skipped: tf.Tensor | None
+    ) -> None:
+        """Pulls some of the variables; none of them where `skipped` is true."""
+        share = self._share * self._is_kept.value
+        if skipped is not None:
+            share = tf.where(skipped, 0.0, share)
+        places = {id(v): i for i, v in enumerate(self._variables)}
+        for variable in variables:
+            i = places[id(variable)]
+            away = variable.value - self._values[i].value
+            variable.assign(variable.value - share[i] * away)
 
 
 def _scale_steps(opt: keras.optimizers.Optimizer, factors: Sequence[float]) -> None:

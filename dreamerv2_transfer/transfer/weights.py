@@ -15,7 +15,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -239,13 +239,25 @@ def load_weights(
     return found, rows
 
 
+class Loaded(NamedTuple):
+    """What a fresh agent got from the weights of another run.
+
+    Attributes:
+        text: A sentence about what was loaded and what was left fresh.
+        paths: The paths of the variables that were loaded, and not in part.
+    """
+
+    text: str
+    paths: frozenset[str]
+
+
 def initialize(
     path: str | os.PathLike,
     components: Mapping[str, Any],
     names: Sequence[str],
     adapt: Collection[str] = (),
     shrink: float = 1.0,
-) -> str:
+) -> Loaded:
     """Loads named components of a fresh agent from the weights of another run.
 
     With a `shrink` below 1, weights start between those of the run and fresh ones (Ash
@@ -261,9 +273,6 @@ def initialize(
             for `discount` the terminal head where there is one.
         adapt: How the new game differs, see `adapt.rows_kept`.
         shrink: See above.
-
-    Returns:
-        A sentence about what was loaded and what was left fresh.
 
     Raises:
         CheckpointError: A file is missing, or a component does not exist or fit.
@@ -286,13 +295,15 @@ def initialize(
         file = find_weights(path.parent, ACTOR_CRITIC)
         more, rows_of_behavior = load_weights(file, components, behavior, adapt, shrink)
         loaded, rows = loaded + more, rows | rows_of_behavior
+    paths = {v.path for name in loaded for v in components[name].variables}
     fresh = [name for name in components if name not in loaded]
     fresh += [adapt_lib.describe(rows)] if rows else []
     share = f" ({shrink:g} of each weight)" if shrink != 1 else ""
-    return (
+    text = (
         f"Loaded {', '.join(loaded) or 'nothing'} from {path}{share}; "
         f"left fresh: {', '.join(fresh) or 'nothing'}."
     )
+    return Loaded(text, frozenset(paths - rows.keys()))
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -44,6 +44,35 @@ def test_weight_decay_by_pattern():
     np.testing.assert_allclose(bias.value, [1.0])
 
 
+def test_weights_that_were_loaded_are_pulled_to_their_start():
+    loaded, fresh = (keras.Variable([1.0], name=x) for x in ("loaded", "fresh"))
+    optimizer = optimizer_lib.Optimizer(
+        "model", [loaded, fresh], lr=0.1, wd_start=0.25, opt="sgd"
+    )
+    optimizer.keep_start([loaded.path])
+    metrics = step(optimizer, lambda: loaded.value[0] + fresh.value[0])
+    assert float(metrics["model_start_distance"]) == 0
+    for variable in (loaded, fresh):
+        np.testing.assert_allclose(variable.value, [0.9], rtol=1e-6)
+    metrics = step(optimizer, lambda: loaded.value[0] + fresh.value[0])
+    np.testing.assert_allclose(metrics["model_start_distance"], 0.1, rtol=1e-5)
+    # 0.9 + 0.25 * (1 - 0.9), then a step of 0.1.
+    np.testing.assert_allclose(loaded.value, [0.825], rtol=1e-6)
+    np.testing.assert_allclose(fresh.value, [0.8], rtol=1e-6)
+
+
+def test_a_step_that_overflows_pulls_nothing(precision):
+    precision("mixed_float16")
+    var = variable(1.0)
+    optimizer = optimizer_lib.Optimizer("model", [var], lr=0.0, wd_start=0.5, opt="sgd")
+    optimizer.keep_start([var.path])
+    var.assign([2.0])
+    step(optimizer, lambda: var.value[0] * np.inf)
+    np.testing.assert_array_equal(var.value, [2.0])
+    step(optimizer, lambda: var.value[0])
+    np.testing.assert_array_equal(var.value, [1.5])
+
+
 @pytest.mark.parametrize(
     "opt, steps",
     [("sgd", (0.2, 0.1)), ("adam", (0.02, 0.01)), ("nadam", (0.021256, 0.010628))],

@@ -41,8 +41,8 @@ def values(agent) -> dict:
 def initialize(agent, saved, names, adapted):
     """Returns what was said, and the values before and after."""
     before = values(agent)
-    said = weights.initialize(saved[0], agent.components, names, adapted)
-    return said, before, values(agent)
+    loaded = weights.initialize(saved[0], agent.components, names, adapted)
+    return loaded.text, before, values(agent)
 
 
 def test_rows_of_actions_are_fresh_and_all_else_is_loaded(saved):
@@ -93,9 +93,11 @@ def test_rows_of_the_embedding_are_fresh_where_its_size_differs(saved):
 def test_shrunk_weights_lie_between_the_loaded_and_fresh_ones(saved):
     agent = make_agent(actions=3)
     before = values(agent)
-    said = weights.initialize(saved[0], agent.components, MODEL, ("actions",), 0.75)
+    loaded = weights.initialize(saved[0], agent.components, MODEL, ("actions",), 0.75)
     after = values(agent)
-    assert "(0.75 of each weight)" in said
+    assert "(0.75 of each weight)" in loaded.text
+    whole = {x for x in after if x.split("/")[0] in MODEL} - {"rssm/img_in/kernel"}
+    assert loaded.paths == whole
     name = "rssm/cell/layer/kernel"
     expected = 0.75 * saved[1][name] + 0.25 * before[name]
     np.testing.assert_allclose(after[name], expected, atol=1e-7)
@@ -128,7 +130,7 @@ def test_corrections_start_fresh_and_are_merged_where_there_are_none(saved, tmp_
     weights.save_agent(tmp_path, agent)
     again, plain = make_agent(**RANK), make_agent()
     for other in (again, plain):
-        said = weights.initialize(tmp_path, other.components, MODEL)
+        said = weights.initialize(tmp_path, other.components, MODEL).text
         assert "rssm" not in said.partition("left fresh")[2]
     up = "rssm/adapter.img_in.up"
     np.testing.assert_array_equal(values(again)[up], values(agent)[up])

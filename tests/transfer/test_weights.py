@@ -151,7 +151,7 @@ def is_loaded(source, target) -> set[str]:
 def test_a_fresh_agent_is_filled_by_component(tmp_path):
     source, target = components(), components()
     save_run(tmp_path, source)
-    said = weights.initialize(tmp_path, target, ["rssm"])
+    said = weights.initialize(tmp_path, target, ["rssm"]).text
     assert said == (
         f"Loaded rssm from {tmp_path}/world_model.weights.h5; "
         "left fresh: encoder, actor, critic, target_critic."
@@ -172,7 +172,7 @@ def test_behavior_is_loaded_where_it_is_asked_for(tmp_path):
 def test_a_component_that_neither_side_knows_is_passed_over(tmp_path):
     source, target = components(), components()
     save_run(tmp_path, source)
-    said = weights.initialize(tmp_path, target, ["encoder", "discount"])
+    said = weights.initialize(tmp_path, target, ["encoder", "discount"]).text
     assert "Loaded encoder from" in said
 
 
