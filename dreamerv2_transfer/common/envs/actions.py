@@ -61,8 +61,15 @@ class Joined(spaces.Box):
         low, high = (np.broadcast_to(x, size).astype(np.float32) for x in (low, high))
         super().__init__(low, high, dtype=np.float32)
 
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Draws a vector uniformly; numbers without bounds from [-1, 1]."""
+    def draw(
+        self, rng: np.random.Generator, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Draws a vector uniformly; numbers without bounds from [-1, 1].
+
+        Args:
+            rng: The generator.
+            mask: Vector of the classes that may be chosen, see `masks.Masked`.
+        """
         bounded = np.isfinite(self.low) & np.isfinite(self.high)
         low, high = np.where(bounded, self.low, -1), np.where(bounded, self.high, 1)
         vector = rng.uniform(low, high).astype(np.float32)
@@ -70,6 +77,18 @@ class Joined(spaces.Box):
             if part.classes:
                 drawn = rng.integers(part.classes, size=part.count)
                 values[:] = np.eye(part.classes, dtype=np.float32)[drawn]
+        return vector if mask is None else self._allowed(vector, mask, rng)
+
+    def _allowed(
+        self, vector: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draws the choices of a vector again, among the classes of a mask."""
+        both = zip(self.parts, self.split(vector), self.split(mask), strict=True)
+        for part, values, may in both:
+            for row in range(part.count if part.classes else 0):
+                among = np.flatnonzero(may[row] > 0)
+                chosen = rng.choice(among if len(among) else part.classes)
+                values[row] = np.arange(part.classes) == chosen
         return vector
 
     def sample(self, mask: None = None, probability: None = None) -> np.ndarray:
@@ -120,7 +139,7 @@ def native_actions(space: spaces.Space) -> tuple[spaces.Space, Native]:
     Raises:
         EnvError: The actions, or some of their parts, are neither choices nor floats.
     """
-    if isinstance(space, spaces.Discrete):
+    if isinstance(space, spaces.Discrete | Joined):
         return space, lambda action: action
     if _is_floats(space) and len(space.shape or ()) == 1:
         return _rescaled(space)

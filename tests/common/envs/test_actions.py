@@ -61,6 +61,18 @@ def test_samples_lie_in_the_space():
     assert np.abs(drawn).max() <= 1
 
 
+def test_samples_keep_to_a_mask():
+    joined = Joined([(2, 3), (1, 0)])
+    # The second choice has no class that is allowed, so all are.
+    mask = np.float32([0, 1, 1, 0, 0, 0, 1])
+    rng = np.random.default_rng(0)
+    drawn = np.array([joined.draw(rng, mask) for _ in range(300)])
+    assert joined.is_onehot(drawn).all()
+    wanted = [0, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3]
+    np.testing.assert_allclose(drawn[:, :6].mean(0), wanted, atol=0.1)
+    assert (drawn[:, 0] == 0).all() and len(np.unique(drawn[:, 6])) == 300
+
+
 def test_a_choice_is_one_hot():
     joined = Joined([(1, 2), (1, 0)])
     vectors = np.float32([[0, 1, 0.5], [1, 1, 0], [0, 0, 0], [0.5, 0.5, 0], [1, 0, 1]])
@@ -82,8 +94,8 @@ def test_spaces_are_equal_if_their_parts_are():
 def test_plain_actions_have_one_part():
     assert actions.parts(spaces.Discrete(3, start=1)) == ((1, 3),)
     assert actions.parts(spaces.Box(-1, 1, (4,))) == ((4, 0),)
-    discrete = spaces.Discrete(3, start=1)
-    assert actions.native_actions(discrete)[0] is discrete
+    for ours in (spaces.Discrete(3, start=1), Joined([(1, 2), (1, 0)])):
+        assert actions.native_actions(ours)[0] is ours
 
 
 @pytest.mark.parametrize(
