@@ -2,6 +2,7 @@
 
 import contextlib
 
+import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
 
 from dreamerv2_transfer.common.files import mirror, remote
@@ -53,6 +54,14 @@ class Recorded(MemoryFileSystem):
         names = [name for call, name in self.calls if call in kinds]
         self.calls.clear()
         return names
+
+
+def empty():
+    """The store, with nothing in it and nothing recorded."""
+    fsspec.register_implementation("recorded", Recorded, clobber=True)
+    for kept in (Recorded.store, Recorded.calls, Recorded.failing):
+        kept.clear()
+    return fsspec.filesystem("recorded")
 
 
 def put(store, **files):

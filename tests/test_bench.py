@@ -72,6 +72,14 @@ def test_memory_finds_the_same_batches_with_a_cap(tmp_path):
     assert {"build_peak_mib", "cold_batches_s"} <= found["capped"].keys()
 
 
+def test_first_batch_finds_the_same_batches_both_ways(tmp_path):
+    sizes = ("--gib", 0.001, "--batch", 2, "--length", 4, "--folder", tmp_path)
+    found = measured("first_batch", "--url", (tmp_path / "store").as_uri(), *sizes)
+    assert found["same_batches"] and found["episodes"] == 2
+    for way in ("ranges", "whole"):
+        assert 0 < found[way]["open_s"] < found[way]["first_batch_s"]
+
+
 def test_onehot_times_every_way(benchmark, capsys):
     sizes = ("--rows", "64", "--latents", "2", "--classes", "3", "--units", "8")
     assert benchmark("onehot").main([*sizes, "--repeats", "1"]) == 0

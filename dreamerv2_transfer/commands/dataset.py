@@ -6,7 +6,9 @@ reads every byte, names each damaged file, and exits with status 1 if there is o
 import adds the episodes of a source to DIRECTORY/TASK, each content once: of the
 original's train_episodes (dreamerv2), of the paper authors' files (pydreamer; for
 several games --tasks GAME_0,GAME_1,... or --task GAME --env_id NUMBER), or of a Minari
-dataset (minari). export writes a Minari dataset for each task.
+dataset (minari). export writes a Minari dataset for each task. index writes the packed
+indices of a dataset; beside the episodes at a URL, they let training start before all
+episodes are fetched.
 """
 
 from __future__ import annotations
@@ -47,6 +49,11 @@ OPTIONS = {
         "task": Option("", "The task to export; by default all."),
         "format": Option("minari", "Format of the target.", ("minari",)),
     },
+    "index": {
+        "dataset.memory": Option(
+            0.0, "GiB that it may take in memory; 0 for no limit.", least=0
+        ),
+    },
 }
 USAGE = Usage(
     forms=(
@@ -54,12 +61,14 @@ USAGE = Usage(
         "verify DIRECTORY",
         "import DIRECTORY --source PATH --task TASK [--format FORMAT]",
         "export DIRECTORY --target NAME_OR_PATH [--task TASK]",
+        "index DIRECTORY [--dataset.memory GIB]",
     ),
     examples={
         "info logdir/first/dataset": "what is in the dataset of a run",
         "import data --source old/train_episodes --task atari_pong": (
             "episodes of the original DreamerV2"
         ),
+        "index s3://bucket/episodes": "lets training start with the first batch",
     },
     options=OPTIONS,
     words=tuple(OPTIONS),
@@ -72,7 +81,8 @@ def main(argv: list[str]) -> int:
     if not rest or rest[0].startswith("--"):
         raise ConfigError(f"Name a dataset after {command}. Received: {' '.join(argv)}")
     paths.check(rest[0], "DIRECTORY")
-    run = {"info": info, "verify": check, "import": import_, "export": export}[command]
+    runs = (info, check, import_, export, index)
+    run = dict(zip(OPTIONS, runs, strict=True))[command]
     return run(rest[0], options_lib.parse(OPTIONS[command], rest[1:])) or 0
 
 
@@ -116,3 +126,20 @@ def export(directory: str, options: Config) -> None:
 
     for task, done in minari_io.export(directory, options.target, options.task):
         cli.show("\n".join([*done.damaged, done.summary(task)]))
+
+
+def index(directory: str, options: Config) -> None:
+    from dreamerv2_transfer.common.files import remote
+    from dreamerv2_transfer.common.replay import offline, packed, streamed
+    from dreamerv2_transfer.data import folders
+
+    memory = offline.memory_cap(options)
+    with remote.opened(directory, folders.check_dataset) as folder:
+        folder.push()
+        for task, path in folders.task_folders(folder.path).items():
+            episodes = packed.write_index(path, memory)
+            told = f"{task}: packed {len(episodes)} episodes, {episodes.steps} steps"
+            if remote.is_remote(directory):
+                size = streamed.upload(directory, path.name)
+                told += f"; uploaded {size / 2**20:.3g} MiB"
+            cli.show(f"{told}.")

@@ -40,6 +40,19 @@ def task_folders(directory: str | os.PathLike) -> dict[str, pathlib.Path]:
     return found
 
 
+def check_dataset(directory: pathlib.Path) -> None:
+    """Checks that a folder is one of task folders.
+
+    Raises:
+        DatasetError: It holds no episode, or episodes itself.
+    """
+    if directory.resolve() in task_folders(directory).values():
+        raise DatasetError(
+            f"{directory} is the folder of a task. Name the dataset, the folder that "
+            "it is in."
+        )
+
+
 def episode_files(folder: pathlib.Path) -> list[str]:
     """Returns the paths of a folder's episodes, oldest first.
 

@@ -122,3 +122,24 @@ def test_bad_input_is_one_line_that_names_it(args, message, launch):
 def test_a_task_that_is_not_there_is_named(dataset, launch):
     done = launch("export", dataset, "--target", "x-v0", "--task", "minatar_asterix")
     assert done.returncode == 2 and "minatar_breakout, minatar_freeway" in done.stderr
+
+
+def test_index_lets_training_read_a_url_by_ranges(
+    dataset, tmp_path, launch, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert "minatar_freeway: packed 1 episodes, 4 steps." in (
+        launch("index", dataset).stdout
+    )
+    url = tmp_path / "store"
+    source = ("--source", dataset / "minatar_breakout", "--task", "breakout")
+    assert launch("import", url.as_uri(), *source).returncode == 0
+    done = launch("index", url.as_uri())
+    assert done.returncode == 0, done.stderr
+    assert "breakout: packed 2 episodes, 8 steps; uploaded" in done.stdout
+    assert len([*url.glob("breakout/.packed/*/index.json")]) == 1
+
+
+def test_index_takes_the_dataset_not_a_task(dataset, launch):
+    done = launch("index", dataset / "minatar_freeway")
+    assert done.returncode == 2 and "Name the dataset, the folder" in done.stderr

@@ -22,7 +22,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dreamerv2_transfer.common import errors, foreign
 from dreamerv2_transfer.common.errors import UserError
@@ -96,6 +96,8 @@ class Mirror:
         url: The URL, without a slash at the end.
         home: Folder of the local folder, the note and the locks.
         path: The local folder, named after the last part of the URL.
+        fs: The store.
+        root: The folder's path there.
 
     Raises:
         RemoteError: There is no such protocol, or a package is missing.
@@ -105,7 +107,7 @@ class Mirror:
         # Protocols are not case-sensitive, but fsspec knows them in small letters.
         protocol, slashes, place = url.partition("://")
         self.url = f"{protocol.lower()}{slashes}{place}".rstrip("/")
-        self._fs, self._root = _connect(self.url)
+        self.fs, self.root = _connect(self.url)
         # Readable, and different for each URL.
         readable = re.sub(r"\W+", "-", self.url)[:60].strip("-")
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:12]
@@ -152,7 +154,7 @@ class Mirror:
         """Returns the token of the process that writes to the store, or last did."""
         with reaching(self.url):
             try:
-                told = self._fs.cat_file(self._there(WRITER))
+                told = self.fs.cat_file(self._there(WRITER))
             except FileNotFoundError:
                 return None
         try:
@@ -181,7 +183,7 @@ class Mirror:
         self._write_note()
         told = {"token": token, "host": platform.node(), "process": os.getpid()}
         with reaching(self.url):
-            self._fs.pipe_file(self._there(WRITER), json.dumps(told).encode())
+            self.fs.pipe_file(self._there(WRITER), json.dumps(told).encode())
 
     def check_owner(self) -> None:
         """Checks that no other process has claimed the store.
@@ -209,20 +211,10 @@ class Mirror:
         """
         from fsspec.utils import tokenize
 
-        place = self._there(name) if name else self._root
-        # By default, a walk skips folders that cannot be read.
-        options = {"on_error": "raise"} if foreign.lists_by_walking(self._fs) else {}
-        with reaching(self.url):
-            self._fs.invalidate_cache()
-            try:
-                found = self._fs.find(place, detail=True, **options)
-            except FileNotFoundError:
-                if self._fs.exists(place):
-                    raise
-                return {}
-        prefix = f"{self._root}/"
-        if not name and self._root in found:
-            return {"": tokenize(found[self._root])}
+        found = self._find(self._there(name) if name else self.root)
+        prefix = f"{self.root}/"
+        if not name and self.root in found:
+            return {"": tokenize(found[self.root])}
         # Object stores may have empty objects that stand for folders.
         names = {
             path.removeprefix(prefix): tokenize(info)
@@ -230,6 +222,28 @@ class Mirror:
             if path.startswith(prefix) and not path.endswith("/")
         }
         return {name: there for name, there in names.items() if self._travels(name)}
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Returns the bytes of all files below one of the URL's folders, by name."""
+        prefix = f"{self._there(folder)}/"
+        return {
+            path.removeprefix(prefix): info["size"]
+            for path, info in self._find(prefix.rstrip("/")).items()
+            if path.startswith(prefix) and not path.endswith("/")
+        }
+
+    def _find(self, place: str) -> dict[str, Any]:
+        """Returns what the store says of the files below a place, by path."""
+        # By default, a walk skips folders that cannot be read.
+        options = {"on_error": "raise"} if foreign.lists_by_walking(self.fs) else {}
+        with reaching(self.url):
+            self.fs.invalidate_cache()
+            try:
+                return self.fs.find(place, detail=True, **options)
+            except FileNotFoundError:
+                if self.fs.exists(place):
+                    raise
+                return {}
 
     def refresh(
         self,
@@ -290,7 +304,7 @@ class Mirror:
                 incoming.mkdir()
             with reaching(self.url):
                 files = [str(incoming / str(i)) for i in range(len(chunk))]
-                self._fs.get([self._there(name) for name in chunk], files)
+                self.fs.get([self._there(name) for name in chunk], files)
                 for name, file in zip(chunk, files, strict=True):
                     path = self.path / name
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -325,7 +339,7 @@ class Mirror:
         for name in vanished:
             # One by one, as the names in a list would be taken for patterns.
             with reaching(self.url), contextlib.suppress(FileNotFoundError):
-                self._fs.rm_file(self._there(name))
+                self.fs.rm_file(self._there(name))
             del seen[name]
         listing = self.listing()
         for name, file in seen.items():
@@ -339,14 +353,14 @@ class Mirror:
             files = [str(self.path / name) for name in chunk]
             places = [self._there(name) for name in chunk]
             with reaching(self.url):
-                if not isinstance(self._fs, LocalFileSystem):
-                    self._fs.put(files, places)
+                if not isinstance(self.fs, LocalFileSystem):
+                    self.fs.put(files, places)
                 else:
                     # Stores have a whole file or none, but a disk may have half of one.
                     halves = ["{}/.{}.tmp".format(*x.rsplit("/", 1)) for x in places]
-                    self._fs.put(files, halves)
+                    self.fs.put(files, halves)
                     for half, place in zip(halves, places, strict=True):
-                        self._fs.mv(half, place)
+                        self.fs.mv(half, place)
             # As before the upload: a file that grew since then is uploaded again.
             self._seen |= {name: Seen("", here[name]) for name in chunk}
             self._write_note()
@@ -365,7 +379,7 @@ class Mirror:
         return {name: stat for name, stat in stats.items() if stat}
 
     def _there(self, name: str) -> str:
-        return f"{self._root}/{name}"
+        return f"{self.root}/{name}"
 
     def _travels(self, name: str) -> bool:
         """Returns whether a file is not a lock, a temporary file, a cache or a note.

@@ -190,9 +190,14 @@ class Checked:
         path: Its file, for the error message.
         expected: What `checksums` returned when it was written.
 
+    Attributes:
+        is_remote: Whether blocks may have to be fetched first.
+
     Raises:
         ValueError: There is another number of checksums than of blocks.
     """
+
+    is_remote = False
 
     def __init__(self, stored: Array, path: str | os.PathLike, expected: list[int]):
         self.stored, self.nbytes = stored, stored.nbytes
@@ -222,17 +227,31 @@ class Checked:
 
     def _check(self, index: np.ndarray) -> None:
         blocks = np.ravel(index) // self._rows
-        if self._seen[blocks].all():
-            return
-        for block in np.unique(blocks[~self._seen[blocks]]).tolist():
-            start = block * self._rows
-            found = _checksum(self.stored[start : start + self._rows])
-            if found != self._expected[block]:
+        if not self._seen[blocks].all():
+            self.see(np.unique(blocks[~self._seen[blocks]]).tolist())
+
+    def see(self, blocks: list[int]) -> None:
+        """Compares blocks; raises DatasetError if one is damaged."""
+        for block in blocks:
+            if not self.fits(block, self.stored[self.rows_of(block)]):
                 raise DatasetError(
                     f"{self._path} is damaged: wrong checksum. Remove its folder and "
                     "start again: it is built anew from the episodes."
                 )
             self._seen[block] = True
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return len(self._seen)
+
+    def rows_of(self, block: int) -> slice:
+        """Returns the rows of a block."""
+        return slice(block * self._rows, min((block + 1) * self._rows, len(self)))
+
+    def fits(self, block: int, rows: np.ndarray) -> bool:
+        """Tells whether rows have the checksum of a block."""
+        return _checksum(rows) == self._expected[block]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +279,9 @@ class Decoded:
 
 
 def is_on_disk(array: Array | Checked | Decoded) -> bool:
-    """Tells whether rows are read from disk each time, not from (mapped) memory."""
+    """Tells whether rows are read from disk or fetched, not from (mapped) memory."""
     while isinstance(array, Checked | Decoded):
+        if isinstance(array, Checked) and array.is_remote:
+            return True
         array = array.stored
     return isinstance(array, ArrayFile)

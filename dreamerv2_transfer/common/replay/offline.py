@@ -11,8 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.files import remote
-from dreamerv2_transfer.common.replay import layout, store, windows
+from dreamerv2_transfer.common.replay import layout, streamed, windows
 from dreamerv2_transfer.common.replay import packed as packing
 from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
@@ -434,8 +433,8 @@ def open_dataset(
     Raises:
         DatasetError: As `packed.open_dataset` and `make_dataset`.
     """
-    episodes = packing.open_dataset(
-        remote.fetched(directory, *(f"{store.folder_name(task)}/*" for task in tasks)),
+    episodes = streamed.open_dataset(
+        directory,
         tasks,
         cache=cache,
         memory=memory_cap(config),

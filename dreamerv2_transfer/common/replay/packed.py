@@ -106,10 +106,22 @@ def open_dataset(
         name = store.folder_name(task)
         task_cache = pathlib.Path(cache) / name if cache else None
         opened[task] = open_task(directory / name, task_cache, memory)
+    check_expected(opened, expected)
+    return opened
+
+
+def check_expected(
+    opened: Mapping[str, PackedEpisodes],
+    expected: Mapping[str, tuple[tuple[int, ...], str]] | None,
+) -> None:
+    """Checks that tasks have the same shapes, and those that are expected if any are.
+
+    Raises:
+        DatasetError: They differ; names the key and both shapes.
+    """
     check_same_kinds(opened.values())
     for packed in opened.values() if expected else ():
         check_kinds(packed, {**kinds(packed), **expected}, "what the model expects")
-    return opened
 
 
 def open_task(
@@ -153,6 +165,12 @@ def open_task(
             packed = _read_files(paths, str(directory), expected)
             if cached:
                 _try_to_write_index(cached, packed, expected)
+    warn_of_damaged(packed)
+    return packed
+
+
+def warn_of_damaged(packed: PackedEpisodes) -> None:
+    """Names the files that were skipped, if any were."""
     if packed.damaged:
         number = len(packed.damaged)
         more = f", and {number - NAMED} more" if number > NAMED else ""
@@ -161,7 +179,6 @@ def open_task(
             f"{len(packed)}. Damaged: {', '.join(packed.damaged[:NAMED])}{more}",
             flush=True,
         )
-    return packed
 
 
 def write_index(
@@ -190,6 +207,12 @@ def write_index(
     return open_task(directory, directory / INDEX, memory)
 
 
+def index_beside(directory: str | os.PathLike) -> pathlib.Path:
+    """Returns where the packed index beside a folder's episodes is, if there is one."""
+    directory = paths_lib.local(directory)
+    return directory / INDEX / _list_files(directory)[1]
+
+
 def index_fault(directory: str | os.PathLike) -> str:
     """Compares the packed index beside a folder's episodes with its checksums.
 
@@ -197,8 +220,7 @@ def index_fault(directory: str | os.PathLike) -> str:
         A line that names its damage; empty if there is none, or no index but an older
         one without checksums, which the next training replaces.
     """
-    directory = pathlib.Path(directory)
-    folder = directory / INDEX / _list_files(directory)[1]
+    folder = index_beside(directory)
     if not folder.is_dir():
         return ""
     try:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.replay import array_file
 from dreamerv2_transfer.common.replay.array_file import ArrayFile, Checked, checksums
 from dreamerv2_transfer.common.replay.layout import Layout
@@ -79,6 +80,7 @@ def open_whole(
     source: str,
     array: Callable[[pathlib.Path], Any],
     at_once: float = AT_ONCE,
+    checked: Callable[[Any, pathlib.Path, list[int]], Checked] = Checked,
 ) -> PackedEpisodes:
     """Loads an index and checks that its parts are intact and fit each other.
 
@@ -88,6 +90,7 @@ def open_whole(
         array: Opens the file of an array.
         at_once: Most bytes of arrays to compare with their checksums now; those of
             larger ones are compared when they are used.
+        checked: Makes the arrays that are compared when they are used, as `Checked`.
 
     Raises:
         Exception: The index is damaged: nearly any error of json and numpy.
@@ -99,11 +102,11 @@ def open_whole(
     _check_tables(packed)
     told = header["checksums"]
     if packed.nbytes > at_once:
-        checked = {
-            key: Checked(values, array_path(folder, key), told[key])
+        arrays = {
+            key: checked(values, array_path(folder, key), told[key])
             for key, values in packed.arrays.items()
         }
-        return dataclasses.replace(packed, arrays=checked)
+        return dataclasses.replace(packed, arrays=arrays)
     for key, values in packed.arrays.items():
         if checksums(values) != told[key]:
             raise ValueError(f"wrong checksum of {key}")
@@ -244,9 +247,28 @@ def allocate(
     """
     seal(folder, packed, expected)
     for key, field in packed.fields.items():
-        shape, dtype = field.stored
-        shape = (int(packed.offsets[-1]), *shape)
-        np.lib.format.open_memmap(array_path(folder, key), "w+", dtype, shape)
+        _allocate(array_path(folder, key), field, int(packed.offsets[-1]))
+
+
+def allocate_missing(folder: pathlib.Path) -> None:
+    """Writes arrays of zeros, as `allocate`, beside tables that lack their arrays."""
+    described = load(folder, str(folder), lambda path: None)
+    rows = int(described.offsets[-1])
+    for key, field in described.fields.items():
+        path, (shape, dtype) = array_path(folder, key), field.stored
+        atomic.remove_leftovers(path)
+        with contextlib.suppress(OSError, ValueError):
+            there = map_array(path)
+            if there.shape == (rows, *shape) and there.dtype == dtype:
+                continue
+        temporary = atomic.temporary_for(path)
+        _allocate(temporary, field, rows)
+        os.replace(temporary, path)
+
+
+def _allocate(path: pathlib.Path, field: Field, rows: int) -> None:
+    shape, dtype = field.stored
+    np.lib.format.open_memmap(path, "w+", dtype, (rows, *shape))
 
 
 def seal(folder: pathlib.Path, packed: PackedEpisodes, expected: Layout | None) -> None:
@@ -267,3 +289,8 @@ def seal(folder: pathlib.Path, packed: PackedEpisodes, expected: Layout | None) 
 def array_path(folder: pathlib.Path, key: str) -> pathlib.Path:
     """Returns the file of an array, whatever characters its key has."""
     return folder / f"key-{urllib.parse.quote(key, safe='')}.npy"
+
+
+def key_of(path: pathlib.Path) -> str:
+    """Returns the key of an array's file: the inverse of `array_path`."""
+    return urllib.parse.unquote(path.name.removeprefix("key-").removesuffix(".npy"))

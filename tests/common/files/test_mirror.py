@@ -310,3 +310,9 @@ def test_a_disk_has_no_half_of_a_file_after_a_kill(tmp_path, monkeypatch):
             patch.setattr(shutil, "copyfile", cut_short)
             folder.push()
     assert (tmp_path / "store" / "a").read_text() == "1"
+
+
+def test_sizes_are_those_of_all_files_below_a_folder(store):
+    put(store, **{"a/x.npz": "123", "a/.packed/i": "4", "ab/y": "5", "z": "6"})
+    assert mirror.Mirror(URL).sizes("a") == {"x.npz": 3, ".packed/i": 1}
+    assert mirror.Mirror(URL).sizes("nothing") == {}

@@ -112,3 +112,21 @@ def test_batches_of_arrays_that_are_compared_when_used_are_the_same(tmp_path, ar
         for _ in range(3):
             batch, expected = ours.next(), theirs.next()
             assert all(np.array_equal(batch[k], expected[k]) for k in expected)
+
+
+def test_an_array_that_does_not_fit_its_tables_is_allocated_anew(tmp_path):
+    packed_index.save(tmp_path, EPISODES)
+    kept = packed_index.array_path(tmp_path, "action").read_bytes()
+    np.save(packed_index.array_path(tmp_path, "reward"), np.ones(3))
+    packed_index.array_path(tmp_path, "image").unlink()
+    packed_index.allocate_missing(tmp_path)
+    found = packed_index.load(tmp_path, "some", packed_index.map_array)
+    assert packed_index.array_path(tmp_path, "action").read_bytes() == kept
+    for key in ("image", "reward"):
+        assert found.arrays[key].shape == EPISODES.arrays[key].shape
+        assert not found.arrays[key].any()
+
+
+def test_the_file_of_an_array_tells_its_key(tmp_path):
+    for key in ("image", "a/b.npy", "key-x", "é %2F"):
+        assert packed_index.key_of(packed_index.array_path(tmp_path, key)) == key
