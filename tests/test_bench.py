@@ -264,3 +264,39 @@ def test_kills_sees_what_came_before_a_new_folder_was_watched(benchmark, tmp_pat
         running.kill()
         running.wait()
         assert not watch.wait([running])
+
+
+# Answers as a process of bench/seeds.py does that makes no updates.
+ANSWER = (
+    "import sys; print('warm', flush=True)\nfor _ in sys.stdin: print(2, flush=True)"
+)
+
+
+def test_seeds_compares_several_processes_with_one(benchmark, monkeypatch, tmp_path):
+    module, started = benchmark("seeds"), []
+
+    def start(argv, threads):
+        started.append(threads)
+        command = [sys.executable, "-c", ANSWER]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return subprocess.Popen(command, **pipes, text=True)
+
+    monkeypatch.setattr(module, "start", start)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(6))
+    sizes = ("--seeds", 3, "--rounds", 2, "--repeats", 4)
+    found = run_here(module, tmp_path, *DEBUG, *sizes)
+    assert started == [6, 2, 2, 2] and found["cores"] == 6
+    assert found["together"]["cpu_seconds_an_update"] == 3 * 2 / (3 * 4)
+    assert found["alone"]["cpu_seconds_an_update"] == 2 / 4 and found["cpu_gain"] == 1
+    assert found["gain"] > 0 and len(found["together_all"]) == 2
+
+
+def test_a_process_of_seeds_makes_updates_when_it_is_told_to(
+    benchmark, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "stdin", ["go", "go"])
+    module = benchmark("seeds")
+    few = (*DEBUG, *FEW, "--precision", 32, "--repeats", 1, "--worker", True)
+    assert module.main([*map(str, few)]) == 0
+    warm, *spent = capsys.readouterr().out.splitlines()
+    assert warm == "warm" and len(spent) == 2 and min(map(float, spent)) > 0

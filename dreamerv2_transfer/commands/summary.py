@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -13,6 +13,7 @@ from dreamerv2_transfer.commands import configuration, program, screen
 from dreamerv2_transfer.common import blocks, flags
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.distributed import cluster
+from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.plotting import metrics_file
 
 # What a run may leave in its folder.
@@ -69,10 +70,37 @@ def print_run(
     print_next(command, argv, config, done)
 
 
+def print_seeds(
+    argv: Sequence[str], config: Config, logdirs: Sequence[str], done: bool
+) -> None:
+    """Prints what each of a run's seeds reached, and what to do next.
+
+    Args:
+        argv: What was typed after `train`.
+        config: The configuration of all seeds; its logdir has those of the seeds.
+        logdirs: The logdirs of the seeds.
+        done: Whether all are complete.
+    """
+    if not done:
+        return print_next("train", argv, config, done)
+    out = screen.console()
+    out.print("\nDone", style=screen.HEADING)
+    for logdir in map(paths.local, logdirs):
+        reached = ", ".join(f"{name} {value:.4g}" for name, value in last(logdir))
+        out.print(screen.entry(Text(logdir.name, screen.NAME), reached, out.width))
+    plot = ["plot", "--runs", _shown(config.logdir), "--out", "curves.png"]
+    _print_steps([("Draw their curves", plot)])
+    return None
+
+
 def print_next(command: str, argv: Sequence[str], config: Config, done: bool) -> None:
     """Prints commands to copy: what can be done next or, if not done, how to resume."""
-    out = screen.console()
     steps = next_steps(argv, config) if done else [("Resume", [command, *argv])]
+    _print_steps(steps)
+
+
+def _print_steps(steps: Iterable[Step]) -> None:
+    out = screen.console()
     for title, words in steps:
         name, *rest = words
         start = program.words(name) if name in program.COMMANDS else [name]
@@ -98,8 +126,7 @@ def last(folder: pathlib.Path) -> Iterator[tuple[str, float]]:
 
 def next_steps(argv: Sequence[str], config: Config) -> Iterator[Step]:
     """Yields what can be done next: titles, and commands with their arguments."""
-    logdir = config.logdir.rstrip("/")
-    logdir = f"./{logdir}" if logdir.startswith("--") else logdir  # Else it is a flag.
+    logdir = _shown(config.logdir)
     if config.stage == "collect":
         data = config.dataset.directory or f"{logdir}/dataset"
         yield "Look at the episodes", ["dataset", "info", data]
@@ -127,6 +154,12 @@ def next_steps(argv: Sequence[str], config: Config) -> Iterator[Step]:
         trust = ["--trust"] if blocks.IMPORTS.match(config.task) else []
         yield "Evaluate the agent", [*evaluate, *trust]
         yield "Draw its curves", ["plot", "--runs", logdir, "--out", "curves.png"]
+
+
+def _shown(logdir: str) -> str:
+    """Returns a logdir as an argument, which would be a flag if it began like one."""
+    logdir = logdir.rstrip("/")
+    return f"./{logdir}" if logdir.startswith("--") else logdir
 
 
 def _playable(tasks: Sequence[str]) -> list[str]:

@@ -47,6 +47,25 @@ def test_a_stopped_run_says_how_to_resume(capsys, folder):
     )
 
 
+def test_seeds_say_what_each_reached_and_how_to_compare_them(capsys, folder):
+    logdirs = [f"{folder}/seed{i}" for i in range(2)]
+    (folder / "seed0").mkdir()
+    (folder / "metrics.jsonl").rename(folder / "seed0" / "metrics.jsonl")
+    argv = ["--configs", "minatar", "scratch", "--logdir", "a b", "--seeds", "2"]
+    config = resolve(*argv[:-2])
+    summary.print_seeds(argv, config, logdirs, done=True)
+    lines = capsys.readouterr().out.splitlines()
+    name, reached = lines[2].split(maxsplit=1)
+    assert (lines[1], name) == ("Done", "seed0")
+    assert reached == "step 2, eval_model_error 7.25, model_error 9"
+    assert lines[-1] == "  dreamerv2-transfer plot --runs 'a b' --out curves.png"
+    summary.print_seeds(argv, config, logdirs, done=False)
+    assert capsys.readouterr().out == (
+        "\nResume\n  dreamerv2-transfer train --configs minatar scratch --logdir 'a b' "
+        "--seeds 2\n"
+    )
+
+
 @pytest.mark.parametrize("name", names.ODD)
 def test_commands_can_be_copied_whatever_the_name_of_the_folder(capsys, name):
     for stage in ("pretrain", "scratch"):

@@ -56,6 +56,28 @@ def test_a_killed_online_run_goes_on_as_if_nothing_had_happened(tmp_path):
     assert "All 8 updates are done" in finish(start(*run, "--logdir", tmp_path / "b"))
 
 
+def test_seeds_at_once_are_single_runs_even_if_all_are_killed(tmp_path):
+    run = [*SCRATCH, *FEW, "--steps", 6, "--log_every", 1, "--checkpoint_every", 2]
+    run += ["--eval_every", 0, "--train_every", 4, "--time_limit", 10]
+    run += ["--precision", 32]
+    both = [*run, "--seed", 3, "--seeds", 2, "--logdir", tmp_path / "both"]
+    finish(start(*run, "--seed", 4, "--logdir", tmp_path / "one"))
+    killed = start(*both)
+    wait_for_step(tmp_path / "both" / "seed4", 3)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    output = finish(start(*both))
+    assert "seed3" in output and f"--runs {tmp_path / 'both'} --out" in output
+    log = (tmp_path / "both" / "logs" / "seed4.log").read_text()
+    assert "resumed from step" in log
+    assert "Traceback" not in log
+    one, four, three = (rows(tmp_path / x) for x in ("one", "both/seed4", "both/seed3"))
+    assert [row["step"] for row in four] == [row["step"] for row in one]
+    for wanted, got in zip(one, four, strict=True):  # Fewer threads, other roundings.
+        assert got == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+    assert three[0] != pytest.approx(one[0], rel=1e-5, abs=1e-5)
+
+
 def test_a_model_of_other_sizes_is_named(tmp_path):
     run = [*SCRATCH, *FEW, "--steps", 1, "--eval_every", 0]
     finish(start(*run, "--rssm.deter", 12, "--logdir", tmp_path / "a"))
@@ -92,6 +114,8 @@ def test_ctrl_c_saves_and_exits_cleanly(tmp_path):
         ([*FINETUNE, "--init", "/nowhere/at/all"], "/nowhere/at/all"),
         ([*DEBUG, "--strategy", "multiworker"], "TF_CONFIG=''"),
         ([*DEBUG, "--strategy", "mirored"], "mirored"),
+        ([*DEBUG, "--seeds", 2, "--strategy", "multiworker"], "each seed is one"),
+        ([*DEBUG, "--seeds", 0], "seeds"),
         ([*SCRATCH, "--init", "x"], "Training from scratch takes no world model"),
         ([*SCRATCH, "--task", "gym_CartPol-v1"], "gym_CartPole-v1"),
         ([*SCRATCH, "--freeze.rssm.cel", True], "freeze.rssm.cell"),
