@@ -16,15 +16,15 @@ import pathlib
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import cast
+from typing import Any, cast
 
+from dreamerv2_transfer.common.distributed import gpus
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files import memory, paths
 
@@ -40,7 +40,6 @@ GIB = 2**30
 MEMORY = 2.0  # GiB. A run of the block minatar needs up to 1.7 on a CPU.
 DISK = 1.0  # GiB. 800,000 steps of MinAtar need 0.1, checkpoints and videos the rest.
 WIDTH = 100  # Most columns of the report.
-PATIENCE = 10.0  # Seconds for nvidia-smi, which may hang on a broken driver.
 SLOW = "Each start compiles again, which takes seconds."
 EXTRAS = {  # Top-level module of each extra in setup.cfg.
     "crafter": "crafter",
@@ -279,21 +278,6 @@ def has_module(name: str) -> bool:
 # TensorFlow.
 
 
-def nvidia_smi() -> list[str]:
-    """Returns name, memory and driver of each GPU; nothing without a driver."""
-    query = "--query-gpu=name,memory.free,memory.total,driver_version"
-    command = ["nvidia-smi", query, "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, text=True)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    rows = [row.split(", ") for row in done.stdout.splitlines()]
-    return [
-        f"{name} ({free} of {total} are free, driver {driver})"
-        for name, free, total, driver in (row for row in rows if len(row) == 4)
-    ]
-
-
 def check_driver(driver: Sequence[str]) -> Finding:
     """Finds the GPUs that the driver reports, without TensorFlow."""
     if not driver:
@@ -301,24 +285,24 @@ def check_driver(driver: Sequence[str]) -> Finding:
     return Finding(OK, "GPU", f"The driver reports {len(driver)}: {'; '.join(driver)}")
 
 
-def check_gpus(seen: int, driver: Sequence[str]) -> Finding:
+def check_gpus(
+    seen: int, driver: Sequence[str], build: Callable[[], Mapping[str, Any]]
+) -> Finding:
     """Finds the GPUs that TensorFlow would train on.
 
     Args:
         seen: Number of GPUs that TensorFlow sees.
         driver: The GPUs that the driver reports.
+        build: Returns how TensorFlow was built, see `gpus.why_unseen`.
     """
     if seen:
         names = f": {'; '.join(driver)}" if driver else ""
         return Finding(OK, "GPU", f"TensorFlow sees {seen}{names}")
     if not driver:
         return _no_gpu()
-    todo = (
-        "Install CUDA's libraries: pip install '.[gpu]'. If they are installed, the "
-        "driver may be too old for them; TF_CPP_MIN_LOG_LEVEL=0 shows the reason."
-    )
-    found = f"TensorFlow sees none, but the driver reports {'; '.join(driver)}"
-    return Finding(NOTE, "GPU", found, todo)
+    cause, todo = gpus.why_unseen(driver, build())
+    found = f"TensorFlow sees none ({cause}), but the driver reports "
+    return Finding(NOTE, "GPU", found + "; ".join(driver), todo)
 
 
 def _no_gpu() -> Finding:
@@ -368,6 +352,13 @@ def compile_product() -> None:
         raise ArithmeticError(f"The product must be 8. Received: {result}")
 
 
+def build_info() -> Mapping[str, Any]:
+    """Returns how TensorFlow was built: with which CUDA, if any."""
+    import tensorflow as tf
+
+    return tf.sysconfig.get_build_info()
+
+
 def start_tensorflow() -> tuple[int, pathlib.Path | None]:
     """Starts TensorFlow; returns the number of GPUs and the folder of XLA's cache."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -378,10 +369,10 @@ def start_tensorflow() -> tuple[int, pathlib.Path | None]:
     found = re.search(r"persistent_cache_directory=(['\"]?)(.+?)\1(\s|$)", flags)
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    return len(gpus), pathlib.Path(found[2]) if found else None
+    devices = tf.config.list_physical_devices("GPU")
+    for device in devices:
+        tf.config.experimental.set_memory_growth(device, True)
+    return len(devices), pathlib.Path(found[2]) if found else None
 
 
 # The report.
@@ -420,7 +411,7 @@ def tensorflow() -> Iterator[Finding]:
     except Exception as error:
         yield Finding(TROUBLE, "TensorFlow", f"{describe(error):.300}", REINSTALL)
         return
-    yield examine("GPU", lambda: check_gpus(seen, nvidia_smi()))
+    yield examine("GPU", lambda: check_gpus(seen, gpus.nvidia_smi(), build_info))
     yield examine("Precision", lambda: check_precision(bool(seen)))
     yield examine("XLA", lambda: check_xla(cache, compile_product))
 
@@ -458,7 +449,7 @@ def main(argv: list[str]) -> int:
     statuses = show([check_python(), examine("Packages", check_packages)])
     statuses += show(basics(logdir))
     if options.quick:
-        statuses += show([examine("GPU", lambda: check_driver(nvidia_smi()))])
+        statuses += show([examine("GPU", lambda: check_driver(gpus.nvidia_smi()))])
     else:
         statuses += show(extras())
         statuses += show(tensorflow())

@@ -11,9 +11,9 @@ bytes, and says nothing about seconds. Without the plugin, `--target cpu` counts
 XLA's passes for a CPU leave, where fusions are others.
 
 A line of JSON for each program: `kernels` a step and their kinds, `gigabytes` that they
-read and write, memory, and each loop with its turns (null: XLA does not know them, and
-the host waits for the device in each), the kernels of a turn, and the arrays that pass
-from turn to turn.
+read and write, memory, whether products may be Triton's, and each loop with its turns
+(null: XLA does not know them, and the host waits for the device in each), the kernels
+of a turn, and the arrays that pass from turn to turn.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ import program
 from jax._src.interpreters import mlir
 from jax._src.lib import _jax, xla_client
 from jax._src.lib.mlir import ir
+from jax.errors import JaxRuntimeError
 
 TARGET = pathlib.Path(__file__).resolve().parent / "h100.txtpb"
+NO_TRITON = ("xla_gpu_enable_triton_gemm", "False")
 PLUGINS = ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")
 
 
@@ -54,6 +56,7 @@ def main() -> None:
             "program": path,
             "target": device.device_kind,
             "jaxlib": jaxlib.__version__,
+            "triton": NO_TRITON not in settings.env_option_overrides,
             **counted(text),
             "temporary_megabytes": round(stats.temp_size_in_bytes / 1e6, 1),
         }
@@ -89,10 +92,20 @@ def host_operations(text: str) -> list[str]:
 
 
 def compiled(path: str, device: jax.Device, settings: xla_client.CompileOptions):
-    """Compiles an exported step; the result need not be executable here."""
+    """Compiles an exported step; the result need not be executable here.
+
+    Fusions around a product by Triton need a tile, which XLA may only find by trials on
+    the device. If it finds none, all products are left to cuBLAS.
+    """
     with mlir.make_ir_context():
         module = ir.Module.parse(program.read(path))
     devices = xla_client.DeviceList((device,))
+    try:
+        return device.client.compile(module, devices, settings)
+    except JaxRuntimeError as error:
+        if "triton_gemm" not in str(error):
+            raise
+    settings.env_option_overrides = [*settings.env_option_overrides, NO_TRITON]
     return device.client.compile(module, devices, settings)
 
 

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from dreamerv2_transfer.common.choices import PRECISIONS
-from dreamerv2_transfer.common.distributed import replicas
+from dreamerv2_transfer.common.distributed import gpus, replicas
 from dreamerv2_transfer.common.files import cache, memory
 from dreamerv2_transfer.common.tfutils import compute_dtype, on_gpu
 
@@ -27,13 +27,13 @@ def setup(config) -> str:
     memory.keep_freed()
     if config.jit:
         keep_compiled()
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    devices = tf.config.list_physical_devices("GPU")
+    for one in devices:
+        tf.config.experimental.set_memory_growth(one, True)
     tf.config.run_functions_eagerly(not config.jit)
-    precision, reason = choose_precision(config.precision, bool(gpus))
+    precision, reason = choose_precision(config.precision, bool(devices))
     keras.mixed_precision.set_dtype_policy(PRECISIONS[precision])
-    device = f"{len(gpus)} GPU(s)" if gpus else "CPU"
+    device = f"{len(devices)} GPU(s)" if devices else "CPU"
     if config.strategy != "none":  # Starts TensorFlow, so it must come last.
         count = replicas.strategy(config.strategy).num_replicas_in_sync
         device += f", {config.strategy} with {count} replica(s)"
@@ -41,15 +41,19 @@ def setup(config) -> str:
     return f"TensorFlow {tf.__version__} on {device}, {mode}, precision {reason}."
 
 
-def keep_compiled(cpuinfo: pathlib.Path = CPUINFO) -> pathlib.Path | None:
+def keep_compiled(
+    cpuinfo: pathlib.Path = CPUINFO, drivers: pathlib.Path = gpus.FOLDER
+) -> pathlib.Path | None:
     """Makes XLA cache what it compiles, so that the next run starts faster.
 
     Call it before the first call that asks for devices, which reads the flags. The
-    cache is machine code, so each version of TensorFlow and each kind of CPU has a
-    folder of its own in the user's cache folder. XLA writes its files atomically.
+    cache is machine code, so each version of TensorFlow, each kind of CPU and each
+    model of GPU has a folder of its own in the user's cache folder, which machines may
+    share. XLA writes its files atomically.
 
     Args:
         cpuinfo: Describes the CPU.
+        drivers: Has a folder for each GPU, made by NVIDIA's driver.
 
     Returns:
         The folder; None if none can be made, or if TF_XLA_FLAGS already names one.
@@ -58,7 +62,8 @@ def keep_compiled(cpuinfo: pathlib.Path = CPUINFO) -> pathlib.Path | None:
     if "persistent_cache_directory" in flags:
         return None
     found = re.search(r"^flags.*$", _read(cpuinfo), re.MULTILINE)
-    kind = hashlib.sha256((found[0] if found else "").encode()).hexdigest()[:8]
+    described = (found[0] if found else "") + "".join(gpus.models(drivers))
+    kind = hashlib.sha256(described.encode()).hexdigest()[:8]
     folder = cache.folder() / f"xla-{tf.__version__}-{kind}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dreamerv2_transfer.common import interrupt, progress
+from dreamerv2_transfer.common.distributed import gpus
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.reproduction.jobs import Job
 
@@ -179,8 +180,7 @@ def visible_gpus() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in chosen.split(",") if name and name != "-1"]
-    folder = pathlib.Path("/proc/driver/nvidia/gpus")
-    return [str(i) for i in range(len(list(folder.glob("*"))))]
+    return [str(i) for i in range(len(list(gpus.FOLDER.glob("*"))))]
 
 
 def _listening() -> Callable[[], None]:

@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -30,11 +31,19 @@ def test_setup_follows_the_configuration(precision):
 CPU = "model name : EPYC\nflags : fpu avx2\n"
 
 
-def keep_compiled(folder, monkeypatch, flags="", cpu=CPU):
+GPU = "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 110\n"
+
+
+def keep_compiled(folder, monkeypatch, flags="", cpu=CPU, gpus=()):
+    drivers = folder / "gpus"
+    shutil.rmtree(drivers, ignore_errors=True)
+    for number, gpu in enumerate(gpus):
+        (drivers / str(number)).mkdir(parents=True)
+        (drivers / str(number) / "information").write_text(gpu)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setenv("TF_XLA_FLAGS", flags)
     (folder / "cpuinfo").write_text(cpu)
-    return machine.keep_compiled(folder / "cpuinfo")
+    return machine.keep_compiled(folder / "cpuinfo", drivers)
 
 
 def test_what_xla_compiles_is_kept_for_the_user_alone(tmp_path, monkeypatch):
@@ -63,6 +72,15 @@ def test_machine_code_is_kept_apart_for_each_kind_of_cpu(tmp_path, monkeypatch):
     kept = keep_compiled(tmp_path, monkeypatch)
     assert keep_compiled(tmp_path, monkeypatch, cpu=CPU + "bogomips : 5\n") == kept
     assert keep_compiled(tmp_path, monkeypatch, cpu="flags : fpu avx512f\n") != kept
+
+
+def test_machine_code_is_kept_apart_for_each_model_of_gpu(tmp_path, monkeypatch):
+    without = keep_compiled(tmp_path, monkeypatch)
+    one = keep_compiled(tmp_path, monkeypatch, gpus=[GPU])
+    other = keep_compiled(tmp_path, monkeypatch, gpus=[GPU.replace("H100", "H200")])
+    assert len({without, one, other}) == 3
+    eight = [GPU.replace("110", str(i)) for i in range(8)]
+    assert keep_compiled(tmp_path, monkeypatch, gpus=eight) == one
 
 
 def test_a_cache_of_ones_own_stays(tmp_path, monkeypatch):

@@ -68,3 +68,14 @@ def test_a_training_step_stays_on_the_gpu(precision):
     assert len(fed) == len(lowered.feedback)
     rest = {x["name"] for i, x in enumerate(lowered.inputs) if i not in fed}
     assert all(x.startswith("0/") or "learning_rate" in x for x in rest)
+
+
+def test_the_seeds_of_a_run_have_one_program_and_so_one_entry_in_the_cache_of_xla():
+    def program(seed: int) -> str:
+        agent = models.make_agent(models.make_config(seed=seed), seed=seed)
+        args = models.make_batch(), agent.wm.rssm.initial(models.BATCH)
+        found = lowering.lower(lambda *args: agent.wm.train(*args)[0], *args).program
+        return re.sub(r"_\d{3,}", "", found)  # A process counts its functions.
+
+    with tfutils.for_gpu():
+        assert program(seed=3) == program(seed=4)
