@@ -190,12 +190,13 @@ def _weights(file: pathlib.Path, content: Any) -> dict[str, np.ndarray]:
     return {str(name): array for name, array in state.items()}
 
 
-def _notes(arrays: Mapping[str, np.ndarray], conf: Mapping[str, Any]) -> list[str]:
+def _notes(arrays: Mapping[str, np.ndarray], conf: dict[str, Any]) -> list[str]:
     notes = []
     for prefix, what in LEFT_OUT.items():
         names = [x for x in arrays if x.startswith(prefix) and x != EMPTY]
         if names:
             notes.append(f"Left out: {what} ({len(names)} arrays of {prefix}*).")
+    notes += pydreamer_config.notes(conf)
     if conf["env_id"] is None:
         notes.append(
             "The configuration does not name the game. To play it, name it by --task."

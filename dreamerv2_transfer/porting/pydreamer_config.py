@@ -79,6 +79,30 @@ DEFAULTS: Conf = {
     "aux_critic": False,
     "probe_gradients": False,
     "multi_env_encoder": None,
+    "limit_step_ratio": 0,
+    "freeze_rssm": False,
+    "env_no_terminal": False,
+    "keep_state": True,
+}
+# Keys of its scripts that change nothing about an agent: where and how it collects,
+# stores, logs and evaluates, and its probes, which are left out.
+SCRIPTS = """
+    allow_mid_reset amp atari_net_dir aux_critic_weight buffer_size
+    buffer_size_offline data_workers device dqn_dir enable_profiler env_id_eval
+    eval_batch_size eval_batches eval_interval eval_samples eval_save_size gamma_aux
+    generator_prefill_policy generator_workers generator_workers_eval
+    generator_workers_train goals_size lambda_gae_aux log_interval logbatch_interval
+    map_categorical map_channels map_decoder map_hidden_dim map_hidden_layers
+    map_key map_size mlflow_run_id model_checkpoint n_env_steps n_steps n_steps_wm
+    offline_data_dir offline_eval_dir offline_prefill_dir offline_test_dir
+    policy_main probe_model reset_interval save_interval target_interval_aux
+    test_batch_size test_batches test_save_size verbose
+"""
+# Values without a counterpart that change how training goes on, and how it does here.
+DIFFERENT = {
+    ("env_no_terminal", True): "here the end of a game counts as one",
+    ("keep_state", False): "here a sequence starts from the state before it",
+    ("probe_gradients", True): "here no probe trains the world model",
 }
 UNITS, EMBED = 400, 256  # Of hidden layers, and of embedded vectors or dense images.
 # Where the first layer of a network is.
@@ -171,6 +195,7 @@ def convert(conf: Conf, arrays: Mapping[str, np.ndarray]) -> Config:
     dist, min_std = DISTS[conf["actor_dist"]]
     values |= {
         **_task(conf),
+        **_pace(conf),
         "render_size": [conf["image_size"]] * 2,
         "replay.minlen": 1,
         "replay.maxlen": conf["batch_length"],
@@ -185,6 +210,7 @@ def convert(conf: Conf, arrays: Mapping[str, np.ndarray]) -> Config:
         "kl.free": 0.0,
         "actor.dist": dist,
         "actor.min_std": min_std,
+        **_frozen(conf),
         **_observations(conf, layer, arrays),
     }
     values |= _optimizers(conf) | _networks(conf, layer, arrays)
@@ -233,10 +259,38 @@ def _or_zero(value: Any) -> Any:
     return 0 if value is None else value
 
 
+def _pace(conf: Conf) -> dict[str, int]:
+    """Returns the steps from one update to the next, if a ratio limits them."""
+    ratio = conf["limit_step_ratio"] or 0
+    if not isinstance(ratio, int | float):
+        raise PortError(f"limit_step_ratio must be a number. Received: {ratio!r}")
+    return {"train_every": max(1, round(ratio))} if ratio else {}
+
+
+def _frozen(conf: Conf) -> dict[str, bool]:
+    """Returns the keys of the RSSM's parts if it keeps its weights."""
+    parts = blocks_lib.load_config([]).freeze.rssm
+    return {f"freeze.rssm.{part}": True for part in parts if conf["freeze_rssm"]}
+
+
+def notes(conf: Conf) -> list[str]:
+    """Returns what has no counterpart here, in sentences."""
+    found = [
+        f"{key}={value} has no counterpart: {instead}."
+        for (key, value), instead in DIFFERENT.items()
+        if conf[key] == value
+    ]
+    if unknown := sorted({*conf} - {*DEFAULTS, *SCRIPTS.split()}):
+        keys = ", ".join(unknown)
+        found.append(f"Ignored keys that pydreamer does not have: {keys}.")
+    return found
+
+
 def _check(conf: Conf) -> None:
     """Refuses what our networks and losses cannot express."""
     for key, allowed in {
         "model": ("dreamer",),
+        "image_key": ("image", None, ""),
         "iwae_samples": (1,),
         "image_encoder": ("cnn", "cnn_minatar", "dense", None, ""),
         "image_decoder": ("cnn", "cnn_minatar", "dense", None, ""),
@@ -247,7 +301,7 @@ def _check(conf: Conf) -> None:
         "clip_rewards": (None, "", "tanh", "log1p"),
     }.items():
         if conf[key] not in allowed:
-            listed = ", ".join(map(str, allowed))
+            listed = ", ".join(dict.fromkeys(str(x or "unset") for x in allowed))
             raise PortError(
                 f"An agent of pydreamer can be ported if its {key} is one of {listed}. "
                 f"Received: {key}={conf[key]}"

@@ -291,6 +291,8 @@ def _states(
         for rule in table:
             if not (rule.ours and rule.theirs[0] in places) or not int(steps):
                 continue
+            if f"{name}_opt/m/{rule.ours[0]}" not in moments:  # It keeps its weights.
+                continue
             first, second = (
                 rule.to_theirs([moments[f"{name}_opt/{x}/{y}"] for y in rule.ours])
                 for x in "mv"

@@ -105,6 +105,12 @@ def test_games(env_id, task):
         ({"action_dim": 0}, "it is 0: the configuration is that of `defaults` alone"),
         ({"image_decoder": None}, "must be both set or both empty"),
         ({"multi_env_encoder": True}, "multi_env_encoder"),
+        ({"image_key": "map"}, "if its image_key is one of image, unset. Received"),
+        (
+            {"image_encoder": "dense", "image_decoder": "dense"},
+            "needs a hidden layer here. Received: image_decoder_layers=0",
+        ),
+        ({"limit_step_ratio": "few"}, "limit_step_ratio must be a number. Rec"),
         ({"image_size": "big"}, "image_size must be a whole number. Received: 'big'"),
     ],
 )
@@ -121,3 +127,36 @@ def test_there_and_back_again():
     obs = pydreamer_config.observations(theirs)
     back = pydreamer_config.revert(config, obs, 6)
     assert pydreamer_config.convert(back, {}) == config
+
+
+# All keys of `config/*.yaml` in both repositories that `DEFAULTS` does not have.
+OTHERS = """
+    aux_critic_weight gamma_aux lambda_gae_aux target_interval_aux amp device verbose
+    n_env_steps n_steps n_steps_wm log_interval logbatch_interval save_interval
+    eval_interval eval_batches eval_samples eval_batch_size eval_save_size test_batches
+    test_batch_size test_save_size data_workers allow_mid_reset enable_profiler map_key
+    map_size map_channels map_categorical map_decoder map_hidden_layers map_hidden_dim
+    goals_size probe_model buffer_size buffer_size_offline reset_interval
+    offline_data_dir offline_prefill_dir offline_test_dir offline_eval_dir env_id_eval
+    generator_workers generator_workers_train generator_workers_eval
+    generator_prefill_policy policy_main dqn_dir atari_net_dir mlflow_run_id
+    model_checkpoint
+"""
+
+
+def test_every_key_of_theirs_is_known_and_others_are_named():
+    assert pydreamer_config.notes(conf(**dict.fromkeys(OTHERS.split(), 1))) == []
+    found = pydreamer_config.notes(conf(deterdim=3, keep_state=False, latent=1))
+    assert found == [
+        "keep_state=False has no counterpart: here a sequence starts from the state "
+        "before it.",
+        "Ignored keys that pydreamer does not have: deterdim, latent.",
+    ]
+
+
+def test_a_limit_of_steps_and_a_frozen_rssm_come_along():
+    assert convert(env_id="MinAtar/Breakout-v0").train_every == 16
+    config = convert(env_id="MinAtar/Breakout-v0", limit_step_ratio=4)
+    assert config.train_every == 4 and not config.freeze.rssm.cell
+    frozen = convert(freeze_rssm=True).freeze
+    assert all(frozen.rssm.values()) and not frozen.encoder
