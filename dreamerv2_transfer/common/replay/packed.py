@@ -29,6 +29,7 @@ from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
     Field,
     PackedEpisodes,
+    as_seen,
     check_kinds,
     check_same_kinds,
     content_digest,
@@ -73,7 +74,7 @@ def open_dataset(
         tasks: The task folders to open.
         cache: Folder for packed indices that have to be built; None for no such folder.
         expected: Shape and dtype by key that the episodes must have, if known; other
-            keys may have any.
+            keys may have any. MinAtar's planes are collapsed where this expects it.
         memory: Bytes that opening may take, see `open_task`; 0 for no cap.
 
     Raises:
@@ -106,22 +107,25 @@ def open_dataset(
         name = store.folder_name(task)
         task_cache = pathlib.Path(cache) / name if cache else None
         opened[task] = open_task(directory / name, task_cache, memory)
-    check_expected(opened, expected)
-    return opened
+    return as_expected(opened, expected)
 
 
-def check_expected(
+def as_expected(
     opened: Mapping[str, PackedEpisodes],
     expected: Mapping[str, tuple[tuple[int, ...], str]] | None,
-) -> None:
-    """Checks that tasks have the same shapes, and those that are expected if any are.
+) -> dict[str, PackedEpisodes]:
+    """Returns tasks of the same shapes, which are those that are expected if any are.
+
+    MinAtar's planes are collapsed where this is expected.
 
     Raises:
         DatasetError: They differ; names the key and both shapes.
     """
-    check_same_kinds(opened.values())
-    for packed in opened.values() if expected else ():
+    seen = {task: as_seen(packed, expected or {}) for task, packed in opened.items()}
+    check_same_kinds(seen.values())
+    for packed in seen.values() if expected else ():
         check_kinds(packed, {**kinds(packed), **expected}, "what the model expects")
+    return seen
 
 
 def open_task(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common.envs import minatar
 from dreamerv2_transfer.common.replay.array_file import (
     ArrayFile,
     Checked,
@@ -24,6 +25,10 @@ from dreamerv2_transfer.common.replay.array_file import (
 )
 from dreamerv2_transfer.common.replay.store import DatasetError, Episode
 
+# Images of MinAtar in both of its views.
+PLANES = (10, 10, minatar.MINATAR_CHANNELS)
+CATEGORIES = (10, 10, minatar.MINATAR_CATEGORIES)
+
 
 @dataclasses.dataclass(frozen=True)
 class Field:
@@ -32,9 +37,10 @@ class Field:
     Attributes:
         shape: Shape of a single step, unpacked.
         dtype: Type of the unpacked values, for example `bool` or `float32`.
-        coding: `plain`; `bits`, eight booleans per byte; or `onehot`, the index as one
+        coding: `plain`; `bits`, eight booleans per byte; `onehot`, the index as one
             byte, where an index equal to the size stands for a row of zeros (the
-            action of an episode's first transition).
+            action of an episode's first transition); or `collapsed`, the `bits` of
+            MinAtar's planes, seen as `minatar.collapsed` shows them.
     """
 
     shape: tuple[int, ...]
@@ -63,9 +69,14 @@ class Field:
     @property
     def stored(self) -> tuple[tuple[int, ...], str]:
         """Shape and type of a step as stored."""
-        if self.coding == "bits":
-            return (math.ceil(math.prod(self.shape) / 8),), "uint8"
+        if self.coding in ("bits", "collapsed"):
+            return (math.ceil(math.prod(self._bits) / 8),), "uint8"
         return ((), "uint8") if self.coding == "onehot" else self.kind
+
+    @property
+    def _bits(self) -> tuple[int, ...]:
+        """Shape of the booleans of a step."""
+        return PLANES if self.coding == "collapsed" else self.shape
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Packs values of shape [time, ...]."""
@@ -78,11 +89,12 @@ class Field:
 
     def decode(self, stored: np.ndarray) -> np.ndarray:
         """Unpacks values with any leading axes; the caller may change the result."""
-        if self.coding == "bits":
-            leading = stored.shape[:-1]
+        if self.coding in ("bits", "collapsed"):
+            leading, shape = stored.shape[:-1], self._bits
             # numpy unpacks flat arrays fastest.
             bits = np.unpackbits(stored.ravel()).view(bool).reshape(*leading, -1)
-            return bits[..., : math.prod(self.shape)].reshape(leading + self.shape)
+            bits = bits[..., : math.prod(shape)].reshape(leading + shape)
+            return bits if self.coding == "bits" else minatar.collapsed(bits)
         if self.coding == "onehot":
             rows = np.eye(self.shape[0] + 1, self.shape[0], dtype=self.dtype)
             return rows.take(stored, axis=0)
@@ -220,6 +232,11 @@ class PackedEpisodes:
             arrays[key] = field.decode(arrays[key])
         return dataclasses.replace(self, fields=fields, arrays=arrays)
 
+    def collapsed(self) -> PackedEpisodes:
+        """Returns episodes of MinAtar's planes as agents of `collapsed` see them."""
+        image = Field(CATEGORIES, "bool", "collapsed")
+        return dataclasses.replace(self, fields={**self.fields, "image": image})
+
     @property
     def is_on_disk(self) -> bool:
         """Whether an array is read from disk each time."""
@@ -307,7 +324,17 @@ def check_kinds(
 
 
 def with_same_coding(parts: Sequence[PackedEpisodes]) -> Sequence[PackedEpisodes]:
-    """Stores actions plainly if only some parts have one-hot ones, by chance."""
-    if len({part.fields["action"].coding for part in parts}) == 1:
-        return parts
-    return [part.with_plain("action") for part in parts]
+    """Stores keys plainly whose coding differs, as one-hot actions do by chance."""
+    for key in parts[0].fields:
+        if len({part.fields[key].coding for part in parts}) > 1:
+            parts = [part.with_plain(key) for part in parts]
+    return parts
+
+
+def as_seen(
+    packed: PackedEpisodes, expected: Mapping[str, tuple[tuple[int, ...], str]]
+) -> PackedEpisodes:
+    """Returns episodes of MinAtar's planes collapsed, if the model expects that."""
+    image = kinds(packed).get("image"), expected.get("image")
+    is_wanted = image == ((PLANES, "bool"), (CATEGORIES, "bool"))
+    return packed.collapsed() if is_wanted else packed

@@ -75,8 +75,7 @@ def open_dataset(
     if remote.is_remote(directory) and tasks:
         with contextlib.suppress(IndexFault):
             if opened := _open(Mirror(os.fspath(directory)), tasks, cache, memory):
-                packing.check_expected(opened, expected)
-                return opened
+                return packing.as_expected(opened, expected)
     names, start = [store.folder_name(task) for task in tasks], time.monotonic()
     folder = remote.fetched(directory, *(f"{name}/*" for name in names))
     if time.monotonic() - start > HINT_AFTER:

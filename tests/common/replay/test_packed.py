@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common.envs import minatar
 from dreamerv2_transfer.common.replay import array_file, layout, packed, shards, store
 from tests import fakes, names
 from tests.replays import same
@@ -141,6 +142,20 @@ def test_dataset_opens_its_tasks(tmp_path):
     opened = packed.open_dataset(tmp_path, ["two", "one"], cache=tmp_path / "cache")
     assert {task: len(x) for task, x in opened.items()} == {"two": 3, "one": 5}
     assert (tmp_path / "cache" / "two").is_dir()
+
+
+@pytest.mark.parametrize("memory", [0, 2**20])
+def test_planes_are_opened_as_the_model_expects_them(tmp_path, memory):
+    fill(tmp_path / "one", some(2))
+    expected = {"image": ((10, 10, 11), "bool")}
+    given = dict(cache=tmp_path / "cache", memory=memory)
+    planes = packed.open_dataset(tmp_path, ["one"], **given)["one"]
+    seen = packed.open_dataset(tmp_path, ["one"], expected=expected, **given)["one"]
+    image = minatar.collapsed(planes.episode(1)["image"])
+    np.testing.assert_array_equal(seen.episode(1)["image"], image)
+    expected = {"image": ((10, 10, 12), "bool")}
+    with pytest.raises(packed.DatasetError, match="image is bool .10, 10, 10. in the"):
+        packed.open_dataset(tmp_path, ["one"], expected=expected, **given)
 
 
 def test_missing_folders_are_named(tmp_path):

@@ -3,10 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common.envs import minatar
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from dreamerv2_transfer.common.replay.packed_episodes import (
     Field,
     PackedEpisodes,
+    as_seen,
     check_kinds,
     content_digest,
     kinds,
@@ -154,3 +156,22 @@ def test_other_kinds_are_named():
     expected = {**kinds(one(3)), "position": ((2,), "float32")}
     with pytest.raises(DatasetError, match="position is missing in the former"):
         check_kinds(one(3), expected, "the model")
+
+
+def test_planes_are_collapsed_only_for_a_model_that_sees_categories():
+    planes = pack([4, 6], image_shape=(10, 10, 10))
+    wanted = {**kinds(planes), "image": ((10, 10, 11), "bool")}
+    assert as_seen(planes, kinds(planes)) is planes and as_seen(planes, {}) is planes
+    seen = as_seen(planes, wanted)
+    assert kinds(seen) == wanted and seen.fingerprint == planes.fingerprint
+    assert seen.arrays["image"] is planes.arrays["image"]
+    for number in range(2):
+        whole, image = planes.episode(number), seen.episode(number)["image"]
+        np.testing.assert_array_equal(image, minatar.collapsed(whole["image"]))
+    assert as_seen(seen, wanted) is seen
+    # Episodes that an agent of this view played itself have another coding.
+    own = pack([5], image_shape=(10, 10, 11))
+    both = with_same_coding([seen, own])
+    assert [part.fields["image"].coding for part in both] == ["plain", "plain"]
+    for plain, coded in zip(both, (seen, own), strict=True):
+        assert same(plain.episode(0), coded.episode(0))
