@@ -80,6 +80,7 @@ def open_whole(
     source: str,
     array: Callable[[pathlib.Path], Any],
     at_once: float = AT_ONCE,
+    *,
     checked: Callable[[Any, pathlib.Path, list[int]], Checked] = Checked,
 ) -> PackedEpisodes:
     """Loads an index and checks that its parts are intact and fit each other.

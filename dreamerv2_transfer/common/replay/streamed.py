@@ -236,7 +236,7 @@ class StoredIndex:
                 str(self.here.parent),
                 array,
                 -1,
-                functools.partial(Streamed, self),
+                checked=functools.partial(Streamed, self),
             )
         except Exception as error:  # Damaged bytes raise nearly any error.
             progress.write(
