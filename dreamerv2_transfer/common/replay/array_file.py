@@ -15,6 +15,8 @@ import numpy as np
 from dreamerv2_transfer.common.replay.store import DatasetError
 
 BLOCK = 2**17  # Bytes of the rows that share a checksum.
+AT_ONCE = getattr(os, "RWF_NOWAIT", 0)  # Lets a read end where it would wait.
+ASKED = 100  # Calls of `take` that have to find all rows until none are asked for.
 
 
 class ArrayFile:
@@ -44,6 +46,7 @@ class ArrayFile:
             raise ValueError(f"{path} holds no rows")
         self.shape, self.dtype = array.shape, array.dtype
         self._path, self._begin = path, array.offset
+        self._asks = ASKED  # Asking takes a fifth of the time if all rows are cached.
         self._file = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
         if hasattr(os, "posix_fadvise"):  # Pieces are short: do not read ahead.
@@ -52,7 +55,7 @@ class ArrayFile:
     def __len__(self) -> int:
         return self.shape[0]
 
-    @property
+    @functools.cached_property
     def nbytes(self) -> int:
         """Bytes of all rows."""
         return len(self) * self._row_bytes
@@ -65,7 +68,7 @@ class ArrayFile:
         """Reads successive rows."""
         start, stop, _ = rows.indices(len(self))
         out = np.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
-        self._read(out, start)
+        self._read(_bytes_of(out), start)
         return out
 
     def take(self, index: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -81,13 +84,18 @@ class ArrayFile:
         """
         flat = np.ravel(index)
         out = np.empty((len(flat), *self.shape[1:]), self.dtype)
+        view, size = _bytes_of(out), self._row_bytes
+        self._asks = max(0, self._asks - 1)
         for start, stop, row in _runs(flat):
-            self._read(out[start:stop], row)
+            self._read(view[start * size : stop * size], row, AT_ONCE)
         return out.reshape(*np.shape(index), *self.shape[1:])
 
     def ask(self, index: np.ndarray) -> None:
-        """Lets the kernel read rows that `take` will be called for, and returns."""
-        if hasattr(os, "posix_fadvise"):
+        """Lets the kernel read rows that `take` will be called for, and returns.
+
+        It does so until they have been in the kernel's file cache for some time.
+        """
+        if hasattr(os, "posix_fadvise") and self._asks:
             for start, stop, row in _runs(np.ravel(index)):
                 place = self._begin + row * self._row_bytes
                 size = (stop - start) * self._row_bytes
@@ -95,14 +103,24 @@ class ArrayFile:
 
     def write(self, row: int, values: np.ndarray) -> None:
         """Overwrites successive rows, beginning with `row`."""
-        view, place = self._locate(np.ascontiguousarray(values, self.dtype), row)
-        while len(view):
+        view = _bytes_of(np.ascontiguousarray(values, self.dtype))
+        place = self._place(row, len(view))
+        while view:
             count = os.pwrite(self._file, view, place)
             view, place = view[count:], place + count
 
-    def _read(self, out: np.ndarray, row: int) -> None:
-        view, place = self._locate(out, row)
-        while len(view):
+    def _read(self, view: memoryview, row: int, flags: int = 0) -> None:
+        """Fills a view with the bytes of successive rows, beginning with `row`."""
+        place = self._place(row, len(view))
+        if flags:
+            try:
+                count = os.preadv(self._file, [view], place, flags)
+            except OSError:  # Nothing is cached, or the file system must wait.
+                count = 0
+            if count == len(view):
+                return
+            self._asks, view, place = ASKED, view[count:], place + count
+        while view:
             count = os.preadv(self._file, [view], place)
             if not count:
                 raise DatasetError(
@@ -111,12 +129,16 @@ class ArrayFile:
                 )
             view, place = view[count:], place + count
 
-    def _locate(self, values: np.ndarray, row: int) -> tuple[memoryview, int]:
-        """Returns the bytes of some rows, and their place in the file."""
-        if not 0 <= row <= len(self) - len(values):
+    def _place(self, row: int, size: int) -> int:
+        """Returns where some bytes of rows are in the file, beginning with `row`."""
+        place = row * self._row_bytes
+        if not 0 <= place <= self.nbytes - size:
             raise IndexError(f"{self._path} has {len(self)} rows. Received: {row=}")
-        view = memoryview(values.reshape(-1).view(np.uint8))
-        return view, self._begin + row * self._row_bytes
+        return self._begin + place
+
+
+def _bytes_of(values: np.ndarray) -> memoryview:
+    return memoryview(values.reshape(-1).view(np.uint8))
 
 
 def _runs(flat: np.ndarray) -> Iterator[tuple[int, int, int]]:

@@ -54,6 +54,30 @@ def test_rows_that_are_asked_for_are_read_ahead(tmp_path, monkeypatch):
     assert asked == [(128 + 5 * 8, 4 * 8, ahead), (128 + 20 * 8, 2 * 8, ahead)]
 
 
+@pytest.mark.skipif(not array_file.AT_ONCE, reason="Not on this system.")
+def test_cached_rows_are_no_longer_asked_for_until_one_is_not(tmp_path, monkeypatch):
+    array, asked = save(tmp_path / "x.npy", np.arange(100)), []
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, *args: asked.append(args))
+    rows, read, answers = np.array([5, 6]), os.preadv, []
+
+    def preadv(file, buffers, place, flags=0):
+        if flags and answers:
+            raise BlockingIOError(answers.pop())
+        return read(file, buffers, place)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    for _ in range(array_file.ASKED):
+        array.ask(rows)
+        array.take(rows)
+    assert len(asked) == array_file.ASKED
+    array.ask(rows)
+    assert len(asked) == array_file.ASKED
+    answers.append("the rows are not cached")
+    assert array.take(rows).tolist() == [5, 6]
+    array.ask(rows)
+    assert len(asked) == array_file.ASKED + 1
+
+
 def test_what_was_read_belongs_to_the_reader(tmp_path):
     array = save(tmp_path / "x.npy", np.arange(5))
     array.take(np.array([1, 2]))[:] = 0
