@@ -4,7 +4,8 @@
 
 needs a Python with jax for the GPU, numpy and ml_dtypes, without TensorFlow and without
 a network, and for the authors' step PyTorch, pyyaml and a checkout of
-https://github.com/JonaSchulz/pydreamer; without --authors that step is left out.
+https://github.com/JonaSchulz/pydreamer; without --authors that step is left out, and
+--authors_python names another Python for it.
 
 All programs compile side by side, one process each. Then one after the other is timed
 while the rest wait (see turns.py). The file has for each step its seconds (waited for
@@ -40,17 +41,23 @@ class Process:
     Args:
         script: Its name.
         args: Its arguments.
+        python: The Python that runs it.
         environment: Added to this process' own.
         log: The file for what it prints besides its answers.
     """
 
     def __init__(
-        self, script: str, args: list, environment: dict[str, str], log: pathlib.Path
+        self,
+        script: str,
+        args: list,
+        python: str,
+        environment: dict[str, str],
+        log: pathlib.Path,
     ):
         self._log = log
         with log.open("w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, str(HERE / script), *map(str, args)],
+                [python, str(HERE / script), *map(str, args)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -113,6 +120,7 @@ def parse() -> argparse.Namespace:
     path = pathlib.Path
     parser.add_argument("--exported", type=path, default=HERE / "exported")
     parser.add_argument("--authors", type=path, help="a checkout of pydreamer")
+    parser.add_argument("--authors_python", default=sys.executable)
     parser.add_argument("--to", type=path, default=path("gpu.json"))
     parser.add_argument("--platform", default="gpu", choices=("gpu", "cpu"))
     parser.add_argument("--steps", type=int, default=20, help="timed steps")
@@ -127,9 +135,15 @@ def start(options: argparse.Namespace, logs: pathlib.Path) -> dict[str, Process]
     processor = {"JAX_PLATFORMS": "cpu"}
     on_device = processor if options.platform == "cpu" else shared
 
-    def process(name: str, script: str, args: list, environment: dict) -> None:
+    def process(
+        name: str,
+        script: str,
+        args: list,
+        environment: dict,
+        python: str = sys.executable,
+    ) -> None:
         log = logs / name.replace("/", "_")
-        started[name] = Process(script, args, environment, log)
+        started[name] = Process(script, args, python, environment, log)
 
     started: dict[str, Process] = {}
     size = [options.platform, options.peak_size]
@@ -141,7 +155,8 @@ def start(options: argparse.Namespace, logs: pathlib.Path) -> dict[str, Process]
         process(f"steps/{name}", "step.py", args, on_device)
     for folder in {x.parent for x in files if options.authors}:
         args = [folder, options.authors, options.steps]
-        process(f"authors/{folder.name}", "authors.py", args, {})
+        own = options.authors_python
+        process(f"authors/{folder.name}", "authors.py", args, {}, own)
     for name in paths:
         if name.endswith(f"/{COMPARED}"):
             args = [options.exported / name, "cpu", 0]
