@@ -20,6 +20,7 @@ from dreamerv2_transfer import expl, gae
 from dreamerv2_transfer.common import envs, nets, optimizer, other, tfutils, updates
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.driver import Policy
+from dreamerv2_transfer.common.envs import MASK
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.world_model import (
     Metrics,
@@ -114,7 +115,8 @@ class Agent:
         """Acts on a batch of observations.
 
         Args:
-            obs: `(B, ...)` of the encoder's keys and `is_first`; others are ignored.
+            obs: `(B, ...)` of the encoder's keys, `is_first`, and with masks
+                `action_mask`, else the predicted one counts; others are ignored.
             state: What the last call returned, or `initial(B)`.
             mode: `train` samples from the task's actor, `explore` from that of the
                 exploration; `eval` takes the mode of the task's actor.
@@ -135,18 +137,22 @@ class Agent:
             latent, action, embed, obs["is_first"], noise, sample
         )
         behavior = self.expl_behavior if mode == "explore" else self.task_behavior
-        actor = behavior.actor(self.wm.rssm.get_feat(latent))
+        feat = self.wm.rssm.get_feat(latent)
+        actor, mask = behavior.actor(feat), None
+        if self.wm.masks:
+            mask = obs[MASK] if MASK in obs else self.wm.predicted_mask(feat)
+            actor = dists.masked(actor, mask)
         if mode == "eval":
             action, noise = actor.mode(), self.config.eval_noise
         else:
             action, noise = dists.sample(actor, act_seed), self.config.expl_noise
-        action = self._with_noise(action, noise, noise_seed)
+        action = self._with_noise(action, noise, noise_seed, mask)
         return {"action": action}, (latent, action)
 
-    def _with_noise(self, action: tf.Tensor, amount: float, seed) -> tf.Tensor:
+    def _with_noise(self, action: tf.Tensor, amount: float, *rest) -> tf.Tensor:
         if isinstance(self.act_space, envs.Joined):
-            return other.noise_by_part(action, amount, self.act_space.parts, seed)
-        return other.action_noise(action, amount, is_discrete(self.act_space), seed)
+            return other.noise_by_part(action, amount, self.act_space.parts, *rest)
+        return other.action_noise(action, amount, is_discrete(self.act_space), *rest)
 
     def update(self, data, state):
         """Updates the world model, and the behaviors on its posteriors.
@@ -352,6 +358,8 @@ class ActorCritic:
         steps = returns.shape[0]
         cache = [tf.stop_gradient(x[:steps]) for x in seq["actor_cache"]]
         policy = self.actor(nets.stop_gradient(seq["feat"][part]), cache=cache)
+        if MASK in seq:
+            policy = dists.masked(policy, seq[MASK][:steps])
         advantage = tf.stop_gradient(returns - seq["value"][part])
         if scale is not None:
             returns, advantage = returns / scale, advantage / scale
@@ -452,7 +460,7 @@ def acting(
         TrainingError: The policy raises it for an action that is not finite.
     """
     encoder = agent.wm.encoder
-    keys = (*encoder.keys, "is_first")
+    keys = (*encoder.keys, "is_first", *([MASK] if agent.wm.masks else []))
     act = act or agent.policy
 
     def policy(obs, state):

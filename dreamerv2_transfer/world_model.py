@@ -49,10 +49,12 @@ class WorldModel:
     ):
         self.config = config
         self.rng = rng
+        self.masks = bool(config.get("obs.action_mask", False))
+        unseen = (envs.MASK,) if self.masks else ()
         self.shapes = {
             k: tuple(v.shape or ())
             for k, v in obs_space.items()
-            if not k.startswith("log_")
+            if not k.startswith("log_") and k not in unseen
         }
         self.obs_space = obs_space
         self.act_space = act_space["action"]
@@ -71,6 +73,8 @@ class WorldModel:
             self.heads["terminal"] = nets.MLP(
                 (), **config.discount_head, name="terminal"
             )
+        if self.masks:
+            self.heads[envs.MASK] = _mask_head(config, obs_space, self.act_space)
         for name in config.grad_heads:
             if name not in self.heads:
                 raise ValueError(
@@ -176,8 +180,9 @@ class WorldModel:
     def _prediction_losses(self, feat, data) -> dict[str, tf.Tensor]:
         """Returns `-log p(x | feat)` of each key x that is predicted, `(B, T)`."""
         losses = {}
+        learning = (*self.config.grad_heads, envs.MASK)
         for name, head in self.heads.items():
-            inp = feat if name in self.config.grad_heads else nets.stop_gradient(feat)
+            inp = feat if name in learning else nets.stop_gradient(feat)
             out = head(inp)
             for key, dist in (out if isinstance(out, dict) else {name: out}).items():
                 like = dist.log_prob(tf.cast(data[key], tf.float32))
@@ -275,8 +280,9 @@ class WorldModel:
 
         Returns:
             Sequences `(horizon + 1, B * T, ...)`: the states, `feat`, `action` (that
-            led to each state; zeros for the first), `discount` and `weight`; and
-            `actor_cache`, see `MLP.call_with_cache`, for each state but the last.
+            led to each state; zeros for the first), `discount` and `weight`; and, for
+            each state but the last, `actor_cache`, see `MLP.call_with_cache`, and with
+            masks the predicted `action_mask`.
         """
 
         def flatten(x: tf.Tensor) -> tf.Tensor:
@@ -286,7 +292,7 @@ class WorldModel:
             prev, _ = prev
             act_seed, state_seed = tfutils.split_seed(now.get("seed"), 2)
             feat = nets.stop_gradient(self.rssm.get_feat(prev))
-            dist, cache = _call_with_cache(actor, feat)
+            dist, cache = self._act(actor, feat)
             action = dists.sample(dist, act_seed)
             noise = self.rssm.img_noise(state_seed, tfutils.lead(prev["deter"], 1))
             state = self.rssm.img_step(prev, action, noise)
@@ -296,13 +302,15 @@ class WorldModel:
         start = self.rssm.indexed({k: flatten(start[k]) for k in ("stoch", "deter")})
         if "index" in start and not differentiable:
             start.pop("stoch")
-        dist, cache = _call_with_cache(actor, self.rssm.get_feat(start))
+        dist, cache = self._act(actor, self.rssm.get_feat(start))
         start["action"] = tf.zeros_like(dist.mode())
         no_cache = [tf.zeros_like(x) for x in cache]
         seeds = tfutils.step_seeds(tfutils.make_seeds(self.rng, 1)[0], horizon)
         with self.rssm.corrected():  # Once, not in each step.
             dream, cache = tfutils.scan(step, seeds, (start, no_cache), horizon)
         seq = {k: tf.concat([start[k][None], dream[k]], 0) for k in start}
+        if self.masks:
+            seq[envs.MASK] = cache.pop()
         seq["actor_cache"] = cache
         seq["feat"] = self.rssm.get_feat(seq)
         first = None if is_terminal is None else flatten(is_terminal)
@@ -311,6 +319,22 @@ class WorldModel:
         # state is the product of the discounts before it.
         seq["weight"] = tf.math.cumprod(seq["discount"], 0, exclusive=True)
         return seq
+
+    def _act(self, actor: Callable, feat) -> tuple:
+        """Returns the distribution of allowed actions, and what `imagine` keeps.
+
+        That is a network's cache (see `MLP`), and behind it the predicted mask.
+        """
+        has_cache = isinstance(actor, nets.MLP)
+        dist, cache = actor.call_with_cache(feat) if has_cache else (actor(feat), [])
+        if not self.masks:
+            return dist, cache
+        mask = self.predicted_mask(feat)
+        return dists.masked(dist, mask), [*cache, mask]
+
+    def predicted_mask(self, feat) -> tf.Tensor:
+        """Returns 1 for each class that is likelier to be allowed than not, else 0."""
+        return tf.stop_gradient(self.heads[envs.MASK](feat).mode())
 
     def _discount(self, feat: tf.Tensor, is_terminal: tf.Tensor | None) -> tf.Tensor:
         """Returns the predicted discount of each state; of the first, the true one."""
@@ -347,7 +371,8 @@ class WorldModel:
         configured, and `discount` is added.
         """
         dtype = tfutils.compute_dtype()
-        obs = {k: v for k, v in obs.items() if k in self.shapes or k == "action"}
+        kept = {*self.shapes, "action", *([envs.MASK] if self.masks else [])}
+        obs = {k: v for k, v in obs.items() if k in kept}
         for key, value in obs.items():
             if value.dtype == tf.uint8:
                 obs[key] = tf.cast(value, dtype) / 255.0 - 0.5
@@ -429,8 +454,17 @@ def image_dist(config, obs_space: dict[str, gymnasium.Space]) -> str:
     return "binary" if images and all(x.dtype == bool for x in images) else "mse"
 
 
-def _call_with_cache(actor: Callable, feat) -> tuple:
-    """Returns the distribution of actions, and a network's cache (see `MLP`)."""
-    if isinstance(actor, nets.MLP):
-        return actor.call_with_cache(feat)
-    return actor(feat), []
+def _mask_head(config, obs_space, act_space: gymnasium.Space) -> nets.MLP:
+    """Creates the network that predicts which classes of actions are allowed.
+
+    Raises:
+        ValueError: Nothing tells it what is allowed.
+    """
+    if envs.MASK not in obs_space:
+        raise ValueError(
+            "Received: obs.action_mask=True, but there is no 'action_mask' beside "
+            f"{', '.join(obs_space)}. Only gym_ tasks, scripts' environments and their "
+            "episodes have masks; leave it out."
+        )
+    options = {**config.discount_head, "dist": "binary"}
+    return nets.MLP(envs.act_size(act_space), **options, name=envs.MASK)

@@ -243,6 +243,49 @@ def test_numbers_beside_choices_are_not_one_hot():
         agent_lib.ActorCritic(config, space, 4, None, step)
 
 
+def masked_agent():
+    """An agent of MinAtar's planes, half of whose actions are allowed."""
+    config = models.make_config(**{"obs.action_mask": True, "model_opt.lr": 0.1})
+    box = gymnasium.spaces.Box(0, 1, (6,))
+    seen = {**models.obs_space(), "action_mask": box}
+    rng = tf.random.Generator.from_seed(0)
+    agent = agent_lib.Agent(config, seen, models.act_space(), rng)
+    lead = [models.BATCH, models.LENGTH, 1]
+    mask = tf.tile(tf.constant([[[0.0, 1, 0, 1, 0, 1]]]), lead)
+    return agent, {**models.make_batch(), "action_mask": mask}
+
+
+def test_an_agent_keeps_to_masks():
+    agent, batch = masked_agent()
+    state = agent.wm.rssm.initial(models.BATCH)
+    losses = []
+    for _ in range(2):
+        state, metrics = agent.train(batch, state)
+        losses.append(float(metrics["action_mask_loss"]))
+    assert losses[0] == pytest.approx(6 * 0.6931472, abs=1) and losses[1] < losses[0]
+    assert np.isfinite(list(map(float, metrics.values()))).all()
+    assert "action_mask" not in agent.wm.encoder.keys
+    for variable in agent.wm.heads["action_mask"].variables:  # It has learned the mask.
+        variable.assign(tf.zeros_like(variable.value))
+    agent.wm.heads["action_mask"].out.out.bias.assign([-1.0, 1, -1, 1, -1, 1])
+    _, _, outputs, _ = agent.wm.loss(batch)
+    seq = agent.wm.imagine(agent.task_behavior.actor, outputs["post"], None, 3)
+    assert seq["action_mask"].shape[:2] == (3, models.BATCH * models.LENGTH)
+    assert not seq["action"].numpy()[..., ::2].any()
+    obs = {k: v[:, 0] for k, v in batch.items() if k in ("image", "is_first")}
+    for mask in (1 - batch["action_mask"][:, 0], None):  # The last one is predicted.
+        seen = obs if mask is None else {**obs, "action_mask": mask}
+        for mode in ("train", "eval"):
+            output, _ = agent.policy(seen, agent.initial(models.BATCH), mode)
+            assert not output["action"].numpy()[:, mask is not None :: 2].any()
+
+
+def test_masks_that_nothing_tells_are_refused():
+    with pytest.raises(ConfigError, match="there is no 'action_mask' beside image"):
+        config = models.make_config(**{"obs.action_mask": True})
+        agent_lib.make_agent(config, models.obs_space(), models.act_space())
+
+
 def test_the_timeline_of_the_critic():
     behavior = make_behavior()
     seq = {**dream(), "feat": tf.constant([[[1.0]], [[2]], [[3]], [[4]]])}

@@ -93,7 +93,11 @@ def mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
 
 
 def action_noise(
-    action: tf.Tensor, amount: float, discrete: bool, seed: tf.Tensor | None
+    action: tf.Tensor,
+    amount: float,
+    discrete: bool,
+    seed: tf.Tensor | None,
+    mask: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Adds epsilon-greedy noise to one-hot actions, clipped Gaussian noise to others.
 
@@ -102,12 +106,14 @@ def action_noise(
         amount: The chance of a random action, or the standard deviation; 0 for none.
         discrete: Whether actions are one-hot.
         seed: `(2,)`, see `dists`.
+        mask: `(..., actions)`, 1 for one-hot actions that are allowed; None for all.
     """
     if amount == 0:
         return action
     if discrete:
         probs = amount / action.shape[-1] + (1 - amount) * action
-        return dists.OneHotDist(probs=probs).sample(seed)
+        dist = dists.OneHotDist(probs=probs)
+        return (dist if mask is None else dist.masked(mask)).sample(seed)
     noisy = dists.sample(tfd.Normal(action, tf.cast(amount, action.dtype)), seed)
     return tf.clip_by_value(noisy, -1.0, 1.0)
 
@@ -117,6 +123,7 @@ def noise_by_part(
     amount: float,
     parts: Sequence[tuple[int, int]],
     seed: tf.Tensor | None,
+    mask: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Adds the noise of `action_noise` to each part of joined actions.
 
@@ -126,17 +133,23 @@ def noise_by_part(
         parts: How many choices and of how many classes each part has, one-hot, or how
             many numbers and 0.
         seed: As for `action_noise`.
+        mask: As for `action_noise`.
     """
     if amount == 0:
         return action
+    sizes = [count * (classes or 1) for count, classes in parts]
     seeds = tfutils.split_seed(seed, len(parts))
-    values = tf.split(action, [n * (k or 1) for n, k in parts], -1)
+    masks = [None] * len(parts) if mask is None else tf.split(mask, sizes, -1)
     noisy = []
-    for (count, classes), value, key in zip(parts, values, seeds, strict=True):
+    for (count, classes), value, key, may in zip(
+        parts, tf.split(action, sizes, -1), seeds, masks, strict=True
+    ):
         shape = tf.shape(value)
         if classes:
-            value = tf.reshape(value, [*tfutils.lead(value, 1), count, classes])
-        value = action_noise(value, amount, bool(classes), key)
+            event = [*tfutils.lead(value, 1), count, classes]
+            value = tf.reshape(value, event)
+            may = None if may is None else tf.reshape(may, event)
+        value = action_noise(value, amount, bool(classes), key, may)
         noisy.append(tf.reshape(value, shape))
     return tf.concat(noisy, -1)
 

@@ -13,6 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.envs.atari import SCREEN
+from dreamerv2_transfer.common.envs.masks import MASK
 
 STACK = 4  # Screens that a player sees; those before an episode are black.
 DQN = "dqn/"  # Prefix of the names of DQN players.
@@ -190,7 +191,9 @@ class MixedPolicy:
             self._stack(obs[SCREEN], obs["is_first"])
         turns = [self._schedule.at(i, step) for i, step in enumerate(self.steps)]
         players = [self._players[turn] for turn in turns]
-        if isinstance(self._space, spaces.Discrete):
+        if MASK in obs:
+            actions = self._masked(obs[MASK])
+        elif isinstance(self._space, spaces.Discrete):
             drawn = [
                 0 if self._stopped[i] else self._draw(i, player is None)
                 for i, player in enumerate(players)
@@ -218,6 +221,16 @@ class MixedPolicy:
                 screens = None if self._screens is None else self._screens[rows]
                 actions[rows] = self._onehot[player(obs["image"][rows], screens)]
         return {"action": actions}, state
+
+    def _masked(self, masks: np.ndarray) -> np.ndarray:
+        """Draws actions [envs, size] of the classes that masks allow."""
+        joined = envs.Joined(envs.act_parts(self._space))
+        idle = np.random.default_rng(0)
+        rngs = [
+            idle if stops else rng
+            for rng, stops in zip(self._rngs, self._stopped, strict=True)
+        ]
+        return np.array([joined.draw(*x) for x in zip(rngs, masks, strict=True)])
 
     def _draw_vector(self, rng: np.random.Generator) -> np.ndarray:
         if isinstance(self._space, envs.Joined):

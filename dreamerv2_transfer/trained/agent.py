@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import envs, tfutils
+from dreamerv2_transfer.common.envs import MASK
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.trained import values
 from dreamerv2_transfer.trained.dreams import Dreams
@@ -47,7 +49,8 @@ class Agent:
             observation: Arrays `*shape` or `(B, *shape)` by key, in the shapes and
                 types of the model's `observation_space`; or one array, if there is one
                 key. With `is_first`, a bool or `(B,)`, the state starts anew where
-                True.
+                True. An agent of `obs.action_mask` takes `action_mask` too; without it,
+                what the model predicts is allowed.
             state: What the last call returned; None at the start of an episode.
             seed: The seed of the noise; by default the model's generator.
             sample: Whether to sample the action, or to take the actor's likeliest.
@@ -67,7 +70,7 @@ class Agent:
         is_first = seen.is_first
         if is_first is None:
             is_first = np.full(seen.lead, state is None)
-        inputs = {**seen.arrays, "is_first": is_first}
+        inputs = {**seen.arrays, "is_first": is_first, **self._mask(observation)}
         if batch is None:
             inputs = {k: v[None] for k, v in inputs.items()}
         start = self._states.start(state, batch), self._last_action(state, batch)
@@ -86,6 +89,13 @@ class Agent:
         after = Latents.of({**latent, "action": action}, batch is not None)
         taken = values.native(after["action"], self._states.action_space)
         return (taken if taken.ndim else int(taken)), after
+
+    def _mask(self, observation: Any) -> dict[str, np.ndarray]:
+        wm = self.network.wm
+        if not (wm.masks and isinstance(observation, Mapping) and MASK in observation):
+            return {}
+        space = {MASK: wm.obs_space[MASK]}
+        return values.observations(observation, space, STEPS).arrays
 
     def step(self, inputs, start, noise, mode: str):
         """Computes `act` on tensors `(B, ...)`.

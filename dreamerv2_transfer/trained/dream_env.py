@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
+from dreamerv2_transfer.common.envs import MASK
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.common.logger import video
 from dreamerv2_transfer.trained import starts
@@ -33,8 +34,8 @@ class DreamEnv(gymnasium.Env):
     those that the model predicts, squashed as in its training (`clip_rewards` of its
     configuration). An episode terminates where the model gives the end of the game a
     probability above one half, and is truncated after `time_limit` steps. Infos have
-    the predicted `discount`. All of it is a function of the seed of `reset` and the
-    actions.
+    the predicted `discount`, and `action_mask` if the model has one. All of it is a
+    function of the seed of `reset` and the actions.
 
     Args:
         model: The model, or what `load` takes.
@@ -102,7 +103,7 @@ class DreamEnv(gymnasium.Env):
         self._seed = int(self.np_random.integers(2**31))
         self._steps = 0
         shown = self.model.decode(self.state)
-        return self._observation(shown), {"discount": float(shown["discount"])}
+        return self._observation(shown), _info(shown)
 
     def step(self, action: Any):
         """Takes an action; see `gymnasium.Env.step`.
@@ -126,8 +127,8 @@ class DreamEnv(gymnasium.Env):
         terminated = discount < self._least_discount
         truncated = self._steps >= self._time_limit and not terminated
         observation = self._observation(shown)
-        info = {"discount": discount}
-        return observation, float(shown["reward"]), terminated, truncated, info
+        reward = float(shown["reward"])
+        return observation, reward, terminated, truncated, _info(shown)
 
     def render(self) -> np.ndarray | None:
         """Returns the last images as the model sees them, RGB, or None for vectors."""
@@ -142,6 +143,11 @@ class DreamEnv(gymnasium.Env):
             key: _fitted(self._seen[key], space)
             for key, space in self.observation_space.items()
         }
+
+
+def _info(shown: dict[str, np.ndarray]) -> dict[str, Any]:
+    mask = {MASK: shown[MASK].astype(np.int8)} if MASK in shown else {}
+    return {"discount": float(shown["discount"]), **mask}
 
 
 def _bounded(space: spaces.Space) -> spaces.Space:

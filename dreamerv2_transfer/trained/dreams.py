@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common.envs import MASK
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.trained.graphs import seed_of_step
 from dreamerv2_transfer.world_model import WorldModel
@@ -68,7 +69,11 @@ class Dreams:
             state, _ = prev
             seed = seed_of_step(noise, now["time"])
             act_seed, state_seed = tfutils.split_seed(seed, 2)
-            action = dists.sample(actor(rssm.get_feat(state)), act_seed)
+            feat = rssm.get_feat(state)
+            dist = actor(feat)
+            if self._wm.masks:
+                dist = dists.masked(dist, self._wm.predicted_mask(feat))
+            action = dists.sample(dist, act_seed)
             return self.img_step(state, action, state_seed), action
 
         none = tf.zeros_like(actor(rssm.get_feat(start)).mode())
@@ -101,7 +106,7 @@ class Dreams:
         return rssm.img_step(prev, action, drawn)
 
     def decode(self, states):
-        """Returns observations, `reward` and `discount` of states."""
+        """Returns observations, `reward`, `discount` and any mask of states."""
         feat = self._wm.rssm.get_feat(states)
         heads = self._wm.heads
         found = {k: dist.mean() for k, dist in heads["decoder"](feat).items()}
@@ -115,4 +120,6 @@ class Dreams:
                 found[key] = tf.clip_by_value(value, 0, 1)
         found["reward"] = heads["reward"](feat).mode()
         found["discount"] = self._wm.predicted_discount(feat)
+        if self._wm.masks:
+            found[MASK] = self._wm.predicted_mask(feat)
         return found

@@ -28,6 +28,7 @@ def freeze(components: Mapping[str, keras.layers.Layer], flags: Mapping) -> None
 def _layers(components: Mapping[str, Any]) -> dict[str, list[keras.layers.Layer]]:
     """Returns the layers that each flag freezes, by the flag's dotted name."""
     layers = {name: [layer] for name, layer in components.items() if name != "rssm"}
+    layers.pop("action_mask", None)  # It learns always, as it costs little.
     if "terminal" in layers:  # It is there in place of the discount head.
         layers["discount"] = layers.pop("terminal")
     for name, parts in components["rssm"].parts.items():

@@ -132,3 +132,13 @@ def test_noise_of_joined_actions_is_that_of_each_part():
     np.testing.assert_allclose(choices.mean(0), [0.8, 0.2, 0.2, 0.8], atol=0.04)
     np.testing.assert_allclose([numbers.mean(), numbers.std()], [0, 0.4], atol=0.04)
     assert other.noise_by_part(action, 0, ((2, 2), (1, 0)), None) is action
+
+
+def test_noise_keeps_to_a_mask():
+    action, mask = ([[1.0, 0, 0]] * 2000), tf.tile([[1.0, 1, 0]], [2000, 1])
+    noisy = other.action_noise(tf.constant(action), 0.6, True, [1, 2], mask)
+    # Of 0.6 / 3 for each class, the third one's share is the others'.
+    np.testing.assert_allclose(noisy.numpy().mean(0), [0.75, 0.25, 0], atol=0.03)
+    parts = tf.concat([action, tf.zeros([2000, 1])], -1), tf.pad(mask, [[0, 0], [0, 1]])
+    both = other.noise_by_part(parts[0], 0.6, ((1, 3), (1, 0)), [1, 2], parts[1])
+    np.testing.assert_allclose(both.numpy().mean(0), [0.75, 0.25, 0, 0], atol=0.04)

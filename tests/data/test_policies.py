@@ -90,6 +90,16 @@ def test_joined_actions_are_drawn_by_part():
     assert len(np.unique(drawn[:, 6])) == 300
 
 
+@pytest.mark.parametrize("space", [spaces.Discrete(3), Joined([(1, 3)])])
+def test_random_play_keeps_to_masks(space):
+    policy = player(space, number=2)
+    masks = np.float32([[0, 1, 1], [1, 0, 0]])
+    drawn = [policy({"action_mask": masks}, None)[0]["action"] for _ in range(100)]
+    means = np.mean(drawn, 0)
+    assert means[1].tolist() == [1, 0, 0] and means[0, 0] == 0
+    np.testing.assert_allclose(means[0, 1:], 0.5, atol=0.2)
+
+
 def test_an_episode_is_seeded_by_its_stream_and_number():
     play = player(spaces.Discrete(6), number=2)
     seeds = [play.start(0), play.start(0), play.start(1)]

@@ -9,17 +9,21 @@ import gymnasium
 
 from dreamerv2_transfer.common import foreign
 from dreamerv2_transfer.common.envs import atari, old_gym
+from dreamerv2_transfer.common.envs.masks import Masked
 from dreamerv2_transfer.common.envs.wrappers import NEVER, Checked, Make, adapt
 from dreamerv2_transfer.common.errors import EnvError, describe
 
 
-def wrap(maker: Make, task: str = "", exclude: str = NEVER) -> gymnasium.Env:
+def wrap(
+    maker: Make, task: str = "", exclude: str = NEVER, mask: bool = False
+) -> gymnasium.Env:
     """Makes an environment in our form, which is checked at each step.
 
     Args:
         maker: Makes any `gymnasium.Env`, or an environment of the older gym.
         task: Name of the task for error messages; by default the function's name.
         exclude: Pattern of the keys of observations that are left out.
+        mask: Whether to observe which actions are allowed, see `masks.Masked`.
 
     Raises:
         EnvError: It could not be made, or its spaces cannot be used.
@@ -32,7 +36,8 @@ def wrap(maker: Make, task: str = "", exclude: str = NEVER) -> gymnasium.Env:
             raise
         name = task or getattr(maker, "__name__", repr(maker))
         raise EnvError(f"{name} could not be made: {describe(error)}") from error
-    return adapt(Checked(old_gym.adapt(env), task), exclude)
+    env = old_gym.adapt(env)
+    return adapt(Checked(Masked(env) if mask else env, task), exclude)
 
 
 # The suite.
@@ -50,13 +55,13 @@ def register() -> None:
     foreign.register_minatar()
 
 
-def make(name: str, exclude: str = NEVER) -> gymnasium.Env:
+def make(name: str, exclude: str = NEVER, mask: bool = False) -> gymnasium.Env:
     """Makes an environment by its id; for the errors see `wrap`."""
     if name not in gymnasium.registry:
         register()
     # `Checked` does more than Gymnasium's checker, which only warns.
     maker = functools.partial(gymnasium.make, name, disable_env_checker=True)
-    return wrap(maker, f"gym_{name}", exclude)
+    return wrap(maker, f"gym_{name}", exclude, mask)
 
 
 def settings(config: Any) -> dict[str, Any]:

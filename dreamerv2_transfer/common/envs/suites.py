@@ -55,11 +55,13 @@ class Fit(NamedTuple):
         keys: Pattern of the images that are resized, see `Resized`.
         size: Height and width that they get.
         exclude: Pattern of the keys that are left out.
+        mask: Whether to observe which actions are allowed, see `masks.Masked`.
     """
 
     keys: str
     size: tuple[int, int]
     exclude: str = NEVER
+    mask: bool = False
 
 
 def make_env(
@@ -93,16 +95,16 @@ def make_env(
 def _make(
     task: str | Make, *, time_limit: int, fit: Fit | None, **settings: Any
 ) -> gymnasium.Env:
-    exclude = fit.exclude if fit else NEVER
+    seen = {"exclude": fit.exclude, "mask": fit.mask} if fit else {}
     if callable(task):
-        made = gym.wrap(task, exclude=exclude)
+        made = gym.wrap(task, **seen)
     else:
         suite, _, name = task.partition("_")
         # Only Gymnasium can tell whether an id is known: it may name a module.
         if suite not in SUITES or suite != "gym" and name not in SUITES[suite].tasks():
             raise EnvError(_unknown(task))
         if suite == "gym":
-            settings = {**settings, "exclude": exclude}
+            settings = {**settings, **seen}
         try:
             made = SUITES[suite].make(name, **settings)
         except gymnasium.error.UnregisteredEnv as error:
@@ -216,7 +218,8 @@ def fit(config) -> Fit:
     stack = zip(config.decoder.cnn_kernels, config.decoder.cnn_strides, strict=False)
     for kernel, stride in stack:
         size = (size - 1) * stride + max(kernel, stride)
-    return Fit(config.decoder.cnn_keys, (size, size), exclude)
+    mask = bool(config.get("obs.action_mask", False))
+    return Fit(config.decoder.cnn_keys, (size, size), exclude, mask)
 
 
 def run_options(config, task: str | Make) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.ops.fuse import fused
 
+MASKED = -1e9  # The logit of a class that may not be chosen; finite, for gradients.
 UNLIKELY = 1e-6  # Samples of a bounded Normal avoid this probability in each tail.
 
 
@@ -27,6 +28,16 @@ def sample(dist, seed: tf.Tensor | None) -> tf.Tensor:
     if isinstance(dist, OneHotDist | Joint):
         return dist.sample(seed)
     return dist.mode() if seed is None else dist.sample(seed=seed)
+
+
+def masked(dist, mask: tf.Tensor):
+    """Returns a distribution of actions among those that a mask allows.
+
+    Args:
+        dist: A distribution of actions; only choices can be masked.
+        mask: `(..., size)`, 1 for each class that may be chosen.
+    """
+    return dist.masked(mask) if isinstance(dist, OneHotDist | Joint) else dist
 
 
 class OneHotDist:
@@ -71,6 +82,18 @@ class OneHotDist:
     @property
     def classes(self) -> int:
         return self.logits.shape[-1]
+
+    def masked(self, mask: tf.Tensor) -> OneHotDist:
+        """Returns the distribution among the classes of a mask.
+
+        Args:
+            mask: 1 for each class that may be chosen, of the logits' shape; where a
+                choice has none, all may.
+        """
+        may = tf.cast(mask, tf.float32) > 0
+        may |= ~tf.reduce_any(may, -1, keepdims=True)
+        logits = tf.where(may, self._log_probs, MASKED)
+        return OneHotDist(logits, event_dims=len(self._sum_dims))
 
     def mean(self) -> tf.Tensor:
         return self._probs
@@ -166,15 +189,21 @@ class Joint:
         return self._join([sample(*pair) for pair in pairs])
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
-        values = tf.split(value, [math.prod(x) for x in self._shapes], -1)
-        likes = []
-        for part, x, shape in zip(self.parts, values, self._shapes, strict=True):
-            x = tf.reshape(x, [*tfutils.lead(x, 1), *shape])
-            likes.append(part.log_prob(tf.cast(x, tf.float32)))
-        return tf.add_n(likes)
+        pairs = zip(self.parts, self._split(value), strict=True)
+        return tf.add_n([part.log_prob(tf.cast(x, tf.float32)) for part, x in pairs])
 
     def entropy(self) -> tf.Tensor:
         return tf.add_n([part.entropy() for part in self.parts])
+
+    def masked(self, mask: tf.Tensor) -> Joint:
+        """Masks the choices, see `OneHotDist.masked`; `(..., size)`."""
+        pairs = zip(self.parts, self._split(mask), strict=True)
+        return Joint([masked(*pair) for pair in pairs], self._shapes)
+
+    def _split(self, value: tf.Tensor) -> list[tf.Tensor]:
+        values = tf.split(value, [math.prod(x) for x in self._shapes], -1)
+        pairs = zip(values, self._shapes, strict=True)
+        return [tf.reshape(x, [*tfutils.lead(x, 1), *shape]) for x, shape in pairs]
 
     def _join(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
         flat = [

@@ -127,7 +127,7 @@ def test_each_way_to_step_in_parallel(parallel):
 )
 def test_images_are_fitted_to_what_the_decoder_predicts(names, size):
     loaded = blocks.load_config(names)
-    assert envs.fit(loaded) == (loaded.decoder.cnn_keys, (size, size), "^$")
+    assert envs.fit(loaded) == (loaded.decoder.cnn_keys, (size, size), "^$", False)
     assert envs.run_options(loaded, "gym_X-v0")["fit"] == envs.fit(loaded)
     # What manifests list stays as it was, so that older collections are continued.
     assert envs.options(loaded, "gym_X-v0") == {"time_limit": loaded.time_limit}

@@ -236,3 +236,39 @@ def test_samples_of_a_joint_carry_gradients():
     by_logits, by_mean = tape.gradient(total, [logits, mean])
     np.testing.assert_allclose(by_mean, [[3]])
     np.testing.assert_allclose(by_logits, [[0.1966119, -0.1966119]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("unimix", [0.0, 0.01])
+def test_a_masked_one_hot_has_the_classes_of_its_mask(unimix):
+    dist = dists.OneHotDist(tf.constant(LOGITS), unimix=unimix)
+    masked = dist.masked(tf.constant([[1.0, 1, 0], [0, 0, 0]]))
+    first = np.float32([0.1, 0.2]) * (1 - unimix) + unimix / 3
+    np.testing.assert_allclose(masked.mean()[0], [*first / first.sum(), 0], rtol=1e-5)
+    np.testing.assert_allclose(masked.mean()[1], dist.mean()[1], rtol=1e-5)
+    assert masked.mode().numpy().tolist() == [[0, 1, 0], [1, 0, 0]]
+    if not unimix:
+        # log(2/3), and the entropy of 1/3 and 2/3.
+        like = masked.log_prob(tf.constant([[0.0, 1, 0], [1, 0, 0]]))
+        np.testing.assert_allclose(like, [-0.4054651, -0.6931472], rtol=1e-5)
+        np.testing.assert_allclose(masked.entropy()[0], 0.6365142, rtol=1e-5)
+
+
+def test_a_masked_class_is_never_drawn_and_has_no_gradient():
+    logits = tf.Variable([[3.0, 0, 1, 5]])
+    mask = tf.constant([[0.0, 1, 1, 0]])
+    with tf.GradientTape() as tape:
+        dist = dists.OneHotDist(logits).masked(mask)
+        drawn = tf.stack([dist.sample(seed(i))[0] for i in range(40)])
+        likes = dist.log_prob(drawn[:, None]) + dist.entropy()
+        total = tf.reduce_sum(drawn * [1.0, 2, 3, 4]) + tf.reduce_sum(likes)
+    assert not drawn.numpy()[:, [0, 3]].any() and drawn.numpy()[:, 1:3].any(0).all()
+    (gradient,) = tape.gradient(total, logits).numpy()
+    assert np.isfinite(gradient).all()
+    assert gradient[[0, 3]].tolist() == [0, 0] and gradient[1:3].all()
+
+
+def test_a_joint_masks_its_choices():
+    joint = dists.masked(make_joint(), tf.constant([[1.0, 0, 0, 1, 1]]))
+    np.testing.assert_allclose(joint.mode(), [[1, 0, 0, 1, 0.5]])
+    normal = tfd.Normal([0.0], 1.0)
+    assert dists.masked(normal, tf.ones([1])) is normal
