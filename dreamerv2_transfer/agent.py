@@ -22,6 +22,7 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.driver import Policy
 from dreamerv2_transfer.common.envs import MASK
 from dreamerv2_transfer.common.nets import dists
+from dreamerv2_transfer.common.replay import online
 from dreamerv2_transfer.world_model import (
     Metrics,
     WorldModel,
@@ -81,6 +82,7 @@ class Agent:
             self.expl_behavior = expl.make(
                 config, act_space, self.wm, make_ac, self._reward
             )
+        self._known_rows = online.known_rows(config.replay.mix, config.dataset.batch)
         self.policy = tfutils.compiled(self._policy, config, xla=True)
         self.train = tfutils.compiled(self.update, config)
         self.train_behavior = tfutils.compiled(self.update_behavior, config)
@@ -182,6 +184,10 @@ class Agent:
         return state, metrics
 
     def _train_on(self, outputs, data) -> Metrics:
+        if self._known_rows:  # Behaviors learn the new game alone.
+            outputs, data = tf.nest.map_structure(
+                lambda x: x[: -self._known_rows], (outputs, data)
+            )
         start, done = outputs["post"], data["is_terminal"]
         metrics = self.task_behavior.train(self.wm, start, done, self._reward)
         reward = self.wm.preprocess({"reward": data["reward"]})["reward"]

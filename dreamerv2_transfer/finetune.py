@@ -51,6 +51,7 @@ def finetune(
     logger: Logger,
     evaluates: bool = True,
     dataset: OfflineDataset | None = None,
+    known: OfflineDataset | None = None,
     saved: Callable[[], None] = lambda: None,
 ) -> bool:
     """Trains until `config.steps` updates are done or the process is asked to stop.
@@ -65,6 +66,8 @@ def finetune(
         evaluates: Whether to play evaluation episodes, in separate environments.
         dataset: Episodes that are the same for all runs; the world model is evaluated
             on the held-out ones too.
+        known: Episodes of the games that the model knows, on whose held-out ones
+            forgetting is measured.
         saved: Called after each checkpoint.
 
     Returns:
@@ -84,9 +87,8 @@ def finetune(
         train_envs, eval_envs = opened(config.envs), None
         if evaluates and config.eval_eps > 0:
             eval_envs = opened(min(config.eval_eps, config.eval_envs))
-        trainer = Trainer(
-            config, logdir, train_envs, eval_envs, replay, agent, logger, dataset, saved
-        )
+        places = train_envs, eval_envs, replay
+        trainer = Trainer(config, logdir, *places, agent, logger, dataset, known, saved)
         trainer.start()
         others = trainer.learner.leading(int(trainer.counter))
         with messages.naming_lost_workers(config), others:
@@ -138,6 +140,7 @@ class Trainer(AgentTrainer):
         agent: Agent,
         logger: Logger,
         dataset: OfflineDataset | None = None,
+        known: OfflineDataset | None = None,
         saved: Callable[[], None] = lambda: None,
     ):
         super().__init__(config, logdir, logger, config.stage.capitalize(), saved=saved)
@@ -166,6 +169,7 @@ class Trainer(AgentTrainer):
         self._eval_episodes = validation.Episodes(agent, config, logger, self.logdir)
         self._planes = envs.native_planes(config.task)
         self._held_out = dataset and validation.HeldOut(agent.wm, config, dataset)
+        self._forgetting = known and validation.Forgetting(agent.wm, config, known)
         self._dreams = validation.Dreams(agent.wm, config, logger, logdir)
         self._batch: updates.Batch = {}  # The last one, to dream from.
 
@@ -193,6 +197,9 @@ class Trainer(AgentTrainer):
         self._env_steps.increment(int(played))
         if self.config.eval_at_start:
             self.evaluate()
+        elif self._forgetting:  # Whose start this is.
+            self._log_forgetting()
+            self.logger.write()
         self.save()
 
     # Training.
@@ -238,6 +245,7 @@ class Trainer(AgentTrainer):
                 with tfutils.reseeded(self.agent.rng, evaluation.SEED):
                     held_out = self._held_out.metrics(self.config.task)
                 self.logger.add(held_out, prefix="eval")
+            self._log_forgetting()
             options = self.config.video
             batch = {
                 k: v[: options.rows, : options.length] for k, v in self._batch.items()
@@ -245,6 +253,12 @@ class Trainer(AgentTrainer):
             if batch and len(batch["is_first"][0]) > options.context:
                 self._dreams.log(batch, self.config.task, self._planes, "train_openl")
         self.logger.write()
+
+    def _log_forgetting(self) -> None:
+        """Logs losses on held-out episodes of known games, if the run reads them."""
+        if self._forgetting:
+            with tfutils.reseeded(self.agent.rng, evaluation.SEED):
+                self.logger.add(self._forgetting.metrics(), prefix="eval")
 
     # Checkpoints.
 
@@ -265,6 +279,7 @@ class Trainer(AgentTrainer):
             "seeds": self._seeds,
             "replay": self.replay,
             "driver": self._driver,
+            **({"forgetting": self._forgetting} if self._forgetting else {}),
         }
 
     def restore(self) -> int | None:

@@ -35,7 +35,7 @@ from dreamerv2_transfer.common.replay import Replay, layout, offline, online
 from dreamerv2_transfer.common.replay import folder as replay_folder
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders
-from dreamerv2_transfer.transfer import adapt, sources
+from dreamerv2_transfer.transfer import adapt, known, sources
 
 STAGES = ("pretrain", "finetune", "scratch", "offline")
 ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
@@ -122,12 +122,8 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
         )
     if config.stage != "pretrain" and config.init.path:
         adapt.check(config)
-    elif config.model_opt.wd_start:
-        raise ConfigError(
-            "model_opt.wd_start pulls weights towards those of --init, which names "
-            f"none. Received: model_opt.wd_start={config.model_opt.wd_start:g}. Leave "
-            "it at 0."
-        )
+    adapt.check_start(config)
+    known.check(config)
     if config.strategy != "multiworker":
         return
     cluster.task()
@@ -321,9 +317,7 @@ def run_online(
         Whether all updates are done; False if the process was asked to stop.
     """
     logdir, is_chief = folder.path, cluster.is_chief(config)
-    dataset = None
-    if is_chief and config.eval_dataset:
-        dataset = open_eval_dataset(config, logdir)
+    datasets = open_datasets(config, logdir, obs_space, act_space)
     agent = prepare(config, logdir, obs_space, act_space)
 
     from dreamerv2_transfer import collect, finetune, learner
@@ -343,16 +337,17 @@ def run_online(
         settings=envs.options(config, config.task),
     ):
         return False
+    replaying = {**online.options(config), "known": datasets[1]}
     return finetune.finetune(
         config,
         logdir,
         make_envs,
-        Replay(episodes, **online.options(config), expected=expected),
+        Replay(episodes, **replaying, expected=expected),
         agent,
         make_logger(config, logdir, outputs),
         evaluates,
-        dataset,
-        folder.push,
+        *datasets,
+        saved=folder.push,
     )
 
 
@@ -449,6 +444,24 @@ def _check_meanings(config: Config, theirs: Config, obs_space: Spaces) -> None:
                     f"{theirs[key]}. Received: {ours[key]}. Use the same, or leave the "
                     f"{name} out of --init.components."
                 )
+
+
+def open_datasets(
+    config: Config, logdir: pathlib.Path, obs_space: Spaces, act_space: Spaces
+) -> tuple[offline.OfflineDataset | None, offline.OfflineDataset | None]:
+    """Opens the datasets that an online run reads besides its own episodes.
+
+    Returns:
+        The one of `open_eval_dataset` and the one of the known games, each None if this
+        process does not read it.
+
+    Raises:
+        DatasetError: One cannot be read, or is of another kind than the run's task.
+    """
+    if not cluster.is_chief(config):
+        return None, None
+    evaluated = open_eval_dataset(config, logdir) if config.eval_dataset else None
+    return evaluated, known.open_dataset(config, logdir, obs_space, act_space)
 
 
 def open_eval_dataset(config: Config, logdir: pathlib.Path) -> offline.OfflineDataset:

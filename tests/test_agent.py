@@ -172,6 +172,19 @@ BOTH = 0.25 * DYNAMICS + 0.75 * REINFORCE
 OBJECTIVES = {"reinforce": REINFORCE, "dynamics": DYNAMICS, "both": BOTH}
 
 
+def test_behaviors_dream_of_the_new_game_alone():
+    changes = {"replay.mix": 0.3, "dataset.batch": models.BATCH}
+    agent, starts = models.make_agent(models.make_config(**changes)), []
+
+    def train(world_model, start, is_terminal, reward):
+        starts.append((len(start["stoch"]), len(is_terminal)))
+        return {}
+
+    agent.task_behavior.train = train
+    agent.update(models.make_batch(), agent.wm.rssm.initial(models.BATCH))
+    assert starts == [(models.BATCH - 1, models.BATCH - 1)]
+
+
 @pytest.mark.parametrize("actor_grad", OBJECTIVES)
 def test_the_timeline_of_the_actor(actor_grad):
     behavior = make_behavior(actor_grad=actor_grad, actor_grad_mix=0.25)

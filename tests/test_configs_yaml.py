@@ -353,6 +353,7 @@ def test_minatar_has_the_sizes_of_the_paper():
         "minlen": 1,
         "maxlen": 48,
         "prioritize_ends": True,
+        "mix": 0.0,
     }
 
 

@@ -23,7 +23,7 @@ from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.transfer import weights as weights_lib
-from tests import graphs
+from tests import graphs, replays
 from tests.runs import rows, series
 
 TASK = "minatar_breakout"
@@ -48,7 +48,14 @@ def make_config(*names, **changes):
     return config.update({**defaults, **changes})
 
 
-def run(logdir, config, make_agent=agent_lib.make_agent, make_envs=None, **options):
+def run(
+    logdir,
+    config,
+    make_agent=agent_lib.make_agent,
+    make_envs=None,
+    known=None,
+    **options,
+):
     make_envs = make_envs or functools.partial(
         envs.make_vector_env, config.task, time_limit=config.time_limit
     )
@@ -71,9 +78,10 @@ def run(logdir, config, make_agent=agent_lib.make_agent, make_envs=None, **optio
         config,
         logdir,
         make_envs,
-        replay.Replay(folder, **config.replay, seed=config.seed),
+        replay.Replay(folder, **config.replay, known=known, seed=config.seed),
         agent,
         logger.make_logger(logdir, Counter()),
+        known=known,
         **options,
     )
 
@@ -189,14 +197,22 @@ def test_a_resumed_fine_tuning_is_an_uninterrupted_one(whole, tmp_path):
         r"freeze\.rssm\..*": True,
         "adapter.rank": 2,
         "model_opt.wd_start": 0.1,
+        "replay.mix": 0.5,
+        "eval_every": 2,
     }
     for name, steps in (("a", 4), ("b", 2), ("b", 4)):
         config = make_config("finetune", **SHORT, **changes, steps=steps)
-        run(tmp_path / name, config, evaluates=False)
+        games = {"minatar_asterix": replays.pack([9, 12] * 3)}
+        known = replays.dataset(games, batch=2, length=6, holdout=3)
+        run(tmp_path / name, config, evaluates=False, known=known)
     assert rows(tmp_path / "a")[-1] == rows(tmp_path / "b")[-1]
     for name in ("world_model.weights.h5", "actor_critic.weights.h5"):
         assert weights(tmp_path / "a" / name) == weights(tmp_path / "b" / name)
     assert series(tmp_path / "a", "model_start_distance")[-1] > 0
+    errors = series(tmp_path / "b", "eval_known_model_error/minatar_asterix")
+    assert len(errors) == 3  # Before the first update, and after two and four.
+    forgotten = series(tmp_path / "b", "eval_forgetting")
+    np.testing.assert_allclose(forgotten, [x - errors[0] for x in errors], atol=1e-5)
 
 
 def count_episodes(logdir) -> int:

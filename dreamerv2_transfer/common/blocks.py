@@ -50,9 +50,10 @@ RENAMED = {
 }
 # Keys whose values are paths or URLs.
 PATHS = ("logdir", "init.path", "dataset.directory", "eval_dataset", "dqn.checkpoints")
+PATHS += ("known.directory",)
 # A task for which Gymnasium imports a module, `gym_MODULE:ID`.
 IMPORTS = re.compile("gym_([^:]*):")
-TASKS = ("task", "tasks")
+TASKS = ("task", "tasks", "known.tasks")
 UNSET_LOGDIR = "/dev/null"
 INSTALLED = Path("share", "dreamerv2_transfer", "configs.yaml")
 

@@ -184,6 +184,7 @@ RANGES = {
     r"replay\.capacity": Range(0, COUNT),
     r"replay\.minlen": Range(1, SIZE),
     r"replay\.maxlen": Range(0, SIZE),
+    r"replay\.mix": Range(0, 1),
     r"dataset\.(batch|length)": Range(1, SIZE),
     r"dataset\.holdout": Range(2, COUNT, zero=True),
     r"dataset\.rewarded": Range(0, 1),

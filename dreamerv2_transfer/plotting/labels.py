@@ -37,6 +37,8 @@ METRICS = {
     "eval_return_mean": "return of evaluation episodes",
     "model_error": "model error (nats a step)",
     "eval_model_error": "held-out model error (nats a step)",
+    "eval_known_model_error": "held-out model error on known games (nats a step)",
+    "eval_forgetting": "forgetting: growth of that error (nats a step)",
     "model_loss": "model loss (nats a step)",
     "eval_model_loss": "held-out model loss (nats a step)",
     "eval_reward_auc": "AUC of held-out rewards",

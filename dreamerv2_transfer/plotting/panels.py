@@ -16,7 +16,7 @@ from dreamerv2_transfer.plotting.views import Arm, View
 
 # The metrics shown by default: the first group in which any run has a metric.
 USUAL = (
-    ("train_return", "eval_return_mean", "model_error"),
+    ("train_return", "eval_return_mean", "model_error", "eval_forgetting"),
     ("model_error", "eval_model_error", "eval_reward_auc", "eval_reward_auc_dreamed"),
     ("model_loss",),
 )

@@ -31,6 +31,7 @@ from dreamerv2_transfer.plotting.tables import Cell, Name, Row, Table
 LEVELS = (
     *("train_return", "eval_return_mean", "model_error", "eval_model_error"),
     *("eval_reward_auc", "eval_reward_auc_dreamed"),
+    *("eval_known_model_error", "eval_forgetting"),
 )
 
 

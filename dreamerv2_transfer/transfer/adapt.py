@@ -52,6 +52,24 @@ def check(config) -> None:
                 )
 
 
+def check_start(config) -> None:
+    """Checks that there is a model to which `model_opt.wd_start` can pull weights.
+
+    Args:
+        config: The resolved configuration.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    loads = config.stage != "pretrain" and config.init.path
+    if config.model_opt.wd_start and not loads:
+        raise ConfigError(
+            "model_opt.wd_start pulls weights towards those of --init, which names "
+            f"none. Received: model_opt.wd_start={config.model_opt.wd_start:g}. Leave "
+            "it at 0."
+        )
+
+
 def rows_kept(
     components: Mapping[str, Any], arrays: Mapping[str, Any], adapt: Collection[str]
 ) -> dict[str, int]:

@@ -31,15 +31,19 @@ class HeldOut:
     def metrics(self, task: str) -> dict[str, float]:
         """Returns losses and diagnosis of a game by name; none if nothing is held out.
 
-        The losses are means over batches. Rewards may be so rare that no loss shows
-        whether the model predicts them; the diagnosis does, see `Diagnosis`.
+        Rewards may be so rare that no loss shows whether the model predicts them; the
+        diagnosis does, see `Diagnosis`.
         """
+        return {**self.losses(task), **self._diagnosis.metrics(task)}
+
+    def losses(self, task: str) -> dict[str, float]:
+        """Returns a game's losses by name, means over batches."""
         averages = Averages()
         state = self._wm.rssm.initial(self._config.dataset.batch)
         for batch in self._dataset.eval_batches(task, self._config.eval_batches):
             state, metrics = self._forward(updates.tensors(batch), state)
             averages.add(updates.numbers(metrics))
-        return {**averages.result(), **self._diagnosis.metrics(task)}
+        return averages.result()
 
     def forward(self, batch, state):
         """Returns the state after a batch, and the metrics of its loss."""

@@ -30,7 +30,7 @@ def test_a_run_is_summed_up_by_what_it_logged_last():
         "arm": "scratch",
         "seed": "0",
         "step": 5000,
-        "levels": [2.5, *[None] * 5],
+        "levels": [2.5, *[None] * 7],
     }
 
 

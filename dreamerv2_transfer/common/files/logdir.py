@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "eval_eps",
     "eval_envs",
     "eval_dataset",
+    "known.directory",
     "envs_parallel",
     "envs_restart",
     "video",

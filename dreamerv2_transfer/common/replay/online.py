@@ -17,6 +17,7 @@ from dreamerv2_transfer.common.replay.folder import Folder
 from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.memory import Memory
+from dreamerv2_transfer.common.replay.offline import OfflineDataset
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
 from dreamerv2_transfer.common.replay.pool import Pool
 from dreamerv2_transfer.common.replay.sources import Ongoing, Piece, Stored, Transition
@@ -44,6 +45,8 @@ class Replay:
         prioritize_ends: Whether to draw the ends of episodes more often.
         draw: What is drawn uniformly, "episodes" or "steps".
         rewarded: Share of the pieces that are drawn among those with a reward.
+        mix: Share of a batch's rows that comes from `known`, see `known_rows`.
+        known: Episodes of other games, whose batches have as many rows; None for none.
         seed: Seed of everything that is drawn, and of the names of files.
         expected: What the environment's episodes hold: other keys in the folder are
             left out, and episodes that do not fit are skipped. None if the folder's
@@ -65,6 +68,8 @@ class Replay:
         prioritize_ends: bool = False,
         draw: str = "episodes",
         rewarded: float = 0.0,
+        mix: float = 0.0,
+        known: OfflineDataset | None = None,
         seed: int = 0,
         expected: Layout | None = None,
     ):
@@ -77,6 +82,8 @@ class Replay:
         self._folder = Folder(paths.local(directory), seed, expected)
         self._capacity = capacity
         self._use_ongoing = ongoing
+        self._mix = mix
+        self._known = known if mix else None
         self._rng = np.random.default_rng(seed)
         self._next = 0
         self._ongoing: dict[int, Ongoing] = {}
@@ -164,11 +171,18 @@ class Replay:
         Returns:
             The observations as stored in the episodes, `action` and `reward` float32,
             `is_last` and `is_terminal` bool, each [batch, length, ...]; `is_first` bool
-            [batch, length], true where a piece starts.
+            [batch, length], true where a piece starts. Rows of known games come last.
 
         Raises:
             DatasetError: There is no episode yet.
         """
+        if not self._known:
+            return self._draw(batch, length)
+        count = known_rows(self._mix, batch)
+        own, known = self._draw(batch - count, length), self._known.next()
+        return {k: np.concatenate([v, known[k][:count]]) for k, v in own.items()}
+
+    def _draw(self, batch: int, length: int) -> Batch:
         if len(self._rows) != batch:
             self._rows = [None] * batch
         pool = self._pool()
@@ -204,6 +218,7 @@ class Replay:
             "episodes": [identifier for identifier, _ in memory.episodes],
             "rows": [x and [x.identifier, x.next, x.stop] for x in self._rows],
             "ongoing": [[w, x.number] for w, x in self._ongoing.items()],
+            **({"known": self._known.state()} if self._known else {}),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -228,6 +243,8 @@ class Replay:
             for worker, number in state["ongoing"]
         }
         self._rows = [row and Piece(*row) for row in state["rows"]]
+        if self._known:
+            self._known.load_state(state["known"])
 
     def _begin(self, worker: int) -> None:
         identifier = self._folder.identifier(self._next)
@@ -288,6 +305,11 @@ class Replay:
             flush=True,
         )
         return None
+
+
+def known_rows(mix: float, batch: int) -> int:
+    """Returns how many of a batch's rows come from known games."""
+    return round(mix * batch)
 
 
 def options(config) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import driver, envs, replay
-from dreamerv2_transfer.common.replay import layout, store
+from dreamerv2_transfer.common.replay import layout, online, store
 from tests import fakes, names, replays
 from tests.replays import add, contents, fill, save, spans
 
@@ -569,3 +569,27 @@ def test_a_game_goes_on_after_a_kill(tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     # The uninterrupted run has drawn no batch meanwhile, nor has the resumed one.
     assert_same_batches(target, resumed)
+
+
+def test_rows_of_known_games_come_last_in_each_batch(tmp_path):
+    fill(replay.Replay(tmp_path / "episodes"), [20, 30, 40])
+
+    def make(**options):
+        return replay.Replay(tmp_path / "episodes", seed=1, **options)
+
+    def known():
+        return replays.dataset(batch=4, length=5)
+
+    plain, others, mixed = make(), known(), make(mix=0.25, known=known())
+    for _ in range(3):
+        batch, own, theirs = mixed.batch(4, 5), plain.batch(3, 5), others.next()
+        expected = {k: np.concatenate([v, theirs[k][:1]]) for k, v in own.items()}
+        assert replays.same(batch, expected)
+    resumed = make(mix=0.25, known=known())
+    resumed.load_state(json.loads(json.dumps(mixed.state())))
+    assert replays.same(mixed.batch(4, 5), resumed.batch(4, 5))
+
+
+@pytest.mark.parametrize("mix, rows", [(0.25, 4), (0.1, 2), (0.02, 0), (1.0, 16)])
+def test_the_share_is_a_number_of_whole_rows(mix, rows):
+    assert online.known_rows(mix, 16) == rows
