@@ -27,13 +27,16 @@ from dreamerv2_transfer.reproduction import ledger
 
 FILE = "study.json"
 TRAINING = ("pretrain", "finetune", "scratch")
-# By group of keys, the stages that read it; other keys are those of `TRAINING`.
+# By key or group of keys, the stages that read it; other keys are those of `TRAINING`.
 READERS = {
     "dqn": ("dqn",),
     "collect": ("collect",),
     "init": ("finetune",),
     "freeze": ("finetune",),
     "adapter": ("finetune",),
+    "known": ("finetune",),
+    "replay.mix": ("finetune",),
+    "model_opt.wd_start": ("finetune",),
     "reproduce": (),
 }
 # What environments read, by the beginnings of keys.
@@ -123,7 +126,7 @@ def readers(key: str) -> tuple[str, ...]:
     """Returns the stages whose jobs read a key."""
     if key.startswith(PLAYED):
         return ("dqn", "collect", *TRAINING)
-    return READERS.get(key.partition(".")[0], TRAINING)
+    return READERS.get(key) or READERS.get(key.partition(".")[0], TRAINING)
 
 
 def remember(

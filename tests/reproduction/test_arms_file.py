@@ -49,6 +49,16 @@ def test_the_lengths_of_pretraining_are_arms_on_the_new_game():
     assert [len(arm.seeds) for arm in arms] == [3, 3, 3, 3, 1]
 
 
+def test_what_keeps_a_model_is_shipped_as_arms_of_two_new_games():
+    file = arms_file.read(EXAMPLE.with_name("adapters.yaml"), BLOCKS)
+    assert file.settings["known.evaluate"] == "True"
+    assert file.new_games(CONFIG) == ("minatar_space_invaders", "minatar_breakout")
+    arms = {arm.name: arm for arm in file.arms(CONFIG, file.settings, 1)}
+    assert arms["frozen_rssm_adapter"].settings == {"adapter.rank": "8"}
+    assert arms["mixed"].settings == {"replay.mix": "0.25"}
+    assert arms["near_start"].settings == {"model_opt.wd_start": "0.01"}
+
+
 def test_the_shipped_example_leaves_each_game_out():
     file = arms_file.read(EXAMPLE, BLOCKS)
     assert file.settings == {"reproduce.pretrain": "40000", "reproduce.train": "10000"}
