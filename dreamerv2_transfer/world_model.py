@@ -58,6 +58,13 @@ class WorldModel:
         }
         self.obs_space = obs_space
         self.act_space = act_space["action"]
+        discrete = isinstance(self.act_space, gymnasium.spaces.Discrete)
+        if config.adapter.actions and not discrete:
+            raise ValueError(
+                "Only discrete actions can be mixtures of known ones. Received: "
+                f"adapter.actions={config.adapter.actions} and actions of "
+                f"{self.act_space}. Leave adapter.actions at 0."
+            )
         decoder = {**config.decoder, "cnn_dist": image_dist(config, obs_space)}
         self.encoder = nets.Encoder(self.shapes, **config.encoder)
         self.rssm = nets.make_rssm(config.rssm, config.adapter)

@@ -212,7 +212,9 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
             for array in (arrays[name] for name in names)
         ],
     )
-    config.update({"adapter.rank": 0}).save(to.with_suffix(".yaml"))
+    config.update({"adapter.rank": 0, "adapter.actions": 0}).save(
+        to.with_suffix(".yaml")
+    )
     return len(names)
 
 

@@ -1,6 +1,7 @@
 """Which weights of a model are kept for a game of other actions or other observations.
 
     actions   img_in([stoch, ACTION])                                and the actor's OUT
+              with adapter.actions ALIGN in place of ACTION, see common/nets/adapter.py
     image     encoder(FIRST, ...), decoder(..., LAST), obs_out([deter, EMBED])
 
 What stands in capitals is learned anew, with the shape that the new game needs; the
@@ -18,7 +19,7 @@ from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.transfer import corrections
 
 # The flags of `freeze` that must be off, so that new weights can learn.
-LEARNS = {
+LEARNS: dict[str, tuple[str, ...]] = {
     "actions": ("rssm.img_in",),
     "image": ("encoder", "decoder"),
 }
@@ -33,14 +34,18 @@ def check(config) -> None:
     Raises:
         ConfigError: It is frozen, or the whole world model is.
     """
-    if config.adapter.rank and not config.wm_steps:
+    adapter = config.adapter
+    if (adapter.rank or adapter.actions) and not config.wm_steps:
         raise ConfigError(
-            "The corrections of the RSSM learn with the world model, which keeps its "
-            f"weights. Received: adapter.rank={config.adapter.rank} and wm_steps=0. "
-            "Use --wm_steps 1e8 with the block freeze_world_model, or --adapter.rank 0."
+            "What adapts the RSSM learns with the world model, which keeps its "
+            f"weights. Received: adapter.rank={adapter.rank}, adapter.actions="
+            f"{adapter.actions} and wm_steps=0. Use --wm_steps 1e8 with the block "
+            "freeze_world_model, or set them to 0."
         )
+    # Mixtures of known actions leave `img_in` as it is.
+    learns = LEARNS | ({"actions": ()} if adapter.actions else {})
     for name in config.init.adapt:
-        for part in LEARNS.get(name, ()):
+        for part in learns.get(name, ()):
             if config.freeze[part] or not config.wm_steps:
                 fault = "wm_steps=0"
                 if config.freeze[part]:
@@ -89,7 +94,8 @@ def rows_kept(
     ours = {v.path: tuple(v.shape) for c in components.values() for v in c.variables}
     names = {*ours, *arrays}
     if "actions" in adapt:
-        rows["rssm/img_in/kernel"] = rssm.stoch_size
+        if corrections.ALIGN not in corrections.own(rssm):
+            rows[corrections.IMG_IN] = rssm.stoch_size
         rows |= {name: 0 for name in names if name.startswith("actor/out/")}
     if "image" in adapt:
         edges = _edges(components["encoder"], components["decoder"])

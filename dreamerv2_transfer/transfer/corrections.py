@@ -1,8 +1,9 @@
-"""Low-rank corrections in files of weights: kept, or merged into the kernels.
+"""What adapted an RSSM in files of weights: kept, or merged into the kernels.
 
-    rssm/img_in/kernel + rssm/adapter.scale * rssm/adapter.img_in.down @ ....up
+    kernel of LAYER     kernel + adapter.scale * adapter.LAYER.down @ adapter.LAYER.up
+    img_in's actions    softmax(SHARPNESS * adapter.align) @ img_in's known actions
 
-`common/nets/adapter.py` has the layers. A model without corrections, or with others,
+`common/nets/adapter.py` has the equations. A model without corrections, or with others,
 starts from the merged kernels; so does a port to a format that has none.
 """
 
@@ -16,7 +17,8 @@ import numpy as np
 from dreamerv2_transfer.common.errors import CheckpointError
 
 PREFIX = "rssm/adapter."
-SCALE = f"{PREFIX}scale"
+SCALE, ALIGN = f"{PREFIX}scale", f"{PREFIX}align"
+IMG_IN = "rssm/img_in/kernel"
 
 
 def merged(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,21 +41,37 @@ def merged(arrays: Mapping[str, Any]) -> dict[str, Any]:
             )
         kernel, scale, down, up = (np.asarray(arrays[x][()]) for x in names)
         plain[names[0]] = kernel + scale * (down @ up)
+    if ALIGN in arrays and IMG_IN in plain:
+        plain[IMG_IN] = _aligned(arrays[ALIGN][()], plain[IMG_IN][()])
     return plain
 
 
-def fitted(rssm: Any | None, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+def _aligned(align: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Returns the kernel of `img_in` with rows for the new game's actions."""
+    from dreamerv2_transfer.common.nets.adapter import SHARPNESS  # Needs TensorFlow.
+
+    known = align.shape[1]
+    mixture = np.exp(SHARPNESS * (align - align.max(1, keepdims=True)))
+    mixture /= mixture.sum(1, keepdims=True)
+    return np.concatenate([kernel[:-known], mixture @ kernel[-known:]])
+
+
+def fitted(
+    rssm: Any | None, arrays: Mapping[str, Any], other_actions: bool = False
+) -> Mapping[str, Any]:
     """Returns arrays that an RSSM can start from.
 
     Args:
         rssm: The RSSM. Corrections of its rank and scale stay as they are.
         arrays: The arrays of a file of weights.
+        other_actions: Whether its game has other actions than the RSSM's.
 
     Raises:
         CheckpointError: As `merged`.
     """
     theirs = {k: v for k, v in arrays.items() if k.startswith(PREFIX)}
-    if not theirs or _are_same(theirs, own(rssm)):
+    keeps = not (other_actions and ALIGN in theirs)
+    if not theirs or (keeps and _are_same(theirs, own(rssm))):
         return arrays
     return merged(arrays)
 
@@ -66,4 +84,6 @@ def own(rssm: Any | None) -> dict[str, Any]:
 
 def _are_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
     shapes = [{k: tuple(v.shape) for k, v in x.items()} for x in (theirs, ours)]
-    return shapes[0] == shapes[1] and theirs[SCALE][()] == ours[SCALE].numpy()
+    if shapes[0] != shapes[1]:
+        return False
+    return SCALE not in ours or theirs[SCALE][()] == ours[SCALE].numpy()

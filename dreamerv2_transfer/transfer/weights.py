@@ -36,8 +36,8 @@ HINTS = {
     ("encoder/conv0/kernel", -2): "its image has another number of channels, see "
     "--init.adapt image",
     ("rssm/img_in/kernel", 0): "the game has another number of actions (see "
-    "--init.adapt actions and, for Atari, atari_all_actions), or the latents are of "
-    "another size",
+    "--init.adapt actions, adapter.actions and, for Atari, atari_all_actions), or the "
+    "latents are of another size",
     ("reward/out/out/kernel", -1): "reward_head.dist was another",
     ("critic/out/out/kernel", -1): "critic.dist was another",
 }
@@ -221,7 +221,8 @@ def load_weights(
         found = [name for name in wanted if name in in_file or name in components]
         rows: dict[str, int] = {}
         if adapt is not None:
-            arrays = corrections.fitted(components.get("rssm"), arrays)
+            other_actions = "actions" in adapt
+            arrays = corrections.fitted(components.get("rssm"), arrays, other_actions)
             rows = adapt_lib.rows_kept(components, arrays, adapt)
         rows = {k: v for k, v in rows.items() if k.split("/")[0] in found}
         for name in found:

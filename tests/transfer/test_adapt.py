@@ -147,10 +147,28 @@ def test_corrections_start_fresh_and_are_merged_where_there_are_none(saved, tmp_
 RANK, DOWN = {"adapter.rank": 2, "adapter.scale": 0.5}, "adapter.img_in.down"
 
 
+def test_actions_are_mixtures_of_known_ones(saved):
+    agent = make_agent(actions=3, **{"adapter.actions": 6})
+    names = (*MODEL, "actor")
+    said, before, after = initialize(agent, saved, names, ("actions",))
+    kernel, align = "rssm/img_in/kernel", "rssm/adapter.align"
+    np.testing.assert_array_equal(after[kernel], saved[1][kernel])
+    assert after[align].shape == (3, 6) and not after[align].any()
+    assert "rssm/adapter.*" in said and "img_in" not in said
+    with pytest.raises(CheckpointError, match="adapter.actions"):
+        initialize(make_agent(actions=3, **{"adapter.actions": 5}), saved, MODEL, ())
+
+
+def test_only_discrete_actions_can_be_mixed():
+    config = models.make_config(**{"adapter.actions": 6})
+    with pytest.raises(ValueError, match="Only discrete actions can be mixtures"):
+        models.make_agent(config, discrete=False)
+
+
 def test_corrections_need_a_world_model_that_learns():
     config = blocks.load_config(["minatar", "finetune"]).update(RANK)
     adapt.check(config)
-    with pytest.raises(ConfigError, match="adapter.rank=2 and wm_steps=0"):
+    with pytest.raises(ConfigError, match="adapter.rank=2, .* wm_steps=0"):
         adapt.check(config.update(wm_steps=0))
 
 
@@ -166,4 +184,6 @@ def test_fresh_weights_that_could_not_learn_are_refused(changes, part):
     config = blocks.load_config(["minatar", "finetune"]).update(changes)
     with pytest.raises(ConfigError, match=f"weights of {part} fresh"):
         adapt.check(config)
+    if part == "rssm.img_in":
+        adapt.check(config.update({"adapter.actions": 6}))
     adapt.check(blocks.load_config(["minatar", "finetune", "freeze_rssm"]))

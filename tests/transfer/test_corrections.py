@@ -47,6 +47,22 @@ def test_corrections_are_kept_for_a_model_with_the_same_and_else_merged():
         assert corrections.fitted(rssm, ARRAYS).keys() == plain.keys()
 
 
+def test_mixed_actions_become_rows_of_their_own():
+    """Of two known actions, the first new one is their mean, the second the last."""
+    rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 8.0]]  # One of the latents, two of actions.
+    arrays = {
+        corrections.IMG_IN: np.array(rows, np.float32),
+        corrections.ALIGN: np.array([[0, 0], [-9, 9], [0, 0.1]], np.float32),
+    }
+    found = corrections.merged(arrays)
+    share = 1 / (1 + np.exp(-10 * 0.1))
+    expected = [rows[0], [4, 6], rows[2], [3 + 2 * share, 4 + 4 * share]]
+    np.testing.assert_allclose(found[corrections.IMG_IN], expected, rtol=1e-6)
+    rssm = Rssm(arrays)
+    assert corrections.fitted(rssm, arrays) is arrays
+    assert corrections.ALIGN not in corrections.fitted(rssm, arrays, other_actions=True)
+
+
 @pytest.mark.parametrize("name", ["scale", "cell.layer.up"])
 def test_a_half_of_a_correction_is_refused(name):
     broken = {k: v for k, v in ARRAYS.items() if k != f"rssm/adapter.{name}"}

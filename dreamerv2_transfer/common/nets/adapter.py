@@ -1,4 +1,6 @@
-"""An RSSM with low-rank corrections, which learn while its kernels stay frozen.
+"""An RSSM that adapts to another game while its kernels stay frozen.
+
+Low-rank corrections:
 
     kernel + scale * down @ up
 
@@ -11,6 +13,13 @@ Sources: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", a
 model by residual corrections of its dynamics. ReDRAW corrects the logits of the prior
 by a network of its own; here the correction is part of each product instead, so that it
 costs one sum of kernels per update and disappears where weights are merged.
+
+Aligned actions: each action of the new game is a mixture of those that the model knows,
+
+    known action = action @ softmax(SHARPNESS * align)       align (new, known)
+
+so that `img_in` can stay as it is. At first all mixtures are uniform: nothing is known
+of the new actions.
 """
 
 from __future__ import annotations
@@ -23,9 +32,10 @@ import keras
 import tensorflow as tf
 
 from dreamerv2_transfer.common import tfutils
-from dreamerv2_transfer.common.nets.layers import Dense
+from dreamerv2_transfer.common.nets.layers import Dense, cast
 from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM
 
+SHARPNESS = 10.0  # So that a mixture can become one action in some hundred updates.
 # The RSSMs whose corrected kernels are in place.
 _corrected: contextvars.ContextVar[tuple] = contextvars.ContextVar(
     "corrected", default=()
@@ -33,22 +43,25 @@ _corrected: contextvars.ContextVar[tuple] = contextvars.ContextVar(
 
 
 class AdaptedRSSM(EnsembleRSSM):
-    """An `EnsembleRSSM` whose dense layers multiply by corrected kernels.
+    """An `EnsembleRSSM` with corrected kernels, aligned actions or both.
 
     Its equations are those of `EnsembleRSSM`. Each of its methods puts the corrected
     kernels in the kernels' place while it runs; a loop over `img_step` does so once
     for all steps, see `corrected`. Neither `rssm_loop` nor a dense layer knows of it.
 
     Args:
-        rank: Rank of the corrections.
+        rank: Rank of the corrections; 0 for none.
         scale: Factor of the corrections.
+        actions: Number of the actions that the model knows; 0 if they are those of the
+            game.
         options: As `EnsembleRSSM` takes them.
     """
 
-    def __init__(self, rank: int, scale: float, **options):
+    def __init__(self, rank: int, scale: float, actions: int, **options):
         super().__init__(**options)
         self._rank = rank
         self._scale = scale
+        self._actions = actions
         self.down: list[keras.Variable] = []
         self.up: list[keras.Variable] = []
 
@@ -59,7 +72,14 @@ class AdaptedRSSM(EnsembleRSSM):
         return [self.img_in, *cells, *outputs]
 
     def build(self, embed_size: int, action_size: int) -> None:
-        super().build(embed_size, action_size)
+        super().build(embed_size, self._actions or action_size)
+        if self._actions:
+            shape = action_size, self._actions
+            self.align = self.add_weight(shape, "zeros", name="adapter.align")
+        if self._rank:
+            self._build_corrections()
+
+    def _build_corrections(self) -> None:
         for layer in self._dense_layers:
             inputs, units = layer.kernel.shape
             _, *path, _ = layer.kernel.path.split("/")
@@ -80,7 +100,7 @@ class AdaptedRSSM(EnsembleRSSM):
     @contextlib.contextmanager
     def corrected(self) -> Iterator[None]:
         """Puts the corrected kernels in the kernels' place inside the block."""
-        if self in _corrected.get():
+        if not self._rank or self in _corrected.get():
             yield
             return
         kernels = [layer.kernel for layer in self._dense_layers]
@@ -94,6 +114,13 @@ class AdaptedRSSM(EnsembleRSSM):
                 yield
         finally:
             _corrected.reset(token)
+
+    def read_action(self, action: tf.Tensor) -> tf.Tensor:
+        """Returns the known actions that take an action's place."""
+        if self._actions:
+            mixture = tf.nn.softmax(SHARPNESS * self.align.value)
+            action = tf.linalg.matmul(cast(action), cast(mixture))
+        return super().read_action(action)
 
     def observe(self, *args, **kwargs):
         with self.corrected():
@@ -113,12 +140,12 @@ class AdaptedRSSM(EnsembleRSSM):
 
 
 def make_rssm(options: Mapping, adapter: Mapping) -> EnsembleRSSM:
-    """Creates an RSSM, with corrections if `adapter.rank` is not 0.
+    """Creates an RSSM, an adapted one if `adapter.rank` or `adapter.actions` is not 0.
 
     Args:
         options: `rssm` of a configuration.
         adapter: `adapter` of a configuration.
     """
-    if not adapter["rank"]:
+    if not (adapter["rank"] or adapter["actions"]):
         return EnsembleRSSM(**options)
     return AdaptedRSSM(**adapter, **options)

@@ -267,7 +267,7 @@ class EnsembleRSSM(keras.layers.Layer):
         Returns:
             The prior state `(B, ...)`, its latents in the form of `prev_state`.
         """
-        x = self._join(prev_state, cast(prev_action))
+        x = self._join(prev_state, self.read_action(prev_action))
         x = self.img_in(x)
         x = self.img_in_norm(x)
         x = self.act(x)
@@ -276,6 +276,10 @@ class EnsembleRSSM(keras.layers.Layer):
         dist = self.get_dist(stats)
         latent = self.draw(dist, noise.get("prior"), sample, like=prev_state)
         return {**latent, "deter": deter, **stats}
+
+    def read_action(self, action: tf.Tensor) -> tf.Tensor:
+        """Returns what `img_in` reads of an action."""
+        return cast(action)
 
     def masked_action(self, action: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
         """Returns actions, zeros where `keep` is 0, as `mask_action` tells."""

@@ -50,7 +50,7 @@ def observe(
     keep = 1.0 - tf.cast(is_first, tfutils.compute_dtype())
     kernels, offsets = _split_products(
         {
-            "img_in": (rssm.img_in, rssm.masked_action(action, keep)),
+            "img_in": (rssm.img_in, rssm.read_action(rssm.masked_action(action, keep))),
             **{name: (layer, None) for name, layer in rssm.cell.products.items()},
             "obs_out": (rssm.obs_out, embed),
             "obs_dist": (rssm.obs_dist, None),

@@ -13,18 +13,18 @@ RANK, SCALE = 2, 0.5
 SIZES = {"ensemble": 1, "stoch": 3, "discrete": 4, "deter": 6, "hidden": 7}
 
 
-def make_pair(random=True, **options) -> tuple[AdaptedRSSM, EnsembleRSSM]:
+def make_pair(random=True, known=0, **options) -> tuple[AdaptedRSSM, EnsembleRSSM]:
     """An adapted RSSM, and a plain one whose kernels are the corrected ones."""
     keras.utils.set_random_seed(0)
-    adapter = {"rank": RANK, "scale": SCALE}
+    adapter = {"rank": RANK, "scale": SCALE, "actions": known}
     adapted = nets.make_rssm({**SIZES, **options}, adapter)
-    plain = nets.make_rssm({**SIZES, **options}, {**adapter, "rank": 0})
+    plain = nets.make_rssm({**SIZES, **options}, {**adapter, "rank": 0, "actions": 0})
     for rssm in (adapted, plain):
         rssm.build(EMBED, ACTIONS)
     values = {v.path: v.numpy() for v in adapted.variables}
     rng = np.random.default_rng(0)
     for name in values:
-        if random and name.endswith((".up", "bias")):
+        if random and name.endswith((".up", ".align", "bias")):
             values[name] = rng.normal(0, 0.3, values[name].shape).astype(np.float32)
     for variable in adapted.variables:
         variable.assign(values[variable.path])
@@ -34,6 +34,9 @@ def make_pair(random=True, **options) -> tuple[AdaptedRSSM, EnsembleRSSM]:
         base = f"rssm/adapter.{layer.replace('/', '.')}"
         if f"{base}.down" in values:
             value = value + SCALE * values[f"{base}.down"] @ values[f"{base}.up"]
+        if known and layer == "img_in":
+            mixture = tf.nn.softmax(10 * values["rssm/adapter.align"])
+            value = tf.concat([value[:-known], mixture @ value[-known:]], 0)
         variable.assign(value)
     return adapted, plain
 
@@ -79,6 +82,7 @@ def compare(found, expected) -> None:
     [
         ({}, True),
         ({"discrete": 0, "ensemble": 2, "norm": "layer"}, False),
+        ({"known": 5}, True),
         ({"cell": "gru_layernorm", "gru_layers": 2}, False),
     ],
 )
@@ -133,5 +137,5 @@ def test_corrections_have_the_names_and_ranks_of_their_kernels():
 
 
 def test_without_a_rank_it_is_the_plain_class():
-    rssm = nets.make_rssm(SIZES, {"rank": 0, "scale": 1.0})
+    rssm = nets.make_rssm(SIZES, {"rank": 0, "scale": 1.0, "actions": 0})
     assert type(rssm) is EnsembleRSSM
