@@ -67,6 +67,28 @@ class Scripted(gymnasium.Env):
         return item
 
 
+class Gate(gymnasium.Env):
+    """Allows two of three actions, others at each step, and fails at the third."""
+
+    observation_space = spaces.Discrete(2)
+    action_space = spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._count = 0
+        return self._told()
+
+    def step(self, action):
+        assert self._mask[action], "This action was not allowed."
+        self._count += 1
+        obs, info = self._told()
+        return obs, 0.0, self._count == 6, False, info
+
+    def _told(self):
+        self._mask = np.roll(np.int8([0, 1, 1]), self._count)
+        return self._count % 2, {"action_mask": self._mask}
+
+
 class Touch:
     """An object whose pickle creates a file."""
 

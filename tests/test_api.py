@@ -111,37 +111,15 @@ def test_actions_and_observations_of_every_kind(tmp_path):
     assert dream.step(dream.action_space.sample())[0].keys() == obs.keys()
 
 
-class Gate(gymnasium.Env):
-    """Allows two of three actions, others at each step, and fails at the third."""
-
-    observation_space = spaces.Discrete(2)
-    action_space = spaces.Discrete(3)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self._count = 0
-        return self._told()
-
-    def step(self, action):
-        assert self._mask[action], "This action was not allowed."
-        self._count += 1
-        obs, info = self._told()
-        return obs, 0.0, self._count == 6, False, info
-
-    def _told(self):
-        self._mask = np.roll(np.int8([0, 1, 1]), self._count)
-        return self._count % 2, {"action_mask": self._mask}
-
-
 def test_no_action_is_taken_that_a_mask_forbids(tmp_path):
     noise = {"expl_noise": 0.5, "eval_noise": 0.5, "outputs": ["jsonl"]}
     config = make_config(tmp_path, **noise, **{"obs.action_mask": True})
-    assert api.train(Gate(), config)
+    assert api.train(fakes.Gate(), config)
     assert "action_mask_loss" in keys(tmp_path)
     path = next((tmp_path / "train_episodes").glob("*.npz"))
     with np.load(path, allow_pickle=False) as file:
         assert file["action_mask"][:2].tolist() == [[0, 1, 1], [1, 0, 1]]
-    agent, env = api.load(tmp_path).agent, Gate()
+    agent, env = api.load(tmp_path).agent, fakes.Gate()
     obs, info = env.reset()
     for number in range(6):
         seen = {"vector": np.eye(2, dtype=np.float32)[obs], **info}

@@ -255,12 +255,17 @@ class Driver:
                 playing = ages >= left
                 pairs = zip(episodes, playing, strict=True)
                 saved = [x["actions"][-left] if p else None for x, p in pairs]
-                actions = np.array([self._vector(x) for x in saved], np.float32)
+                masks = self._obs.get(envs.MASK, [None] * len(saved))
+                both = zip(saved, masks, strict=True)
+                actions = np.array([self._vector(*x) for x in both], np.float32)
                 self._act(actions)
                 self._record(actions)
 
-    def _vector(self, saved: Any | None) -> np.ndarray:
-        """Returns a saved action as a vector; any valid one without it."""
+    def _vector(self, saved: Any | None, mask: np.ndarray | None) -> np.ndarray:
+        """Returns a saved action as a vector; any that a mask allows without it."""
+        if saved is None and mask is not None:
+            joined = envs.Joined(envs.act_parts(self._space))
+            return joined.draw(np.random.default_rng(0), mask)
         if self._discrete:
             action = self._no_action.copy()
             action[saved or 0] = 1

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import driver, envs, errors
+from tests import fakes
 
 
 def onehot(obs, state):
@@ -321,3 +322,19 @@ def test_another_number_of_environments_is_refused():
     drive, _ = seeded("dummy_discrete", 2)
     with pytest.raises(errors.UserError, match="envs=2. Received: envs=3"):
         seeded("dummy_discrete", 3)[0].load_state(drive.state())
+
+
+def test_an_environment_that_waits_takes_no_forbidden_action():
+    fit = envs.Fit("image", (10, 10), mask=True)
+    vector = envs.make_vector_env(fakes.Gate, 2, fit=fit)
+    drive = driver.Driver(vector, seeds=lambda worker: worker)
+
+    def allowed(obs, state):
+        action = np.eye(3, dtype=np.float32)[obs["action_mask"].argmax(-1)]
+        return {"action": action}, state
+
+    drive(allowed, steps=6)
+    saved = drive.state()
+    assert saved["episodes"][0]["actions"] == [1, 0, 0]
+    drive.load_state({"episodes": [saved["episodes"][0], None]})
+    assert drive.state()["episodes"][0] == saved["episodes"][0]
