@@ -42,6 +42,7 @@ from dreamerv2_transfer.common.replay.streamed_array import Streamed
 
 HINT_AFTER = 20.0  # Seconds of fetching, after which a note says how not to wait.
 WAITS = (1, 4, 15)  # Seconds until the next tries after a failure.
+KEPT_FREE = 2**30  # Bytes of the disk that are not filled by copies ahead of their use.
 TURN = 0.02  # Seconds until the copying looks again whether it may continue.
 HEADER = "index.json"
 TABLES = (*(f"{name}.npy" for name in packed_index.TABLES), HEADER)
@@ -103,14 +104,19 @@ def _open(
     if not all(index.is_wanted() for index in found.values()):
         return {}
     opened = {task: index.open(cache) for task, index in found.items()}
+    missing = sum(index.missing_bytes() for index in found.values())
+    has_room = missing + KEPT_FREE < shutil.disk_usage(source.home).free
     for task, index in found.items():
         packed = opened[task]
+        then = "all of it" if has_room else "only that, as the disk lacks room for all"
         print(
-            f"{index.url} is read by ranges, and copied to {index.here} meanwhile: "
-            f"{packed.nbytes / 2**30:.3g} GiB.",
+            f"{index.url} is read by ranges. What is read is kept in {index.here}, and "
+            f"meanwhile {then}: {packed.nbytes / 2**30:.3g} GiB.",
             flush=True,
         )
         packing.warn_of_damaged(packed)
+        if not has_room:
+            continue
         # The smallest first, as every batch reads all of them.
         arrays = sorted(packed.arrays.values(), key=lambda x: x.nbytes)
         threading.Thread(target=_complete, args=(arrays,), daemon=True).start()
@@ -249,6 +255,11 @@ class StoredIndex:
             self._fetch_episodes, pathlib.Path(cache) / self._folder if cache else None
         )
         return packed
+
+    def missing_bytes(self) -> int:
+        """Returns the bytes of the arrays that have not been copied yet."""
+        stats = [path.stat() for path in self.here.glob("key-*.npy")]
+        return sum(max(0, x.st_size - 512 * x.st_blocks) for x in stats)
 
     def _prepare(self) -> None:
         """Writes the tables, and arrays of holes; those that are there already stay."""

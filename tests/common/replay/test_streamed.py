@@ -134,6 +134,15 @@ def test_the_rest_is_copied_meanwhile(at, local, monkeypatch):
     )
 
 
+def test_a_disk_is_not_filled_by_what_is_not_needed_yet(at, monkeypatch, capsys):
+    usage = shutil.disk_usage(".")
+    free = usage._replace(free=streamed.KEPT_FREE)
+    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda path: free)
+    monkeypatch.setattr(streamed, "_complete", lambda arrays: pytest.fail("copied"))
+    assert len(open_url()["long"].arrays["image"].take(np.arange(3))) == 3
+    assert "only that, as the disk lacks room for all" in capsys.readouterr().out
+
+
 def test_a_killed_process_leaves_nothing_that_lies(at, alone, local):
     opened = open_url()["long"].arrays["image"]
     opened.take(np.arange(0, 24))
