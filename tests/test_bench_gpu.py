@@ -11,8 +11,9 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
-from dreamerv2_transfer.common import tfutils
+from dreamerv2_transfer.common import foreign, tfutils
 from dreamerv2_transfer.common.ops import arguments, lowering
 from tests import models, runs
 
@@ -103,7 +104,7 @@ def test_kernels_and_bytes_are_counted_by_the_turns_of_loops(hlo, attribute, tur
     assert loop.body.bytes == (2 * step + numbers) + (2 * step + numbers) + 3 * numbers
     assert total.kernels == 1 + 3 * (turns or 1)
     assert total.kinds["product"] == 1
-    product = 2 * 8 * 8 * 2 + 8 * 8 * 2 + 64
+    product = 2 * 8 * 8 * 2 + 8 * 8 * 2  # Without its workspace.
     assert total.bytes == product + (turns or 1) * loop.body.bytes
 
 
@@ -136,6 +137,39 @@ def test_jax_computes_the_numbers_of_tensorflow(tmp_path):
     for one, other in zip(found, expected, strict=True):
         # As the golden tests; `model_error` differs by 1.7e-4, all others by less.
         assert one == pytest.approx(other, rel=1e-3, abs=1e-6)
+
+
+def test_tensorflow_executes_the_exported_policy(monkeypatch):
+    monkeypatch.syspath_prepend(str(GPU))
+    monkeypatch.syspath_prepend(str(GPU.parent))
+    import export
+    import train_step
+
+    config = models.make_config(dataset={"batch": 2, "length": 3}, jit=False)
+    with tfutils.for_gpu():
+        agent, batch, wm_step = train_step.prepare(config)
+        policy, args, _ = export.find_step("policy", agent, batch, wm_step)
+        lowered = lowering.lower(policy, *args, feedback={0: 1})
+        graph = tf.function(policy, jit_compile=True, autograph=False)
+        captured = graph.get_concrete_function(*args).captured_inputs
+        assert {x.dtype for x in captured} == {tf.resource}
+        variables = [foreign.read_variable(x)[1] for x in captured]
+        outputs = gen_xla_ops.xla_call_module(
+            [*tf.nest.flatten(args), *variables],
+            version=10,
+            module=lowered.program,
+            Sout=[x["shape"] for x in lowered.outputs],
+            Tout=[x["dtype"] for x in lowered.outputs],
+            platforms=["CPU"],
+        )
+        # As XLA draws other noise than TensorFlow does without it.
+        expected = tf.nest.flatten(graph(*args))
+    names = [x["name"] for x in lowered.outputs]
+    assert names[len(expected) - 1] == "1/action"
+    for name, one, other in zip(names, outputs, expected, strict=False):
+        np.testing.assert_allclose(one, other, 1e-4, 1e-5, err_msg=name)
+    # The generator has drawn the same noise.
+    np.testing.assert_array_equal(outputs[len(expected)], agent.rng.state)
 
 
 @needs_jax

@@ -25,6 +25,8 @@ CALLED = re.compile(
 )
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+# What a library's call may use while it computes; how much of it is not told.
+WORKSPACE = re.compile(r", [su]8\[\d+\](\{0\})?(?=\)$)")
 PRODUCTS = re.compile(r"cublas|gemm|matmul|\bdot\b", re.IGNORECASE)
 
 
@@ -59,7 +61,8 @@ class Count:
     Attributes:
         kernels: Instructions that start something on the device.
         kinds: Of these, the products, convolutions, gathers and so on.
-        bytes: That they read and write, if all of it passes through memory.
+        bytes: That they read and write, if all of it passes through memory; without
+            what libraries take as workspace.
     """
 
     kernels: int = 0
@@ -209,6 +212,7 @@ def _written(one: Instruction, inner: Computation) -> tuple[int, set[str]]:
     updates = [x for x in inner.values() if x.opcode == "dynamic-update-slice"]
     # The shape of an operation that is only started has its operands' shapes as well.
     shape = next((x.shape for x in inner.values() if x.is_root), one.shape)
+    shape = WORKSPACE.sub("", shape)
     if not updates:
         return size_of(shape), set()
     rest = size_of(shape) - sum(size_of(x.shape) for x in updates)
