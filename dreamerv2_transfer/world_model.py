@@ -58,16 +58,9 @@ class WorldModel:
         }
         self.obs_space = obs_space
         self.act_space = act_space["action"]
-        discrete = isinstance(self.act_space, gymnasium.spaces.Discrete)
-        if config.adapter.actions and not discrete:
-            raise ValueError(
-                "Only discrete actions can be mixtures of known ones. Received: "
-                f"adapter.actions={config.adapter.actions} and actions of "
-                f"{self.act_space}. Leave adapter.actions at 0."
-            )
         decoder = {**config.decoder, "cnn_dist": image_dist(config, obs_space)}
         self.encoder = nets.Encoder(self.shapes, **config.encoder)
-        self.rssm = nets.make_rssm(config.rssm, config.adapter)
+        self.rssm = _make_rssm(config, self.act_space)
         self.heads = {
             "decoder": nets.Decoder(self.shapes, **decoder),
             "reward": nets.MLP((), **config.reward_head, name="reward"),
@@ -419,6 +412,22 @@ class WorldModel:
         feat = tf.concat([self.rssm.get_feat(s) for s in (states, prior)], 1)
         model = self.heads["decoder"](feat)[key].mean()
         return tf.cast(data[key], tf.float32) + offset, model + offset
+
+
+def _make_rssm(config, act_space: gymnasium.Space) -> nets.EnsembleRSSM:
+    """Creates the RSSM of a configuration.
+
+    Raises:
+        ValueError: Actions that are not discrete are to be mixtures of known ones.
+    """
+    known = config.adapter.actions
+    if known and not isinstance(act_space, gymnasium.spaces.Discrete):
+        raise ValueError(
+            "Only discrete actions can be mixtures of known ones. Received: "
+            f"adapter.actions={known} and actions of {act_space}. Leave "
+            "adapter.actions at 0."
+        )
+    return nets.make_rssm(config.rssm, config.adapter)
 
 
 def make_world_model(config, obs_space, act_space) -> WorldModel:
