@@ -325,8 +325,10 @@ class WorldModel:
 
         That is a network's cache (see `MLP`), and behind it the predicted mask.
         """
-        has_cache = isinstance(actor, nets.MLP)
-        dist, cache = actor.call_with_cache(feat) if has_cache else (actor(feat), [])
+        if isinstance(actor, nets.MLP):
+            dist, cache = actor.call_with_cache(feat)
+        else:
+            dist, cache = actor(feat), []
         if not self.masks:
             return dist, cache
         mask = self.predicted_mask(feat)

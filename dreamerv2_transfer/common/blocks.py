@@ -49,8 +49,14 @@ RENAMED = {
     "decoder.kernels": "decoder.cnn_kernels",
 }
 # Keys whose values are paths or URLs.
-PATHS = ("logdir", "init.path", "dataset.directory", "eval_dataset", "dqn.checkpoints")
-PATHS += ("known.directory",)
+PATHS = (
+    "logdir",
+    "init.path",
+    "dataset.directory",
+    "eval_dataset",
+    "dqn.checkpoints",
+    "known.directory",
+)
 # A task for which Gymnasium imports a module, `gym_MODULE:ID`.
 IMPORTS = re.compile("gym_([^:]*):")
 TASKS = ("task", "tasks", "known.tasks")

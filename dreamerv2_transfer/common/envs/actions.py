@@ -26,16 +26,16 @@ class Part(NamedTuple):
     """Parts of a vector that are alike and follow each other.
 
     Attributes:
-        count: How many choices or numbers.
+        number: How many choices or numbers.
         classes: What each choice is made of, one-hot; 0 for numbers.
     """
 
-    count: int
+    number: int
     classes: int
 
     @property
     def size(self) -> int:
-        return self.count * (self.classes or 1)
+        return self.number * (self.classes or 1)
 
 
 class Joined(spaces.Box):
@@ -53,7 +53,7 @@ class Joined(spaces.Box):
     def __init__(self, parts: Sequence[Sequence[int]], low: Any = None, high: Any = 1):
         found = (Part(*map(int, x)) for x in parts)
         grouped = itertools.groupby(found, lambda x: x.classes)
-        self.parts = tuple(Part(sum(x.count for x in g), k) for k, g in grouped)
+        self.parts = tuple(Part(sum(x.number for x in g), k) for k, g in grouped)
         if low is None:
             lows = [np.full(x.size, 0 if x.classes else -1) for x in self.parts]
             low = np.concatenate(lows)
@@ -75,7 +75,7 @@ class Joined(spaces.Box):
         vector = rng.uniform(low, high).astype(np.float32)
         for part, values in zip(self.parts, self.split(vector), strict=True):
             if part.classes:
-                drawn = rng.integers(part.classes, size=part.count)
+                drawn = rng.integers(part.classes, size=part.number)
                 values[:] = np.eye(part.classes, dtype=np.float32)[drawn]
         return vector if mask is None else self._allowed(vector, mask, rng)
 
@@ -85,7 +85,7 @@ class Joined(spaces.Box):
         """Draws the choices of a vector again, among the classes of a mask."""
         both = zip(self.parts, self.split(vector), self.split(mask), strict=True)
         for part, values, may in both:
-            for row in range(part.count if part.classes else 0):
+            for row in range(part.number if part.classes else 0):
                 among = np.flatnonzero(may[row] > 0)
                 chosen = rng.choice(among if len(among) else part.classes)
                 values[row] = np.arange(part.classes) == chosen
@@ -99,7 +99,7 @@ class Joined(spaces.Box):
         return super().contains(x) and bool(self.is_onehot(x))
 
     def split(self, vectors: np.ndarray) -> list[np.ndarray]:
-        """Returns views of the parts: `(..., count, classes)` or `(..., count)`."""
+        """Returns views of the parts: `(..., number, classes)` or `(..., number)`."""
         ends = np.cumsum([part.size for part in self.parts])[:-1]
         return [
             x.reshape(*x.shape[:-1], *(part if part.classes else part[:1]))

@@ -95,7 +95,9 @@ def make_env(
 def _make(
     task: str | Make, *, time_limit: int, fit: Fit | None, **settings: Any
 ) -> gymnasium.Env:
-    seen = {"exclude": fit.exclude, "mask": fit.mask} if fit else {}
+    seen: dict[str, Any] = {}
+    if fit:
+        seen = {"exclude": fit.exclude, "mask": fit.mask}
     if callable(task):
         made = gym.wrap(task, **seen)
     else:
