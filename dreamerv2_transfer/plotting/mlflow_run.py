@@ -7,7 +7,6 @@ updates, as in our stages.
 
 from __future__ import annotations
 
-import collections
 import pathlib
 import re
 from collections.abc import Collection
@@ -19,6 +18,7 @@ from dreamerv2_transfer.plotting.curves import Series
 BYTES = 2**30  # Of a file.
 METHOD = "pydreamer"
 EPISODES = "artifacts/episodes"
+STEPS = ("agent/steps", "train/data_steps")
 # Its names of metrics, and ours for the same; others keep theirs.
 NAMES = {
     "agent/return": "train_return",
@@ -57,24 +57,40 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Series], list[str]]:
         OSError: A file cannot be read.
     """
     root, metrics = folder / "metrics", {}
-    damaged: collections.Counter[str] = collections.Counter()
+    damaged: dict[str, int] = {}
     for file in sorted(x for x in root.rglob("*") if x.is_file()):
         name = file.relative_to(root).as_posix()
-        points = {}
-        for line in documents.read(file, BYTES).splitlines():
-            try:
-                value, step = (float(x) for x in line.split()[1:])
-            except ValueError:
-                damaged[name] += 1
-                continue
-            if metrics_file.is_number(value) and metrics_file.is_number(step):
-                points[step] = value
+        points, damaged[name] = _points(file)
         if points:
             ours = NAMES.get(name, name.replace("/", "_"))
             metrics[ours] = metrics_file.series(points)
     return metrics, [
-        f"{n} damaged lines of {x} were left out." for x, n in damaged.items()
+        f"{n} damaged lines of {x} were left out." for x, n in damaged.items() if n
     ]
+
+
+def _points(file: pathlib.Path) -> tuple[dict[float, float], int]:
+    """Returns a metric's values by step, and how many lines are damaged."""
+    points, damaged = {}, 0
+    for line in documents.read(file, BYTES).splitlines():
+        try:
+            value, step = (float(x) for x in line.split()[1:])
+        except ValueError:
+            damaged += 1
+            continue
+        if metrics_file.is_number(value) and metrics_file.is_number(step):
+            points[step] = value
+    return points, damaged
+
+
+def steps(folder: pathlib.Path) -> int:
+    """Returns how many steps the agent of a run had played; 0 if it logged none.
+
+    A generator counts those since it was started, the learner those on disk, at times.
+    """
+    files = [folder / "metrics" / name for name in STEPS]
+    logged = [_points(file)[0] for file in files if file.is_file()]
+    return int(max((value for x in logged for value in x.values()), default=0))
 
 
 def layout(folder: pathlib.Path) -> tuple[str, str, str]:

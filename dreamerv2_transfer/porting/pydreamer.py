@@ -19,6 +19,7 @@ from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common import flags
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.files import paths, torch_file
+from dreamerv2_transfer.plotting import mlflow_run
 from dreamerv2_transfer.porting import observations, pydreamer_config
 from dreamerv2_transfer.porting.pickles import PortError
 
@@ -47,6 +48,7 @@ class Pydreamer:
         path: Its checkpoint.
         arrays: Its weights by their names, without parts that are left out.
         epoch: Updates so far.
+        steps: Steps that it played so far; 0 if its run does not tell.
         optimizers: The state of its optimizers.
         conf: Its configuration, in its own keys.
         config: The same in ours.
@@ -60,6 +62,7 @@ class Pydreamer:
     conf: dict[str, Any]
     config: Config
     notes: tuple[str, ...]
+    steps: int = 0
     episodes: pathlib.Path | None = None
 
     @property
@@ -86,8 +89,9 @@ class Pydreamer:
         sizes = (f"{k} ({'x'.join(map(str, shape))})" for k, shape in self.obs.items())
         kind = "continuous" if self.continuous else "discrete"
         seen = ", ".join(sizes)
+        played = f" and {self.steps} steps" if self.steps else ""
         return (
-            f"an agent of {self.epoch} updates that observes {seen} and has "
+            f"an agent of {self.epoch} updates{played} that observes {seen} and has "
             f"{self.conf['action_dim']} {kind} actions"
         )
 
@@ -137,8 +141,16 @@ def read(
     number = sum(f"optimizer_{i}_state_dict" in content for i in range(8))
     optimizers = [content[f"optimizer_{i}_state_dict"] for i in range(number)]
     epoch = int(content.get("epoch", 0))
+    runs = [x for x in file.parents[:3] if (x / "metrics").is_dir()]
     return Pydreamer(
-        file, kept, epoch, optimizers, conf, settings, tuple(_notes(arrays, conf))
+        file,
+        kept,
+        epoch,
+        optimizers,
+        conf,
+        settings,
+        tuple(_notes(arrays, conf)),
+        mlflow_run.steps(runs[0]) if runs else 0,
     )
 
 

@@ -62,6 +62,7 @@ def port(theirs: Pydreamer, logdir: str | os.PathLike) -> bool:
     has_moments = fill_optimizers(agent, theirs)
     table = {
         "pydreamer": theirs.conf,
+        "updates": theirs.epoch,
         "arrays": {
             ours: " ".join(rule.theirs) for rule in rules(theirs) for ours in rule.ours
         },
@@ -96,7 +97,7 @@ def fill(agent, theirs: Pydreamer) -> None:
         arrays = rule.to_ours([theirs.arrays[name] for name in rule.theirs])
         for path, array in zip(rule.ours, arrays, strict=True):
             variables[path].assign(np.ascontiguousarray(array))
-    agent.tfstep.assign(theirs.epoch)
+    agent.tfstep.assign(theirs.steps or theirs.epoch)
 
 
 def _variables(agent) -> dict[str, Any]:
@@ -220,7 +221,7 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     }
     _check_expressible(config, pydreamer_config.convert(conf, arrays))
     arrays[pydreamer.EMPTY] = np.zeros(1, np.float32)
-    epoch = origin.get("step", 0) + int(ours.get("target_updates", 0))
+    epoch = origin.get("updates", 0) + int(ours.get("target_updates", 0))
     states = _states(table, _moments_of_run(logdir, config, model))
     torch_file.write(to, _checkpoint(arrays, conf, epoch, states))
     text = io.StringIO()
@@ -233,9 +234,11 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
 
 
 def _ported(logdir: pathlib.Path) -> dict[str, Any]:
-    """Returns what a port says about its origin; {} for other runs."""
+    """Returns what a port says about its origin; no updates for other runs."""
     table = logdir / port_lib.TABLE
-    return json.loads(table.read_text()) if table.is_file() else {}
+    origin = json.loads(table.read_text()) if table.is_file() else {}
+    # Ports of earlier versions called the updates steps.
+    return {"updates": origin.get("step", 0), **origin}
 
 
 def _moments_of_run(

@@ -70,6 +70,21 @@ def test_there_and_back_again_with_the_optimizers(tmp_path):
         np.testing.assert_array_equal(again.arrays[name], array)
 
 
+def test_steps_that_the_run_logged_come_along(tmp_path):
+    theirs = pydreamer.read(changed(tmp_path / "theirs"))
+    assert theirs.steps == 0
+    folder = tmp_path / "theirs" / "metrics" / "train"
+    folder.mkdir(parents=True)
+    (folder / "data_steps").write_text("1 3022 0\n2 nan 1\n3\n4 4100 1000\n")
+    theirs = pydreamer.read(tmp_path / "theirs")
+    assert theirs.summary().startswith("an agent of 5 updates and 4100 steps that")
+    pydreamer_port.port(theirs, tmp_path / "run")
+    table = json.loads((tmp_path / "run" / "ported.json").read_text())
+    assert (table["step"], table["updates"]) == (4100, 5)
+    pydreamer_port.reverse(tmp_path / "run", tmp_path / "back.pt")
+    assert pydreamer.read(tmp_path / "back.pt").epoch == 5
+
+
 def test_what_a_run_learned_goes_back_with_its_updates(tmp_path):
     run, theirs = tmp_path / "run", with_moments(tmp_path / "theirs")
     pydreamer_port.port(theirs, run)
