@@ -77,9 +77,9 @@ class DreamEnv(gymnasium.Env):
             )
         self.model = model if isinstance(model, Model) else load(model)
         self.render_mode = render_mode
-        self.observation_space = spaces.Dict(
-            {k: _bounded(v) for k, v in self.model.observation_space.items()}
-        )
+        # Rewards and ends, which some models observe, are not part of an observation.
+        seen = {k: v for k, v in self.model.observation_space.items() if v.shape}
+        self.observation_space = spaces.Dict({k: _bounded(v) for k, v in seen.items()})
         self.action_space = self.model.action_space
         self._start = starts.choose(self.model, start)
         self._time_limit = time_limit

@@ -87,6 +87,8 @@ def dreamed(model: Model) -> Start:
 
 
 def _sequence(observation: dict) -> dict:
+    """Returns a first observation as a sequence, with what some models also see."""
+    observation = {"reward": 0.0, "is_terminal": False, **observation}
     return {key: np.asarray(value)[None] for key, value in observation.items()}
 
 

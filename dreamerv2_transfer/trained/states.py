@@ -25,22 +25,14 @@ class States:
         act_space: The space of an action.
         seed: The seed of the noise.
 
-    Raises:
-        ModelError: The model observes more than an environment's observations.
-
     Attributes:
-        observation_space: The spaces that the model observes, by key.
+        observation_space: The spaces that the model observes, by key; `reward` and
+            `is_terminal` are among them with `encoder.reward_planes`.
         action_space: The space of an action.
     """
 
     def __init__(self, network: WorldModel, act_space: spaces.Space, seed: int):
-        keys = (*network.encoder.cnn_keys, *network.encoder.mlp_keys)
-        if set(network.encoder.keys) > set(keys):
-            raise ModelError(
-                "This model also observes rewards and ends of episodes, which a script "
-                "cannot pass to it. Use its run with launch/train.py and "
-                "launch/evaluate.py. Received: encoder.reward_planes=True"
-            )
+        keys = network.encoder.keys
         self.observation_space = spaces.Dict({k: network.obs_space[k] for k in keys})
         self.action_space = act_space
         self._rssm = network.rssm

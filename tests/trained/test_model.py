@@ -3,6 +3,7 @@ import pytest
 
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.common.files import memory
+from dreamerv2_transfer.trained.dream_env import DreamEnv
 from dreamerv2_transfer.trained.model import Model
 from tests.trained import small
 
@@ -43,6 +44,31 @@ def test_each_sequence_of_a_batch_is_observed_as_if_alone(model):
     both = model.observe(images, actions, sample=False)
     alone = model.observe(images[1], actions[1], sample=False)
     np.testing.assert_allclose(both["deter"][1], alone["deter"], rtol=1e-5)
+
+
+def test_a_model_that_sees_rewards_is_given_them_as_in_training():
+    model = small.make_model(**{"encoder.reward_planes": True, "clip_rewards": "tanh"})
+    assert {*model.observation_space} == {"image", "reward", "is_terminal"}
+    images, actions = small.images(3), np.array([1, 2, 3])
+
+    def observe(reward, end=False):
+        seen = {"image": images, "reward": np.array([0, reward, 0])}
+        seen["is_terminal"] = np.array([False, end, False])
+        return model.observe(seen, actions, sample=False)
+
+    # They are squashed, so that 50 is 60.
+    assert small.same(observe(50.0), observe(60.0))
+    one, other, ended = (x["logit"] for x in (observe(0), observe(1), observe(0, True)))
+    for changed in ((one != x).any((1, 2)).tolist() for x in (other, ended)):
+        assert changed[:2] == [False, True]
+    dream = model.imagine(observe(1), actions)
+    assert dream["reward"].shape == (3,) and dream["reward"].dtype == np.float32
+    first = {"image": images[0], "reward": 0, "is_terminal": False}
+    assert model.agent.act(first)[0] in range(6)
+    with pytest.raises(ModelError, match="'is_terminal', 'reward': pass a dict"):
+        model.observe(images, actions)
+    dreams = DreamEnv(model, "minatar_breakout")
+    assert [*dreams.reset(seed=0)[0]] == ["image"]
 
 
 def test_a_state_starts_a_batch_of_dreams(model, seen):

@@ -1,5 +1,3 @@
-import types
-
 import numpy as np
 import pytest
 
@@ -24,14 +22,6 @@ def test_a_seed_gives_the_same_noise_each_time(states):
     assert states.noise(5).tolist() == states.noise(5).tolist()
     assert states.noise(None).tolist() != states.noise(None).tolist()
     assert states.noise(5, sample=False) is None
-
-
-def test_a_model_that_observes_rewards_is_refused():
-    keys = ("image", "reward", "is_terminal")
-    encoder = types.SimpleNamespace(cnn_keys=("image",), mlp_keys=(), keys=keys)
-    network = types.SimpleNamespace(encoder=encoder)
-    with pytest.raises(ModelError, match="encoder.reward_planes=True"):
-        States(network, models.act_space()["action"], seed=0)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, True, "a", 2**63])
