@@ -70,7 +70,8 @@ class Config(dict):
         """Returns the dotted keys that match a key or a regular expression.
 
         As in the original, a name with any character other than letters, digits, `_`,
-        `-` and `.` is an expression, which has to match from the beginning of a key.
+        `-` and `.` is an expression, for all keys that begin with a match; but where
+        some keys match in full, it is for those alone.
 
         Args:
             name: A key or an expression.
@@ -87,10 +88,10 @@ class Config(dict):
             try:
                 pattern = re.compile(name)
             except re.error as error:
-                raise ConfigError(
-                    f"Key '{name}' is not a regular expression: {error}."
-                ) from error
-            keys = [key for key in self._flat if pattern.match(key)]
+                fault = f"Key '{name}' is not a regular expression: {error}."
+                raise ConfigError(fault) from error
+            found = [*filter(pattern.match, self._flat)]
+            keys = [*filter(pattern.fullmatch, found)] or found
         if not keys:
             raise ConfigError(self._unknown(name, others))
         return keys

@@ -181,6 +181,7 @@ defaults:
   dataset: {directory: ''}
   eval_dataset: ''
   dqn: {checkpoints: ''}
+  known: {directory: ''}
 tuned:
   init.path: there
 chained:

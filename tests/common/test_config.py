@@ -82,6 +82,14 @@ def test_update_by_pattern(config):
     assert (new.rssm.norm, new.encoder.norm) == ("layer", "layer")
 
 
+def test_a_pattern_that_matches_whole_keys_leaves_longer_ones_alone():
+    config = Config({"model_opt": {"lr": 1.0, "lr_by": {"rssm": 1.0}}, "lr": 1.0})
+    new = config.update({r"(model|actor)_opt\.lr": 0.5})
+    assert (new.model_opt.lr, new.model_opt.lr_by.rssm, new.lr) == (0.5, 1.0, 1.0)
+    new = config.update({r"(model|actor)_opt": 0.5})
+    assert (new.model_opt.lr, new.model_opt.lr_by.rssm, new.lr) == (0.5, 0.5, 1.0)
+
+
 def test_a_pattern_below_a_group_stays_in_it():
     config = Config({"rssm": {"norm": "none"}, "rssm_norm": "none"})
     new = config.update({"rssm": {"no.*": "layer"}})
