@@ -41,8 +41,9 @@ def test_players_of_a_folder_take_turns_with_random_play():
     assert play(DQN)[1] == "players of minatar_dqn and random play"
 
 
-def test_games_that_a_folder_has_no_players_for_are_played_at_random(capsys):
-    played, name = play(DQN, "minatar_space_invaders", 50)
+def test_games_that_a_folder_has_no_players_for_are_played_at_random(tmp_path, capsys):
+    (tmp_path / "breakout").symlink_to(DQN / "breakout")
+    played, name = play(tmp_path, "minatar_space_invaders", 50)
     assert len(played) >= 50 and name == "random play"
     assert "played at random" in capsys.readouterr().out
 
