@@ -5,7 +5,6 @@ python results/minatar_small_returns/curves.py
 
 from __future__ import annotations
 
-import glob
 import json
 import pathlib
 
@@ -20,19 +19,26 @@ PLAYERS = HERE.parent / "minatar_dqn"
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 UPDATES_PER_MINUTE = 16.9 * 60  # Alone on both cores, see README.
 BEST_PLAYERS = dict(asterix=1.15, breakout=23.63, freeway=28.75, seaquest=1.64)
-BEST_PLAYERS["space_invaders"] = 29.5
+BEST_PLAYERS["space_invaders"] = 76.4
 WINDOW = 1000  # Updates over which returns of training episodes are averaged.
 AXES = {"minutes on 2 cores": "minutes", "thousand environment steps": "steps"}
 
 
 BLOCKS = {  # The folders of a block's runs, and its color.
-    "small": (str(HERE / "runs" / "{}_[0-9]*"), "C0"),
-    "small_v1": (str(HERE.parent / "minatar_small/space_invaders/{}_scratch_*"), "C7"),
+    "small": (["minatar_small_returns/runs/{}_[0-9]*"], "C0"),
+    "small_v1": (
+        [
+            "minatar_small_returns/small_v1/{}_*",
+            "minatar_small/space_invaders/{}_scratch_*",
+        ],
+        "C7",
+    ),
 }
 
 
 def runs(block: str, game: str) -> list[pathlib.Path]:
-    return [pathlib.Path(x) for x in sorted(glob.glob(BLOCKS[block][0].format(game)))]
+    patterns = BLOCKS[block][0]
+    return [x for p in patterns for x in sorted(HERE.parent.glob(p.format(game)))]
 
 
 def curve(run: pathlib.Path, across: str) -> Series:
