@@ -411,12 +411,6 @@ def _check_component(
     )
 
 
-def _leading(values: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
-    """Returns the leading rows of each array; those without a number are whole."""
-    kept = {k: v for k, v in values.items() if rows.get(k) != 0}
-    return {k: v[: rows[k]] if k in rows else v for k, v in kept.items()}
-
-
 def _differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Describes how arrays differ from variables in number, shape or kind of value."""
     faults = []
