@@ -77,7 +77,8 @@ def test_first_batch_finds_the_same_batches_both_ways(tmp_path):
     found = measured("first_batch", "--url", (tmp_path / "store").as_uri(), *sizes)
     assert found["same_batches"] and found["episodes"] == 2
     for way in ("ranges", "whole"):
-        assert 0 < found[way]["open_s"] < found[way]["first_batch_s"]
+        # In hundredths of a second; so small a dataset may take none for its batch.
+        assert 0 < found[way]["open_s"] <= found[way]["first_batch_s"]
 
 
 def test_onehot_times_every_way(benchmark, capsys):
