@@ -137,7 +137,8 @@ def native_actions(space: spaces.Space) -> tuple[spaces.Space, Native]:
     """Returns the space that an agent sees, and the function to native actions.
 
     Raises:
-        EnvError: The actions, or some of their parts, are neither choices nor floats.
+        EnvError: The actions, or some of their parts, are neither choices nor floats,
+            or no number of [-1, 1] lies within their one bound.
     """
     if isinstance(space, spaces.Discrete | Joined):
         return space, lambda action: action
@@ -224,16 +225,21 @@ def _is_floats(space: spaces.Space) -> bool:
 
 
 def _rescaled(space: Any) -> tuple[spaces.Box, Native]:
-    """Returns numbers in [-1, 1] where they have bounds."""
+    """Returns numbers in [-1, 1] where they have two bounds."""
     bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    if (~bounded & ((space.low >= 1) | (space.high <= -1))).any():
+        raise EnvError(
+            f"Received: actions of {space}. An agent's numbers lie in [-1, 1], and are "
+            "rescaled only between two bounds. Give both, or shift the actions by "
+            "gymnasium.wrappers.TransformAction."
+        )
     low = np.where(bounded, space.low, -1).astype(float)
     high = np.where(bounded, space.high, 1).astype(float)
     scale, offset = high / 2 - low / 2, high / 2 + low / 2
 
     def native(action: np.ndarray) -> np.ndarray:
-        action = np.asarray(action) * scale + offset
-        return action.clip(space.low, space.high).astype(space.dtype)
+        action = np.asarray(np.asarray(action) * scale + offset)
+        return action.clip(space.low, space.high, out=action).astype(space.dtype)
 
-    low = np.where(bounded, -1, space.low).astype(np.float32)
-    high = np.where(bounded, 1, space.high).astype(np.float32)
-    return spaces.Box(low, high, space.shape, np.float32), native
+    limit = np.where(bounded, 1, np.inf).astype(np.float32)
+    return spaces.Box(-limit, limit, space.shape, np.float32), native

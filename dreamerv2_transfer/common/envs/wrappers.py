@@ -57,8 +57,9 @@ class GymEnv(gymnasium.Wrapper):
     to one-hot vectors. Keys that start with `log_` stay as they are.
 
     Actions: discrete ones stay. In a vector, components with finite bounds are
-    rescaled to [-1, 1] and clipped; those without stay. Others, such as those of
-    `MultiDiscrete`, `Tuple` and `Dict`, become one vector, see `actions.Joined`.
+    rescaled to [-1, 1]; those without stay. All are clipped to their bounds. Others,
+    such as those of `MultiDiscrete`, `Tuple` and `Dict`, become one vector, see
+    `actions.Joined`.
 
     Args:
         env: The environment; its values must match its spaces, as `Checked` ensures.
@@ -390,11 +391,14 @@ def is_bytes(space: spaces.Space) -> TypeGuard[spaces.Box]:
 
 
 def _is_numeric(space: spaces.Space) -> bool:
-    """Whether values flatten to vectors of one length (Gymnasium flattens text too)."""
+    """Whether values flatten to vectors of one length.
+
+    Gymnasium flattens text too, but nothing in which a tuple or a dictionary is empty.
+    """
     if isinstance(space, spaces.Tuple):
-        return all(_is_numeric(part) for part in space)
+        return len(space) > 0 and all(_is_numeric(part) for part in space)
     if isinstance(space, spaces.Dict):
-        return all(_is_numeric(part) for part in space.values())
+        return len(space) > 0 and all(_is_numeric(part) for part in space.values())
     return isinstance(space, _ARRAYS)
 
 

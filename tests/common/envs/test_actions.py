@@ -30,14 +30,59 @@ VECTOR = np.float32([0, 1, 0, 0, 1, 1, 0, 0.5, 7])
             [[4, 1]],
         ),
         (spaces.MultiBinary(2), ((2, 2),), [1, 0, 0, 1], [0, 1]),
+        (spaces.MultiBinary([1, 2]), ((2, 2),), [1, 0, 0, 1], [[0, 1]]),
+        (spaces.MultiDiscrete([1, 2]), ((1, 1), (1, 2)), [1, 0, 1], [0, 1]),
         (spaces.Box(-2, 2, (1, 2)), ((2, 0),), [0.5, -3], [[1, -2]]),
+        (spaces.Box(0, 4, ()), ((1, 0),), [0.5], 3),
     ],
 )
 def test_a_vector_stands_for_a_native_action(space, parts, vector, native):
     joined, to_native = actions.native_actions(space)
     assert joined.parts == parts
+    assert all(joined.contains(joined.sample()) for _ in range(5))
     action = to_native(np.float32(vector))
+    assert isinstance(action, np.ndarray) and action.dtype == space.dtype
     assert action.tolist() == native and space.contains(action)
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), ()])
+@pytest.mark.parametrize(
+    ("low", "high", "limit", "native"),
+    [
+        (0, np.inf, np.inf, [0, 0, 1, 2]),
+        (-np.inf, 0.5, np.inf, [-1, 0, 0.5, 0.5]),
+        (-np.inf, np.inf, np.inf, [-1, 0, 1, 2]),
+        (5, 5, 1, [5, 5, 5, 5]),
+        (-3e38, 3e38, 1, np.float32([-3e38, 0, 3e38, 3e38])),
+    ],
+)
+def test_numbers_are_clipped_to_their_bounds(shape, low, high, limit, native):
+    space = spaces.Box(low, high, shape)
+    box, to_native = actions.native_actions(space)
+    assert (box.low.item(), box.high.item()) == (-limit, limit)
+    made = [to_native(np.full(box.shape, x, np.float32)) for x in (-1, 0, 1, 2)]
+    assert [x.item() for x in made] == pytest.approx([*native], rel=1e-6)
+    assert all(x.shape == shape and space.contains(x) for x in made)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, np.inf), (-np.inf, -1)])
+@pytest.mark.parametrize("shape", [(1,), (2, 1)])
+def test_bounds_that_leave_no_action_are_refused(low, high, shape):
+    space = spaces.Tuple([spaces.Discrete(2), spaces.Box(low, high, shape)])
+    for refused in (space, space[1]):
+        with pytest.raises(EnvError, match=r"lie in \[-1, 1\], .*TransformAction"):
+            actions.native_actions(refused)
+
+
+def test_the_keys_of_a_dictionary_have_the_order_of_the_space():
+    part = spaces.Dict(b=spaces.Discrete(2), a=spaces.Discrete(3))
+    space = spaces.Tuple([part, spaces.Discrete(1, start=4)])
+    joined, to_native = actions.native_actions(space)
+    order = [x.n for x in part.spaces.values()]
+    assert [n for _, n in joined.parts] == [*order, 1]
+    vector = np.concatenate([np.eye(n)[n - 1] for n in (*order, 1)])
+    assert to_native(vector) == ({"a": 2, "b": 1}, 4)
+    assert space.contains(to_native(vector))
 
 
 def test_nested_actions_are_parts_of_one_vector():
@@ -104,8 +149,13 @@ def test_plain_actions_have_one_part():
         spaces.Box(-1, 1, (0,)),
         spaces.Box(0, 5, (2,), np.int64),
         spaces.Dict(a=spaces.Discrete(2), b=spaces.Text(3)),
+        spaces.Box(0, 1, (2,), bool),
         spaces.Tuple([]),
+        spaces.Dict(),
         spaces.Tuple([spaces.Discrete(2), spaces.Tuple([])]),
+        spaces.Dict(a=spaces.Discrete(2), b=spaces.Dict()),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.OneOf([spaces.Discrete(2), spaces.Box(-1, 1, (2,))]),
     ],
 )
 def test_other_actions_are_refused(space):

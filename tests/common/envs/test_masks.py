@@ -43,6 +43,60 @@ def test_masks_of_parts_are_joined():
     assert obs[MASK].tolist() == [1, 0, 1, 1, 0, 0, 1]
 
 
+BINARY, PAIR = spaces.MultiBinary([1, 2]), spaces.MultiDiscrete([2, 3])
+
+
+@pytest.mark.parametrize(
+    ("space", "mask", "vector"),
+    [
+        # The order of the space, not that of the mask.
+        (
+            spaces.Dict(a=spaces.Discrete(2), b=spaces.Discrete(2)),
+            {"b": np.int8([1, 0]), "a": np.int8([0, 1])},
+            [0, 1, 1, 0],
+        ),
+        (
+            spaces.Tuple([spaces.Dict(x=PAIR), spaces.Discrete(1)]),
+            ({"x": (np.int8([1, 0]), np.int8([0, 1, 1]))}, np.int8([1])),
+            [1, 0, 0, 1, 1, 1],
+        ),
+        (PAIR, [[1, 0], [0, 1, 1]], [1, 0, 0, 1, 1]),
+        (BINARY, np.int8([[0, 2]]), [1, 0, 1, 1]),  # As Gymnasium samples it.
+        (BINARY, np.int8([[1, 0]]), [0, 1, 1, 0]),
+        (BINARY, np.int8([1, 0, 1, 1]), [1, 0, 1, 1]),
+        (spaces.Tuple([PAIR, spaces.Discrete(2)]), (None, [0, 1]), [1] * 5 + [0, 1]),
+        (spaces.Discrete(3), None, [1, 1, 1]),
+        (spaces.Discrete(3), np.float32([0, 0, 0]), [0, 0, 0]),
+        (
+            spaces.Tuple([spaces.Discrete(2), spaces.Box(-1, 1, (2,))]),
+            ([0, 1], None),
+            [0, 1, 1, 1],
+        ),
+    ],
+)
+def test_a_mask_has_the_form_that_gymnasium_samples_by(space, mask, vector):
+    obs, _ = Masked(Telling([mask], actions=space)).reset()
+    assert obs[MASK].dtype == np.float32 and obs[MASK].tolist() == vector
+
+
+@pytest.mark.parametrize(
+    ("space", "mask", "received"),
+    [
+        (spaces.Dict(a=spaces.Discrete(2)), {"b": [1, 0]}, r"\{'b': \[1, 0\]\}"),
+        (spaces.Dict(a=spaces.Discrete(2)), {"a": [1]}, r"\[1\] \(1 values\)"),
+        (BINARY, np.int8([[1, 3]]), r"\[0, 1, -1, -1\]"),
+        (PAIR, (np.int8([1, 0]), None), r"\[1, 0, None\]"),
+        (spaces.Discrete(2), ["a", "b"], r"\['a', 'b'\]"),
+        (spaces.Discrete(2), {"a": 1}, r"\[{'a': 1}\]"),
+        (spaces.Discrete(2), [], r"\[\]"),
+    ],
+)
+def test_a_mask_of_another_form_is_refused(space, mask, received):
+    env = Masked(Telling([mask], actions=space))
+    with pytest.raises(envs.EnvError, match=f"zeros and ones, .*{received}"):
+        env.reset()
+
+
 def test_an_observed_mask_needs_no_info():
     space = spaces.Dict({"x": fakes.FLOATS, MASK: spaces.MultiBinary(2)})
     first = {"x": fakes.GOOD, MASK: np.int8([0, 1])}

@@ -57,6 +57,18 @@ def test_components_without_bounds_stay_as_they_are():
     assert native.actions[0].dtype == np.float64
 
 
+def test_actions_are_clipped_to_one_bound():
+    seen, first = spaces.Dict(x=fakes.FLOATS), {"x": fakes.GOOD}
+    box = spaces.Box(0, np.inf, (2,))
+    env = fakes.Scripted([first], space=seen, first=first, actions=box)
+    made = wrappers.adapt(env)
+    made.reset()
+    action = np.float32([-0.5, 0.5])
+    made.step(action)
+    assert made.action_space.contains(action)
+    assert env.actions[0].tolist() == [0, 0.5]
+
+
 def test_discrete_actions_keep_their_start():
     native = fakes.Scripted(actions=spaces.Discrete(3, start=-1))
     vector = envs.make_vector_env(lambda: native, 1)
@@ -133,7 +145,15 @@ def test_a_tuple_with_images_has_keys():
             "vector",
             np.float32([0, 1, 1, 0, 0]),
         ),
+        (
+            spaces.MultiDiscrete([[2, 3]], start=[[4, 1]]),
+            np.array([[5, 1]]),
+            "vector",
+            np.float32([0, 1, 1, 0, 0]),
+        ),
+        (spaces.Discrete(1, start=-2), -2, "vector", np.float32([1])),
         (spaces.MultiBinary(2), np.int8([1, 0]), "vector", np.float32([1, 0])),
+        (spaces.MultiBinary([1, 2]), np.int8([[1, 0]]), "vector", np.float32([1, 0])),
         (
             spaces.Tuple([spaces.Discrete(2), spaces.Box(-9, 9, (1,))]),
             (1, np.float32([8])),
@@ -191,6 +211,10 @@ def test_reserved_keys_are_refused(key):
         spaces.Sequence(spaces.Discrete(2)),
         spaces.Graph(spaces.Discrete(2), None),
         spaces.Tuple([spaces.Text(5)]),
+        spaces.Tuple([]),
+        spaces.Tuple([spaces.Discrete(2), spaces.Tuple([])]),
+        spaces.Tuple([spaces.Discrete(2), spaces.Dict()]),
+        spaces.OneOf([spaces.Discrete(2), spaces.Discrete(3)]),
     ],
 )
 @pytest.mark.parametrize("key", ["words", "log_words"])
