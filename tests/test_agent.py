@@ -8,6 +8,7 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks, choices, envs, tfutils, updates
 from dreamerv2_transfer.common import config as config_lib
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.nets import dists
 from tests import models
 
 # The block v3, but heads that predict something at first, and returns that are scaled;
@@ -254,6 +255,90 @@ def test_numbers_beside_choices_are_not_one_hot():
     step = tf.Variable(0, dtype=tf.int64)
     with pytest.raises(ConfigError, match="auto or normal, .* Received: onehot"):
         agent_lib.ActorCritic(config, space, 4, None, step)
+
+
+class Signals:
+    """A world model whose states show 0 or 1 and stay so, as far as a dream goes.
+
+    It rewards each part of an action that repeats the signal: a choice of the class of
+    that number by 1, a number x by `1 - |x - signal / 2|`.
+    """
+
+    def __init__(self, parts, mask):
+        self._parts, self._mask = parts, mask
+        self._rng = tf.random.Generator.from_seed(0)
+
+    def imagine(self, actor, start, is_terminal, horizon, flows):
+        feat = tf.tile(start[None], [horizon + 1, 1, 1])
+        seeds = tfutils.make_seeds(self._rng, horizon)
+        taken = [dists.sample(self.policy(actor, start), seed) for seed in seeds]
+        action = tf.stack([tf.zeros_like(taken[0]), *taken])
+        discount, weight = tf.zeros(feat.shape[:2]), tf.ones(feat.shape[:2])
+        seq = dict(feat=feat, action=action, discount=discount, weight=weight)
+        if self._mask is not None:
+            seq["action_mask"] = tf.tile(self.mask(start)[None], [horizon + 1, 1, 1])
+        return {**seq, "actor_cache": []}
+
+    def policy(self, actor, feat):
+        policy = actor(feat)
+        return policy if self._mask is None else dists.masked(policy, self.mask(feat))
+
+    def mask(self, feat):
+        return tf.tile(tf.constant([self._mask], tf.float32), [len(feat), 1])
+
+    def rewards(self, seq):
+        """The rewards of each choice and number, `(..., choices and numbers)`."""
+        signal, action, made = seq["feat"][..., 1:], seq["action"], []
+        for number, classes in self._parts:
+            size = number * (classes or 1)
+            values, action = action[..., :size], action[..., size:]
+            if classes:
+                values = tf.reshape(values, [*values.shape[:-1], number, classes])
+                values = values[..., 0] * (1 - signal) + values[..., 1] * signal
+            else:
+                values = 1 - tf.abs(values - signal / 2)
+            made.append(values)
+        return tf.concat(made, -1)
+
+
+@pytest.mark.parametrize(
+    ("space", "mask", "least"),
+    [
+        (gymnasium.spaces.Discrete(3), None, 0.95),
+        (gymnasium.spaces.Box(-1, 1, (2,)), None, 0.7),
+        (
+            envs.Joined([(2, 3), (1, 2), (2, 0)]),
+            # The first choice cannot repeat a 0, nor the second one a 1.
+            [0, 1, 1, 1, 0, 1, 1, 1, 1, 1],
+            [[0, 0.95, 0.95, 0.7, 0.7], [0.95, 0, 0.95, 0.7, 0.7]],
+        ),
+    ],
+    ids=["a choice", "numbers", "both, with a mask"],
+)
+def test_actions_of_every_kind_are_learned_from_dreams(space, mask, least):
+    """Random choices get 1 / 3 or 1 / 2, and random numbers 1 / 2 and 3 / 8."""
+    layers = {"(actor|critic)\\.layers": 0, "(actor|critic)_opt\\.lr": 0.1}
+    config = models.make_config(**layers, imag_horizon=2)
+    rng, step = tf.random.Generator.from_seed(0), tf.Variable(0, dtype=tf.int64)
+    behavior = agent_lib.ActorCritic(config, {"action": space}, 2, rng, step)
+    world = Signals(envs.act_parts(space), mask)
+    shown = tf.repeat(tf.eye(2), 100, axis=0)
+
+    def total(seq):
+        return tf.reduce_sum(world.rewards(seq), -1)
+
+    def train():
+        return behavior.train(world, shown, None, total)
+
+    train = tf.function(train, autograph=False)
+    for _ in range(400):
+        train()
+    policy = world.policy(behavior.actor, shown)
+    action = dists.sample(policy, tf.constant([0, 0]))
+    rewards = world.rewards({"feat": shown, "action": action}).numpy()
+    got = rewards.reshape(2, 100, -1).mean(1)
+    assert (got >= least).all()
+    assert mask is None or not action.numpy()[:, np.equal(mask, 0)].any()
 
 
 def masked_agent():
