@@ -89,6 +89,21 @@ class Gate(gymnasium.Env):
         return self._count % 2, {"action_mask": self._mask}
 
 
+class Locks(Gate):
+    """A gate beside a second choice and a number, which are always allowed."""
+
+    action_space = spaces.Tuple([spaces.MultiDiscrete([3, 2]), spaces.Box(0, 9, (1,))])
+
+    def step(self, action):
+        (chosen, _), number = action
+        obs, _, *rest = super().step(chosen)
+        return obs, float(number[0]), *rest
+
+    def _told(self):
+        obs, info = super()._told()
+        return obs, {"action_mask": ((info["action_mask"], [1, 1]), None)}
+
+
 class Touch:
     """An object whose pickle creates a file."""
 

@@ -23,7 +23,7 @@ from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.transfer import weights as weights_lib
-from tests import graphs, replays
+from tests import fakes, graphs, replays
 from tests.runs import rows, series
 
 TASK = "minatar_breakout"
@@ -166,21 +166,37 @@ EXPLORING = {
 }
 
 
+LOCKED = {
+    "obs.action_mask": True,
+    "expl_noise": 0.1,
+    "(encoder|decoder)\\.mlp_keys": "vector",
+    "(encoder|decoder)\\.cnn_keys": "$^",
+}
+
+
 @pytest.mark.parametrize(
-    ("number", "changes"),
-    [(1, {}), (2, {}), (1, EXPLORING), (1, {"overlap": True})],
+    ("number", "changes", "task"),
+    [
+        (1, {}, TASK),
+        (1, EXPLORING, TASK),
+        (2, {"overlap": True}, TASK),
+        (2, LOCKED, fakes.Locks),
+    ],
 )
-def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes):
+def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, number, changes, task):
     """Also if episodes ended after the checkpoint, and one is in progress."""
     config = make_config(steps=6, envs=number, **SHORT, **changes)
-    evaluates = number == 1 and not changes
-    run(tmp_path / "a", config, evaluates=evaluates)
-    run(tmp_path / "b", config, evaluates=evaluates)
+    options = {"evaluates": number == 1 and not changes}
+    if task is not TASK:
+        fit = envs.fit(config)
+        options["make_envs"] = functools.partial(envs.make_vector_env, task, fit=fit)
+    run(tmp_path / "a", config, **options)
+    run(tmp_path / "b", config, **options)
     # The state after a kill between updates 4 and 6.
     for path in (tmp_path / "b" / "checkpoints").glob("ckpt-6.*"):
         path.unlink()
     before = count_episodes(tmp_path / "b")
-    run(tmp_path / "b", config, evaluates=evaluates)
+    run(tmp_path / "b", config, **options)
     assert before > checkpoint_state(tmp_path / "b", 4)["replay"]["total_episodes"]
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
     names = [
