@@ -50,12 +50,13 @@ config = api.defaults.update(api.configs["minatar"]).update(
         r"(encoder|decoder)\.mlp_layers": [64],
         r".*(_head|actor|critic)\.layers": 1,
         r".*(_head|actor|critic)\.units": 64,
+        "loss_scales.reward": 100,  # Its variance is small beside that of an image.
         "imag_horizon": 4,
         "discount": 0.5,
         "model_opt.lr": 3e-3,
-        "actor_opt.lr": 3e-3,
+        "actor_opt.lr": 1e-3,
         "critic_opt.lr": 3e-3,
-        "actor_ent": 1e-3,
+        "actor_ent": 3e-3,
         "clip_rewards": "identity",
         "slow_target_update": 20,
     }
@@ -65,8 +66,9 @@ config = api.defaults.update(api.configs["minatar"]).update(
 class Signal(gymnasium.Env):
     """Shows a signal of 0 or 1 in many ways, and rewards actions that repeat it.
 
-    The reward of a step is the mean over the parts of the action. A choice gets 1 if it
-    is the class that the signal says, else 0; a number x gets `1 - |x - signal / 2|`.
+    An episode has one signal. The reward of a step is the mean over the parts of the
+    action. A choice gets 1 if it is the class that the signal says, else 0; a number x
+    gets `1 - |x - signal / 2|`.
 
     Args:
         kind: The kind of actions, see `KINDS`.
@@ -87,7 +89,7 @@ class Signal(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=seed)
-        self._steps = 0
+        self._steps, self._bit = 0, int(self.np_random.integers(2))
         return self._signal(), {}
 
     def step(self, action: Any):
@@ -96,7 +98,7 @@ class Signal(gymnasium.Env):
         return self._signal(), reward, self._steps == STEPS, False, {}
 
     def _signal(self) -> dict[str, Any]:
-        self._bit = bit = int(self.np_random.integers(2))
+        bit = self._bit
         return {
             "front": np.full((10, 10, 3), 255 * bit, np.uint8),
             "back": np.full((16, 16), 255 * bit, np.uint8),
