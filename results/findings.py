@@ -37,43 +37,54 @@ class Study:
     """Where the runs of an arm are, and how they are drawn.
 
     Attributes:
-        runs: Pattern of their metrics, given `game` and `arm`.
+        runs: Pattern of their folders, given `game` and `arm`.
         color: The colour of its rows.
-        scratch: The same for runs from scratch of games where the study has none.
+        arms: Its own names of the paper's arms, where it has others.
     """
 
     runs: str
     color: str
-    scratch: str = ""
+    arms: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def paths(self, game: str, arm: str) -> list[pathlib.Path]:
-        found = sorted(HERE.glob(self.runs.format(game=game, arm=arm)))
-        if found or arm != "scratch":
-            return found
-        return sorted(HERE.glob(self.scratch.format(game=game, arm=arm)))
+        folder = self.runs.format(game=game, arm=self.arms.get(arm, arm))
+        return sorted(HERE.glob(f"{folder}/metrics.jsonl"))
 
 
-LARGE = "minatar_small/space_invaders/{game}_{arm}_?/metrics.jsonl"
+LOSSES = "minatar_paper_losses"
 STUDIES = {
-    "cross entropy, KL 1.0": Study(LARGE, "#1f77b4"),
-    "the authors' losses": Study(
-        "minatar_small_arms/{game}_{arm}.jsonl", "#d95f02", scratch=LARGE
+    "cross entropy, KL 1.0": Study(
+        "minatar_small/space_invaders/{game}_{arm}_?",
+        "#1f77b4",
+        {"pretrained": "finetune", FROZEN: "freeze_rssm", FIXED: "freeze_world_model"},
     ),
-}
-FOLDERS = {  # The studies' names of the paper's arms.
-    "scratch": "scratch",
-    "pretrained": "finetune",
-    FROZEN: "freeze_rssm",
-    FIXED: "freeze_world_model",
+    "squared error, KL 0.1": Study(
+        f"{LOSSES}/space_invaders/on_*/minatar_{{game}}/{{arm}}/?", "#d95f02"
+    ),
+    "the same, fixed after 5,000": Study(
+        f"{LOSSES}/space_invaders/on_learned/minatar_{{game}}/{{arm}}/?",
+        "#d95f02",
+        {FIXED: "fixed_after_5000"},
+    ),
+    "squared error, KL 1.0": Study(
+        f"{LOSSES}/squared_error_kl_1.0/space_invaders/on_new/minatar_{{game}}/{{arm}}/?",
+        "#7570b3",
+    ),
+    "cross entropy, KL 0.1": Study(
+        f"{LOSSES}/cross_entropy_kl_0.1/space_invaders/on_new/minatar_{{game}}/{{arm}}/?",
+        "#1b9e77",
+    ),
 }
 
 
 def compared(study: Study, task: str, arm: str, metric: str) -> dict[int, Claim]:
-    """The ratio of an arm to scratch, the paper's and ours, up to some updates."""
+    """The ratio of an arm to scratch, the paper's and ours, by updates; {} without."""
     game = task.removeprefix("minatar_")
     arms = {}
     for name in ("scratch", arm):
-        paths = study.paths(game, FOLDERS[name])
+        paths = study.paths(game, name)
+        if not paths:
+            return {}
         logged = [metrics_file.read(path)[0][metric] for path in paths]
         arms[name] = View(agg="none").arm([], logged)
     panel = Panel(task, metric, arms, paper.behind(task, metric))
@@ -95,6 +106,8 @@ def main() -> int:
                     f"| {finding} | to {until:,} | {claim.paper:.2f} | {name}", end=""
                 )
                 print(f" | {ours} | {seeds} | {claim.verdict} |")
+            if not claims_at:
+                continue
             claim = claims_at[SHOWN]
             estimate = dataclasses.asdict(claim.ours)
             lines.append(Line(name, study.color, estimate, claim.by_seed, claim.paper))
