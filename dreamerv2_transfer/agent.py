@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -72,8 +72,9 @@ class Agent:
             tf.Variable(0, False, dtype=tf.int64) if tfstep is None else tfstep
         )
         self.wm = WorldModel(config, obs_space, act_space, rng)
+        size = self.wm.rssm.feat_size + self.wm.rssm.task_size
         make_ac = functools.partial(
-            ActorCritic, config, act_space, self.wm.rssm.feat_size, rng, self.tfstep
+            ActorCritic, config, act_space, size, rng, self.tfstep
         )
         self.task_behavior = make_ac()
         self.expl_behavior: Any = self.task_behavior
@@ -108,10 +109,10 @@ class Agent:
             state.update({f"expl_{k}": v for k, v in self.expl_behavior.state.items()})
         return state
 
-    def initial(self, batch_size: int):
-        """Returns the policy's state before the first observation."""
+    def initial(self, batch_size: int, game: str | Sequence[str] | None = None):
+        """Returns the policy's first state, see `WorldModel.initial`."""
         action = tf.zeros([batch_size, envs.act_size(self.act_space)])
-        return self.wm.rssm.initial(batch_size), action
+        return self.wm.initial(batch_size, game), action
 
     def _policy(self, obs, state, mode: str = "train"):
         """Acts on a batch of observations.
@@ -139,9 +140,9 @@ class Agent:
             latent, action, embed, obs["is_first"], noise, sample
         )
         behavior = self.expl_behavior if mode == "explore" else self.task_behavior
-        feat = self.wm.rssm.get_feat(latent)
-        actor, mask = behavior.actor(feat), None
+        actor, mask = behavior.actor(self.wm.behavior_feat(latent)), None
         if self.wm.masks:
+            feat = self.wm.rssm.get_feat(latent)
             mask = obs[MASK] if MASK in obs else self.wm.predicted_mask(feat)
             actor = dists.masked(actor, mask)
         if mode == "eval":
@@ -214,7 +215,7 @@ class ActorCritic:
     Args:
         config: The resolved configuration.
         act_space: `{"action": Discrete, Box or envs.Joined}`.
-        feat_size: Size of the world model's features.
+        feat_size: Size of what the networks read.
         rng: Source of the samples that estimates need, or None.
         tfstep: Counts environment steps, for schedules.
         prefix: Starts the names of the layers.
@@ -318,7 +319,7 @@ class ActorCritic:
                 )
                 dreamed = reward_fn(seq)
                 seq["reward"], rewards = self.rewnorm(dreamed)
-                seq["value"] = self.target_critic(seq["feat"]).mode()
+                seq["value"] = self.target_critic(_feat(seq)).mode()
                 target, targets = self.target(seq)
                 scale = self.retnorm(target) if self.retnorm else None
             actor_loss, actor = self.actor_loss(seq, target, scale)
@@ -363,7 +364,7 @@ class ActorCritic:
             part, returns, weight = slice(0, -2), target[1:], seq["weight"][:-2]
         steps = returns.shape[0]
         cache = [tf.stop_gradient(x[:steps]) for x in seq["actor_cache"]]
-        policy = self.actor(nets.stop_gradient(seq["feat"][part]), cache=cache)
+        policy = self.actor(nets.stop_gradient(_feat(seq)[part]), cache=cache)
         if MASK in seq:
             policy = dists.masked(policy, seq[MASK][:steps])
         advantage = tf.stop_gradient(returns - seq["value"][part])
@@ -395,7 +396,7 @@ class ActorCritic:
         # Weights:    [ 1]  [w1]  [w2]   w3
         # Targets:    [t0]  [t1]  [t2]
         # Loss:        l0    l1    l2
-        dist = self.critic(nets.stop_gradient(seq["feat"][:-1]))
+        dist = self.critic(nets.stop_gradient(_feat(seq)[:-1]))
         like = dist.log_prob(tf.stop_gradient(target))
         weight = gae.weight(seq, self.config) if self._is_gae else seq["weight"][:-1]
         metrics = {"critic": tf.reduce_mean(dist.mode())}
@@ -448,12 +449,20 @@ class ActorCritic:
         self.updates.assign_add(1)
 
 
+def _feat(seq):
+    """Returns what actor and critic read of a dream."""
+    return seq.get("behavior_feat", seq["feat"])
+
+
 def is_discrete(act_space: gymnasium.Space) -> bool:
     return isinstance(act_space, gymnasium.spaces.Discrete)
 
 
 def acting(
-    agent: Agent, mode: str | Callable[[], str], act: Callable | None = None
+    agent: Agent,
+    mode: str | Callable[[], str],
+    act: Callable | None = None,
+    game: str | Sequence[str] | None = None,
 ) -> Policy:
     """Returns an agent's policy in the form that `Driver` takes.
 
@@ -461,6 +470,7 @@ def acting(
         agent: The agent.
         mode: `train`, `explore` or `eval`, or a function that returns one of them.
         act: Takes and returns what `agent.policy` does, which is the default.
+        game: The game that is played, see `WorldModel.initial`.
 
     Raises:
         TrainingError: The policy raises it for an action that is not finite.
@@ -471,7 +481,8 @@ def acting(
 
     def policy(obs, state):
         now = mode if isinstance(mode, str) else mode()
-        state = agent.initial(len(obs["is_first"])) if state is None else state
+        if state is None:
+            state = agent.initial(len(obs["is_first"]), game)
         outputs, state = act({k: obs[k] for k in keys}, state, now)
         action = outputs["action"].numpy()
         if not np.isfinite(action).all():

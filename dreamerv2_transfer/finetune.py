@@ -247,9 +247,8 @@ class Trainer(AgentTrainer):
                 self.logger.add(held_out, prefix="eval")
             self._log_forgetting()
             options = self.config.video
-            batch = {
-                k: v[: options.rows, : options.length] for k, v in self._batch.items()
-            }
+            cut = np.s_[: options.rows, : options.length]
+            batch = {k: v[cut[: v.ndim]] for k, v in self._batch.items()}
             if batch and len(batch["is_first"][0]) > options.context:
                 self._dreams.log(batch, self.config.task, self._planes, "train_openl")
         self.logger.write()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import gymnasium
 import keras
 import tensorflow as tf
 
-from dreamerv2_transfer.common import envs, nets, optimizer, tfutils
+from dreamerv2_transfer.common import blocks, envs, nets, optimizer, tfutils
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.distributed import replicas
 from dreamerv2_transfer.common.nets import dists
@@ -60,7 +60,7 @@ class WorldModel:
         self.act_space = act_space["action"]
         decoder = {**config.decoder, "cnn_dist": image_dist(config, obs_space)}
         self.encoder = nets.Encoder(self.shapes, **config.encoder)
-        self.rssm = _make_rssm(config, self.act_space)
+        self.rssm = nets.rssm_of(config, self.act_space)
         self.heads = {
             "decoder": nets.Decoder(self.shapes, **decoder),
             "reward": nets.MLP((), **config.reward_head, name="reward"),
@@ -74,7 +74,7 @@ class WorldModel:
                 (), **config.discount_head, name="terminal"
             )
         if self.masks:
-            self.heads[envs.MASK] = _mask_head(config, obs_space, self.act_space)
+            self.heads[envs.MASK] = nets.mask_head(config, obs_space, self.act_space)
         for name in config.grad_heads:
             if name not in self.heads:
                 raise ValueError(
@@ -154,11 +154,8 @@ class WorldModel:
             `losses`), and metrics.
         """
         data = self.preprocess(data)
-        embed = self.encoder(data)
         seed = tfutils.make_seeds(self.rng, 1)[0]
-        post, prior = self.rssm.observe(
-            embed, data["action"], data["is_first"], state, seed
-        )
+        embed, post, prior = self.observe(data, state, seed)
         feat = self.rssm.get_feat(self.rssm.indexed(post))
         losses, kl_value = self.rssm.kl_losses(post, prior, **self.config.kl)
         by_step = self._prediction_losses(feat, data)
@@ -176,6 +173,52 @@ class WorldModel:
         metrics["post_ent"] = tf.reduce_mean(self.rssm.get_dist(post).entropy())
         last_state = {k: v[:, -1] for k, v in post.items()}
         return model_loss, last_state, outputs, metrics
+
+    def initial(self, batch_size: int, game: str | Sequence[str] | None = None):
+        """Returns the states before the first observations.
+
+        Args:
+            batch_size: Number of sequences.
+            game: With `task_embed`, the game of all or of each; by default the run's.
+
+        Raises:
+            ConfigError: The model has no vector of a game.
+        """
+        state = self.rssm.initial(batch_size)
+        if self.rssm.task_size and game is not None:
+            games = [game] * batch_size if isinstance(game, str) else game
+            state[nets.GAME] = tf.constant(blocks.game_indices(self.config, games))
+        return state
+
+    def assume(self, game: str) -> None:
+        """Lets the initial states be of a game, where no other is named.
+
+        Raises:
+            ConfigError: The model has no vector of it.
+        """
+        if self.rssm.task_size:
+            self.rssm.game = blocks.game_indices(self.config, [game])[0]
+
+    def observe(self, data, state=None, seed=None):
+        """Returns embeddings, posterior and prior states of preprocessed sequences.
+
+        Args:
+            data: Observations, `action` and `is_first`, `(B, T, ...)`, and of a model
+                with `task_embed` possibly `game_index` `(B,)`.
+            state: The states before, or None for `rssm.initial`.
+            seed: See `dists`.
+        """
+        embed = self.encoder(data)
+        if nets.GAME in data:
+            state = self.rssm.initial(tf.shape(embed)[0]) if state is None else state
+            state = {**state, nets.GAME: data[nets.GAME]}
+        inputs = embed, data["action"], data["is_first"]
+        return embed, *self.rssm.observe(*inputs, state, seed)
+
+    def behavior_feat(self, state):
+        """Returns what actor and critic read of states."""
+        rssm = self.rssm
+        return (rssm.get_behavior_feat if rssm.task_size else rssm.get_feat)(state)
 
     def _prediction_losses(self, feat, data) -> dict[str, tf.Tensor]:
         """Returns `-log p(x | feat)` of each key x that is predicted, `(B, T)`."""
@@ -280,9 +323,9 @@ class WorldModel:
 
         Returns:
             Sequences `(horizon + 1, B * T, ...)`: the states, `feat`, `action` (that
-            led to each state; zeros for the first), `discount` and `weight`; and, for
-            each state but the last, `actor_cache`, see `MLP.call_with_cache`, and with
-            masks the predicted `action_mask`.
+            led to each state; zeros for the first), `discount` and `weight`, and
+            `behavior_feat` with `task_embed`; and, for each state but the last,
+            `actor_cache`, see `MLP.call_with_cache`, and any predicted `action_mask`.
         """
 
         def flatten(x: tf.Tensor) -> tf.Tensor:
@@ -291,18 +334,18 @@ class WorldModel:
         def step(prev, now):
             prev, _ = prev
             act_seed, state_seed = tfutils.split_seed(now.get("seed"), 2)
-            feat = nets.stop_gradient(self.rssm.get_feat(prev))
-            dist, cache = self._act(actor, feat)
+            dist, cache = self._act(actor, prev)
             action = dists.sample(dist, act_seed)
             noise = self.rssm.img_noise(state_seed, tfutils.lead(prev["deter"], 1))
             state = self.rssm.img_step(prev, action, noise)
             kept = {k: state[k] for k in prev if k != "action"}
             return {**kept, "action": action}, cache
 
-        start = self.rssm.indexed({k: flatten(start[k]) for k in ("stoch", "deter")})
+        kept = [k for k in ("stoch", "deter", nets.GAME) if k in start]
+        start = self.rssm.indexed({k: flatten(start[k]) for k in kept})
         if "index" in start and not differentiable:
             start.pop("stoch")
-        dist, cache = self._act(actor, self.rssm.get_feat(start))
+        dist, cache = self._act(actor, start)
         start["action"] = tf.zeros_like(dist.mode())
         no_cache = [tf.zeros_like(x) for x in cache]
         seeds = tfutils.step_seeds(tfutils.make_seeds(self.rng, 1)[0], horizon)
@@ -313,25 +356,26 @@ class WorldModel:
             seq[envs.MASK] = cache.pop()
         seq["actor_cache"] = cache
         seq["feat"] = self.rssm.get_feat(seq)
+        seq |= {"behavior_feat": self.behavior_feat(seq)} if self.rssm.task_size else {}
         first = None if is_terminal is None else flatten(is_terminal)
         seq["discount"] = self._discount(seq["feat"], first)
-        # A discount says whether the state after it is still valid, so the weight of a
-        # state is the product of the discounts before it.
+        # A discount tells of the state after it; a weight is the product before it.
         seq["weight"] = tf.math.cumprod(seq["discount"], 0, exclusive=True)
         return seq
 
-    def _act(self, actor: Callable, feat) -> tuple:
+    def _act(self, actor: Callable, state) -> tuple:
         """Returns the distribution of allowed actions, and what `imagine` keeps.
 
         That is a network's cache (see `MLP`), and behind it the predicted mask.
         """
+        feat = nets.stop_gradient(self.behavior_feat(state))
         if isinstance(actor, nets.MLP):
             dist, cache = actor.call_with_cache(feat)
         else:
             dist, cache = actor(feat), []
         if not self.masks:
             return dist, cache
-        mask = self.predicted_mask(feat)
+        mask = self.predicted_mask(self.rssm.get_feat(state))
         return dists.masked(dist, mask), [*cache, mask]
 
     def predicted_mask(self, feat) -> tf.Tensor:
@@ -373,6 +417,8 @@ class WorldModel:
         configured, and `discount` is added.
         """
         dtype = tfutils.compute_dtype()
+        named = (nets.GAME,) if self.rssm.task_size else ()
+        game = {k: obs[k] for k in named if k in obs}
         kept = {*self.shapes, "action", *([envs.MASK] if self.masks else [])}
         obs = {k: v for k, v in obs.items() if k in kept}
         for key, value in obs.items():
@@ -385,7 +431,7 @@ class WorldModel:
         if "is_terminal" in obs:
             obs["terminal"] = tf.cast(obs["is_terminal"], tf.float32)
             obs["discount"] = (1.0 - obs["terminal"]) * self.config.discount
-        return obs
+        return {**obs, **game}
 
     def video_pred(self, data, key: str, context: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Predicts a video open-loop: sees `context` frames, then dreams the rest.
@@ -402,34 +448,13 @@ class WorldModel:
         offset = 0.5 if data[key].dtype == tf.uint8 else 0.0
         data = self.preprocess(data)
         post_seed, dream_seed = tfutils.make_seeds(self.rng, 2)
-        embed = self.encoder(data)
-        states, _ = self.rssm.observe(
-            embed[:, :context],
-            data["action"][:, :context],
-            data["is_first"][:, :context],
-            seed=post_seed,
-        )
+        seen = {k: v if k == nets.GAME else v[:, :context] for k, v in data.items()}
+        _, states, _ = self.observe(seen, seed=post_seed)
         init = {k: v[:, -1] for k, v in states.items()}
         prior = self.rssm.imagine(data["action"][:, context:], init, dream_seed)
         feat = tf.concat([self.rssm.get_feat(s) for s in (states, prior)], 1)
         model = self.heads["decoder"](feat)[key].mean()
         return tf.cast(data[key], tf.float32) + offset, model + offset
-
-
-def _make_rssm(config, act_space: gymnasium.Space) -> nets.EnsembleRSSM:
-    """Creates the RSSM of a configuration.
-
-    Raises:
-        ValueError: Actions that are not discrete are to be mixtures of known ones.
-    """
-    known = config.adapter.actions
-    if known and not isinstance(act_space, gymnasium.spaces.Discrete):
-        raise ValueError(
-            "Only discrete actions can be mixtures of known ones. Received: "
-            f"adapter.actions={known} and actions of {act_space}. Leave "
-            "adapter.actions at 0."
-        )
-    return nets.make_rssm(config.rssm, config.adapter)
 
 
 def make_world_model(config, obs_space, act_space) -> WorldModel:
@@ -470,19 +495,3 @@ def image_dist(config, obs_space: dict[str, gymnasium.Space]) -> str:
         return config.decoder.cnn_dist
     images = [x for x in obs_space.values() if len(x.shape or ()) == 3]
     return "binary" if images and all(x.dtype == bool for x in images) else "mse"
-
-
-def _mask_head(config, obs_space, act_space: gymnasium.Space) -> nets.MLP:
-    """Creates the network that predicts which classes of actions are allowed.
-
-    Raises:
-        ValueError: Nothing tells it what is allowed.
-    """
-    if envs.MASK not in obs_space:
-        raise ValueError(
-            "Received: obs.action_mask=True, but there is no 'action_mask' beside "
-            f"{', '.join(obs_space)}. Only gym_ tasks, scripts' environments and their "
-            "episodes have masks; leave it out."
-        )
-    options = {**config.discount_head, "dist": "binary"}
-    return nets.MLP(envs.act_size(act_space), **options, name=envs.MASK)

@@ -163,6 +163,7 @@ EXPLORING = {
     "(reward_head|critic)\\.dist": "symlog_twohot",
     "(rssm|actor)\\.unimix": 0.01,
     "return_norm.kind": "percentile",
+    "task_embed": {"size": 3, "games": [TASK, "minatar_freeway"]},
 }
 
 

@@ -90,6 +90,8 @@ def test_logged_losses_are_means_over_the_interval(tmp_path, episodes):
 @pytest.mark.parametrize("balance", ["none", "harmony"])
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, episodes, balance):
     config = make_config(steps=6, log_every=3, loss_balance=balance)
+    if balance == "harmony":
+        config = config.update({"task_embed.size": 3, "task_embed.games": TASKS})
     run(tmp_path / "a", episodes, config)
     # Stops in the middle of a log interval, then resumes.
     run(tmp_path / "b", episodes, config.update(steps=4))

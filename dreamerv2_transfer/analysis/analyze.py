@@ -32,6 +32,7 @@ from dreamerv2_transfer.analysis.album import Album
 from dreamerv2_transfer.analysis.frames import Frames, play
 from dreamerv2_transfer.analysis.models import Models
 from dreamerv2_transfer.analysis.players import Player
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic
@@ -92,6 +93,7 @@ class Analysis:
                 episodes; or a file cannot be written.
         """
         several, first = len(tasks) > 1, None
+        blocks.game_indices(self._config, tasks)
         for task in tasks:  # Before an hour goes into the first.
             with contextlib.closing(self._make_env(task)) as env:
                 spaces = env.single_observation_space, env.single_action_space
@@ -133,6 +135,8 @@ class Analysis:
             The game's part of `analysis.json`.
         """
         options, fewest = self._options, self._options.frames
+        for model in (self._models.trained, self._models.untrained):
+            model.assume(task)
         with contextlib.closing(self._make_env(task)) as env:
             player = self._make_player(env, task, self._models)
             with Progress(fewest, 0, f"Playing {task}", "frame") as bar:

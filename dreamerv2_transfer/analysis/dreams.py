@@ -92,8 +92,7 @@ def act(
         offset = 0.5 if batch[key].dtype == tf.uint8 else 0.0
         seen = {k: v[:, : pieces.context] for k, v in wm.preprocess(batch).items()}
         seed = tfutils.make_seeds(agent.rng, 1)[0]
-        first = batch["is_first"][:, : pieces.context]
-        post, _ = wm.rssm.observe(wm.encoder(seen), seen["action"], first, seed=seed)
+        _, post, _ = wm.observe(seen, seed=seed)
         start = {k: v[:, -1:] for k, v in post.items()}
         dreamed = wm.imagine(actor, start, None, pieces.horizon, differentiable=False)
         future = tf.transpose(decode(dreamed["feat"][1:]), [1, 0, 2, 3, 4])

@@ -47,8 +47,7 @@ def posterior(
     def observe(batch, state):
         data = wm.preprocess(batch)
         seed = tfutils.make_seeds(wm.rng, 1)[0]
-        embed = wm.encoder(data)
-        post, _ = wm.rssm.observe(embed, data["action"], batch["is_first"], state, seed)
+        _, post, _ = wm.observe(data, state, seed)
         feat = tf.cast(tf.convert_to_tensor(wm.rssm.get_feat(post)), tf.float32)
         return feat, {k: v[:, -1] for k, v in post.items()}
 

@@ -14,7 +14,7 @@ import json
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import cli, config, progress
+from dreamerv2_transfer.common import blocks, cli, config, progress
 from dreamerv2_transfer.common.files import paths
 
 MODES = {"greedy": "eval", "sampled": "train"}
@@ -60,6 +60,8 @@ def main(argv: list[str]) -> int:
     # A failed environment must not become an episode, so it is not restarted.
     settings = settings.update(envs_restart=False, expl_noise=0.0)
     task, number = options.task or settings.task, min(options.envs, options.episodes)
+    settings = settings.update(task=task)
+    blocks.game_indices(settings, [task])
     if options.dataset:  # It is opened first, as playing takes minutes.
         changes = {"eval_dataset": options.dataset, "eval_batches": options.batches}
         held_out = settings.update(changes, task=task)

@@ -42,13 +42,13 @@ def main(argv: list[str]) -> int:
     # TensorFlow is imported later still, once the configuration has been checked.
     from dreamerv2_transfer import train
     from dreamerv2_transfer.common.files import logdir
-    from dreamerv2_transfer.transfer import known
+    from dreamerv2_transfer.transfer import games, known
 
     stages = ", ".join(train.STAGES)
     hint = f"Name the stage to run in --configs: one of {stages}; or a --template."
     given, rest = options_lib.parse_known(SEEDS, argv)
     settings = train.with_games(configuration.load(rest, train.STAGES, hint))
-    settings = known.resolved(settings)
+    settings = games.resolved(known.resolved(settings))
     if given.seeds > 1:
         return train_seeds(argv, settings, given.seeds)
     train.check(settings)

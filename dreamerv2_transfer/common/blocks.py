@@ -211,6 +211,30 @@ def learned_games(config: Config) -> tuple[str, ...]:
     return tuple(config.tasks) if config.stage in MIXING else (config.task,)
 
 
+def games_of_batches(config: Config) -> tuple[str, ...]:
+    """Returns the games whose episodes a run's batches hold."""
+    known = config.known.tasks if config.replay.mix else ()
+    return tuple(dict.fromkeys((*learned_games(config), *known)))
+
+
+def game_indices(config: Config, games: Sequence[str]) -> list[int]:
+    """Returns the numbers of games in `task_embed.games`; none if it is off.
+
+    Raises:
+        ConfigError: The model has no vector of a game.
+    """
+    if not config.task_embed.size:
+        return []
+    known = config.task_embed.games
+    if missing := [game for game in games if game not in known]:
+        raise ConfigError(
+            f"The model has no vector of {missing[0]} (task_embed), only of "
+            f"{', '.join(known)}. Name one of these, or fine-tune the model on "
+            f"{missing[0]} first."
+        )
+    return [known.index(game) for game in games]
+
+
 def check_task(task: str | Sequence[str], place: object) -> None:
     """Refuses a task that imports a module, as only the user may ask for that.
 

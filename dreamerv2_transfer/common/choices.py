@@ -225,7 +225,7 @@ RANGES = {
     r"model_opt\.lr_by\..*": Range(0, FLOAT),
     r"model_opt\.wd_start": Range(0, 0.99),
     r"init\.shrink": Range(0, 1),
-    r"adapter\.(rank|actions)": Range(0, SIZE),
+    r"adapter\.(rank|actions)|task_embed\.size": Range(0, SIZE),
     r"adapter\.scale": Range(1e-6, 1e6),  # With 0 nothing would learn.
     r".*(_opt|optimizer)\.clip": Range(1, FLOAT, zero=True),
     r".*(_opt|optimizer)\.wd": Range(0, 0.99),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common import driver
+from dreamerv2_transfer.common import blocks, driver
 from dreamerv2_transfer.play import pictures
 from dreamerv2_transfer.play.game import Game, Seen
 from dreamerv2_transfer.play.session import Dreamed, PlayError
@@ -53,6 +53,7 @@ class ModelDreamer:
         self._model = model
         self._seed = seed
         self.look_seed = driver.episode_seed(0, seed, "look")
+        self._game = ""  # The name of the game, once it is known.
         self._squash = REWARD_TRANSFORMS[model.config.clip_rewards]
 
     def check(self, game: Game) -> None:
@@ -78,13 +79,16 @@ class ModelDreamer:
                 f"The model {self._model.source} cannot play {game.task}: "
                 f"{'; '.join(differ)}."
             )
+        blocks.game_indices(self._model.network.config, [game.task])
+        self._game = game.task
 
     def look(self, seen: Seen, action: int | None, before: Any, step: int) -> Dreamed:
         """Infers the state from what the game shows; see `session.Dreamer`."""
         observed = {k: seen.obs[k][None] for k in self._model.observation_space}
         taken = np.array([action or 0])  # That of the start does not count.
+        game = self._game or None
         states = self._model.observe(
-            observed, taken, before, seed=self.look_seed, first_step=step
+            observed, taken, before, seed=self.look_seed, first_step=step, game=game
         )
         return self._dreamed(self._model.decode(states), states)
 

@@ -37,6 +37,7 @@ BEYOND = {
     "decoder.mlp_dist": lambda dist: dist != "mse",
     **dict.fromkeys(("encoder.symlog", "rssm.unimix", "actor.unimix"), bool),
     "return_norm.kind": lambda kind: kind != "none",
+    "task_embed.size": bool,
 }
 
 

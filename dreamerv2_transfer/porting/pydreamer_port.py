@@ -198,7 +198,7 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     logdir = paths.local(logdir)
     to = old_lib.check_free(to)
     to = to / pydreamer.CHECKPOINT if to.is_dir() else to
-    config, _ = blocks_lib.load_old(logdir / "config.yaml")
+    config = _without_vectors(blocks_lib.load_old(logdir / "config.yaml")[0])
     model = weights_lib.find_weights(logdir)
     behavior = weights_lib.find_weights(logdir, weights_lib.ACTOR_CRITIC)
     ours = corrections.merged(weights_lib.read_weights(model))
@@ -231,6 +231,16 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     with atomic.atomic_write(to.with_suffix(".yaml")) as file:
         file.write(written.encode())
     return len(arrays)
+
+
+def _without_vectors(config):
+    """Returns a configuration, unless it has vectors of games, as pydreamer has not."""
+    if config.task_embed.size:
+        raise PortError(
+            "pydreamer has no vectors of games. Received: task_embed.size="
+            f"{config.task_embed.size}. Port a run without them."
+        )
+    return config
 
 
 def _ported(logdir: pathlib.Path) -> dict[str, Any]:

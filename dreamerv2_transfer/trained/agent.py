@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Agent:
         *,
         seed: int | None = None,
         sample: bool = False,
+        game: str | Sequence[str] | None = None,
     ) -> tuple[Any, Latents]:
         """Chooses the action after an observation.
 
@@ -54,6 +55,7 @@ class Agent:
             state: What the last call returned; None at the start of an episode.
             seed: The seed of the noise; by default the model's generator.
             sample: Whether to sample the action, or to take the actor's likeliest.
+            game: See `Model.observe`.
 
         Returns:
             The action as an environment takes it: an int, a vector of float32, or a
@@ -73,7 +75,8 @@ class Agent:
         inputs = {**seen.arrays, "is_first": is_first, **self._mask(observation)}
         if batch is None:
             inputs = {k: v[None] for k, v in inputs.items()}
-        start = self._states.start(state, batch), self._last_action(state, batch)
+        before = self._states.start(state, batch, game)
+        start = before, self._last_action(state, batch)
         mode = "train" if sample else "eval"
         latent, action = self._graphs.run(
             functools.partial(self.step, mode=mode),

@@ -69,14 +69,14 @@ class Dreams:
             state, _ = prev
             seed = seed_of_step(noise, now["time"])
             act_seed, state_seed = tfutils.split_seed(seed, 2)
-            feat = rssm.get_feat(state)
-            dist = actor(feat)
+            dist = actor(self._wm.behavior_feat(state))
             if self._wm.masks:
-                dist = dists.masked(dist, self._wm.predicted_mask(feat))
+                mask = self._wm.predicted_mask(rssm.get_feat(state))
+                dist = dists.masked(dist, mask)
             action = dists.sample(dist, act_seed)
             return self.img_step(state, action, state_seed), action
 
-        none = tf.zeros_like(actor(rssm.get_feat(start)).mode())
+        none = tf.zeros_like(actor(self._wm.behavior_feat(start)).mode())
         inputs = {"time": first + tf.range(length)}
         with rssm.corrected():
             states, actions = tfutils.scan(step, inputs, (start, none), length)

@@ -79,6 +79,11 @@ def export(source: str | os.PathLike, to: str | os.PathLike) -> Model:
             f"{source} is a DQN, which does not dream. export takes a world model, "
             "with or without an agent."
         )
+    if model.network.rssm.task_size:
+        raise ModelError(
+            f"{source} has a vector of each game (task_embed), which exported steps "
+            "cannot be told yet. Use it by load, or export a model without task_embed."
+        )
     with atomic.new_folder(out) as folder:
         write(model, folder, _hashes(source, model))
     return model

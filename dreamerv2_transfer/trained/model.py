@@ -125,13 +125,16 @@ class Model:
         """
         self._states.last(state)
 
-    def initial(self, batch: int | None = None) -> Latents:
+    def initial(
+        self, batch: int | None = None, *, game: str | Sequence[str] | None = None
+    ) -> Latents:
         """Returns the state before the first observation: zeros.
 
         Args:
             batch: The number of sequences; None for a single one.
+            game: See `observe`.
         """
-        return self._states.initial(batch)
+        return self._states.initial(batch, game)
 
     def observe(
         self,
@@ -142,6 +145,7 @@ class Model:
         seed: int | None = None,
         first_step: int = 0,
         sample: bool = True,
+        game: str | Sequence[str] | None = None,
     ) -> Latents:
         """Infers the latent states of what was seen.
 
@@ -156,6 +160,8 @@ class Model:
             seed: The seed of the latents' noise; by default the model's generator.
             first_step: See `imagine`.
             sample: Whether to draw the latents, or to take the likeliest ones.
+            game: The game of all sequences, or of each, where no `state` tells it: for
+                a model of several games with `task_embed`. Others do not need it.
 
         Returns:
             The states of all steps, `(T, ...)` or `(B, T, ...)`.
@@ -176,7 +182,7 @@ class Model:
             inputs = {k: v[None] for k, v in inputs.items()}
         batch, steps = inputs["is_first"].shape
         self._check_memory(batch, steps, "Observing")
-        start = self._states.start(state, batch if is_batch else None)
+        start = self._states.start(state, batch if is_batch else None, game)
         noise, found = self._states.noise(seed, sample), []
         for first, length in turns(steps, batch):
             part = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -38,27 +39,32 @@ def draw(model: Model | Player, seed: int = 0) -> np.ndarray | None:
     keys = [k for k, v in model.observation_space.items() if len(v.shape or ()) == 3]
     if not keys:
         return None
-    played = [play(model, game, seed) for game in _games(model)]
+    games = _games(model)
+    played = [play(model, game, seed, name) for name, game in games.items()]
     truth = np.stack([rows[keys[0]] for rows in played]) if played else None
     if isinstance(model, Player):
         planes = envs.native_planes(model.tasks[0])
         return video.episode(truth[0], video.PLANE_SCALE, planes)  # type: ignore[index]
     if truth is None:
         actions = _random(model, seed, LENGTH)
-        dream = model.imagine(model.initial(), actions, seed=seed)
+        start = model.initial(game=model.tasks[0])
+        dream = model.imagine(start, actions, seed=seed)
         return video.episode(dream[keys[0]], video.PLANE_SCALE, None)
     rows = {key: np.stack([x[key] for x in played]) for key in played[0]}
     seen = model.observe(
         {k: v[:, :CONTEXT] for k, v in rows.items() if k != "action"},
         rows["action"][:, :CONTEXT],
         seed=seed,
+        game=[*games],
     )
     dream = model.imagine(seen, rows["action"][:, CONTEXT:], seed=seed)
     shown = np.concatenate([model.decode(seen)[keys[0]], dream[keys[0]]], 1)
     return video.open_loop(truth, shown, CONTEXT)
 
 
-def play(model: Model | Player, game: gymnasium.Env, seed: int) -> dict[str, Any]:
+def play(
+    model: Model | Player, game: gymnasium.Env, seed: int, name: str
+) -> dict[str, Any]:
     """Plays a game; returns observations, the `action` before each, and `is_first`."""
     drawn = _random(model, seed, LENGTH)
     rows, state, is_first = [], None, True
@@ -69,7 +75,7 @@ def play(model: Model | Player, game: gymnasium.Env, seed: int) -> dict[str, Any
         chosen = drawn[number]
         if model.has_agent:
             state = None if is_first else state
-            chosen, state = model.agent.act(seen, state)
+            chosen, state = _agent(model, name)(seen, state)
         seen, _, terminated, truncated, _ = game.step(chosen)
         action = values.actions(chosen, model.action_space, ())
         is_first = terminated or truncated
@@ -83,7 +89,12 @@ def _random(model: Model | Player, seed: int, length: int) -> Sequence[Any]:
     return [model.action_space.sample() for _ in range(length)]
 
 
-def _games(model: Model | Player) -> list[gymnasium.Env]:
+def _agent(model: Model | Player, name: str) -> Callable:
+    act = model.agent.act
+    return functools.partial(act, game=name) if isinstance(model, Model) else act
+
+
+def _games(model: Model | Player) -> dict[str, gymnasium.Env]:
     with contextlib.suppress(ConfigError, EnvError):
-        return [make_game(task, model.config) for task in model.tasks]
-    return []
+        return {task: make_game(task, model.config) for task in model.tasks}
+    return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import gymnasium
 import numpy as np
@@ -34,9 +34,9 @@ def choose(model: Model, start: Latents | str | None) -> Start:
     if isinstance(start, Latents):
         return from_states(model, start)
     if start is not None:
-        return from_games(model, [make_game(start, model.config)])
+        return from_games(model, {start: make_game(start, model.config)})
     with contextlib.suppress(ConfigError, EnvError):
-        return from_games(model, [make_game(x, model.config) for x in model.tasks])
+        return from_games(model, {x: make_game(x, model.config) for x in model.tasks})
     return dreamed(model)
 
 
@@ -55,22 +55,23 @@ def from_states(model: Model, states: Latents) -> Start:
     return draw
 
 
-def from_games(model: Model, games: Sequence[gymnasium.Env]) -> Start:
+def from_games(model: Model, games: Mapping[str, gymnasium.Env]) -> Start:
     """Begins with the first observation of one of the games."""
-    for game in games:
+    for name, game in games.items():
         if game.action_space != model.action_space:
             raise ModelError(
                 f"The game has other actions than the model. Received: "
                 f"{game.action_space}; the model has {model.action_space}."
             )
         first, _ = game.reset(seed=0)
-        model.observe(_sequence(first), _no_action(model), seed=0)
+        model.observe(_sequence(first), _no_action(model), seed=0, game=name)
+    names = [*games]
 
     def draw(rng: np.random.Generator) -> Latents:
-        game = games[rng.integers(len(games))]
-        first, _ = game.reset(seed=int(rng.integers(2**31)))
-        seed = int(rng.integers(2**31))
-        return model.observe(_sequence(first), _no_action(model), seed=seed).at(-1)
+        name = names[rng.integers(len(games))]
+        first, _ = games[name].reset(seed=int(rng.integers(2**31)))
+        seed, inputs = int(rng.integers(2**31)), (_sequence(first), _no_action(model))
+        return model.observe(*inputs, seed=seed, game=name).at(-1)
 
     return draw
 
@@ -80,7 +81,9 @@ def dreamed(model: Model) -> Start:
 
     def draw(rng: np.random.Generator) -> Latents:
         seed = int(rng.integers(2**31))
-        dream = model.imagine(model.initial(), _no_action(model), seed=seed)
+        game = model.tasks[seed % len(model.tasks)]
+        start = model.initial(game=game)
+        dream = model.imagine(start, _no_action(model), seed=seed)
         return dream["latents"].at(-1)
 
     return draw

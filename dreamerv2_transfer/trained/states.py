@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.errors import ModelError
+from dreamerv2_transfer.common.nets import GAME
 from dreamerv2_transfer.trained.graphs import precision
 from dreamerv2_transfer.trained.latents import Latents
 from dreamerv2_transfer.world_model import WorldModel
 
 MOST_SEED = 2**63
+Games = str | Sequence[str] | None
 
 
 class States:
@@ -35,7 +38,12 @@ class States:
         keys = network.encoder.keys
         self.observation_space = spaces.Dict({k: network.obs_space[k] for k in keys})
         self.action_space = act_space
-        self._rssm = network.rssm
+        self._network = network
+        # Of a model of several games, whoever begins has to say which one.
+        self._games = network.config.task_embed.games
+        several = len(blocks.learned_games(network.config)) > 1
+        rssm = network.rssm
+        self._needs_game = bool(rssm.task_size) and (several or rssm.game < 0)
         self._rng = np.random.default_rng(_checked(seed))
 
     def noise(self, seed: int | None, sample: bool = True) -> np.ndarray | None:
@@ -55,12 +63,34 @@ class States:
     def zeros(self) -> Mapping[str, np.ndarray]:
         """The parts of the state before the first observation."""
         with precision():
-            return {k: v.numpy()[0] for k, v in self._rssm.initial(1).items()}
+            return {k: v.numpy()[0] for k, v in self._network.initial(1).items()}
 
-    def initial(self, batch: int | None) -> Latents:
-        """Returns the state before the first observation, or a batch of them."""
+    def initial(self, batch: int | None, game: Games = None) -> Latents:
+        """Returns the state before the first observation, or a batch of them.
+
+        Args:
+            batch: The number of sequences; None for a single one.
+            game: The game of all or of each, for a model with `task_embed`; by default
+                the one that it was trained to play.
+
+        Raises:
+            ModelError: The game is not named, or not once for each sequence.
+            ConfigError: The model does not know it.
+        """
         single = Latents(self.zeros)
-        return single if batch is None else single.repeated(batch)
+        state = single if batch is None else single.repeated(batch)
+        if GAME not in state or not (self._needs_game or game):
+            return state
+        names = [game] * (batch or 1) if isinstance(game, str) else list(game or ())
+        if len(names) != (batch or 1):
+            raise ModelError(
+                "This model has a vector of each game, so name the game of the "
+                f"sequences, game=..., as one of {', '.join(self._games)}, or a list "
+                f"with one for each. Received: {game!r} for {batch or 1} sequences."
+            )
+        index = np.array(blocks.game_indices(self._network.config, names), np.int32)
+        game_index = index[0] if batch is None else index
+        return Latents({**state, GAME: game_index}, batch is not None)
 
     def last(self, state: Any) -> Latents:
         """Returns the last of some states, once it is known to be this model's.
@@ -87,18 +117,21 @@ class States:
                 raise ModelError(f"The state's {name!r} is not a number.")
         return Latents(parts, state.is_batch)
 
-    def start(self, state: Latents | None, batch: int | None) -> dict[str, np.ndarray]:
+    def start(
+        self, state: Latents | None, batch: int | None, game: Games = None
+    ) -> dict[str, np.ndarray]:
         """Returns the parts of a state `(B, ...)`, of which a single one is a batch.
 
         Args:
             state: The state, or None for the initial one.
             batch: The number of sequences that start from it; None for a single one.
+            game: Without a state, see `initial`.
 
         Raises:
             ModelError: It is not a state of this model, or not as many as needed.
         """
         if state is None:
-            return dict(self.initial(batch or 1))
+            return dict(self.initial(batch or 1, game))
         state = self.last(state)
         if batch is None and not state.is_batch:
             return dict(state.repeated(1))

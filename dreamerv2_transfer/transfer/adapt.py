@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dreamerv2_transfer.common.config import ConfigError
-from dreamerv2_transfer.transfer import corrections
+from dreamerv2_transfer.transfer import corrections, games
 
 # The flags of `freeze` that must be off, so that new weights can learn.
 LEARNS: dict[str, tuple[str, ...]] = {
@@ -87,15 +87,16 @@ def rows_kept(
 
     Returns:
         By path, the number of rows, for arrays of the file and of the agent; 0 for
-        corrections of the RSSM that the file does not have.
+        corrections of the RSSM and vectors of games that the file does not have.
     """
     rssm: Any = components.get("rssm")
     rows = dict.fromkeys((x for x in corrections.own(rssm) if x not in arrays), 0)
+    rows |= dict.fromkeys(games.new_vectors(rssm, arrays) if rssm else (), 0)
     ours = {v.path: tuple(v.shape) for c in components.values() for v in c.variables}
     names = {*ours, *arrays}
     if "actions" in adapt:
         if corrections.ALIGN not in corrections.own(rssm):
-            rows[corrections.IMG_IN] = rssm.stoch_size
+            rows[corrections.IMG_IN] = rssm.stoch_size + rssm.task_size
         rows |= {name: 0 for name in names if name.startswith("actor/out/")}
     if "image" in adapt:
         edges = _edges(components["encoder"], components["decoder"])

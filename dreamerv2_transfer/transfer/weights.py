@@ -24,7 +24,7 @@ import dreamerv2_transfer
 from dreamerv2_transfer.common.errors import CheckpointError, listed
 from dreamerv2_transfer.common.files import checkpoints, hdf5, tensors
 from dreamerv2_transfer.transfer import adapt as adapt_lib
-from dreamerv2_transfer.transfer import corrections, spaces
+from dreamerv2_transfer.transfer import corrections, games, spaces
 from dreamerv2_transfer.transfer.sources import WORLD_MODEL, find_weights
 
 ACTOR_CRITIC = "actor_critic.weights.h5"
@@ -36,8 +36,8 @@ HINTS = {
     ("encoder/conv0/kernel", -2): "its image has another number of channels, see "
     "--init.adapt image",
     ("rssm/img_in/kernel", 0): "the game has another number of actions (see "
-    "--init.adapt actions, adapter.actions and, for Atari, atari_all_actions), or the "
-    "latents are of another size",
+    "--init.adapt actions, adapter.actions and, for Atari, atari_all_actions), or "
+    "task_embed.size or the latents are of another size",
     ("reward/out/out/kernel", -1): "reward_head.dist was another",
     ("critic/out/out/kernel", -1): "critic.dist was another",
 }
@@ -304,6 +304,8 @@ def initialize(
         f"Loaded {', '.join(loaded) or 'nothing'} from {path}{share}; "
         f"left fresh: {', '.join(fresh) or 'nothing'}."
     )
+    if "rssm" in loaded:
+        text += games.start_new(components["rssm"], rows.keys())
     return Loaded(text, frozenset(paths - rows.keys()))
 
 

@@ -82,10 +82,9 @@ class Diagnosis:
         """
         wm, ahead = self._wm, self._ahead
         data = wm.preprocess(batch)
-        action, is_first = data["action"], data["is_first"]
         post_seed, dream_seed = tfutils.make_seeds(wm.rng, 2)
-        post, _ = wm.rssm.observe(wm.encoder(data), action, is_first, seed=post_seed)
-        dreamed = self._dream(post, action, dream_seed)
+        _, post, _ = wm.observe(data, seed=post_seed)
+        dreamed = self._dream(post, data["action"], dream_seed)
         observed = self._heads({k: v[:, ahead:] for k, v in post.items()})
         true = {
             "reward": (data["reward"] != 0, data["reward"]),

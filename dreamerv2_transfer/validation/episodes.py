@@ -26,7 +26,7 @@ class Episodes:
         self._config = config
         self._logger = logger
         self._logdir = logdir
-        self._policy = acting(agent, "eval")
+        self._agent = agent
         self._images = agent.wm.heads["decoder"].cnn_keys
 
     def log(self, eval_envs: VectorEnv, task: str, name: str = "") -> None:
@@ -34,12 +34,13 @@ class Episodes:
 
         Args:
             eval_envs: The environments to play.
-            task: The game, for the colours of its images.
+            task: The game.
             name: What follows the names of the metrics, if it is not the only game.
         """
         config, look = self._config, self._config.video
+        policy = acting(self._agent, "eval", game=task)
         played = evaluation.evaluate(
-            self._policy, eval_envs, config.eval_eps, evaluation.SEED, keep=1
+            policy, eval_envs, config.eval_eps, evaluation.SEED, keep=1
         )
         metrics = played.metrics()
         if name:

@@ -237,3 +237,20 @@ def test_a_run_learns_the_games_that_it_mixes_or_the_one_it_plays(stage, games):
         tasks=["minatar_asterix", "minatar_breakout"],
     )
     assert blocks.learned_games(config) == games
+
+
+def test_games_of_a_model_have_numbers_and_others_are_refused():
+    games = {"size": 8, "games": ["minatar_asterix", "minatar_breakout"]}
+    config = blocks.load_config(["minatar"]).update(task_embed=games)
+    assert blocks.game_indices(config, ["minatar_breakout"]) == [1]
+    with pytest.raises(ConfigError, match="no vector of minatar_freeway .* minatar_as"):
+        blocks.game_indices(config, ["minatar_asterix", "minatar_freeway"])
+    off = config.update({"task_embed.size": 0})
+    assert blocks.game_indices(off, ["minatar_freeway"]) == []
+
+
+def test_batches_hold_the_games_of_the_run_and_those_that_are_mixed_in():
+    config = blocks.load_config(["minatar", "finetune"], ["--known.tasks", "one,two"])
+    assert blocks.games_of_batches(config) == ("minatar_space_invaders",)
+    mixed = config.update({"replay.mix": 0.5})
+    assert blocks.games_of_batches(mixed) == ("minatar_space_invaders", "one", "two")

@@ -208,3 +208,12 @@ def test_a_full_disk_leaves_nothing(fast, monkeypatch, tmp_path, error):
     with pytest.raises(OutputError, match="No space left on device. Free some space"):
         export.export(EARLIER, tmp_path / "out")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_model_of_several_games_is_refused(tmp_path, monkeypatch):
+    games = {"size": 3, "games": ["minatar_asterix"]}
+    model = small.make_model(has_agent=False, task_embed=games)
+    monkeypatch.setattr(export, "load", lambda source: model)
+    with pytest.raises(ModelError, match="small has a vector of each game"):
+        export.export("small", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

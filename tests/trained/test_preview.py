@@ -31,7 +31,7 @@ def test_a_dqn_plays_its_game():
 
 def test_actions_are_those_that_led_to_what_was_seen():
     model = small.make_model(tasks=["minatar_breakout"])
-    (game,) = preview._games(model)
-    rows = preview.play(model, game, seed=0)
+    name = "minatar_breakout"
+    rows = preview.play(model, preview._games(model)[name], seed=0, name=name)
     assert rows["is_first"][0] and not rows["action"][0].any()
     assert (rows["action"][1:].sum(-1) == 1).all()

@@ -7,7 +7,7 @@ Every sublayer carries the original's name (`img_in`, `obs_dist`, `cell`, `dense
 
 from __future__ import annotations
 
-from dreamerv2_transfer.common.nets.adapter import AdaptedRSSM, make_rssm
+from dreamerv2_transfer.common.nets.adapter import AdaptedRSSM
 from dreamerv2_transfer.common.nets.harmony import Harmony
 from dreamerv2_transfer.common.nets.heads import MLP, DistLayer
 from dreamerv2_transfer.common.nets.images import Decoder, Encoder
@@ -21,11 +21,15 @@ from dreamerv2_transfer.common.nets.layers import (
     flatten_event,
     stop_gradient,
 )
+from dreamerv2_transfer.common.nets.make import make_rssm, mask_head, rssm_of
 from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM
+from dreamerv2_transfer.common.nets.task_embed import GAME, ConditionedRSSM
 
 __all__ = [
+    "GAME",
     "MLP",
     "AdaptedRSSM",
+    "ConditionedRSSM",
     "Conv2D",
     "Conv2DTranspose",
     "Decoder",
@@ -40,5 +44,7 @@ __all__ = [
     "free_nats",
     "frees_average",
     "make_rssm",
+    "mask_head",
+    "rssm_of",
     "stop_gradient",
 ]

@@ -26,14 +26,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
 from dreamerv2_transfer.common import tfutils
 from dreamerv2_transfer.common.nets.layers import Dense, cast
-from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM
+from dreamerv2_transfer.common.nets.rssm import EnsembleRSSM, State
 
 SHARPNESS = 10.0  # So that a mixture can become one action in some hundred updates.
 # The RSSMs whose corrected kernels are in place.
@@ -115,12 +115,12 @@ class AdaptedRSSM(EnsembleRSSM):
         finally:
             _corrected.reset(token)
 
-    def read_action(self, action: tf.Tensor) -> tf.Tensor:
+    def read_action(self, action: tf.Tensor, state: State) -> tf.Tensor:
         """Returns the known actions that take an action's place."""
         if self._actions:
             mixture = tf.nn.softmax(SHARPNESS * self.align.value)
             action = tf.linalg.matmul(cast(action), cast(mixture))
-        return super().read_action(action)
+        return super().read_action(action, state)
 
     def observe(self, *args, **kwargs):
         with self.corrected():
@@ -137,15 +137,3 @@ class AdaptedRSSM(EnsembleRSSM):
     def img_step(self, *args, **kwargs):
         with self.corrected():
             return super().img_step(*args, **kwargs)
-
-
-def make_rssm(options: Mapping, adapter: Mapping) -> EnsembleRSSM:
-    """Creates an RSSM, an adapted one if `adapter.rank` or `adapter.actions` is not 0.
-
-    Args:
-        options: `rssm` of a configuration.
-        adapter: `adapter` of a configuration.
-    """
-    if not (adapter["rank"] or adapter["actions"]):
-        return EnsembleRSSM(**options)
-    return AdaptedRSSM(**adapter, **options)

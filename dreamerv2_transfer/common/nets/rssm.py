@@ -68,6 +68,8 @@ class EnsembleRSSM(keras.layers.Layer):
         name: Name of the layer.
     """
 
+    task_size = 0  # Numbers of a game's vector, see `task_embed`.
+
     def __init__(
         self,
         ensemble: int = 5,
@@ -137,7 +139,7 @@ class EnsembleRSSM(keras.layers.Layer):
 
     def build(self, embed_size: int, action_size: int) -> None:
         hidden = self.img_in.units
-        self.img_in.build((None, self.stoch_size + action_size))
+        self.img_in.build((None, self.stoch_size + self.task_size + action_size))
         self.obs_out.build((None, self._deter + embed_size))
         self.cell.build((None, hidden))
         for layer in self.img_out:
@@ -235,7 +237,7 @@ class EnsembleRSSM(keras.layers.Layer):
             Posterior and prior states `(B, ...)`.
         """
         keep = 1.0 - tf.cast(is_first, tfutils.compute_dtype())
-        prev_state = {k: mask(x, keep) for k, x in prev_state.items()}
+        prev_state = self.masked_state(prev_state, keep)
         prev_action = self.masked_action(prev_action, keep)
         prior = self.img_step(prev_state, prev_action, noise, sample)
         x = tf.concat([prior["deter"], cast(embed)], -1)
@@ -267,7 +269,7 @@ class EnsembleRSSM(keras.layers.Layer):
         Returns:
             The prior state `(B, ...)`, its latents in the form of `prev_state`.
         """
-        x = self._join(prev_state, self.read_action(prev_action))
+        x = self._join(prev_state, self.read_action(prev_action, prev_state))
         x = self.img_in(x)
         x = self.img_in_norm(x)
         x = self.act(x)
@@ -277,9 +279,12 @@ class EnsembleRSSM(keras.layers.Layer):
         latent = self.draw(dist, noise.get("prior"), sample, like=prev_state)
         return {**latent, "deter": deter, **stats}
 
-    def read_action(self, action: tf.Tensor) -> tf.Tensor:
-        """Returns what `img_in` reads of an action."""
+    def read_action(self, action: tf.Tensor, state: State) -> tf.Tensor:
+        """Returns what `img_in` reads besides the latents of a state."""
         return cast(action)
+
+    def masked_state(self, state: State, keep: tf.Tensor) -> State:
+        return {k: mask(x, keep) for k, x in state.items()}
 
     def masked_action(self, action: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
         """Returns actions, zeros where `keep` is 0, as `mask_action` tells."""

@@ -48,9 +48,10 @@ def observe(
         Posterior and prior states, each `(T, B, ...)`.
     """
     keep = 1.0 - tf.cast(is_first, tfutils.compute_dtype())
+    read = rssm.read_action(rssm.masked_action(action, keep), state)
     kernels, offsets = _split_products(
         {
-            "img_in": (rssm.img_in, rssm.read_action(rssm.masked_action(action, keep))),
+            "img_in": (rssm.img_in, read),
             **{name: (layer, None) for name, layer in rssm.cell.products.items()},
             "obs_out": (rssm.obs_out, embed),
             "obs_dist": (rssm.obs_dist, None),
@@ -74,7 +75,9 @@ def observe(
         return {**latent, "deter": deter, **stats}
 
     variables = [v for norm in norms for v in norm.variables]
-    post = recurrence.run(step, kernels, offsets, variables, inputs, state)
+    # The number of a game stays as it is.
+    start = {k: v for k, v in state.items() if v.dtype.is_floating}
+    post = recurrence.run(step, kernels, offsets, variables, inputs, start)
     stats = rssm.prior_stats(post["deter"], noise.get("member"))
     latent = rssm.draw(rssm.get_dist(stats), noise.get("prior"))
     return post, {**latent, "deter": post["deter"], **stats}

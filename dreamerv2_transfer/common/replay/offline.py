@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.replay import layout, streamed, windows
 from dreamerv2_transfer.common.replay import packed as packing
 from dreamerv2_transfer.common.replay.law import Law
+from dreamerv2_transfer.common.replay.limits import check_options, memory_cap
 from dreamerv2_transfer.common.replay.packed import PackedEpisodes
 from dreamerv2_transfer.common.replay.rewards import rewarded_steps
 from dreamerv2_transfer.common.replay.rows import Pieces, Rows, longest_first
@@ -52,6 +53,8 @@ class OfflineDataset:
             equally often.
         seed: Seed of everything that is drawn.
         holdout: Holds out one of this many episodes; 0 for none.
+        indices: The number of each task in a model's `task_embed.games`, in their
+            order; batches then have it as `game_index`. None or empty without.
 
     Raises:
         DatasetError: An argument is out of range, the tasks' shapes differ, or a task
@@ -72,6 +75,7 @@ class OfflineDataset:
         weights: Sequence[float] | None = None,
         seed: int = 0,
         holdout: int = 20,
+        indices: Sequence[int] | None = None,
     ):
         law = Law(minlen, maxlen, prioritize_ends, draw, rewarded)
         weights = [float(x) for x in weights or [1.0] * len(tasks)]
@@ -92,6 +96,7 @@ class OfflineDataset:
             draw=draw,
             rewarded=float(rewarded),
         )
+        self._indices = np.array(indices or [], np.int32)
         self._is_on_disk = any(packed.is_on_disk for packed in self._packed)
         self._ahead: tuple | None = None  # The next batch's rows, and the state before.
         splits = [self._split(task) for task in range(len(tasks))]
@@ -308,6 +313,8 @@ class OfflineDataset:
                 for arrays, rows, steps in places:
                     stored[rows] = arrays[key].take(steps, axis=0)
             batch[key] = field.decode(stored)
+        if len(self._indices):
+            batch["game_index"] = self._indices[game]
         return {**batch, "is_first": is_first, "task": game.astype(np.int32)}
 
     def state(self) -> dict[str, Any]:
@@ -368,52 +375,6 @@ def law_of(config) -> Law:
     draw, rewarded = config.dataset.draw, config.dataset.rewarded
     limits = config.replay.minlen, config.replay.maxlen
     return Law(*limits, config.replay.prioritize_ends, draw, rewarded)
-
-
-def check_options(
-    tasks: Sequence[str],
-    batch: int,
-    length: int,
-    weights: Sequence[float],
-    holdout: int,
-) -> None:
-    """Checks arguments of `OfflineDataset` that its tasks' names suffice to check.
-
-    Raises:
-        DatasetError: One is out of range.
-    """
-    for name, value in dict(batch=batch, length=length).items():
-        if value < 1:
-            raise DatasetError(f"{name} must be at least 1. Received: {name}={value}.")
-    if holdout < 0 or holdout == 1:
-        raise DatasetError(
-            "dataset.holdout must be 0 (none) or at least 2 (one episode of this "
-            f"many). Received: holdout={holdout}."
-        )
-    valid = np.isfinite(weights).all() and min(weights) >= 0 and sum(weights) > 0
-    if len(weights) != len(tasks) or not valid:
-        raise DatasetError(
-            "task_weights must be one number per task, none negative, not all "
-            f"zero. Received: task_weights={weights} for tasks={list(tasks)}."
-        )
-
-
-def memory_cap(config) -> int:
-    """Returns the bytes that a dataset may take in memory; 0 for no cap.
-
-    Args:
-        config: `dataset.memory` is the cap in GiB.
-
-    Raises:
-        DatasetError: It is not a number of GiB.
-    """
-    cap = config.dataset.memory
-    if not 0 <= cap < np.inf:
-        raise DatasetError(
-            "dataset.memory must be the GiB that the dataset may take in memory, or 0 "
-            f"for no cap. Received: dataset.memory={cap}."
-        )
-    return math.ceil(cap * 2**30)
 
 
 def open_dataset(
@@ -496,4 +457,5 @@ def options(config, tasks: Sequence[str]) -> dict[str, Any]:
         weights=weights * len(tasks) if len(weights) == 1 else weights,
         seed=config.seed,
         holdout=config.dataset.holdout,
+        indices=blocks.game_indices(config, tasks),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.replay import rows, sources, store
 from dreamerv2_transfer.common.replay.folder import Folder
@@ -47,6 +48,8 @@ class Replay:
         rewarded: Share of the pieces that are drawn among those with a reward.
         mix: Share of a batch's rows that comes from `known`, see `known_rows`.
         known: Episodes of other games, whose batches have as many rows; None for none.
+        index: The number of the replay's own game in a model's `task_embed.games`;
+            batches then have it as `game_index`. None without.
         seed: Seed of everything that is drawn, and of the names of files.
         expected: What the environment's episodes hold: other keys in the folder are
             left out, and episodes that do not fit are skipped. None if the folder's
@@ -70,6 +73,7 @@ class Replay:
         rewarded: float = 0.0,
         mix: float = 0.0,
         known: OfflineDataset | None = None,
+        index: int | None = None,
         seed: int = 0,
         expected: Layout | None = None,
     ):
@@ -84,6 +88,7 @@ class Replay:
         self._use_ongoing = ongoing
         self._mix = mix
         self._known = known if mix else None
+        self._index = index
         self._rng = np.random.default_rng(seed)
         self._next = 0
         self._ongoing: dict[int, Ongoing] = {}
@@ -202,7 +207,10 @@ class Replay:
             if steps
         ]
         self._rows = [pieces[-1] if pieces[-1].left else None for pieces in filled]
-        return {**sources.gather(parts, (batch, length)), "is_first": is_first}
+        drawn = {**sources.gather(parts, (batch, length)), "is_first": is_first}
+        if self._index is not None:
+            drawn["game_index"] = np.full(batch, self._index, np.int32)
+        return drawn
 
     def state(self) -> dict[str, Any]:
         """Returns what the replay needs to continue exactly here; JSON-able.
@@ -314,8 +322,10 @@ def known_rows(mix: float, batch: int) -> int:
 
 def options(config) -> dict[str, Any]:
     """Returns the keyword arguments of `Replay` that a configuration holds."""
+    indices = blocks.game_indices(config, [config.task])
     return dict(
         **config.replay,
+        index=indices[0] if indices else None,
         draw=config.dataset.draw,
         rewarded=config.dataset.rewarded,
         seed=config.seed,

@@ -519,3 +519,13 @@ def test_a_cap_smaller_than_a_batch_is_named(tmp_path):
 def test_a_cap_that_is_no_size_is_named(cap):
     with pytest.raises(packed.DatasetError, match=f"dataset.memory={cap}"):
         offline.memory_cap(settings(cap))
+
+
+def test_rows_have_the_number_of_their_game_in_the_model():
+    dataset = make(indices=[7, 4], holdout=3)
+    batches = [dataset.next(), *dataset.eval_batches("long", 1)]
+    batches += [dataset.video_batch("long", 2, 8)]
+    for batch in batches:
+        assert batch["game_index"].dtype == np.int32
+        assert batch["game_index"].tolist() == [[7, 4][i] for i in batch["task"]]
+    assert "game_index" not in make().next()

@@ -593,3 +593,12 @@ def test_rows_of_known_games_come_last_in_each_batch(tmp_path):
 @pytest.mark.parametrize("mix, rows", [(0.25, 4), (0.1, 2), (0.02, 0), (1.0, 16)])
 def test_the_share_is_a_number_of_whole_rows(mix, rows):
     assert online.known_rows(mix, 16) == rows
+
+
+def test_rows_have_the_number_of_their_game_in_the_model(tmp_path):
+    known = replays.dataset(batch=6, indices=[7, 4])
+    target = replay.Replay(tmp_path, mix=0.5, known=known, index=2)
+    fill(target, [20])
+    batch = target.batch(6, 16)
+    found = batch["game_index"].tolist()
+    assert found[:3] == [2] * 3 and set(found[3:]) <= {4, 7}
