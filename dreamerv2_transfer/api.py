@@ -225,6 +225,11 @@ def check(config: Config, is_instance: bool) -> None:
             f"Received: logdir={config.logdir}. Name the folder of the run, as by "
             'config.update({"logdir": "logdir/cartpole"}).'
         )
+    if config.multi_game:
+        raise ConfigError(
+            "Received: multi_game=True. api.train trains on one environment; several "
+            "games are for the command, train --tasks GAME GAME."
+        )
     for key, only in SINGLE.items():
         if is_instance and config[key] != only:
             raise ConfigError(

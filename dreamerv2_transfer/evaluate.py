@@ -105,7 +105,11 @@ class EachAlone:
 
 
 def draw(
-    config, episodes: Sequence[Episode], logdir: pathlib.Path, planes: int | None
+    config,
+    episodes: Sequence[Episode],
+    logdir: pathlib.Path,
+    planes: int | None,
+    prefix: str = "",
 ) -> None:
     """Saves episodes as LOGDIR/videos/evaluate_NUMBER_KEY.gif.
 
@@ -115,11 +119,12 @@ def draw(
         logdir: The run's folder.
         planes: The number of planes of the images, for their colours; None for images
             that have colours of their own.
+        prefix: Comes before the number.
     """
     for number, episode in enumerate(episodes):
         for key in [k for k, v in episode.items() if v.ndim == 4]:
             images = episode[key][: config.video.episode]
             frames = video.episode(images, config.video.scale, planes)
-            path = video.gif_path(logdir, f"evaluate_{number}_{key}")
+            path = video.gif_path(logdir, f"evaluate_{prefix}{number}_{key}")
             video.save_gif(path, frames, config.video.fps)
             print(f"Saved {path}.")

@@ -1,8 +1,9 @@
-"""Trains an agent online on one game: from scratch, or from a given world model.
+"""Trains an agent online on a game: from scratch, or from a given world model.
 
 The procedure of DreamerV2: random episodes first, then environment steps and updates in
 the ratio `train_every`, on batches from the replay. Fine-tuning differs from training
-from scratch in where the weights come from and which of them are frozen.
+from scratch in where the weights come from and which of them are frozen. One agent may
+play several games: each has its environments, its replay, and its rows of each batch.
 
 A killed run resumes from its last checkpoint. On a CPU, and with environments that
 depend only on seed and actions, its metrics are those of a run that was never killed.
@@ -23,6 +24,7 @@ from gymnasium.vector import VectorEnv
 from dreamerv2_transfer import validation
 from dreamerv2_transfer.agent import Agent, acting
 from dreamerv2_transfer.common import (
+    blocks,
     envs,
     evaluation,
     interrupt,
@@ -36,6 +38,7 @@ from dreamerv2_transfer.common.driver import Driver, episode_seed
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.replay import Replay
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
+from dreamerv2_transfer.common.replay.several import SeveralReplays
 from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
 from dreamerv2_transfer.common.when import Every, Until
 from dreamerv2_transfer.learner import AgentTrainer, make_learner
@@ -46,20 +49,22 @@ def finetune(
     config,
     logdir: pathlib.Path,
     make_envs: Callable[[int], VectorEnv],
-    replay: Replay,
+    replay: Replay | SeveralReplays,
     agent: Agent,
     logger: Logger,
     evaluates: bool = True,
     dataset: OfflineDataset | None = None,
     known: OfflineDataset | None = None,
     saved: Callable[[], None] = lambda: None,
+    games: Mapping[str, Callable[[int], VectorEnv]] | None = None,
 ) -> bool:
     """Trains until `config.steps` updates are done or the process is asked to stop.
 
     Args:
         config: The resolved configuration.
         logdir: The run's folder.
-        make_envs: Creates a vector environment with the given number of copies.
+        make_envs: Creates a vector environment with the given number of copies, of each
+            game if they are several.
         replay: The run's episodes; the random ones are in it.
         agent: The agent to train, with the weights that a fresh run starts from.
         logger: Receives the metrics; its step counter counts the updates.
@@ -69,6 +74,7 @@ def finetune(
         known: Episodes of the games that the model knows, on whose held-out ones
             forgetting is measured.
         saved: Called after each checkpoint.
+        games: Does what `make_envs` does for a game alone, by game; None for one game.
 
     Returns:
         Whether all updates are done.
@@ -80,13 +86,15 @@ def finetune(
     """
     with contextlib.ExitStack() as stack:
 
-        def opened(number: int) -> VectorEnv:
-            return stack.enter_context(contextlib.closing(make_envs(number)))
+        def opened(make: Callable[[int], VectorEnv], number: int) -> VectorEnv:
+            return stack.enter_context(contextlib.closing(make(number)))
 
         stopped = stack.enter_context(interrupt.caught())
-        train_envs, eval_envs = opened(config.envs), None
+        train_envs, eval_envs = opened(make_envs, config.envs), {}
         if evaluates and config.eval_eps > 0:
-            eval_envs = opened(min(config.eval_eps, config.eval_envs))
+            number = min(config.eval_eps, config.eval_envs)
+            makers = games or {config.task: make_envs}
+            eval_envs = {task: opened(make, number) for task, make in makers.items()}
         places = train_envs, eval_envs, replay
         trainer = Trainer(config, logdir, *places, agent, logger, dataset, known, saved)
         trainer.start()
@@ -124,7 +132,7 @@ class Trainer(AgentTrainer):
 
     Args:
         train_envs: The environments to learn from.
-        eval_envs: The environments of evaluation episodes; None to play none.
+        eval_envs: The environments of evaluation episodes by game; None to play none.
 
     Attributes:
         learner: Updates the agent, in all processes.
@@ -135,8 +143,8 @@ class Trainer(AgentTrainer):
         config,
         logdir: pathlib.Path,
         train_envs: VectorEnv,
-        eval_envs: VectorEnv | None,
-        replay: Replay,
+        eval_envs: Mapping[str, VectorEnv] | None,
+        replay: Replay | SeveralReplays,
         agent: Agent,
         logger: Logger,
         dataset: OfflineDataset | None = None,
@@ -146,7 +154,15 @@ class Trainer(AgentTrainer):
         super().__init__(config, logdir, logger, config.stage.capitalize(), saved=saved)
         self.agent = agent
         self.replay = replay
-        self.learner = make_learner(agent, config, self.logdir, self.add_metrics)
+        self._games = blocks.learned_games(config)
+        self._playing = np.repeat(self._games, config.envs).tolist()  # By environment.
+        self.learner = make_learner(
+            agent,
+            config,
+            self.logdir,
+            self.add_metrics,
+            source=lambda batch: ", ".join(self._games),
+        )
         self._phantom = validation.Phantom(config)
         self._env_steps = Counter()
         self._owed = Counter()  # Updates that are due.
@@ -155,8 +171,10 @@ class Trainer(AgentTrainer):
         self._policy = acting(
             self.learner.player,
             lambda: "explore" if explores(self._env_steps) else "train",
+            game=self._playing,
         )
-        self._acting = tfutils.variables(agent.initial(train_envs.num_envs))
+        initial = agent.initial(train_envs.num_envs, self._playing)
+        self._acting = tfutils.variables(initial)
         self._seeds = Seeds(config.seed)
         self._driver = Driver(train_envs, seeds=self._seeds)
         self._driver.on_reset(replay.add_step)
@@ -165,9 +183,8 @@ class Trainer(AgentTrainer):
         self._driver.on_episode(self.add_episode)
         self._driver.on_restore(replay.restore_step)
         self._driver.on_drop(replay.drop_ongoing)
-        self._eval_envs = eval_envs
+        self._eval_envs = eval_envs or {}
         self._eval_episodes = validation.Episodes(agent, config, logger, self.logdir)
-        self._planes = envs.native_planes(config.task)
         self._held_out = dataset and validation.HeldOut(agent.wm, config, dataset)
         self._forgetting = known and validation.Forgetting(agent.wm, config, known)
         self._dreams = validation.Dreams(agent.wm, config, logger, logdir)
@@ -181,7 +198,9 @@ class Trainer(AgentTrainer):
     def add_episode(self, episode: Episode, worker: int) -> None:
         """Averages the metrics of a finished episode."""
         score, length = episode_return(episode), eplen(episode)
-        self.averages.add({"train_return": score, "train_length": length})
+        name = f"/{self._playing[worker]}" if len(self._games) > 1 else ""
+        played = {f"train_return{name}": score, f"train_length{name}": length}
+        self.averages.add(played)
         reward = {"reward": tf.constant(episode["reward"], tf.float32)}
         learned = self.agent.wm.preprocess(reward)["reward"].numpy()
         self.add_metrics({"reward_played": learned[1:].mean()}, length)
@@ -237,21 +256,38 @@ class Trainer(AgentTrainer):
     def evaluate(self) -> None:
         """Logs returns of evaluation episodes, a video of one, losses and dreams."""
         self.learner.read()
-        with tfutils.reseeded(self.agent.rng, evaluation.SEED):
-            if self._eval_envs is not None:
-                self._eval_episodes.log(self._eval_envs, self.config.task)
+        rng, is_only = self.agent.rng, len(self._games) == 1
+        with tfutils.reseeded(rng, evaluation.SEED):
+            for task, env in self._eval_envs.items():
+                with tfutils.reseeded(rng, evaluation.SEED):
+                    self._eval_episodes.log(env, task, "" if is_only else task)
             if self._held_out:
                 # The episodes drew noise; this noise does not depend on them.
-                with tfutils.reseeded(self.agent.rng, evaluation.SEED):
-                    held_out = self._held_out.metrics(self.config.task)
-                self.logger.add(held_out, prefix="eval")
+                found = {}
+                for task in self._games:
+                    with tfutils.reseeded(rng, evaluation.SEED):
+                        found[task] = self._held_out.metrics(task)
+                self.logger.add(validation.by_game(found), prefix="eval")
             self._log_forgetting()
-            options = self.config.video
-            cut = np.s_[: options.rows, : options.length]
-            batch = {k: v[cut[: v.ndim]] for k, v in self._batch.items()}
-            if batch and len(batch["is_first"][0]) > options.context:
-                self._dreams.log(batch, self.config.task, self._planes, "train_openl")
+            self._log_dreams()
         self.logger.write()
+
+    def _log_dreams(self) -> None:
+        """Logs open-loop videos of each game's first sequences in the last batch."""
+        options, batch = self.config.video, self._batch
+        if (
+            not batch
+            or min(batch["is_first"].shape[1], options.length) <= options.context
+        ):
+            return
+        game = batch.get("task", np.zeros(len(batch["is_first"]), int))
+        for number, task in enumerate(self._games):
+            rows = np.flatnonzero(game == number)[: options.rows]
+            cut = {
+                k: v[rows, : options.length] if v.ndim > 1 else v[rows]
+                for k, v in batch.items()
+            }
+            self._dreams.log(cut, task, envs.native_planes(task), "train_openl")
 
     def _log_forgetting(self) -> None:
         """Logs losses on held-out episodes of known games, if the run reads them."""

@@ -14,14 +14,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
 from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs, logger, progress
-from dreamerv2_transfer.common.blocks import check_task, load_old
+from dreamerv2_transfer.common.blocks import check_task, learned_games, load_old
 from dreamerv2_transfer.common.config import (
     Config,
     ConfigError,
@@ -31,29 +31,16 @@ from dreamerv2_transfer.common.config import (
 from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.files import checkpoints, remote
-from dreamerv2_transfer.common.replay import Replay, layout, offline, online
+from dreamerv2_transfer.common.replay import Replay, layout, offline, online, several
 from dreamerv2_transfer.common.replay import folder as replay_folder
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders
-from dreamerv2_transfer.transfer import adapt, known, sources
+from dreamerv2_transfer.transfer import adapt, known, meanings, sources
 
 STAGES = ("pretrain", "finetune", "scratch", "offline")
 ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
 # The components that dreams are made of, as `init.components` names them.
 DREAMING = ("encoder", "rssm", "reward", "discount")
-# By component, the keys that change what its weights mean, but not their shapes.
-MEANINGS = {
-    "encoder": ("encoder.act", "encoder.symlog", "minatar_view"),
-    "rssm": ("rssm.act", "rssm.cell", "rssm.std_act"),
-    "decoder": ("decoder.act", "decoder.cnn_dist", "decoder.mlp_dist"),
-    "reward": ("reward_head.act", "reward_head.dist", "reward_head.bin_limit"),
-    "discount": ("discount_head.act", "discount_head.dist"),
-    "terminal": ("discount_head.act", "discount_head.dist"),
-    "actor": ("actor.act", "actor.dist"),
-    "critic": ("critic.act", "critic.dist", "critic.bin_limit", "behavior"),
-}
-# What only the decoder's last layers give a meaning, which `init.adapt image` replaces.
-ADAPTED = ("decoder.cnn_dist", "decoder.mlp_dist")
 Output = Callable[[list[logger.Summary]], None]
 Spaces = dict[str, gymnasium.Space]
 
@@ -108,7 +95,7 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
     if config.stage == "offline":
         _check_offline(config)
     elif config.stage != "pretrain":
-        envs.check_action_repeat(config, config.task)
+        _check_games(config)
     if config.stage == "finetune" and not config.init.path:
         raise ConfigError(
             "Fine-tuning starts from a world model: --init LOGDIR, the logdir of a run "
@@ -132,6 +119,20 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
             "strategy multiworker reads a dataset that all processes see, and collects "
             "none. Name one by --dataset.directory. Received: dataset.directory=''"
         )
+
+
+def _check_games(config: Config) -> None:
+    """Checks what a run says about the games that it plays.
+
+    Raises:
+        ConfigError: One does not repeat actions as it is asked to.
+        DatasetError: One of several would have no part of a batch.
+    """
+    for task in learned_games(config):
+        envs.check_action_repeat(config, task)
+    if config.multi_game:
+        offline.check(config, config.tasks)
+        several.rows_of_games(config.dataset.batch, offline.weights_of(config))
 
 
 def _check_offline(config: Config) -> None:
@@ -185,12 +186,14 @@ def run(config: Config, folder: remote.Folder) -> bool:
         return run_pretraining(config, folder)
     if config.stage == "offline":
         return run_offline(config, folder)
-    make_envs = functools.partial(
-        envs.make_vector_env, config.task, **envs.run_options(config, config.task)
-    )
-    with contextlib.closing(make_envs(1)) as env:  # type: ignore[call-arg]
+    games = learned_games(config)
+    makers = envs.makers(config, games)
+    make_envs = makers[games[0]]
+    if len(games) > 1:
+        make_envs = functools.partial(envs.make_several, makers)
+    with contextlib.closing(make_envs(1)) as env:
         spaces = envs.obs_space(env), envs.act_space(env)
-    return run_online(config, folder, make_envs, *spaces)
+    return run_online(config, folder, make_envs, *spaces, games=makers)
 
 
 def run_pretraining(config: Config, folder: remote.Folder) -> bool:
@@ -299,6 +302,7 @@ def run_online(
     act_space: Spaces,
     outputs: Sequence[Output] | None = None,
     evaluates: bool = True,
+    games: Mapping[str, Callable[[int], VectorEnv]] | None = None,
 ) -> bool:
     """Plays at random until the replay has `prefill` steps, then trains.
 
@@ -307,11 +311,13 @@ def run_online(
     Args:
         config: The resolved configuration, which `check` accepts.
         folder: The run's open folder.
-        make_envs: Creates a vector environment with the given number of copies.
+        make_envs: Creates a vector environment with the given number of copies, of each
+            game if they are several.
         obs_space: The spaces of the observations, see `envs.obs_space`.
         act_space: The space of the actions, see `envs.act_space`.
         outputs: Called with the metrics; by default those that `config.outputs` names.
         evaluates: Whether to play evaluation episodes, in separate environments.
+        games: The same for each game alone, if they are several.
 
     Returns:
         Whether all updates are done; False if the process was asked to stop.
@@ -320,35 +326,64 @@ def run_online(
     datasets = open_datasets(config, logdir, obs_space, act_space)
     agent = prepare(config, logdir, obs_space, act_space)
 
-    from dreamerv2_transfer import collect, finetune, learner
+    from dreamerv2_transfer import finetune, learner
 
     if not is_chief:
         return learner.follow(config, logdir, agent)
-    episodes = logdir / "train_episodes"
-    expected = layout.of_spaces({**obs_space, **act_space})
-    replay_folder.check(episodes, expected)
-    if not collect.prefill(
-        episodes,
-        config.task,
-        steps=int(config.prefill),
-        envs=config.envs,
-        seed=config.seed,
-        make_envs=make_envs,
-        settings=envs.options(config, config.task),
-    ):
+    games = games or {config.task: make_envs}
+    replay = _filled_replay(
+        config, logdir, games, layout.of_spaces({**obs_space, **act_space}), datasets[1]
+    )
+    if replay is None:
         return False
-    replaying = {**online.options(config), "known": datasets[1]}
     return finetune.finetune(
         config,
         logdir,
         make_envs,
-        Replay(episodes, **replaying, expected=expected),
+        replay,
         agent,
         make_logger(config, logdir, outputs),
         evaluates,
         *datasets,
         saved=folder.push,
+        games=games,
     )
+
+
+def _filled_replay(
+    config: Config,
+    logdir: pathlib.Path,
+    games: Mapping[str, Callable[[int], VectorEnv]],
+    expected: layout.Layout,
+    known_games: offline.OfflineDataset | None,
+) -> Replay | several.SeveralReplays | None:
+    """Plays each game at random until its replay has `prefill` steps.
+
+    Returns:
+        The replay, for several games one that has a folder of each; None if the process
+        was asked to stop.
+    """
+    from dreamerv2_transfer import collect
+
+    episodes, replays = logdir / "train_episodes", {}
+    for number, (task, make_envs) in enumerate(games.items()):
+        place = episodes / task if len(games) > 1 else episodes
+        replay_folder.check(place, expected)
+        if not collect.prefill(
+            place,
+            task,
+            steps=int(config.prefill),
+            envs=config.envs,
+            seed=config.seed,
+            make_envs=make_envs,
+            settings=envs.options(config, task),
+        ):
+            return None
+        options = online.options(config, number)
+        replays[task] = Replay(place, **options, known=known_games, expected=expected)
+    if len(games) == 1:
+        return replays[config.task]
+    return several.SeveralReplays(replays, config.envs, offline.weights_of(config))
 
 
 def prepare(
@@ -395,7 +430,7 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
     """Loads what a fresh run starts from: a ported agent, and the weights of `init`.
 
     Raises:
-        ConfigError: As `_check_meanings`.
+        ConfigError: As `meanings.check`.
         CheckpointError: A file is missing, or a component does not fit.
     """
     from dreamerv2_transfer.transfer import weights
@@ -410,40 +445,12 @@ def load_initial_weights(config: Config, logdir: pathlib.Path, agent) -> None:
     file = sources.find_weights(init.path)
     source = file.parent / "config.yaml"
     if source.exists():
-        _check_meanings(config, load_old(source)[0], agent.wm.obs_space)
+        meanings.check(config, load_old(source)[0], agent.wm.obs_space)
     loaded = weights.initialize(
         file, agent.components, init.components, init.adapt, init.shrink
     )
     agent.wm.model_opt.keep_start(loaded.paths)
     print(loaded.text)
-
-
-def _check_meanings(config: Config, theirs: Config, obs_space: Spaces) -> None:
-    """Checks that weights mean the same here as where they were trained.
-
-    Args:
-        config: The configuration of this run.
-        theirs: That of the run whose weights `init` names.
-        obs_space: The spaces of the observations.
-
-    Raises:
-        ConfigError: One of `MEANINGS` differs for a component that is to be loaded.
-    """
-    from dreamerv2_transfer.agent import image_dist
-
-    theirs, ours = (
-        x.update({"decoder.cnn_dist": image_dist(x, obs_space)})
-        for x in (theirs, config)
-    )
-    adapted = ADAPTED if "image" in config.init.adapt else ()
-    for name in config.init.components:
-        for key in MEANINGS.get(name, ()):
-            if key not in adapted and theirs[key] != ours[key]:
-                raise ConfigError(
-                    f"The {name} in {config.init.path} was trained with {key}="
-                    f"{theirs[key]}. Received: {ours[key]}. Use the same, or leave the "
-                    f"{name} out of --init.components."
-                )
 
 
 def open_datasets(
@@ -471,9 +478,8 @@ def open_eval_dataset(config: Config, logdir: pathlib.Path) -> offline.OfflineDa
         DatasetError: It cannot be read, or is of another kind than the run's task.
     """
     alone = config.update(task_weights=[1.0])
-    return offline.open_dataset(
-        alone, config.eval_dataset, [config.task], logdir / "packed"
-    )
+    games = learned_games(config) if config.multi_game else (config.task,)
+    return offline.open_dataset(alone, config.eval_dataset, games, logdir / "packed")
 
 
 def make_logger(

@@ -16,7 +16,6 @@ from dreamerv2_transfer.common.logger import LoggerError
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.transfer import weights
-from tests import models
 from tests.runs import ROOT, rows
 
 TASK = "minatar_breakout"
@@ -79,6 +78,29 @@ def make_config(*names, **changes):
         (["scratch"], {"init.path": "x"}, ConfigError, "takes no world model.*init x"),
         (["scratch"], {"model_opt.wd_start": 0.1}, ConfigError, "which names none"),
         (["pretrain"], {"strategy": "multiworker"}, ConfigError, "TF_CONFIG=''"),
+        (
+            ["scratch"],
+            {"multi_game": True, "dataset.batch": 3},
+            DatasetError,
+            "at least one sequence of a batch. Received: dataset.batch=3",
+        ),
+        (
+            ["scratch"],
+            {"multi_game": True, "task_weights": [1.0, 2.0]},
+            DatasetError,
+            "task_weights must be one number per task",
+        ),
+        (
+            ["finetune"],
+            {
+                "multi_game": True,
+                "replay.mix": 0.5,
+                "init.path": "x",
+                "dataset.batch": 4,
+            },
+            ConfigError,
+            "one new game alone. Received: replay.mix=0.5 and --tasks minatar_asterix",
+        ),
     ],
 )
 def test_the_configuration_alone_tells(names, changes, error, message):
@@ -163,27 +185,6 @@ def test_a_decoder_for_another_likelihood_is_refused_before_play(model, tmp_path
     logdir = tmp_path / "run"
     refused(config, logdir, ConfigError, "cnn_dist=binary. Received: mse")
     assert online(config.update({"init.components": ["rssm", "encoder"]}), logdir)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rssm.act": "silu"}, "The rssm in .* rssm.act=elu. Received: silu"),
-        ({"encoder.symlog": True}, "encoder.symlog=False. Received: True"),
-        ({"reward_head.dist": "symlog_mse"}, "dist=mse. Received: symlog_mse"),
-        ({"decoder.cnn_dist": "auto"}, "cnn_dist=mse. Received: binary"),
-    ],
-)
-def test_weights_of_another_meaning_are_refused(changes, message):
-    config = make_config("finetune")
-    with pytest.raises(ConfigError, match=message):
-        train._check_meanings(config.update(changes), config, models.obs_space())
-
-
-def test_what_is_not_loaded_may_have_another_meaning():
-    config = make_config("finetune")
-    changed = config.update({"critic.act": "silu", "rssm.unimix": 0.01})
-    train._check_meanings(changed, config, models.obs_space())
 
 
 def test_weights_that_do_not_fit_are_refused_before_play(model, tmp_path):
@@ -291,3 +292,34 @@ def test_spaces_other_than_the_weights_are_named(model, tmp_path):
     (tmp_path / "checkpoints" / "notes.index").touch()
     with pytest.raises(checkpoint.CheckpointError, match="another number of actions"):
         train.prepare(config, tmp_path, *spaces)
+
+
+def test_one_agent_for_several_games_resumes_exactly(tmp_path):
+    games = ("minatar_breakout", "minatar_freeway")
+    changes = {"tasks": games, "multi_game": True, "time_limit": 4, "train_every": 8}
+    changes |= {"dataset.batch": 3, "task_weights": [1.0, 2.0], "checkpoint_every": 1}
+    changes |= {"task_embed": {"size": 3, "games": games}, "eval_every": 3}
+    config = make_config("scratch", task=games[0], **changes, eval_eps=1, jit=False)
+    for name, steps in (("a", 3), ("b", 2), ("b", 3)):
+        folder = remote.Folder(tmp_path / name)
+        settings = config.update(steps=steps)
+        train.check(settings)
+        assert train.run(settings, folder)
+    logged = rows(tmp_path / "a")
+    assert logged[-1] == rows(tmp_path / "b")[-1]
+    for file in ("world_model.weights.h5", "actor_critic.weights.h5"):
+        one, other = (weights.read_weights(tmp_path / x / file) for x in "ab")
+        assert {k: v.tobytes() for k, v in one.items()} == {
+            k: v.tobytes() for k, v in other.items()
+        }
+    names = {name for row in logged for name in row}
+    for game in games:
+        assert {f"eval_return_mean/{game}", f"train_return/{game}"} <= names
+        assert [*(tmp_path / "a" / "train_episodes" / game).glob("*.npz")]
+        video = f"train_openl_image_{game}.gif"
+        assert (tmp_path / "a" / "videos" / video).exists() == (
+            config.video.context < 6
+        )
+    assert "eval_return_mean" not in names and "train_return" not in names
+    vectors = weights.read_weights(tmp_path / "a" / "world_model.weights.h5")
+    assert {f"rssm/task_embed/{x}" for x in games} <= {*vectors}

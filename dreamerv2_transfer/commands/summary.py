@@ -151,6 +151,8 @@ def next_steps(argv: Sequence[str], config: Config) -> Iterator[Step]:
         yield "Fine-tune an agent", train
     else:
         evaluate = ["evaluate", "--logdir", logdir, "--episodes", "100"]
+        if len(blocks.learned_games(config)) > 1:
+            evaluate += ["--task", "all"]
         trust = ["--trust"] if blocks.IMPORTS.match(config.task) else []
         yield "Evaluate the agent", [*evaluate, *trust]
         yield "Draw its curves", ["plot", "--runs", logdir, "--out", "curves.png"]

@@ -29,6 +29,9 @@ USAGE = Usage(
         ),
         "--configs minatar small offline --init logdir/small --task minatar_breakout "
         "--dataset.directory logdir/small/dataset": "an agent without an environment",
+        "--configs minatar small scratch --tasks minatar_asterix minatar_breakout": (
+            "one agent for two games"
+        ),
         "--configs minatar small scratch --logdir logdir/four --seeds 4": (
             "four agents at once, in logdir/four/seed0 to seed3"
         ),

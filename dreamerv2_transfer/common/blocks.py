@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ STAGE_KEYS = (
     "tasks",
 )
 MIXING = ("pretrain", "offline")  # Stages whose runs may mix games.
+ONLINE = ("finetune", "scratch")  # Those that play, several games with `multi_game`.
 # Today's names of keys that the original's first release (1.0) called otherwise.
 RENAMED = {
     "num_envs": "envs",
@@ -154,12 +155,31 @@ def resolve(
         if not trust and Path(origins.get(key, "")).suffix in SUFFIXES:
             check_task(config[key], origins[key])
     keys = _stage_keys(config, given)
-    config = _set_stage(config, keys)
+    config = _with_games(_set_stage(config, keys), given)
     origins |= dict.fromkeys(keys, f"stages.{config.get('stage')}")
     if config.get("logdir") == UNSET_LOGDIR and "logdir" not in given:
         config = config.update(logdir=_default_logdir(names, config))
         origins["logdir"] = "the blocks' names"
     return Resolved(config, origins)
+
+
+def _with_games(config: Config, given: Collection[str]) -> Config:
+    """Returns the configuration of a run on all of `tasks`, if a flag asks for it.
+
+    Raises:
+        ConfigError: Flags name one game and several.
+    """
+    if config.get("stage") not in ONLINE:
+        return config
+    if {"task", "tasks"} <= {*given}:
+        raise ConfigError(
+            "Name one game by --task, or several by --tasks, not both. Received: "
+            f"--task {config.task} --tasks {' '.join(config.tasks)}"
+        )
+    if not config.get("multi_game") and "tasks" not in given:
+        return config
+    games = tuple(dict.fromkeys(config.tasks))
+    return config.update(task=games[0], tasks=games, multi_game=len(games) > 1)
 
 
 def load_old(
@@ -208,7 +228,8 @@ def _read_old(path: Path, defaults: Config) -> tuple[dict[str, Any], list[str]]:
 
 def learned_games(config: Config) -> tuple[str, ...]:
     """Returns the games that a run learns: those that it mixes, or the one it plays."""
-    return tuple(config.tasks) if config.stage in MIXING else (config.task,)
+    mixes = config.stage in MIXING or config.get("multi_game", False)
+    return tuple(config.tasks) if mixes else (config.task,)
 
 
 def games_of_batches(config: Config) -> tuple[str, ...]:

@@ -207,16 +207,19 @@ def _evaluated(file: pathlib.Path) -> list[dict[str, Any]]:
     """Reads what `evaluate --json` wrote; [] if it is not there or is another file."""
     try:
         told = documents.parse_json(documents.read(file, documents.JSON_BYTES))
-        entry = {
-            "game": str(told["task"]),
-            "metric": "return",
-            "value": _rounded(told["return_mean"]),
-            "interval": [_rounded(x) for x in told["return_ci95"]],
-            "episodes": int(told["episodes"]),
-        }
-    except (OSError, ValueError, LookupError, TypeError):
+        return [
+            {
+                "game": str(figures["task"]),
+                "metric": "return",
+                "value": _rounded(figures["return_mean"]),
+                "interval": [_rounded(x) for x in figures["return_ci95"]],
+                "episodes": int(figures["episodes"]),
+                "file": file.name,
+            }
+            for figures in told.get("games", {"": told}).values()
+        ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
-    return [{**entry, "file": file.name}]
 
 
 def _rounded(value: float) -> float:
@@ -226,7 +229,7 @@ def _rounded(value: float) -> float:
 def _data(run: pathlib.Path, config: Config) -> str:
     """Says what a run learned from, by its dataset's manifests or its configuration."""
     if config.stage not in blocks.MIXING:
-        return f"what it played itself in {config.task}"
+        return f"what it played itself in {', '.join(blocks.learned_games(config))}"
     given = config.dataset.directory
     parts = []
     for task in blocks.learned_games(config):

@@ -50,6 +50,11 @@ def check(config: Config) -> None:
             f"replay.mix must leave a batch of dataset.batch={batch} sequences at "
             f"least one of the new game and one of known games. Received: {mix:g}."
         )
+    if mix and config.multi_game:
+        raise ConfigError(
+            "Known games can be mixed into the batches of one new game alone. "
+            f"Received: replay.mix={mix:g} and --tasks {' '.join(config.tasks)}."
+        )
     if mix and config.strategy != "none":
         raise ConfigError(
             "Replicas would get unequal shares of known games: mix them on one device. "

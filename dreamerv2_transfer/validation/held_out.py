@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from dreamerv2_transfer.agent import WorldModel
 from dreamerv2_transfer.common import tfutils, updates
 from dreamerv2_transfer.common.logger.averages import Averages
 from dreamerv2_transfer.common.replay import offline
 from dreamerv2_transfer.validation.diagnosis import Diagnosis
+
+
+def by_game(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Returns the means of games' figures, and as `NAME/GAME` those of several.
+
+    Args:
+        found: By game, its figures by name.
+    """
+    names = dict.fromkeys(name for figures in found.values() for name in figures)
+    result = {}
+    for name in names:
+        each = {game: x[name] for game, x in found.items() if name in x}
+        result[name] = float(np.mean([*each.values()]))
+        if len(found) > 1:
+            result |= {f"{name}/{game}": value for game, value in each.items()}
+    return result
 
 
 class HeldOut:

@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from dreamerv2_transfer import collect, commands
+from dreamerv2_transfer.commands import evaluate as command
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.data.collection import Recipe
 from tests import runs
 
@@ -101,3 +103,20 @@ def test_a_run_without_an_actor_is_named(monkeypatch, capsys):
     error = capsys.readouterr().err
     start = f"Error: {folder} has no agent to evaluate: pretrain trains a world model "
     assert error == f"{start}alone. Name a run of finetune, offline or scratch.\n"
+
+
+def test_all_games_of_a_run_are_evaluated(tmp_path, monkeypatch, capsys):
+    games = ["minatar_breakout", "minatar_freeway"]
+    config = blocks.load_config(["minatar", "debug", "scratch"], ["--tasks", *games])
+    config.save(tmp_path / "config.yaml")
+    called = []
+
+    def play(options, settings, logdir, task, prefix):
+        called.append((logdir, task, prefix))
+        return {"return_mean": 1.0, "task": task}
+
+    monkeypatch.setattr(command, "evaluate", play)
+    assert command.main(["--logdir", str(tmp_path), "--task", "all"]) == 0
+    assert called == [(tmp_path, task, f"{task}_") for task in games]
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["games"]
+    assert found == {task: {"return_mean": 1.0, "task": task} for task in games}

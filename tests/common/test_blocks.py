@@ -254,3 +254,18 @@ def test_batches_hold_the_games_of_the_run_and_those_that_are_mixed_in():
     assert blocks.games_of_batches(config) == ("minatar_space_invaders",)
     mixed = config.update({"replay.mix": 0.5})
     assert blocks.games_of_batches(mixed) == ("minatar_space_invaders", "one", "two")
+
+
+@pytest.mark.parametrize("stage", ["scratch", "finetune"])
+def test_several_games_are_played_if_a_flag_names_them(stage):
+    config = blocks.load_config(["minatar", stage], ["--tasks", "one,two,one"])
+    assert config.multi_game and config.task == "one"
+    assert blocks.learned_games(config) == ("one", "two")
+    alone = blocks.load_config(["minatar", stage], ["--tasks", "one"])
+    assert not alone.multi_game and blocks.learned_games(alone) == ("one",)
+    block = blocks.load_config(["minatar", stage])
+    assert blocks.learned_games(block) == ("minatar_space_invaders",)
+    whole = blocks.load_config(["minatar", stage], ["--multi_game"])
+    assert blocks.learned_games(whole) == block.tasks and whole.task == block.tasks[0]
+    with pytest.raises(ConfigError, match="not both. Received: --task a --tasks b c"):
+        blocks.load_config(["minatar", stage], ["--task", "a", "--tasks", "b", "c"])

@@ -12,6 +12,8 @@ from dreamerv2_transfer.common.envs.minatar import (
     MinAtar,
     native_planes,
 )
+from dreamerv2_transfer.common.envs.several import make as make_several
+from dreamerv2_transfer.common.envs.several import makers
 from dreamerv2_transfer.common.envs.suites import (
     Fit,
     act_size,
@@ -44,7 +46,9 @@ __all__ = [
     "fit",
     "kinds",
     "make_env",
+    "make_several",
     "make_vector_env",
+    "makers",
     "native_planes",
     "obs_space",
     "options",

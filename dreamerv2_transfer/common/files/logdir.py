@@ -53,7 +53,8 @@ def irrelevant(config: config_lib.Config) -> tuple[str, ...]:
     others = acting if config.get("stage") == "dqn" else ("dqn", "policies")
     # A run on one game reads `task`, not the games that are mixed.
     if config.get("stage") in ("scratch", "finetune"):
-        others = (*others, "tasks", "task_weights", "collect")
+        mixed = () if config.get("multi_game") else ("tasks", "task_weights")
+        others = (*others, *mixed, "collect")
     if config.get("stage") == "offline":
         others = (*others, "collect", "prefill", "replay.capacity", "replay.ongoing")
     return (*MAY_CHANGE, *others)

@@ -440,6 +440,12 @@ def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
     return OfflineDataset(tasks, **options(config, list(tasks)))
 
 
+def weights_of(config) -> list[float]:
+    """Returns the weight of each of a configuration's `tasks`."""
+    weights = [float(x) for x in config.task_weights]
+    return weights * len(config.tasks) if len(weights) == 1 else weights
+
+
 def options(config, tasks: Sequence[str]) -> dict[str, Any]:
     """Returns the keyword arguments of `OfflineDataset` that a configuration holds.
 

@@ -320,13 +320,19 @@ def known_rows(mix: float, batch: int) -> int:
     return round(mix * batch)
 
 
-def options(config) -> dict[str, Any]:
-    """Returns the keyword arguments of `Replay` that a configuration holds."""
-    indices = blocks.game_indices(config, [config.task])
+def options(config, number: int = 0) -> dict[str, Any]:
+    """Returns the keyword arguments of `Replay` that a configuration holds.
+
+    Args:
+        config: The configuration.
+        number: The number of the replay's game among those of the run.
+    """
+    games = blocks.learned_games(config)
+    indices = blocks.game_indices(config, [games[number]])
     return dict(
-        **config.replay,
+        **{**config.replay, "capacity": config.replay.capacity / len(games)},
         index=indices[0] if indices else None,
         draw=config.dataset.draw,
         rewarded=config.dataset.rewarded,
-        seed=config.seed,
+        seed=(config.seed + number) % 2**32,
     )

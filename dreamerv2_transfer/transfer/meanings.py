@@ -1,0 +1,49 @@
+"""Whether weights mean the same in a run as where they were trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dreamerv2_transfer.common.config import Config, ConfigError
+
+# By component, the keys that change what its weights mean, but not their shapes.
+MEANINGS = {
+    "encoder": ("encoder.act", "encoder.symlog", "minatar_view"),
+    "rssm": ("rssm.act", "rssm.cell", "rssm.std_act"),
+    "decoder": ("decoder.act", "decoder.cnn_dist", "decoder.mlp_dist"),
+    "reward": ("reward_head.act", "reward_head.dist", "reward_head.bin_limit"),
+    "discount": ("discount_head.act", "discount_head.dist"),
+    "terminal": ("discount_head.act", "discount_head.dist"),
+    "actor": ("actor.act", "actor.dist"),
+    "critic": ("critic.act", "critic.dist", "critic.bin_limit", "behavior"),
+}
+# What only the decoder's last layers give a meaning, which `init.adapt image` replaces.
+ADAPTED = ("decoder.cnn_dist", "decoder.mlp_dist")
+
+
+def check(config: Config, theirs: Config, obs_space: dict[str, Any]) -> None:
+    """Checks that weights mean the same here as where they were trained.
+
+    Args:
+        config: The configuration of this run.
+        theirs: That of the run whose weights `init` names.
+        obs_space: The spaces of the observations.
+
+    Raises:
+        ConfigError: One of `MEANINGS` differs for a component that is to be loaded.
+    """
+    from dreamerv2_transfer.agent import image_dist
+
+    theirs, ours = (
+        x.update({"decoder.cnn_dist": image_dist(x, obs_space)})
+        for x in (theirs, config)
+    )
+    adapted = ADAPTED if "image" in config.init.adapt else ()
+    for name in config.init.components:
+        for key in MEANINGS.get(name, ()):
+            if key not in adapted and theirs[key] != ours[key]:
+                raise ConfigError(
+                    f"The {name} in {config.init.path} was trained with {key}="
+                    f"{theirs[key]}. Received: {ours[key]}. Use the same, or leave the "
+                    f"{name} out of --init.components."
+                )

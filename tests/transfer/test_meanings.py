@@ -1,0 +1,33 @@
+"""Weights that mean something else in another run."""
+
+import pytest
+
+from dreamerv2_transfer.common import blocks
+from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.transfer import meanings
+from tests import models
+
+
+def make_config():
+    return blocks.load_config(["minatar", "debug", "finetune"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rssm.act": "silu"}, "The rssm in .* rssm.act=elu. Received: silu"),
+        ({"encoder.symlog": True}, "encoder.symlog=False. Received: True"),
+        ({"reward_head.dist": "symlog_mse"}, "dist=mse. Received: symlog_mse"),
+        ({"decoder.cnn_dist": "auto"}, "cnn_dist=mse. Received: binary"),
+    ],
+)
+def test_weights_of_another_meaning_are_refused(changes, message):
+    config = make_config()
+    with pytest.raises(ConfigError, match=message):
+        meanings.check(config.update(changes), config, models.obs_space())
+
+
+def test_what_is_not_loaded_may_have_another_meaning():
+    config = make_config()
+    changed = config.update({"critic.act": "silu", "rssm.unimix": 0.01})
+    meanings.check(changed, config, models.obs_space())
