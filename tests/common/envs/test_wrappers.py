@@ -1,5 +1,3 @@
-import time
-
 import gymnasium
 import numpy as np
 import pytest
@@ -346,20 +344,6 @@ def test_exceptions_are_chained_but_stopping_is_not_caught():
     for stop in (KeyboardInterrupt, SystemExit):
         with pytest.raises(stop):
             envs.make_env(only(fakes.FLOATS, stop())).reset()
-
-
-def test_checking_is_cheap():
-    checked = wrappers.Checked(fakes.Scripted([fakes.GOOD] * 3000))
-    checked.reset()
-    bare = checked.env
-    times = {checked: [], bare: []}
-    for _ in range(5):
-        for env, taken in times.items():
-            start = time.perf_counter()
-            for _ in range(200):
-                env.step(0)
-            taken.append((time.perf_counter() - start) / 200)
-    assert min(times[checked]) - min(times[bare]) < 30e-6
 
 
 def fresh(*scripts):
