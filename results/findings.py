@@ -58,14 +58,6 @@ STUDIES = {
         "#1f77b4",
         {"pretrained": "finetune", FROZEN: "freeze_rssm", FIXED: "freeze_world_model"},
     ),
-    "squared error, KL 0.1": Study(
-        f"{LOSSES}/space_invaders/on_*/minatar_{{game}}/{{arm}}/?", "#d95f02"
-    ),
-    "the same, fixed after 5,000": Study(
-        f"{LOSSES}/space_invaders/on_learned/minatar_{{game}}/{{arm}}/?",
-        "#d95f02",
-        {FIXED: "fixed_after_5000"},
-    ),
     "squared error, KL 1.0": Study(
         f"{LOSSES}/squared_error_kl_1.0/space_invaders/on_new/minatar_{{game}}/{{arm}}/?",
         "#7570b3",
@@ -73,6 +65,14 @@ STUDIES = {
     "cross entropy, KL 0.1": Study(
         f"{LOSSES}/cross_entropy_kl_0.1/space_invaders/on_new/minatar_{{game}}/{{arm}}/?",
         "#1b9e77",
+    ),
+    "squared error, KL 0.1": Study(
+        f"{LOSSES}/space_invaders/on_*/minatar_{{game}}/{{arm}}/?", "#d95f02"
+    ),
+    "the same, fixed after 5,000": Study(
+        f"{LOSSES}/space_invaders/on_learned/minatar_{{game}}/{{arm}}/?",
+        "#d95f02",
+        {FIXED: "fixed_after_5000"},
     ),
 }
 
