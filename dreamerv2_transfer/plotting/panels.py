@@ -64,7 +64,7 @@ class Selection:
 def usual(found: Sequence[Run]) -> tuple[str, ...]:
     """Returns the metrics to show by default, given what the runs have."""
     for group in USUAL:
-        held = [name for name in group if any(run.series(name) for run in found)]
+        held = [name for name in group if any(_has(run, name) for run in found)]
         if any("return" in name for name in held) or (held and group is not USUAL[0]):
             return tuple(held)
     return (next(iter(found[0].metrics)),)
@@ -180,6 +180,12 @@ def _group(
         if not any(curves.values()):
             notes.append(run.lacking(view.xaxis if run.series(metric) else metric))
     return groups, notes
+
+
+def _has(run: Run, metric: str) -> bool:
+    """Whether a run has a metric, or `METRIC/GAME` of any game."""
+    by_game = f"{metric}/"
+    return bool(run.series(metric) or any(x.startswith(by_game) for x in run.metrics))
 
 
 def _order(arm: str, shown: Sequence[re.Pattern]) -> tuple:

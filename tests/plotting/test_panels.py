@@ -63,6 +63,14 @@ def test_metrics_by_game_are_panels_of_these_games():
     assert made[1].arms["pretrain"].lines[0][1].tolist() == [4]
 
 
+def test_returns_by_game_are_usual_metrics():
+    metrics = {"train_return__minatar_asterix": [4], "model_error": [3]}
+    made, _ = panels.make([make_run(**metrics)])
+    shown = {(p.task, p.metric) for p in made}
+    assert ("minatar_asterix", "train_return") in shown
+    assert {metric for _, metric in shown} == {"train_return", "model_error"}
+
+
 def test_a_run_on_one_game_counts_once():
     config = PRETRAIN.update(tasks=["minatar_asterix"])
     metrics = {"model_error": [3, 4], "model_error__minatar_asterix": [3, 4]}

@@ -26,7 +26,7 @@ from dreamerv2_transfer.common.logger.trackers import Summary
 # Metrics shown on a terminal; the files have all of them.
 TERMINAL_KEYS = (
     r"^(eval_)?(model_loss|model_error|image_loss|kl_loss)$"
-    r"|^(eval_reward_auc(_dreamed)?|train_return|eval_return_mean|fps)$"
+    r"|^(eval_reward_auc(_dreamed)?|fps)$|^(train_return|eval_return_mean)(/|$)"
 )
 ORIGINAL = ("terminal", "jsonl", "tensorboard")  # The original's outputs.
 

@@ -123,6 +123,15 @@ def test_terminal_prints_only_the_keys_wanted(capsys):
     assert capsys.readouterr().out == "[7] model_loss 1 / train_return 3\n"
 
 
+def test_terminal_shows_returns_by_game(capsys):
+    output = logger.TerminalOutput(logger.logger.TERMINAL_KEYS)
+    names = ("train_return", "train_return_std", "train_length", "eval_return_mean")
+    output([(8, f"{name}/minatar_asterix", np.array(2)) for name in names])
+    assert capsys.readouterr().out == (
+        "[8] train_return/minatar_asterix 2 / eval_return_mean/minatar_asterix 2\n"
+    )
+
+
 def test_terminal_has_one_order_and_no_rate_of_zero(capsys):
     output = logger.TerminalOutput()
     output(scalars(7, train_return=3, kl_loss=1, model_loss=2, fps=0))
