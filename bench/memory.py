@@ -122,6 +122,7 @@ def measure(folder: str, name: str, cap: float, seconds: float) -> dict:
         {
             "seed": 0,
             "task_weights": [1.0],
+            "task_embed": {"size": 0},
             "dataset": {
                 "batch": 16,
                 "length": 50,

@@ -268,6 +268,7 @@ def test_fine_tuning_starts_from_the_given_model(whole, tmp_path, capsys):
 def test_exploration_starts_fresh_from_weights_without_it(whole, tmp_path, capsys):
     changes = {"init.path": str(whole), "init.components": ["rssm", "actor", "critic"]}
     exploring = {**EXPLORING, "(reward_head|critic)\\.dist": "mse"}
+    exploring["task_embed.size"] = 0  # The model has no vectors.
     config = make_config("finetune", **changes, **exploring, steps=1)
     run(tmp_path, config, evaluates=False)
     assert "left fresh: encoder, decoder, reward, discount, disag0, disag1, " in (

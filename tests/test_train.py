@@ -277,7 +277,7 @@ def test_environments_are_created_as_the_configuration_says(tmp_path, monkeypatc
         made.append((task, number, options["sticky"]))
         raise envs.EnvError("enough")
 
-    monkeypatch.setattr(envs, "make_vector_env", make_vector_env)
+    monkeypatch.setattr(envs.suites, "make_vector_env", make_vector_env)
     with pytest.raises(envs.EnvError, match="enough"):
         online(make_config("scratch", minatar_sticky=0.3), tmp_path)
     assert made == [(TASK, 1, 0.3)]

@@ -171,7 +171,7 @@ def _with_games(config: Config, given: Collection[str]) -> Config:
     """
     if config.get("stage") not in ONLINE:
         return config
-    if {"task", "tasks"} <= {*given}:
+    if {"task", "tasks"} <= {*given} and {*config.tasks} != {config.task}:
         raise ConfigError(
             "Name one game by --task, or several by --tasks, not both. Received: "
             f"--task {config.task} --tasks {' '.join(config.tasks)}"

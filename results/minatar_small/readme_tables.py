@@ -21,7 +21,7 @@ from dreamerv2_transfer.plotting.gains_table import interval_text
 from dreamerv2_transfer.plotting.statistics import Estimate
 
 HERE = pathlib.Path(__file__).parent
-ARMS = HERE.parent / "minatar_small_arms"  # Of the authors' losses.
+LOSSES = HERE.parent / "minatar_paper_losses" / "space_invaders"  # The authors'.
 STUDY = HERE / "space_invaders"
 BEYOND = HERE / "space_invaders_beyond" / "minatar_space_invaders"
 INVADERS, SEAQUEST = "minatar_space_invaders", "minatar_seaquest"
@@ -260,34 +260,32 @@ def own_model() -> Iterator[str]:
 
 def losses() -> Iterator[str]:
     """The authors' losses beside this study's, up to update 5,000."""
-    yield from heading("", "the paper", "this study", "the authors' losses, one seed")
-    for task, arm, theirs, alone in (
-        (INVADERS, FROZEN, "space_invaders_freeze_rssm", ARMS),
-        (SEAQUEST, FIXED, "seaquest_freeze_world_model", STUDY),
-    ):
+    yield from heading("", "the paper", "this study", "the authors' losses")
+    for task, arm in ((INVADERS, FROZEN), (SEAQUEST, FIXED)):
         known = paper.behind(task, RETURN)
-        seeds = [[curve(f, RETURN) for f in folders(task, x)] for x in (arm, "scratch")]
-        one = [curve(ARMS / f"{theirs}.jsonl", RETURN)]
-        # These arms have no run from scratch on Seaquest: the study's three count.
-        own = [curve(ARMS / "space_invaders_scratch.jsonl", RETURN)]
-        base = own if alone == ARMS else seeds[1]
-        sides = (([known[arm]], [known["scratch"]]), seeds, (one, base))
+        sides = [([known[arm]], [known["scratch"]])]
+        for runs in (folders, of_authors):
+            one, base = (
+                [curve(x, RETURN) for x in runs(task, y)] for y in (arm, "scratch")
+            )
+            sides.append((one, base))
         part = window(0, 5_000, *(x for pair in sides for x in pair))
         game = "Space Invaders" if task == INVADERS else "Seaquest"
-        values = [f"{claims.ratio(*pair, *part).value:.2f}" for pair in sides]
+        values = [text(claims.ratio(*pair, *part)) for pair in sides]
         yield row(f"{game}, {NAMES[arm]}, return over scratch", *values)
-    for name, ours, theirs in (
-        ("RSSM frozen", FROZEN, "space_invaders_freeze_rssm"),
-        ("from scratch", "scratch", "space_invaders_scratch"),
-    ):
-        both = ([*folders(INVADERS, ours)], [ARMS / f"{theirs}.jsonl"])
+    for name, arm in (("RSSM frozen", FROZEN), ("from scratch", "scratch")):
         levels = []
-        for files in both:
-            lines = [curve(file, "model_kl") for file in files]
+        for runs in (folders, of_authors):
+            lines = [curve(x, "model_kl") for x in runs(INVADERS, arm)]
             part = window(4_000, 5_000, lines)
             areas = [gains.area(line, *part) / (part[1] - part[0]) for line in lines]
             levels.append(f"{np.mean(areas):.1f}")
         yield row(f"Space Invaders, {name}, KL in updates 4,000 to 5,000", "", *levels)
+
+
+def of_authors(task: str, arm: str) -> list[pathlib.Path]:
+    """The runs with the authors' losses."""
+    return sorted(LOSSES.glob(f"on_*/{task}/{arm}/?"))
 
 
 TABLES: tuple[Callable[[], Iterator[str]], ...] = (

@@ -484,6 +484,7 @@ def settings(memory):
             batch=16, length=50, holdout=0, memory=memory, draw="episodes", rewarded=0.0
         ),
         replay=dict(minlen=2, maxlen=50, prioritize_ends=True),
+        task_embed=dict(size=0),
     )
 
 
