@@ -12,7 +12,7 @@ from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.plotting import metrics_file
 from dreamerv2_transfer.reproduction.ledger import Ledger
 
-EVERY = 5  # One of this many lines of metrics is kept; evaluations all are.
+MOST = 200  # About as many lines of updates are kept of a run; evaluations all are.
 DIGITS = 5  # Significant digits of a metric.
 BESIDE = ("config.yaml", "evaluation.json", "ported.json")
 FOLDERS = ("figures", "analysis", "report")
@@ -66,14 +66,17 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
 
 
 def thinned(lines: Iterable[str]) -> Iterator[str]:
-    """Yields each `EVERY`-th line of a run's updates, the last one, all evaluations.
+    """Yields a run's lines of updates, or each n-th of more than `MOST`, and the last.
+
+    All evaluations are kept.
 
     Args:
         lines: The lines of a `metrics.jsonl`; damaged ones are left out.
     """
     rows = list(filter(None, map(metrics_file.parse, lines)))
     updates = [row for row in rows if not _is_evaluation(row)]
-    kept = {id(row) for row in (*updates[::EVERY], *updates[-1:])}
+    every = -(-len(updates) // MOST) or 1
+    kept = {id(row) for row in (*updates[::every], *updates[-1:])}
     for row in rows:
         if _is_evaluation(row) or id(row) in kept:
             yield f"{json.dumps(_rounded(row))}\n"

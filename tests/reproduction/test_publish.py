@@ -7,7 +7,8 @@ import pytest
 from dreamerv2_transfer.reproduction import publish
 
 
-def test_evaluations_stay_and_other_lines_are_thinned():
+def test_evaluations_stay_and_many_other_lines_are_thinned(monkeypatch):
+    monkeypatch.setattr(publish, "MOST", 3)
     rows = [{"step": i, "loss": i / 3} for i in range(13)]
     rows.insert(4, {"step": 3, "eval_return_mean": 1.0})
     lines = [json.dumps(row) for row in rows] + ['{"step": 13, "lo']
@@ -15,6 +16,13 @@ def test_evaluations_stay_and_other_lines_are_thinned():
     assert [row["step"] for row in kept] == [0, 3, 5, 10, 12]
     assert kept[1] == {"step": 3, "eval_return_mean": 1.0}
     assert kept[2] == {"step": 5, "loss": 1.6667}
+
+
+def test_200_lines_of_updates_all_stay():
+    lines = [json.dumps({"step": i}) for i in range(200)]
+    assert len([*publish.thinned(lines)]) == 200
+    assert len([*publish.thinned([*lines, lines[0]])]) == 101
+    assert [*publish.thinned([])] == []
 
 
 def test_runs_are_published_without_what_they_resume_from(tmp_path):
