@@ -267,7 +267,10 @@ class Trainer(AgentTrainer):
                 for task in self._games:
                     with tfutils.reseeded(rng, evaluation.SEED):
                         found[task] = self._held_out.metrics(task)
-                self.logger.add(validation.by_game(found), prefix="eval")
+                figures = (
+                    found[self._games[0]] if is_only else validation.by_game(found)
+                )
+                self.logger.add(figures, prefix="eval")
             self._log_forgetting()
             self._log_dreams()
         self.logger.write()

@@ -132,7 +132,8 @@ def _check_games(config: Config) -> None:
         envs.check_action_repeat(config, task)
     if config.multi_game:
         offline.check(config, config.tasks)
-        several.rows_of_games(config.dataset.batch, offline.weights_of(config))
+        weights = offline.weights_of(config, config.tasks)
+        several.rows_of_games(config.dataset.batch, weights)
 
 
 def _check_offline(config: Config) -> None:
@@ -383,7 +384,8 @@ def _filled_replay(
         replays[task] = Replay(place, **options, known=known_games, expected=expected)
     if len(games) == 1:
         return replays[config.task]
-    return several.SeveralReplays(replays, config.envs, offline.weights_of(config))
+    weights = offline.weights_of(config, config.tasks)
+    return several.SeveralReplays(replays, config.envs, weights)
 
 
 def prepare(

@@ -14,18 +14,16 @@ from dreamerv2_transfer.validation.diagnosis import Diagnosis
 
 
 def by_game(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Returns the means of games' figures, and as `NAME/GAME` those of several.
+    """Returns the means of games' figures, and as `NAME/GAME` those of each.
 
     Args:
         found: By game, its figures by name.
     """
-    names = dict.fromkeys(name for figures in found.values() for name in figures)
     result = {}
-    for name in names:
+    for name in sorted({name for figures in found.values() for name in figures}):
         each = {game: x[name] for game, x in found.items() if name in x}
         result[name] = float(np.mean([*each.values()]))
-        if len(found) > 1:
-            result |= {f"{name}/{game}": value for game, value in each.items()}
+        result |= {f"{name}/{game}": value for game, value in each.items()}
     return result
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pathlib
 
-import numpy as np
-
 from dreamerv2_transfer.agent import WorldModel
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.replay import offline
 from dreamerv2_transfer.validation.dreams import Dreams
-from dreamerv2_transfer.validation.held_out import HeldOut
+from dreamerv2_transfer.validation.held_out import HeldOut, by_game
 
 
 class Recorded:
@@ -43,10 +41,7 @@ class Recorded:
         """Logs means over the games, the metrics of each, and open-loop videos."""
         tasks, options = self._dataset.tasks, self._options
         found = {task: self._held_out.metrics(task) for task in tasks}
-        for name in sorted({k for values in found.values() for k in values}):
-            by_task = {t: x[name] for t, x in found.items() if name in x}
-            self._logger.scalar(f"eval_{name}", np.mean(list(by_task.values())))
-            self._logger.add({f"eval_{name}/{t}": v for t, v in by_task.items()})
+        self._logger.add(by_game(found), prefix="eval")
         for task in tasks:
             batch = self._dataset.video_batch(task, options.rows, options.length)
             if batch is not None:

@@ -29,7 +29,6 @@ from dreamerv2_transfer.common.nets.layers import cast
 from dreamerv2_transfer.common.nets.rssm import State
 
 GAME = "game_index"  # Of states and batches: the number of a sequence's game.
-PREFIX = "rssm/task_embed/"  # Begins the paths of the vectors.
 START = 0.02  # Vectors start within this of zero.
 
 

@@ -440,18 +440,14 @@ def make_dataset(config, tasks: Mapping[str, PackedEpisodes]) -> OfflineDataset:
     return OfflineDataset(tasks, **options(config, list(tasks)))
 
 
-def weights_of(config) -> list[float]:
-    """Returns the weight of each of a configuration's `tasks`."""
+def weights_of(config, tasks: Sequence[str]) -> list[float]:
+    """Returns the weights of tasks; a single `task_weights` counts for each."""
     weights = [float(x) for x in config.task_weights]
-    return weights * len(config.tasks) if len(weights) == 1 else weights
+    return weights * len(tasks) if len(weights) == 1 else weights
 
 
 def options(config, tasks: Sequence[str]) -> dict[str, Any]:
-    """Returns the keyword arguments of `OfflineDataset` that a configuration holds.
-
-    A single weight counts for each task.
-    """
-    weights = [float(x) for x in config.task_weights]
+    """Returns the keyword arguments of `OfflineDataset` that a configuration holds."""
     return dict(
         batch=config.dataset.batch,
         length=config.dataset.length,
@@ -460,7 +456,7 @@ def options(config, tasks: Sequence[str]) -> dict[str, Any]:
         prioritize_ends=config.replay.prioritize_ends,
         draw=config.dataset.draw,
         rewarded=config.dataset.rewarded,
-        weights=weights * len(tasks) if len(weights) == 1 else weights,
+        weights=weights_of(config, tasks),
         seed=config.seed,
         holdout=config.dataset.holdout,
         indices=blocks.game_indices(config, tasks),
