@@ -17,8 +17,14 @@ MEANINGS = {
     "actor": ("actor.act", "actor.dist"),
     "critic": ("critic.act", "critic.dist", "critic.bin_limit", "behavior"),
 }
-# What only the decoder's last layers give a meaning, which `init.adapt image` replaces.
-ADAPTED = ("decoder.cnn_dist", "decoder.mlp_dist")
+# By value of `init.adapt`, keys that matter only to the layers that it leaves fresh.
+ADAPTED: dict[str, tuple[str, ...]] = {
+    "actions": ("actor.dist",),
+    "image": (
+        *("encoder.symlog", "minatar_view"),
+        *("decoder.cnn_dist", "decoder.mlp_dist"),
+    ),
+}
 
 
 def check(config: Config, theirs: Config, obs_space: dict[str, Any]) -> None:
@@ -38,7 +44,7 @@ def check(config: Config, theirs: Config, obs_space: dict[str, Any]) -> None:
         x.update({"decoder.cnn_dist": image_dist(x, obs_space)})
         for x in (theirs, config)
     )
-    adapted = ADAPTED if "image" in config.init.adapt else ()
+    adapted = [key for name in config.init.adapt for key in ADAPTED.get(name, ())]
     for name in config.init.components:
         for key in MEANINGS.get(name, ()):
             if key not in adapted and theirs[key] != ours[key]:

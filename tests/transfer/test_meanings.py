@@ -31,3 +31,21 @@ def test_what_is_not_loaded_may_have_another_meaning():
     config = make_config()
     changed = config.update({"critic.act": "silu", "rssm.unimix": 0.01})
     meanings.check(changed, config, models.obs_space())
+
+
+@pytest.mark.parametrize(
+    ("adapted", "changes"),
+    [
+        ("image", {"minatar_view": "collapsed"}),
+        ("image", {"encoder.symlog": True, "decoder.mlp_dist": "symlog_mse"}),
+        ("actions", {"actor.dist": "trunc_normal"}),
+    ],
+)
+def test_what_starts_fresh_may_have_another_meaning(adapted, changes):
+    names = ("encoder", "rssm", "decoder", "actor")
+    config = make_config().update({"init.components": names})
+    changed = config.update({**changes, "init.adapt": (adapted,)})
+    meanings.check(changed, config, models.obs_space())
+    deeper = changed.update({"encoder.act": "silu"})
+    with pytest.raises(ConfigError, match="encoder.act=elu. Received: silu"):
+        meanings.check(deeper, config, models.obs_space())
