@@ -50,11 +50,15 @@ def check(config) -> None:
                 fault = "wm_steps=0"
                 if config.freeze[part]:
                     fault = f"freeze.{part}=True"
-                raise ConfigError(
-                    f"init.adapt {name} leaves weights of {part} fresh, and they would "
-                    f"never learn. Received: {fault}. Let {part} learn, or leave "
-                    f"{name} out of --init.adapt."
-                )
+                raise _never_learns(name, part, fault)
+
+
+def _never_learns(name: str, part: str, fault: str) -> ConfigError:
+    return ConfigError(
+        f"init.adapt {name} leaves weights of {part} fresh, and they would never "
+        f"learn. Received: {fault}. Let {part} learn, or leave {name} out of "
+        "--init.adapt."
+    )
 
 
 def check_start(config) -> None:
@@ -88,6 +92,9 @@ def rows_kept(
     Returns:
         By path, the number of rows, for arrays of the file and of the agent; 0 for
         corrections of the RSSM and vectors of games that the file does not have.
+
+    Raises:
+        ConfigError: The embedding has another size, and what reads it is frozen.
     """
     rssm: Any = components.get("rssm")
     rows = dict.fromkeys((x for x in corrections.own(rssm) if x not in arrays), 0)
@@ -106,6 +113,9 @@ def rows_kept(
                 rows[name] = 0
         embed = "rssm/obs_out/kernel"
         if embed in arrays and arrays[embed].shape != ours[embed]:
+            if not rssm.obs_out.trainable:
+                part = "rssm.obs_out"
+                raise _never_learns("image", part, f"freeze.{part}=True")
             rows[embed] = rssm.feat_size - rssm.stoch_size
     return rows
 

@@ -90,6 +90,17 @@ def test_rows_of_the_embedding_are_fresh_where_its_size_differs(saved):
     np.testing.assert_array_equal(after[name][deter:], before[name][deter:])
 
 
+def test_rows_of_the_embedding_that_could_not_learn_are_refused(saved):
+    flags = {"encoder.cnn_depth": 8, "freeze.rssm.obs_out": True}
+    agent = make_agent(**flags)
+    before = values(agent)
+    with pytest.raises(ConfigError, match=r"rssm.obs_out fresh.*rssm.obs_out=True"):
+        initialize(agent, saved, MODEL, ("image",))
+    np.testing.assert_equal(values(agent), before)
+    same_size = make_agent(**{"freeze.rssm.obs_out": True}, planes=4)
+    initialize(same_size, saved, MODEL, ("image",))
+
+
 def test_shrunk_weights_lie_between_the_loaded_and_fresh_ones(saved):
     agent = make_agent(actions=3)
     before = values(agent)
