@@ -21,6 +21,8 @@ RESERVED = ("reward", "is_first", "is_last", "is_terminal", "action")
 TAKEN = (
     "",
     "task",
+    "game_index",
+    "terminal",
     "discount",
     "kl",
     "dyn",

@@ -196,7 +196,10 @@ def test_dictionaries_keep_their_keys():
     assert env.observation_space.contains(obs)
 
 
-@pytest.mark.parametrize("key", ["reward", "is_first", "is_terminal", "action"])
+RESERVED = ("reward", "is_first", "is_terminal", "action", "terminal", "game_index")
+
+
+@pytest.mark.parametrize("key", RESERVED)
 def test_reserved_keys_are_refused(key):
     with pytest.raises(envs.EnvError, match=f"the key '{key}', of Discrete"):
         envs.make_env(only(spaces.Dict({key: spaces.Discrete(2)}), {key: 1}))
