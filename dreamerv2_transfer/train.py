@@ -162,8 +162,6 @@ def _check_offline(config: Config) -> None:
         )
     predicts_ends = config.pred_discount or config.pred_terminal
     needed = DREAMING if predicts_ends else DREAMING[:-1]
-    if config.get("obs.action_mask", False):
-        needed = (*needed, envs.MASK)
     fresh = [name for name in needed if name not in config.init.components]
     if fresh and not config.wm_steps:
         raise ConfigError(

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.transfer import corrections, games
 
@@ -26,7 +27,7 @@ LEARNS: dict[str, tuple[str, ...]] = {
 
 
 def check(config) -> None:
-    """Checks that what is learned anew can learn.
+    """Checks that what is learned anew can learn, such as a head that `init` leaves.
 
     Args:
         config: The resolved configuration of a run that loads weights.
@@ -34,6 +35,13 @@ def check(config) -> None:
     Raises:
         ConfigError: It is frozen, or the whole world model is.
     """
+    masks = config.get("obs.action_mask", False)
+    if masks and envs.MASK not in config.init.components and not config.wm_steps:
+        raise ConfigError(
+            f"The world model is fixed, so an {envs.MASK} that is not loaded would "
+            "never learn. Add it to --init.components, or train the world model along "
+            f"(--wm_steps 1e8). Received: {' '.join(config.init.components)}"
+        )
     adapter = config.adapter
     if (adapter.rank or adapter.actions) and not config.wm_steps:
         raise ConfigError(

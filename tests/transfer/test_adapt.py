@@ -183,6 +183,15 @@ def test_corrections_need_a_world_model_that_learns():
         adapt.check(config.update(wm_steps=0))
 
 
+def test_a_mask_that_could_not_be_learned_is_refused():
+    changes = {"obs.action_mask": True, "wm_steps": 0}
+    config = blocks.load_config(["minatar", "finetune"]).update(changes)
+    with pytest.raises(ConfigError, match="action_mask that is not loaded would never"):
+        adapt.check(config)
+    adapt.check(config.update({"init.components": (*MODEL, "action_mask")}))
+    adapt.check(config.update(wm_steps=1))
+
+
 @pytest.mark.parametrize(
     "changes, part",
     [
