@@ -12,7 +12,7 @@ Sources: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", a
 2106.09685, section 4.1; and ReDRAW (arXiv 2504.02252), which adapts a frozen world
 model by residual corrections of its dynamics. ReDRAW corrects the logits of the prior
 by a network of its own; here the correction is part of each product instead, so that it
-costs one sum of kernels per update and disappears where weights are merged.
+costs two sums of kernels per update and disappears where weights are merged.
 
 Aligned actions: each action of the new game is a mixture of those that the model knows,
 
