@@ -33,7 +33,7 @@ from dreamerv2_transfer.common.distributed import cluster
 from dreamerv2_transfer.common.files import checkpoints, remote
 from dreamerv2_transfer.common.replay import Replay, layout, offline, online, several
 from dreamerv2_transfer.common.replay import folder as replay_folder
-from dreamerv2_transfer.common.replay.store import DatasetError
+from dreamerv2_transfer.common.replay.store import DatasetError, folder_name
 from dreamerv2_transfer.data import folders
 from dreamerv2_transfer.transfer import adapt, known, meanings, sources
 
@@ -366,7 +366,7 @@ def _filled_replay(
 
     episodes, replays = logdir / "train_episodes", {}
     for number, (task, make_envs) in enumerate(games.items()):
-        place = episodes / task if len(games) > 1 else episodes
+        place = episodes / folder_name(task) if len(games) > 1 else episodes
         replay_folder.check(place, expected)
         if not collect.prefill(
             place,

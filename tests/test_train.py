@@ -294,6 +294,20 @@ def test_spaces_other_than_the_weights_are_named(model, tmp_path):
         train.prepare(config, tmp_path, *spaces)
 
 
+def test_a_slash_in_a_games_name_makes_no_folder(tmp_path, monkeypatch):
+    places = []
+
+    def prefill(place, task, **options):
+        return places.append(place) or True
+
+    monkeypatch.setattr("dreamerv2_transfer.collect.prefill", prefill)
+    games = ("minatar_breakout", "gym_MinAtar/Freeway-v1")
+    config = blocks.load_config(["minatar", "debug", "scratch"], ["--tasks", *games])
+    train._filled_replay(config, tmp_path, dict.fromkeys(games), {}, None)
+    folders = [place.relative_to(tmp_path / "train_episodes") for place in places]
+    assert [*map(str, folders)] == ["minatar_breakout", "gym_MinAtar@Freeway-v1"]
+
+
 def test_one_agent_for_several_games_resumes_exactly(tmp_path):
     games = ("minatar_breakout", "minatar_freeway")
     changes = {"tasks": games, "multi_game": True, "time_limit": 4, "train_every": 8}
