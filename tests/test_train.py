@@ -77,6 +77,19 @@ def make_config(*names, **changes):
         (["finetune"], {}, ConfigError, "--init LOGDIR"),
         (["scratch"], {"init.path": "x"}, ConfigError, "takes no world model.*init x"),
         (["scratch"], {"model_opt.wd_start": 0.1}, ConfigError, "which names none"),
+        (
+            ["scratch"],
+            {"adapter.actions": 6},
+            ConfigError,
+            "none. .* adapter.actions=6",
+        ),
+        (
+            ["scratch"],
+            {"init.adapt": ("actions",)},
+            ConfigError,
+            r"leave it at \[none\]\.$",
+        ),
+        (["pretrain"], {"init.shrink": 0.8}, ConfigError, r"0\.8\. .* at 1\.0\.$"),
         (["pretrain"], {"strategy": "multiworker"}, ConfigError, "TF_CONFIG=''"),
         (
             ["scratch"],

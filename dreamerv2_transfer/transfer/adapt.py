@@ -16,13 +16,21 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.config import ConfigError, format_value
 from dreamerv2_transfer.transfer import corrections, games
 
 # The flags of `freeze` that must be off, so that new weights can learn.
 LEARNS: dict[str, tuple[str, ...]] = {
     "actions": ("rssm.img_in",),
     "image": ("encoder", "decoder"),
+}
+
+# Options that mean something only where a model is loaded, and their values if off.
+OF_A_MODEL: dict[str, Any] = {
+    "adapter.actions": 0,
+    "init.adapt": ("none",),
+    "init.shrink": 1.0,
+    "model_opt.wd_start": 0.0,
 }
 
 
@@ -70,7 +78,7 @@ def _never_learns(name: str, part: str, fault: str) -> ConfigError:
 
 
 def check_start(config) -> None:
-    """Checks that there is a model to which `model_opt.wd_start` can pull weights.
+    """Checks that there is a model where options are about its weights.
 
     Args:
         config: The resolved configuration.
@@ -78,13 +86,15 @@ def check_start(config) -> None:
     Raises:
         ConfigError: There is none.
     """
-    loads = config.stage != "pretrain" and config.init.path
-    if config.model_opt.wd_start and not loads:
-        raise ConfigError(
-            "model_opt.wd_start pulls weights towards those of --init, which names "
-            f"none. Received: model_opt.wd_start={config.model_opt.wd_start:g}. Leave "
-            "it at 0."
-        )
+    if config.stage != "pretrain" and config.init.path:
+        return
+    for key, off in OF_A_MODEL.items():
+        if config[key] != off:
+            received, default = (format_value(x) for x in (config[key], off))
+            raise ConfigError(
+                f"{key} is about the weights of --init, which names none. Received: "
+                f"{key}={received}. Name a model, or leave it at {default}."
+            )
 
 
 def rows_kept(
