@@ -27,6 +27,7 @@ KINDS: dict[str, spaces.Space] = {
     "tuple": spaces.Tuple([spaces.Discrete(4), spaces.Box(-1, 1, (2,))]),
 }
 KINDS["dict"] = spaces.Dict(KINDS)
+KINDS["masked"] = KINDS["discrete"]
 
 # Small networks and short dreams, as what is to be learned is seen at once.
 config = api.defaults.update(api.configs["minatar"]).update(
@@ -68,7 +69,8 @@ class Signal(gymnasium.Env):
 
     An episode has one signal. The reward of a step is the mean over the parts of the
     action. A choice gets 1 if it is the class that the signal says, else 0; a number x
-    gets `1 - |x - signal / 2|`.
+    gets `1 - |x - signal / 2|`. Of `masked` actions, the class of the other signal is
+    not allowed.
 
     Args:
         kind: The kind of actions, see `KINDS`.
@@ -86,16 +88,24 @@ class Signal(gymnasium.Env):
 
     def __init__(self, kind: str):
         self.action_space = KINDS[kind]
+        self._is_masked = kind == "masked"
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=seed)
         self._steps, self._bit = 0, int(self.np_random.integers(2))
-        return self._signal(), {}
+        return self._signal(), self._info()
 
     def step(self, action: Any):
+        if self._is_masked and not self._info()["action_mask"][action - 5]:
+            raise ValueError(f"Received: action={action}, which is not allowed.")
         self._steps += 1
         reward = score(self.action_space, action, self._bit)
-        return self._signal(), reward, self._steps == STEPS, False, {}
+        return self._signal(), reward, self._steps == STEPS, False, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        if not self._is_masked:
+            return {}
+        return {"action_mask": (np.arange(4) != 1 - self._bit).astype(np.int8)}
 
     def _signal(self) -> dict[str, Any]:
         bit = self._bit
@@ -129,8 +139,9 @@ def random_return(kind: str, episodes: int = 200) -> float:
     env, total = Signal(kind), 0.0
     env.action_space.seed(0)
     for episode in range(episodes):
-        env.reset(seed=episode)
-        total += sum(env.step(env.action_space.sample())[1] for _ in range(STEPS))
+        _, info = env.reset(seed=episode)
+        mask = info.get("action_mask")
+        total += sum(env.step(env.action_space.sample(mask))[1] for _ in range(STEPS))
     return total / episodes
 
 
@@ -138,7 +149,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--kind", choices=KINDS, default="dict")
     known, rest = parser.parse_known_args(argv)
-    settings = flags.Flags(config).parse(rest)
+    defaults = config.update({"obs.action_mask": known.kind == "masked"})
+    settings = flags.Flags(defaults).parse(rest)
     if not api.train(lambda: Signal(known.kind), settings):
         return cli.INTERRUPTED
     lines = (pathlib.Path(settings.logdir) / "metrics.jsonl").read_text().splitlines()

@@ -19,6 +19,7 @@ from tests import runs
         ("tuple", 300, 6),
         ("box", 600, 6.5),
         ("dict", 300, 5.5),
+        ("masked", 300, 7),
     ],
 )
 def test_each_kind_of_action_is_learned(tmp_path, kind, updates, least):

@@ -58,6 +58,8 @@ def test_what_keeps_a_model_is_shipped_as_arms_of_two_new_games():
     assert arms["mixed"].settings == {"replay.mix": "0.25"}
     assert arms["near_start"].settings == {"model_opt.wd_start": "0.01"}
     assert arms["shrunk"].settings == {"init.shrink": "0.8"}
+    aligned = {"init.adapt": "actions", "adapter.actions": "6"}
+    assert arms["mixed_actions"].settings == aligned
 
 
 def test_the_shipped_example_leaves_each_game_out():
