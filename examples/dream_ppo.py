@@ -1,6 +1,6 @@
 """Trains PPO of Stable-Baselines3 in the dream of a world model, and plays the game.
 
-python examples/dream_ppo.py [--steps 100000] [--model minatar_small_four_games]
+python examples/dream_ppo.py [--steps 100000] [--model minatar_small_without_seaquest]
     [--game minatar_breakout] [--episodes 100]
 
 It needs `pip install stable-baselines3`. No step of the game is played for training but
@@ -14,6 +14,7 @@ import sys
 
 import gymnasium
 import numpy as np
+import tqdm
 
 import dreamerv2_transfer as dt
 from dreamerv2_transfer.common import cli, envs
@@ -50,7 +51,7 @@ def show(name: str, returns: list[float]) -> None:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--model", default="minatar_small_four_games")
+    parser.add_argument("--model", default="minatar_small_without_seaquest")
     parser.add_argument("--game", default="minatar_breakout")
     parser.add_argument("--episodes", type=int, default=100)
     options = parser.parse_args(argv)
@@ -61,7 +62,9 @@ def main(argv: list[str]) -> int:
     dream = make_dream(model, options.game)
     policy = PPO("MlpPolicy", dream, n_steps=512, gamma=0.99, seed=0, device="cpu")
     show("before", play(policy, options.game, options.episodes))
-    policy.learn(options.steps)
+    with tqdm.tqdm(total=options.steps, unit=" dreamed step") as progress:
+        # A callback that returns False ends the training.
+        policy.learn(options.steps, callback=lambda *_: progress.update() is not False)
     show("after", play(policy, options.game, options.episodes))
     return 0
 
