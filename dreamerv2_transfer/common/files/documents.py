@@ -7,6 +7,7 @@ text is a ValueError, with the reason on one line.
 
 from __future__ import annotations
 
+import copy
 import errno
 import functools
 import json
@@ -126,6 +127,12 @@ def parse_yaml(text: str) -> Any:
         ValueError: It is not YAML 1.2, holds objects, nests too deep, or has more
             values than a configuration.
     """
+    return copy.deepcopy(_parsed_yaml(text))
+
+
+# Studies read `configs.yaml` for each setting of each arm, and the parser is slow.
+@functools.lru_cache(maxsize=4)
+def _parsed_yaml(text: str) -> Any:
     yaml = safe_yaml()
     yaml.Composer = _BoundedComposer
     try:

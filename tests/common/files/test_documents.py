@@ -121,3 +121,8 @@ def test_a_file_that_is_too_large_or_none_is_not_read(tmp_path):
             documents.read(tmp_path / place, 5)
     with pytest.raises(FileNotFoundError):
         documents.read(tmp_path / "none", 5)
+
+
+def test_what_a_reader_changes_is_not_what_the_next_one_gets():
+    documents.parse_yaml("a: [1, {b: 2}]")["a"][1]["b"] = 3
+    assert documents.parse_yaml("a: [1, {b: 2}]") == {"a": [1, {"b": 2}]}
