@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,7 +52,10 @@ class Graphs:
         with precision():
             graph = self._compiled.get(key, function)
             if self._jit and key not in self._compiled:
-                graph = tf.function(function, autograph=False, reduce_retracing=True)
+                # TensorFlow counts graphs by the code of their function: it would warn
+                # of the second model, or batch size, as of one that compiles too often.
+                graph = functools.partial(function)
+                graph = tf.function(graph, autograph=False, reduce_retracing=True)
                 self._compiled[key] = graph
             results = graph(*tf.nest.map_structure(_tensor, arrays))
             return tf.nest.map_structure(lambda x: x.numpy(), results)

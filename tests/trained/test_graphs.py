@@ -34,6 +34,18 @@ def test_a_graph_takes_any_number_of_steps():
     assert len(traces) == 2
 
 
+def test_many_models_in_a_script_make_tensorflow_warn_of_nothing(caplog):
+    def double(x):
+        return 2 * x
+
+    tf.get_logger().addHandler(caplog.handler)
+    for batch in range(1, 9):
+        for runner in (graphs.Graphs(), graphs.Graphs()):
+            runner.run(double, batch, np.ones((1, batch), np.float32))
+    tf.get_logger().removeHandler(caplog.handler)
+    assert caplog.messages == []
+
+
 def test_the_noise_of_a_step_depends_on_its_number_alone():
     key = tf.constant([1, 2])
     assert graphs.seed_of_step(key, 3).numpy().tolist() != [1, 2]
