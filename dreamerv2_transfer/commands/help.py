@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from rich.console import Console
 from rich.text import Text
 
 import dreamerv2_transfer
@@ -37,15 +38,16 @@ CONFIGURED = {
 def overview() -> None:
     """Prints what commands there are."""
     out = screen.console()
-    out.print(f"Usage: {program.NAME} COMMAND [ARGUMENTS ...]\n")
-    out.print(screen.wrapped(dreamerv2_transfer.__doc__, out.width))
-    out.print("\nCommands:", style=screen.HEADING)
-    for name in program.COMMANDS:
-        text = program.purpose(name)
-        out.print(screen.entry(Text(name, screen.NAME), text, out.width, lead=16))
-    out.print("\nStart with:", style=screen.HEADING)
-    out.print(f"  {program.NAME} {FIRST}\n")
-    out.print(f"{program.NAME} COMMAND --help explains a command.")
+    with out:
+        out.print(f"Usage: {program.NAME} COMMAND [ARGUMENTS ...]\n")
+        out.print(screen.wrapped(dreamerv2_transfer.__doc__, out.width))
+        out.print("\nCommands:", style=screen.HEADING)
+        for name in program.COMMANDS:
+            text = program.purpose(name)
+            out.print(screen.entry(Text(name, screen.NAME), text, out.width, lead=16))
+        out.print("\nStart with:", style=screen.HEADING)
+        out.print(f"  {program.NAME} {FIRST}\n")
+        out.print(f"{program.NAME} COMMAND --help explains a command.")
 
 
 def show(
@@ -62,17 +64,20 @@ def show(
     Raises:
         ConfigError: A block, a flag or a name is unknown, or a value is not allowed.
     """
-    shown = Help(name, module, argv)
-    for said in names:
-        shown.explain(said)
-    if not names:
-        shown.page()
+    out = screen.console()
+    with out:  # Written at once: `| grep -q` reads up to the line that it looks for.
+        shown = Help(out, name, module, argv)
+        for said in names:
+            shown.explain(said)
+        if not names:
+            shown.page()
 
 
 class Help:
     """The help of a command.
 
     Args:
+        out: Where it is printed.
         name: The command.
         module: The module that has its main.
         argv: The command line.
@@ -81,8 +86,10 @@ class Help:
         ConfigError: A block or a flag is unknown, or a value is not allowed.
     """
 
-    def __init__(self, name: str, module: ModuleType, argv: Sequence[str]):
-        self._out = screen.console()
+    def __init__(
+        self, out: Console, name: str, module: ModuleType, argv: Sequence[str]
+    ):
+        self._out = out
         self._words = shlex.join(program.words(name))
         self._purpose = module.__doc__ or ""
         self._usage: Usage = module.USAGE

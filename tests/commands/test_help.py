@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from dreamerv2_transfer import commands
@@ -112,3 +114,11 @@ def test_every_command_explains_itself(capsys, name):
     page = ask(capsys, name, "-h")
     assert page.startswith(f"Usage: dreamerv2-transfer {name} ")
     assert "Examples" in page and "--quiet" in page
+
+
+def test_a_page_is_written_at_once_for_readers_that_stop_at_a_line(monkeypatch):
+    """As `| grep -q` does: what is written later would break the pipe."""
+    written = []
+    monkeypatch.setattr(sys.stdout, "write", written.append)
+    assert commands.main(["--help"]) == commands.main(["reproduce", "--help"]) == 0
+    assert [text.partition(" ")[0] for text in written] == ["Usage:", "Usage:"]
