@@ -96,7 +96,8 @@ class Signal(gymnasium.Env):
         return self._signal(), self._info()
 
     def step(self, action: Any):
-        if self._is_masked and not self._info()["action_mask"][action - 5]:
+        start = getattr(self.action_space, "start", 0)
+        if self._is_masked and not self._info()["action_mask"][action - start]:
             raise ValueError(f"Received: action={action}, which is not allowed.")
         self._steps += 1
         reward = score(self.action_space, action, self._bit)
