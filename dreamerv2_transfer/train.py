@@ -161,14 +161,7 @@ def _check_offline(config: Config) -> None:
             f"{config.expl_behavior}"
         )
     predicts_ends = config.pred_discount or config.pred_terminal
-    needed = DREAMING if predicts_ends else DREAMING[:-1]
-    fresh = [name for name in needed if name not in config.init.components]
-    if fresh and not config.wm_steps:
-        raise ConfigError(
-            f"The world model is fixed, so a {fresh[0]} that is not loaded would never "
-            "learn. Add it to --init.components, or train the world model along "
-            f"(--wm_steps 1e8). Received: {' '.join(config.init.components)}"
-        )
+    adapt.check_heads(config, DREAMING if predicts_ends else DREAMING[:-1])
 
 
 def run(config: Config, folder: remote.Folder) -> bool:

@@ -12,7 +12,7 @@ other array of encoder and decoder that has another shape. The names are those o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dreamerv2_transfer.common import envs
@@ -43,13 +43,8 @@ def check(config) -> None:
     Raises:
         ConfigError: It is frozen, or the whole world model is.
     """
-    masks = config.get("obs.action_mask", False)
-    if masks and envs.MASK not in config.init.components and not config.wm_steps:
-        raise ConfigError(
-            f"The world model is fixed, so an {envs.MASK} that is not loaded would "
-            "never learn. Add it to --init.components, or train the world model along "
-            f"(--wm_steps 1e8). Received: {' '.join(config.init.components)}"
-        )
+    if config.get("obs.action_mask", False):
+        check_heads(config, [envs.MASK])
     adapter = config.adapter
     if (adapter.rank or adapter.actions) and not config.wm_steps:
         raise ConfigError(
@@ -67,6 +62,26 @@ def check(config) -> None:
                 if config.freeze[part]:
                     fault = f"freeze.{part}=True"
                 raise _never_learns(name, part, fault)
+
+
+def check_heads(config, needed: Sequence[str]) -> None:
+    """Checks that heads are loaded, or learn.
+
+    Args:
+        config: The resolved configuration of a run that loads weights.
+        needed: The names of the heads.
+
+    Raises:
+        ConfigError: One is not loaded, and the world model is fixed.
+    """
+    fresh = [name for name in needed if name not in config.init.components]
+    if fresh and not config.wm_steps:
+        article = "an" if fresh[0] == envs.MASK else "a"
+        raise ConfigError(
+            f"The world model is fixed, so {article} {fresh[0]} that is not loaded "
+            "would never learn. Add it to --init.components, or train the world model "
+            f"along (--wm_steps 1e8). Received: {' '.join(config.init.components)}"
+        )
 
 
 def _never_learns(name: str, part: str, fault: str) -> ConfigError:
