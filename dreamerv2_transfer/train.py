@@ -39,8 +39,6 @@ from dreamerv2_transfer.transfer import adapt, known, meanings, sources
 
 STAGES = ("pretrain", "finetune", "scratch", "offline")
 ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
-# The components that dreams are made of, as `init.components` names them.
-DREAMING = ("encoder", "rssm", "reward", "discount")
 Output = Callable[[list[logger.Summary]], None]
 Spaces = dict[str, gymnasium.Space]
 
@@ -160,8 +158,6 @@ def _check_offline(config: Config) -> None:
             "Nothing is explored offline, so expl_behavior must be greedy. Received: "
             f"{config.expl_behavior}"
         )
-    predicts_ends = config.pred_discount or config.pred_terminal
-    adapt.check_heads(config, DREAMING if predicts_ends else DREAMING[:-1])
 
 
 def run(config: Config, folder: remote.Folder) -> bool:

@@ -25,6 +25,9 @@ LEARNS: dict[str, tuple[str, ...]] = {
     "image": ("encoder", "decoder"),
 }
 
+# The components that dreams are made of, as `init.components` names them.
+DREAMING = ("encoder", "rssm", "reward")
+
 # Options that mean something only where a model is loaded, and their values if off.
 OF_A_MODEL: dict[str, Any] = {
     "adapter.actions": 0,
@@ -35,7 +38,7 @@ OF_A_MODEL: dict[str, Any] = {
 
 
 def check(config) -> None:
-    """Checks that what is learned anew can learn, such as a head that `init` leaves.
+    """Checks that what is learned anew can learn, such as a part that is not loaded.
 
     Args:
         config: The resolved configuration of a run that loads weights.
@@ -43,8 +46,9 @@ def check(config) -> None:
     Raises:
         ConfigError: It is frozen, or the whole world model is.
     """
-    if config.get("obs.action_mask", False):
-        check_heads(config, [envs.MASK])
+    ends = ("discount",) * (config.pred_discount or config.pred_terminal)
+    masks = (envs.MASK,) * config.get("obs.action_mask", False)
+    _check_loaded(config, (*DREAMING, *ends, *masks))
     adapter = config.adapter
     if (adapter.rank or adapter.actions) and not config.wm_steps:
         raise ConfigError(
@@ -64,19 +68,15 @@ def check(config) -> None:
                 raise _never_learns(name, part, fault)
 
 
-def check_heads(config, needed: Sequence[str]) -> None:
-    """Checks that heads are loaded, or learn.
-
-    Args:
-        config: The resolved configuration of a run that loads weights.
-        needed: The names of the heads.
+def _check_loaded(config, needed: Sequence[str]) -> None:
+    """Checks that what dreams are made of is loaded, or learns.
 
     Raises:
         ConfigError: One is not loaded, and the world model is fixed.
     """
     fresh = [name for name in needed if name not in config.init.components]
     if fresh and not config.wm_steps:
-        article = "an" if fresh[0] == envs.MASK else "a"
+        article = "an" if fresh[0][0] in "aeiou" else "a"
         raise ConfigError(
             f"The world model is fixed, so {article} {fresh[0]} that is not loaded "
             "would never learn. Add it to --init.components, or train the world model "

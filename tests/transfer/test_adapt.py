@@ -192,6 +192,19 @@ def test_a_mask_that_could_not_be_learned_is_refused():
     adapt.check(config.update(wm_steps=1))
 
 
+@pytest.mark.parametrize("stage", ["finetune", "offline"])
+@pytest.mark.parametrize("part", ["encoder", "rssm", "reward", "discount"])
+def test_a_fixed_model_needs_each_part_that_dreams_are_made_of(stage, part):
+    parts = tuple(name for name in MODEL if name != part)
+    changes = {"init.components": parts, "wm_steps": 0, "init.path": "a"}
+    config = blocks.load_config(["minatar", stage]).update(changes)
+    with pytest.raises(ConfigError, match=f"an? {part} that is not loaded would never"):
+        adapt.check(config)
+    if part == "discount":
+        adapt.check(config.update(pred_discount=False))
+    adapt.check(config.update(wm_steps=1))
+
+
 @pytest.mark.parametrize(
     "changes, part",
     [
