@@ -191,7 +191,7 @@ class Learner:
             TrainingError: A loss is not finite. The chief finds the same loss when it
                 reads its metrics next, so this waits for its end.
         """
-        with interrupt.caught():
+        with interrupt.caught("continues until the first process stops and saves"):
             state = self._broadcast(None)
             step = int(state["step"])
             for name, variable in self.variables().items():

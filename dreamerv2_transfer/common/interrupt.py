@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 HANGUP = getattr(signal, "SIGHUP", None)  # A closed terminal; Windows has none.
 SIGNALS = tuple(x for x in (signal.SIGINT, signal.SIGTERM, HANGUP) if x is not None)
 
+SAVES = "stops and saves after what is in progress"
+
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
@@ -40,7 +42,7 @@ def raised() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def caught() -> Iterator[Callable[[], bool]]:
+def caught(effect: str = SAVES) -> Iterator[Callable[[], bool]]:
     """Yields a function that returns whether the process was asked to stop.
 
     The first signal only sets the answer, so that no step is left half done, and says
@@ -48,6 +50,9 @@ def caught() -> Iterator[Callable[[], bool]]:
     a terminal that closes may send several.
 
     Only the main thread receives signals; in another one the answer stays False.
+
+    Args:
+        effect: What is said about the first signal.
     """
     received: list[int] = []
     before = _handlers()
@@ -58,10 +63,7 @@ def caught() -> Iterator[Callable[[], bool]]:
         _outlive_terminal()
         if len(received) == 1:
             name = signal.Signals(number).name
-            _say(
-                f"{name}: stops and saves after what is in progress. Ctrl-C or SIGTERM "
-                "now stops at once."
-            )
+            _say(f"{name}: {effect}. Ctrl-C or SIGTERM now stops at once.")
 
     for number in before:
         signal.signal(number, remember)

@@ -29,6 +29,13 @@ def test_a_signal_becomes_an_answer(number, capfd):
     assert f"{number.name}: stops and saves after" in capfd.readouterr().err
 
 
+def test_what_a_signal_brings_about_is_said(capfd):
+    with interrupt.caught("continues until the first process stops"):
+        send(signal.SIGTERM)
+    said = "SIGTERM: continues until the first process stops. Ctrl-C or SIGTERM now"
+    assert said in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("first", interrupt.SIGNALS)
 def test_a_second_ctrl_c_ends_the_process_as_usual(first):
     with pytest.raises(KeyboardInterrupt), interrupt.caught():
