@@ -45,6 +45,7 @@ class Player:
             )
         actions = agents.minimal_actions(task)
         self._network = agent_files.read_minatar_h5(file, task, actions)
+        self.file = file
         self.config, self.source, self.tasks = config, source, (task,)
         shape = (10, 10, envs.MINATAR_CHANNELS)
         image = spaces.Box(0, 1, shape, bool)  # type: ignore[arg-type]

@@ -10,7 +10,9 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import dreamerv2_transfer
@@ -23,11 +25,12 @@ from dreamerv2_transfer.plotting import metrics_file
 from dreamerv2_transfer.trained import card_text, preview
 from dreamerv2_transfer.trained.load import load
 from dreamerv2_transfer.trained.model import Model
-from dreamerv2_transfer.trained.player import Player, newest
-from dreamerv2_transfer.transfer import cards, spaces, weights
+from dreamerv2_transfer.trained.player import Player
+from dreamerv2_transfer.transfer import cards, sources, spaces, weights
 
 FPS = 10
 DIGITS = 5  # Significant digits of a figure.
+KEPT = ("summary", "hardware", "data", "command")  # Of `Told`, those of a card.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,7 @@ def publish(logdir: str | os.PathLike, to: str, told: Told) -> str:
     """Publishes the model of a run.
 
     Args:
-        logdir: The run's logdir.
+        logdir: The run's logdir, or what else `load` takes.
         to: The folder to write, which must not exist or be a published model's; or
             `hf://USER/NAME`.
         told: See `Told`.
@@ -69,21 +72,18 @@ def publish(logdir: str | os.PathLike, to: str, told: Told) -> str:
         UserError: The run has no model, the folder is another one, or it cannot be
             written or uploaded.
     """
-    if not hub.is_hub(to):
+    is_hub = hub.is_hub(to)
+    out = pathlib.Path(hub.split(to)[0]) if is_hub else paths.local(to)
+    if not is_hub:
         paths.check(to, "--to")
-        out = paths.local(to)
         _check_free(out)
-        with atomic.writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-            write(logdir, out, told)
-        return str(out)
-    repo, _ = hub.split(to)
     with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder)
-        write(
-            logdir, out, dataclasses.replace(told, name=told.name or repo.split("/")[1])
-        )
-        return hub.upload(out, to)
+        new = pathlib.Path(folder)
+        write(logdir, new, dataclasses.replace(told, name=told.name or out.name))
+        if is_hub:
+            return hub.upload(new, to)
+        _replace(out, new)
+    return str(out)
 
 
 def _check_free(out: pathlib.Path) -> None:
@@ -94,25 +94,40 @@ def _check_free(out: pathlib.Path) -> None:
         )
 
 
+def _replace(out: pathlib.Path, new: pathlib.Path) -> None:
+    """Gives a folder new files; the card, which says what they are, comes last."""
+    with atomic.writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for old in (*out.glob("*.h5"), *out.glob("*.safetensors")):
+            if not (new / old.name).exists():
+                old.unlink()
+    for file in sorted(new.iterdir(), key=lambda file: file.name == cards.CARD):
+        with atomic.atomic_write(out / file.name) as copy:
+            copy.write(file.read_bytes())
+
+
 def write(logdir: str | os.PathLike, out: pathlib.Path, told: Told) -> None:
-    """Writes the files of a published model into a folder.
+    """Writes the files of a published model into a new folder.
+
+    What `told` leaves open is that of the model's own card, if it is published.
 
     Raises:
         UserError: The run has no model, or a file cannot be written.
     """
     model = load(logdir)
-    run = paths.local(logdir)
-    name = told.name or out.name
-    for old in (*out.glob("*.h5"), *out.glob("*.safetensors")):
-        old.unlink()
-    model.config.update(logdir=f"logdir/{name}").save(out / "config.yaml")
-    attributes = _write_weights(model, run, out, told.hdf5)
+    files = _weights(model, logdir)
+    run = files[0].parent
+    card = cards.read(run)
+    earlier = card.own if card else {}
+    given = {key: getattr(told, key) or earlier.get(key, "") for key in KEPT}
+    told = dataclasses.replace(told, name=told.name or out.name, **given)
+    model.config.update(logdir=f"logdir/{told.name}").save(out / "config.yaml")
+    attributes = _write_weights(model, files, out, told.hdf5)
     frames = preview.draw(model)
     if frames is not None:
         video.save_gif(out / "preview.gif", frames, FPS)
-    files = cards.fingerprints(x for x in sorted(out.iterdir()) if x.name != cards.CARD)
     about = card_text.About(
-        name=name,
+        name=told.name,
         told=told,
         config=model.config,
         kind=_kind(model),
@@ -121,8 +136,8 @@ def write(logdir: str | os.PathLike, out: pathlib.Path, told: Told) -> None:
         version=str(attributes.get("version", "")) or "not recorded",
         published_by=dreamerv2_transfer.__version__,
         data=told.data or _data(run, model.config),
-        results=results(run, model.tasks),
-        files=files,
+        results=results(run, model.tasks) or earlier.get("results", []),
+        files=cards.fingerprints(sorted(out.iterdir())),
     )
     atomic.write_text(out / cards.CARD, card_text.write(about))
 
@@ -146,22 +161,31 @@ def _kind(model: Model | Player) -> str:
     return "agent" if model.has_agent else "world model"
 
 
-def _write_weights(
-    model: Model | Player, run: pathlib.Path, out: pathlib.Path, with_hdf5: bool
-) -> dict[str, Any]:
-    """Writes all weights; returns what the run says about them."""
+def _weights(model: Model | Player, logdir: str | os.PathLike) -> list[pathlib.Path]:
+    """Returns the files of weights that a model was loaded from."""
     if isinstance(model, Player):
-        files, more = [newest(run)], {}
-    else:
-        files = [run / weights.WORLD_MODEL]
-        files += [run / weights.ACTOR_CRITIC] if model.has_agent else []
+        return [model.file]
+    file = sources.find_weights(logdir)
+    behavior = sources.in_folder(file.parent, weights.ACTOR_CRITIC)
+    return [file, behavior] if behavior else [file]
+
+
+def _write_weights(
+    model: Model | Player,
+    files: Sequence[pathlib.Path],
+    out: pathlib.Path,
+    with_hdf5: bool,
+) -> dict[str, Any]:
+    """Writes all weights; returns what the files say about them."""
+    more = {}
+    if not isinstance(model, Player):
         seen = model.network.obs_space
         more = {"spaces": spaces.describe(seen, model.action_space)}
     told: dict[str, Any] = {}
     for file in files:
         known = {**weights.read_attributes(file), **more}
         arrays = weights.read_weights(file)
-        base = out / file.name.removesuffix(".weights.h5")
+        base = out / re.sub("|".join(map(re.escape, sources.SUFFIXES)), "", file.name)
         if with_hdf5:
             hdf5.save(f"{base}.weights.h5", arrays, known)
         texts = {key: str(value) for key, value in known.items()}
@@ -180,15 +204,10 @@ def results(run: pathlib.Path, games: tuple[str, ...]) -> list[dict[str, Any]]:
     """
     found = _evaluated(run / "evaluation.json")
     metrics = _metrics(run)
-    if not found and "eval_return_mean" in metrics:
-        names = ("mean", "ci95_low", "ci95_high")
-        numbers = [_last(metrics, f"eval_return_{name}") for name in names]
-        entry = {"game": games[0], "metric": "return", "value": numbers[0]}
-        if None not in numbers[1:]:
-            entry["interval"] = numbers[1:]
-        if episodes := _last(metrics, "eval_episodes"):
-            entry["episodes"] = int(episodes)
-        found = [{**entry, "step": int(metrics["eval_return_mean"][0][-1])}]
+    if not found:
+        keys = {"": games[0], **{f"/{game}": game for game in games}}
+        found = [_logged(metrics, game, key) for key, game in keys.items()]
+        found = list(filter(None, found))
     for game in games:
         for key in (f"eval_model_error/{game}", "eval_model_error"):
             if key in metrics:
@@ -197,6 +216,22 @@ def results(run: pathlib.Path, games: tuple[str, ...]) -> list[dict[str, Any]]:
                 found.append({**entry, "value": _last(metrics, key), "step": step})
                 break
     return found
+
+
+def _logged(metrics: dict[str, Any], game: str, key: str) -> dict[str, Any]:
+    """Returns the last evaluation that a run logged; {} if it logged none."""
+    mean, low, high, episodes = (
+        _last(metrics, f"eval_{name}{key}")
+        for name in ("return_mean", "return_ci95_low", "return_ci95_high", "episodes")
+    )
+    if mean is None:
+        return {}
+    entry = {"game": game, "metric": "return", "value": mean}
+    if low is not None and high is not None:
+        entry["interval"] = [low, high]
+    if episodes:
+        entry["episodes"] = int(episodes)
+    return {**entry, "step": int(metrics[f"eval_return_mean{key}"][0][-1])}
 
 
 def _last(metrics: dict[str, Any], key: str) -> float | None:

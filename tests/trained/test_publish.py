@@ -107,6 +107,38 @@ def test_a_run_becomes_a_folder_that_is_loaded_again(run, tmp_path):
     assert other.observation_space == one.observation_space
 
 
+def test_a_published_model_is_published_again_with_another_card(run, tmp_path):
+    log(run, EVALUATED)
+    out = tmp_path / "out"
+    told = dataclasses.replace(TOLD, data="a few games", hdf5=False)
+    publish.publish(run, str(out), told)
+    before = load.weights.read_weights(out / "world_model.safetensors")
+    told = publish.Told(summary="the same, said better", licence="mit")
+    publish.publish(out, str(out), told)
+    own = cards.read(out).own
+    assert (own["hardware"], own["data"]) == ("an abacus", "a few games")
+    assert own["summary"] == "the same, said better"
+    assert own["results"][0]["value"] == 2.1235
+    after = load.weights.read_weights(out / "world_model.safetensors")
+    assert before.keys() == after.keys()
+    assert all((before[name] == after[name]).all() for name in before)
+    assert load.load(out).has_agent
+
+
+def test_a_model_that_cannot_be_published_leaves_the_folder_as_it_was(
+    run, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    publish.publish(run, str(out), TOLD)
+    monkeypatch.setattr(preview, "draw", lambda model: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish.publish(run, str(out), TOLD)
+    assert load.load(out).has_agent
+    with pytest.raises(CheckpointError, match="no weights to start from"):
+        publish.publish(tmp_path / "none", str(tmp_path / "new"), TOLD)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_truncated_file_of_a_published_model_is_refused(run, tmp_path):
     publish.publish(run, str(tmp_path / "out"), TOLD)
     file = tmp_path / "out" / "world_model.weights.h5"
@@ -122,6 +154,16 @@ def test_an_evaluation_of_its_own_comes_before_that_of_training(run):
     (found,) = publish.results(run, ("minatar_breakout",))
     assert found["value"] == 3 and found["interval"] == [2, 4]
     assert found["file"] == "evaluation.json"
+
+
+def test_an_agent_of_several_games_has_the_return_of_each(run):
+    games = ("minatar_breakout", "minatar_asterix")
+    row = {f"eval_return_mean/{game}": i for i, game in enumerate(games, 1)}
+    log(run, {"step": 7, **row, "eval_episodes/minatar_asterix": 20.0})
+    assert publish.results(run, games) == [
+        {"game": games[0], "metric": "return", "value": 1, "step": 7},
+        {"game": games[1], "metric": "return", "value": 2, "episodes": 20, "step": 7},
+    ]
 
 
 def test_a_world_model_has_the_held_out_error_of_each_game(run):
