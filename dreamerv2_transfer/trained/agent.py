@@ -126,5 +126,5 @@ class Agent:
     def dream(self, dreams: Dreams, graphs: Graphs, start, *args: Any) -> Any:
         """Dreams with the actions of this agent, see `Dreams.follow`."""
         follow = functools.partial(dreams.follow, self.network.task_behavior.actor)
-        key = ("follow", id(self))
+        key = ("follow", self)  # Not its id, which another agent may have later.
         return graphs.run(follow, len(start["deter"]), start, *args, key=key)

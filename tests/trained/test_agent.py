@@ -1,3 +1,5 @@
+import types
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,17 @@ def test_weights_that_diverged_are_noticed(model):
         variable.assign(np.full(variable.shape, np.nan))
     with pytest.raises(ModelError, match="not a number"):
         broken.agent.act(small.images())
+
+
+def test_each_agent_has_graphs_of_its_own():
+    keys = []
+
+    class Graphs:
+        def run(self, *_, key):
+            keys.append(key)
+
+    for seed in (0, 1):
+        agent = small.make_model(seed=seed).agent
+        agent.dream(types.SimpleNamespace(follow=print), Graphs(), {"deter": [0]})
+        assert agent in keys[-1]  # A number may be that of another agent later.
+    assert keys[0] != keys[1]

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.trained.steps import Steps, arguments
@@ -40,3 +41,27 @@ def test_gaussian_latents_and_continuous_actions_have_shapes_of_their_own():
         *("deter", "discount", "image", "mean", "reward", "std", "stoch")
     ]
     np.testing.assert_array_equal(after["mean"], after["stoch"])  # The mode.
+
+
+CONTINUOUS = ("auto", "normal", "tanh_normal", "squashed_normal", "normal_tanh")
+
+
+@pytest.mark.parametrize("dist", CONTINUOUS)
+def test_continuous_actions_are_drawn_for_a_batch_of_any_size(dist):
+    steps = Steps(small.make_model(discrete=False, **{"actor.dist": dist}))
+    step = steps.all()["act_sample"]
+
+    def function(**inputs):
+        return step.function(inputs)
+
+    graph = tf.function(function, autograph=False).get_concrete_function(**step.inputs)
+    given = {
+        name: tf.zeros([3, *spec.shape[1:]], spec.dtype)
+        for name, spec in step.inputs.items()
+        if name != "seed"
+    }
+    drawn = graph(**given, seed=tf.constant([1, 2]))["action"]
+    assert drawn.shape == [3, 2]
+    alone = {name: value[:1] for name, value in given.items()}
+    eager = step.function({**alone, "seed": tf.constant([1, 2])})["action"]
+    np.testing.assert_allclose(drawn[:1], eager, atol=1e-5)

@@ -408,7 +408,10 @@ class TruncNormalDist(tfd.TruncatedNormal):
     def _sample_n(self, n, seed=None) -> tf.Tensor:
         # TFP samples by rejection: a row's sample would depend on the rows before it,
         # which a replica does not have.
-        uniform = replicas.uniform([n, *self.batch_shape], seed, axis=1)
+        shape = self.batch_shape
+        if not shape.is_fully_defined():
+            shape = tf.unstack(self.batch_shape_tensor())
+        uniform = replicas.uniform([n, *shape], seed, axis=1)
         # The quantiles of 0 and 1 are infinite if the bounds are far away.
         return self.quantile(tf.clip_by_value(uniform, UNLIKELY, 1 - UNLIKELY))
 
