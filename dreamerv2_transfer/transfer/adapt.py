@@ -12,7 +12,7 @@ other array of encoder and decoder that has another shape. The names are those o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from dreamerv2_transfer.common import envs
@@ -25,6 +25,7 @@ LEARNS: dict[str, tuple[str, ...]] = {
     "image": ("encoder", "decoder"),
 }
 
+BEHAVIOR = ("actor", "critic")  # Components that always learn.
 # The components that dreams are made of, as `init.components` names them.
 DREAMING = ("encoder", "rssm", "reward")
 
@@ -46,9 +47,8 @@ def check(config) -> None:
     Raises:
         ConfigError: It is frozen, or the whole world model is.
     """
-    ends = ("discount",) * (config.pred_discount or config.pred_terminal)
-    masks = (envs.MASK,) * config.get("obs.action_mask", False)
-    _check_loaded(config, (*DREAMING, *ends, *masks))
+    _check_fresh(config)
+    _check_shrunk(config)
     adapter = config.adapter
     if (adapter.rank or adapter.actions) and not config.wm_steps:
         raise ConfigError(
@@ -61,27 +61,63 @@ def check(config) -> None:
     learns = LEARNS | ({"actions": ()} if adapter.actions else {})
     for name in config.init.adapt:
         for part in learns.get(name, ()):
-            if config.freeze[part] or not config.wm_steps:
-                fault = "wm_steps=0"
-                if config.freeze[part]:
-                    fault = f"freeze.{part}=True"
+            if fault := fixed_by(config, part):
                 raise _never_learns(name, part, fault)
 
 
-def _check_loaded(config, needed: Sequence[str]) -> None:
-    """Checks that what dreams are made of is loaded, or learns.
+def fixed_by(config, part: str) -> str:
+    """Returns the setting for which a part of the world model never learns.
+
+    Args:
+        config: The resolved configuration of a run.
+        part: Its name in `freeze`; `rssm` is all of its layers.
+
+    Returns:
+        Such as `freeze.encoder=True`; '' if it learns.
+    """
+    if not config.wm_steps:
+        return "wm_steps=0"
+    frozen = [key for key, value in config.freeze.flat.items() if value]
+    keys = [key for key in frozen if f"{key}.".startswith(f"{part}.")]
+    return f"freeze.{keys[0]}=True" if keys else ""
+
+
+def _check_fresh(config) -> None:
+    """Checks that what is not loaded learns, if dreams or losses need it.
 
     Raises:
-        ConfigError: One is not loaded, and the world model is fixed.
+        ConfigError: It never would.
     """
-    fresh = [name for name in needed if name not in config.init.components]
-    if fresh and not config.wm_steps:
-        article = "an" if fresh[0][0] in "aeiou" else "a"
-        raise ConfigError(
-            f"The world model is fixed, so {article} {fresh[0]} that is not loaded "
-            "would never learn. Add it to --init.components, or train the world model "
-            f"along (--wm_steps 1e8). Received: {' '.join(config.init.components)}"
-        )
+    ends = ("discount",) * (config.pred_discount or config.pred_terminal)
+    masks = (envs.MASK,) * config.get("obs.action_mask", False)
+    needed = (*DREAMING, *ends, *masks)
+    if config.wm_steps:
+        needed += ("decoder",)
+    for name in needed:
+        fault = fixed_by(config, name)
+        if fault and name not in config.init.components:
+            article = "an" if name[0] in "aeiou" else "a"
+            raise ConfigError(
+                f"With {fault}, {article} {name} that is not loaded would never learn. "
+                "Add it to --init.components, or let it learn (--wm_steps 1e8, "
+                "--freeze.PART False). Received: init.components="
+                f"{' '.join(config.init.components)}"
+            )
+
+
+def _check_shrunk(config) -> None:
+    """Checks that loaded weights which are mixed with fresh ones can learn.
+
+    Raises:
+        ConfigError: They never would.
+    """
+    for name in config.init.components if config.init.shrink < 1 else ():
+        if fault := name not in BEHAVIOR and fixed_by(config, name):
+            raise ConfigError(
+                f"init.shrink mixes the weights of {name} with fresh ones, and they "
+                f"would never learn. Received: {fault} and init.shrink="
+                f"{config.init.shrink:g}. Let {name} learn, or use --init.shrink 1."
+            )
 
 
 def _never_learns(name: str, part: str, fault: str) -> ConfigError:

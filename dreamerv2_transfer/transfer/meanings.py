@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from dreamerv2_transfer.common.config import Config, ConfigError
+from dreamerv2_transfer.transfer import adapt
 
+REWARD_BINS = ("reward_head.bin_limit", "reward_head.support")
 # By component, the keys that change what its weights mean, but not their shapes.
 MEANINGS = {
     "encoder": ("encoder.act", "encoder.symlog", "minatar_view"),
     "rssm": ("rssm.act", "rssm.cell", "rssm.std_act"),
     "decoder": ("decoder.act", "decoder.cnn_dist", "decoder.mlp_dist"),
-    "reward": ("reward_head.act", "reward_head.dist", "reward_head.bin_limit"),
+    "reward": ("reward_head.act", "reward_head.dist", *REWARD_BINS),
     "discount": ("discount_head.act", "discount_head.dist"),
     "terminal": ("discount_head.act", "discount_head.dist"),
     "actor": ("actor.act", "actor.dist"),
     "critic": ("critic.act", "critic.dist", "critic.bin_limit", "behavior"),
 }
+# The same, of components that do not learn: what they were trained to predict.
+PREDICTED = {"reward": ("clip_rewards",), "discount": ("discount",)}
 # By value of `init.adapt`, keys that matter only to the layers that it leaves fresh.
 ADAPTED: dict[str, tuple[str, ...]] = {
     "actions": ("actor.dist",),
@@ -36,7 +40,8 @@ def check(config: Config, theirs: Config, obs_space: dict[str, Any]) -> None:
         obs_space: The spaces of the observations.
 
     Raises:
-        ConfigError: One of `MEANINGS` differs for a component that is to be loaded.
+        ConfigError: One of `MEANINGS` differs for a component that is to be loaded, or
+            one of `PREDICTED` for one that keeps its weights.
     """
     from dreamerv2_transfer.agent import image_dist
 
@@ -46,10 +51,17 @@ def check(config: Config, theirs: Config, obs_space: dict[str, Any]) -> None:
     )
     adapted = [key for name in config.init.adapt for key in ADAPTED.get(name, ())]
     for name in config.init.components:
-        for key in MEANINGS.get(name, ()):
+        for key in (*MEANINGS.get(name, ()), *_predicted(config, name)):
             if key not in adapted and theirs[key] != ours[key]:
                 raise ConfigError(
                     f"The {name} in {config.init.path} was trained with {key}="
                     f"{theirs[key]}. Received: {ours[key]}. Use the same, or leave the "
                     f"{name} out of --init.components."
                 )
+
+
+def _predicted(config: Config, name: str) -> tuple[str, ...]:
+    """Returns what a component was trained to predict, if it learns nothing else."""
+    if name == "discount" and not config.pred_discount:
+        return ()  # The end of an episode, whatever a reward later is worth.
+    return PREDICTED.get(name, ()) if adapt.fixed_by(config, name) else ()

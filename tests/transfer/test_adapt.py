@@ -206,6 +206,42 @@ def test_a_fixed_model_needs_each_part_that_dreams_are_made_of(stage, part):
 
 
 @pytest.mark.parametrize(
+    ("part", "flag"),
+    [
+        ("reward", "reward"),
+        ("discount", "discount"),
+        ("encoder", "encoder"),
+        ("decoder", "decoder"),
+        ("rssm", "rssm.obs_out"),
+    ],
+)
+def test_a_frozen_part_has_to_be_loaded(part, flag):
+    parts = tuple(name for name in MODEL if name != part)
+    config = blocks.load_config(["minatar", "finetune"])
+    config = config.update({"init.components": parts, f"freeze.{flag}": True})
+    message = f"With freeze.{flag}=True, an? {part} that is not loaded would never"
+    with pytest.raises(ConfigError, match=message):
+        adapt.check(config)
+    adapt.check(config.update({f"freeze.{flag}": False}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"wm_steps": 0}, "encoder .* wm_steps=0"),
+        ({"freeze.rssm.cell": True}, "rssm .* freeze.rssm.cell=True"),
+    ],
+)
+def test_shrunk_weights_that_could_not_recover_are_refused(changes, fault):
+    config = blocks.load_config(["minatar", "finetune"]).update(changes)
+    adapt.check(config)
+    with pytest.raises(ConfigError, match=f"the weights of {fault}"):
+        adapt.check(config.update({"init.shrink": 0.8}))
+    actor = {"init.shrink": 0.8, "init.components": (*MODEL, "actor")}
+    adapt.check(blocks.load_config(["minatar", "finetune"]).update(actor))
+
+
+@pytest.mark.parametrize(
     "changes, part",
     [
         ({"init.adapt": ("actions",), "freeze.rssm.img_in": True}, "rssm.img_in"),

@@ -18,6 +18,7 @@ def make_config():
         ({"rssm.act": "silu"}, "The rssm in .* rssm.act=elu. Received: silu"),
         ({"encoder.symlog": True}, "encoder.symlog=False. Received: True"),
         ({"reward_head.dist": "symlog_mse"}, "dist=mse. Received: symlog_mse"),
+        ({"reward_head.support": (0.0, 2.0)}, "head.support=.* Received: .*2.0"),
         ({"decoder.cnn_dist": "auto"}, "cnn_dist=mse. Received: binary"),
     ],
 )
@@ -25,6 +26,21 @@ def test_weights_of_another_meaning_are_refused(changes, message):
     config = make_config()
     with pytest.raises(ConfigError, match=message):
         meanings.check(config.update(changes), config, models.obs_space())
+
+
+@pytest.mark.parametrize(
+    ("key", "part"), [("discount", "discount"), ("clip_rewards", "reward")]
+)
+def test_a_fixed_head_predicts_what_it_was_trained_to(key, part):
+    config = make_config()
+    changed = config.update({key: {"discount": 0.5, "clip_rewards": "sign"}[key]})
+    meanings.check(changed, config, models.obs_space())  # It learns the new meaning.
+    for fixed in ({"wm_steps": 0}, {f"freeze.{part}": True}):
+        with pytest.raises(ConfigError, match=f"The {part} in .* with {key}="):
+            meanings.check(changed.update(fixed), config, models.obs_space())
+    ends = {"wm_steps": 0, "pred_discount": False, "pred_terminal": True}
+    if key == "discount":
+        meanings.check(changed.update(ends), config, models.obs_space())
 
 
 def test_what_is_not_loaded_may_have_another_meaning():
