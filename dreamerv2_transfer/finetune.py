@@ -36,7 +36,7 @@ from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.distributed import messages
 from dreamerv2_transfer.common.driver import Driver, episode_seed
 from dreamerv2_transfer.common.logger import Logger
-from dreamerv2_transfer.common.replay import Replay
+from dreamerv2_transfer.common.replay import Replay, online
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
 from dreamerv2_transfer.common.replay.several import SeveralReplays
 from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
@@ -283,6 +283,8 @@ class Trainer(AgentTrainer):
             or min(batch["is_first"].shape[1], options.length) <= options.context
         ):
             return
+        known = online.known_rows(self.config.replay.mix, len(batch["is_first"]))
+        batch = {k: v[: len(v) - known] for k, v in batch.items()}
         game = batch.get("task", np.zeros(len(batch["is_first"]), int))
         for number, task in enumerate(self._games):
             rows = np.flatnonzero(game == number)[: options.rows]

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import types
 
 import gymnasium
 import numpy as np
@@ -230,6 +231,20 @@ def test_a_resumed_fine_tuning_is_an_uninterrupted_one(whole, tmp_path):
     assert len(errors) == 3  # Before the first update, and after two and four.
     forgotten = series(tmp_path / "b", "eval_forgetting")
     np.testing.assert_allclose(forgotten, [x - errors[0] for x in errors], atol=1e-5)
+
+
+def test_videos_show_none_of_the_known_games():
+    batch = {"is_first": np.zeros((4, 6)), "image": np.eye(4, 6)}
+    shown = []
+    trainer = types.SimpleNamespace(
+        config=make_config("finetune", **{"replay.mix": 0.75}),
+        _batch=batch,
+        _games=("minatar_breakout",),
+        _dreams=types.SimpleNamespace(log=lambda cut, *_: shown.append(cut["image"])),
+    )
+    finetune.Trainer._log_dreams(trainer)
+    (images,) = shown
+    assert (images == batch["image"][:1, : images.shape[1]]).all() and len(images) == 1
 
 
 def count_episodes(logdir) -> int:

@@ -11,6 +11,7 @@ from dreamerv2_transfer.common import blocks, driver
 from dreamerv2_transfer.play import pictures
 from dreamerv2_transfer.play.game import Game, Seen
 from dreamerv2_transfer.play.session import Dreamed, PlayError
+from dreamerv2_transfer.trained import values
 from dreamerv2_transfer.trained.latents import Latents
 from dreamerv2_transfer.trained.model import Model
 from dreamerv2_transfer.world_model import REWARD_TRANSFORMS
@@ -84,7 +85,8 @@ class ModelDreamer:
 
     def look(self, seen: Seen, action: int | None, before: Any, step: int) -> Dreamed:
         """Infers the state from what the game shows; see `session.Dreamer`."""
-        observed = {k: seen.obs[k][None] for k in self._model.observation_space}
+        obs = values.shown(seen.obs, seen.reward, seen.is_terminal)
+        observed = {k: obs[k][None] for k in self._model.observation_space}
         taken = np.array([action or 0])  # That of the start does not count.
         game = self._game or None
         states = self._model.observe(

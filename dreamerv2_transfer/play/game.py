@@ -33,11 +33,13 @@ class Seen:
         obs: The observation.
         reward: The reward of the step; 0 at the start.
         ended: Whether the episode has ended, for whatever reason.
+        is_terminal: Whether the game itself has ended it.
     """
 
     obs: dict[str, np.ndarray]
     reward: float = 0.0
     ended: bool = False
+    is_terminal: bool = False
 
 
 class Game:
@@ -123,7 +125,8 @@ class Game:
                 self._actions, self._seen, done = [], Seen(obs), 0
             for action in actions[done:]:
                 obs, reward, terminated, truncated, _ = self._env.step(int(action))
-                self._seen = Seen(obs, float(reward), terminated or truncated)
+                ended = terminated or truncated
+                self._seen = Seen(obs, float(reward), ended, terminated)
                 self._actions.append(int(action))
         except Exception as error:
             self._seen = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common import config as config_lib
@@ -94,11 +94,12 @@ def doubts(found: Iterable[Run]) -> list[str]:
                     "and count as two."
                 )
         configured = [run for run in group if run.config]
-        for run in configured[1:]:
+        places = origins(configured)
+        for run, place in zip(configured[1:], places[1:], strict=True):
             first = configured[0]
             may_differ = ("seed", *irrelevant(run.config))
             changed = config_lib.difference(first.config, run.config, may_differ)
-            if origin(run) == origin(first):
+            if place == places[0]:
                 changed.pop("init.path", None)
             if changed:
                 notes.append(
@@ -108,10 +109,25 @@ def doubts(found: Iterable[Run]) -> list[str]:
     return notes
 
 
-def origin(run: Run) -> str:
-    """Returns where a run's weights come from, with `SEED` in place of its seed.
+def origins(runs: Sequence[Run]) -> list[str]:
+    """Returns where the weights of runs come from, with `SEED` in place of their seeds.
 
-    Each seed of an arm has its own model.
+    Each seed of an arm may have its own model, whose path ends in the seed, or nearly.
+    A path that several seeds share stays as it is.
     """
-    number = re.escape(str(run.config.seed))
-    return re.sub(rf"(?<!\d){number}(?!\d)", "SEED", run.config.init.path)
+    seeds: dict[str, set[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.config.init.path, set()).add(run.config.seed)
+    return [
+        path if len(seeds[path]) > 1 else _without_seed(path, run.config.seed)
+        for run, path in ((run, run.config.init.path) for run in runs)
+    ]
+
+
+def _without_seed(path: str, seed: int) -> str:
+    """Returns a path with `SEED` in place of the last number that is the seed."""
+    found = [*re.finditer(rf"(?<!\d)(?<!\.h){seed}(?!\d)", path)]
+    if not found:
+        return path
+    start, end = found[-1].span()
+    return f"{path[:start]}SEED{path[end:]}"

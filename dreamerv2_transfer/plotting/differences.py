@@ -36,14 +36,16 @@ def kinds(found: Sequence[Run]) -> Kinds:
     a configuration are in no group.
     """
     groups: dict[tuple, list[Run]] = {}
-    for run in found:
-        if run.config:
-            alike = _settings(run) | {ORIGIN: arms.origin(run)}
-            groups.setdefault(tuple(alike.items()), []).append(run)
+    places: dict[tuple, str] = {}
+    configured = [run for run in found if run.config]
+    for run, place in zip(configured, arms.origins(configured), strict=True):
+        alike = tuple((_settings(run) | {ORIGIN: place}).items())
+        groups.setdefault(alike, []).append(run)
+        places[alike] = place
     settings = [_settings(runs[0]) for runs in groups.values()]
-    for flat, runs in zip(settings, groups.values(), strict=True):
+    for flat, (alike, runs) in zip(settings, groups.items(), strict=True):
         if len({_settings(run).get(ORIGIN) for run in runs}) > 1:
-            flat[ORIGIN] = arms.origin(runs[0])
+            flat[ORIGIN] = places[alike]
     keys = dict.fromkeys(key for flat in settings for key in flat)
     rows = [(key, [flat.get(key, "") for flat in settings]) for key in keys]
     return Kinds(

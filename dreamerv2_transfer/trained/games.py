@@ -18,7 +18,7 @@ from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.envs import old_gym
 from dreamerv2_transfer.common.errors import EnvError, ModelError
 from dreamerv2_transfer.common.files import documents
-from dreamerv2_transfer.common.replay import layout, manifest
+from dreamerv2_transfer.common.replay import layout, manifest, store
 from dreamerv2_transfer.transfer import spaces, weights
 
 Spaces = dict[str, gymnasium.Space]
@@ -83,7 +83,8 @@ def options(config: Config, task: str) -> dict[str, Any]:
 
 
 def _of_dataset(folder: pathlib.Path, config: Config) -> tuple[Spaces, Spaces]:
-    file = folder / blocks.learned_games(config)[0] / "manifest.json"
+    task = blocks.learned_games(config)[0]
+    file = folder / store.folder_name(task) / "manifest.json"
     text = documents.read(file, documents.JSON_BYTES)
     listed = layout.listed(manifest.SCHEMA.parse(text))
     if not listed:

@@ -69,18 +69,19 @@ def play(
     drawn = _random(model, seed, LENGTH)
     rows, state, is_first = [], None, True
     action = np.zeros(envs.act_size(model.action_space), np.float32)
-    seen, _ = game.reset(seed=seed)
+    seen = values.shown(game.reset(seed=seed)[0])
     for number in range(LENGTH):
         rows.append({**seen, "action": action, "is_first": is_first})
         chosen = drawn[number]
         if model.has_agent:
             state = None if is_first else state
             chosen, state = _agent(model, name)(seen, state)
-        seen, _, terminated, truncated, _ = game.step(chosen)
+        obs, reward, terminated, truncated, _ = game.step(chosen)
+        seen = values.shown(obs, reward, terminated)
         action = values.actions(chosen, model.action_space, ())
         is_first = terminated or truncated
         if is_first:
-            seen, _ = game.reset()
+            seen = values.shown(game.reset()[0])
     return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 

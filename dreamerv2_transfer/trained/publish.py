@@ -21,6 +21,7 @@ from dreamerv2_transfer.common.config import Config
 from dreamerv2_transfer.common.errors import ModelError
 from dreamerv2_transfer.common.files import atomic, documents, hdf5, hub, paths, tensors
 from dreamerv2_transfer.common.logger import video
+from dreamerv2_transfer.common.replay.store import folder_name
 from dreamerv2_transfer.plotting import metrics_file
 from dreamerv2_transfer.trained import card_text, preview
 from dreamerv2_transfer.trained.load import load
@@ -272,7 +273,9 @@ def _data(run: pathlib.Path, config: Config) -> str:
         # alone knows.
         number, told = "recorded" if given else f"{config.collect.steps:,}", ""
         try:
-            file = pathlib.Path(given or run / "dataset", task, "manifest.json")
+            file = pathlib.Path(
+                given or run / "dataset", folder_name(task), "manifest.json"
+            )
             manifest = json.loads(documents.read(file, documents.JSON_BYTES))
             number = f"{int(manifest['steps']):,}"
             shares = manifest["policies"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from dreamerv2_transfer.common.config import ConfigError
 from dreamerv2_transfer.common.errors import EnvError, ModelError
+from dreamerv2_transfer.trained import values
 from dreamerv2_transfer.trained.games import make_game
 from dreamerv2_transfer.trained.latents import Latents
 from dreamerv2_transfer.trained.model import Model
@@ -90,9 +91,9 @@ def dreamed(model: Model) -> Start:
 
 
 def _sequence(observation: dict) -> dict:
-    """Returns a first observation as a sequence, with what some models also see."""
-    observation = {"reward": 0.0, "is_terminal": False, **observation}
-    return {key: np.asarray(value)[None] for key, value in observation.items()}
+    """Returns a first observation as a sequence."""
+    seen = values.shown(observation)
+    return {key: np.asarray(value)[None] for key, value in seen.items()}
 
 
 def _no_action(model: Model) -> np.ndarray:

@@ -170,6 +170,14 @@ def _onehot(index: np.ndarray, size: int, start: int) -> np.ndarray:
     return np.eye(size, dtype=np.float32)[index]
 
 
+def shown(
+    observation: Mapping[str, Any], reward: float = 0.0, is_terminal: bool = False
+) -> dict[str, Any]:
+    """Returns an observation with what some models see besides it."""
+    more = {"reward": np.float32(reward), "is_terminal": np.bool_(is_terminal)}
+    return {**more, **observation}
+
+
 def native(vectors: np.ndarray, space: spaces.Space) -> np.ndarray:
     """Returns action vectors as an environment takes them: discrete ones as numbers."""
     if isinstance(space, spaces.Discrete):

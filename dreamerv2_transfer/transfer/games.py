@@ -14,7 +14,7 @@ import numpy as np
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.errors import CheckpointError
-from dreamerv2_transfer.common.files import hdf5, paths, tensors
+from dreamerv2_transfer.common.files import hdf5, tensors
 from dreamerv2_transfer.transfer import sources
 
 OWN = ("own",)  # `task_embed.games` before it is resolved.
@@ -34,8 +34,8 @@ def resolved(config: Config) -> Config:
     embed = config.task_embed
     if not embed.size or embed.games != OWN:
         return config
-    file = paths.local(config.logdir) / "config.yaml"
-    games = blocks.load_old(file)[0].task_embed.games if file.is_file() else OWN
+    file = sources.remembered(config.logdir)
+    games = blocks.load_old(file)[0].task_embed.games if file else OWN
     if games == OWN:
         loads = config.init.path and config.stage != "pretrain"
         known = _of_model(config) if loads and "rssm" in config.init.components else []

@@ -16,7 +16,6 @@ import gymnasium
 
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import Config, ConfigError
-from dreamerv2_transfer.common.files import paths
 from dreamerv2_transfer.common.replay import layout, offline, online
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.transfer import sources
@@ -75,9 +74,9 @@ def resolved(config: Config) -> Config:
     known = config.known
     if not is_used(config) or (known.directory and known.tasks != MODEL):
         return config
-    own = paths.local(config.logdir) / "config.yaml"
-    found = blocks.load_old(own)[0].known if own.is_file() else None
-    if found and found.directory:
+    own = sources.remembered(config.logdir)
+    found = blocks.load_old(own)[0].known if own else None
+    if own and found and found.directory:
         directory, tasks, place = found.directory, found.tasks, own
     else:
         directory, tasks, place = _of_model(config)

@@ -14,8 +14,9 @@ from dreamerv2_transfer.common.files import checkpoints, hub, paths, remote
 from dreamerv2_transfer.transfer import cards
 
 WORLD_MODEL = "world_model.weights.h5"
+CONFIG = "config.yaml"
 SUFFIXES = (".weights.h5", ".safetensors")  # The first is that of a run.
-PUBLISHED = ("*.safetensors", "config.yaml", cards.CARD)  # Of a model on the Hub.
+PUBLISHED = ("*.safetensors", CONFIG, cards.CARD)  # Of a model on the Hub.
 
 
 def find_weights(path: str | os.PathLike, name: str = WORLD_MODEL) -> pathlib.Path:
@@ -54,6 +55,16 @@ def in_folder(folder: pathlib.Path, name: str) -> pathlib.Path | None:
     """Returns a file of weights in HDF5 or else in safetensors; None without it."""
     files = folder / name, folder / name.replace(*SUFFIXES)
     return next((file for file in files if file.is_file()), None)
+
+
+def remembered(logdir: str) -> pathlib.Path | None:
+    """Returns the configuration that a run's folder or URL has; None if it has none.
+
+    Raises:
+        RemoteError: The URL cannot be reached.
+    """
+    file = remote.followed(logdir, "resumed", (CONFIG,)) / CONFIG
+    return file if file.is_file() else None
 
 
 def pinned(path: str | os.PathLike, file: pathlib.Path) -> str:

@@ -270,8 +270,8 @@ def initialize(
         path: A logdir or its `world_model.weights.h5`. `actor` and `critic` are loaded
             from the `actor_critic.weights.h5` beside it.
         components: All components of the agent by name.
-        names: The components to load; the target critic is loaded with the critic, and
-            for `discount` the terminal head where there is one.
+        names: The components to load; the target critic, where both have one, is loaded
+            with the critic, and for `discount` the terminal head where there is one.
         adapt: How the new game differs, see `adapt.rows_kept`.
         shrink: See above.
 
@@ -289,11 +289,12 @@ def initialize(
     behavior = [name for name in names if name in ("actor", "critic")]
     if "discount" in model and "terminal" in components:
         model[model.index("discount")] = "terminal"
-    if "critic" in behavior:
-        behavior.append("target_critic")
     loaded, rows = load_weights(path, components, model, adapt, shrink)
     if behavior:
         file = find_weights(path.parent, ACTOR_CRITIC)
+        # Fresh, it becomes the critic in the first update.
+        if "critic" in behavior and "target_critic" in components.keys() & _names(file):
+            behavior.append("target_critic")
         more, rows_of_behavior = load_weights(file, components, behavior, adapt, shrink)
         loaded, rows = loaded + more, rows | rows_of_behavior
     paths = {v.path for name in loaded for v in components[name].variables}
@@ -307,6 +308,12 @@ def initialize(
     if "rssm" in loaded:
         text += games.start_new(components["rssm"], rows.keys())
     return Loaded(text, frozenset(paths - rows.keys()))
+
+
+def _names(path: str | os.PathLike) -> set[str]:
+    """Returns the components of a file of weights."""
+    with _opened(path) as arrays:
+        return {name.partition("/")[0] for name in arrays}
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -54,6 +54,24 @@ def test_where_the_model_looks_the_states_are_those_of_observe(model):
         np.testing.assert_allclose(found, seen[name], atol=1e-5)
 
 
+def test_a_model_may_see_rewards_and_ends():
+    model = small.make_model(**{"encoder.reward_planes": True})
+    session = start(model, task="minatar_breakout")
+    seen, observe = [], model.observe
+
+    def watched(obs, *args, **options):
+        seen.append(obs)
+        return observe(obs, *args, **options)
+
+    model.observe = watched
+    for _ in range(20):
+        session.step(0, look=True)
+        if session.now.seen.is_terminal:
+            break
+    assert seen[-1]["is_terminal"].tolist() == [True]
+    assert seen[-1]["reward"].shape == (1,)
+
+
 def test_gaussian_latents_are_a_square():
     session = start(small.make_model(**{"rssm.discrete": 0}))
     step = session.step(2)

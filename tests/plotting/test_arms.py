@@ -98,5 +98,11 @@ def test_each_seed_may_start_from_its_own_model(tmp_path):
 
     first, second = tuned("a", 0, "pretrain_0"), tuned("b", 1, "pretrain_1")
     assert arms.doubts([first, second]) == []
+    numbered = [tuned(f"n{i}", i, f"study_1/v0.2/pretrain_{i}") for i in range(3)]
+    assert arms.doubts(numbered) == []
+    files = [tuned(f"f{i}", i, f"model_{i}/w.weights.h5") for i in (5, 6)]
+    assert arms.doubts(files) == []
+    shared = [tuned(f"s{i}", i, "model_2") for i in range(3)]
+    assert arms.doubts(shared) == []
     (note,) = arms.doubts([first, tuned("c", 1, "pretrain_2500_1")])
     assert note == "a and c count as seeds of one arm, but differ in init.path."

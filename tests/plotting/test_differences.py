@@ -43,6 +43,17 @@ def test_runs_from_models_of_their_own_seeds_are_of_one_kind():
     assert kinds.differences == [("init.path", ["/study/pretrain_SEED", "/other"])]
 
 
+def test_numbers_in_the_place_of_a_study_are_no_seeds():
+    path = "/study_1/pretrain_{}"
+    found = [
+        make_run(str(i), FINETUNE, seed=i, **{"init.path": path.format(i)})
+        for i in range(3)
+    ]
+    assert [len(runs) for runs in differences.kinds(found).runs] == [3]
+    shared = [make_run(str(i), FINETUNE, seed=i, **{"init.path": "/2"}) for i in (1, 2)]
+    assert [len(runs) for runs in differences.kinds(shared).runs] == [2]
+
+
 def test_a_lone_run_keeps_the_place_of_its_model():
     found = [
         make_run("a", FINETUNE, **{"init.path": "/pretrain_0"}),

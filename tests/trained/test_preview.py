@@ -29,6 +29,15 @@ def test_a_dqn_plays_its_game():
     assert preview.draw(player).shape == (7, 160, 160, 3)
 
 
+def test_a_model_that_sees_rewards_gets_those_of_its_game():
+    changes = {"encoder.reward_planes": True, "tasks": ["minatar_breakout"]}
+    model = small.make_model(**changes)
+    assert preview.draw(model).shape[0] == 7
+    game = preview._games(model)["minatar_breakout"]
+    rows = preview.play(model, game, seed=0, name="minatar_breakout")
+    assert rows["reward"].shape == (7,) and rows["is_terminal"].dtype == bool
+
+
 def test_actions_are_those_that_led_to_what_was_seen():
     model = small.make_model(tasks=["minatar_breakout"])
     name = "minatar_breakout"

@@ -64,6 +64,16 @@ def test_a_card_names_the_recorded_episodes_of_a_run_offline(run, tmp_path):
     )
 
 
+def test_recorded_episodes_may_be_of_a_game_whose_folder_has_another_name(tmp_path):
+    config = blocks.load_config(["minatar", "debug", "pretrain"])
+    config = config.update({"tasks": ["gym_A/B-v0"]})
+    (tmp_path / "dataset" / "gym_A@B-v0").mkdir(parents=True)
+    manifest = {"steps": 7, "policies": [{"name": "random", "share": 1.0}]}
+    file = tmp_path / "dataset" / "gym_A@B-v0" / "manifest.json"
+    file.write_text(json.dumps(manifest))
+    assert publish._data(tmp_path, config) == "7 steps of gym_A/B-v0 by random (1)"
+
+
 def test_weights_are_written_as_safetensors_alone_if_asked(run, tmp_path):
     told = dataclasses.replace(TOLD, hdf5=False)
     out = tmp_path / "out"

@@ -1,11 +1,13 @@
 """The dataset of the games that a loaded model knows."""
 
+import fsspec
 import gymnasium
 import pytest
 
 from dreamerv2_transfer import collect
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.errors import CheckpointError
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data.collection import Recipe
 from dreamerv2_transfer.transfer import known
@@ -65,6 +67,19 @@ def test_a_run_that_resumes_needs_no_model(save_model, tmp_path):
     (tmp_path / "run").mkdir()
     config.save(tmp_path / "run" / "config.yaml")
     gone = make_config(tmp_path, **{"init.path": "nowhere"})
+    assert known.resolved(gone).known.flat == config.known.flat
+
+
+def test_a_run_at_a_url_that_resumes_needs_no_model(save_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = known.resolved(save_model(**{"dataset.directory": "data"}))
+    gone = make_config(tmp_path, **{"init.path": "nowhere", "logdir": "memory://k/run"})
+    with pytest.raises(CheckpointError, match="nowhere"):
+        known.resolved(gone)
+    config.save(tmp_path / "config.yaml")
+    fsspec.filesystem("memory").pipe(
+        "/k/run/config.yaml", (tmp_path / "config.yaml").read_bytes()
+    )
     assert known.resolved(gone).known.flat == config.known.flat
 
 

@@ -169,6 +169,19 @@ def test_behavior_is_loaded_where_it_is_asked_for(tmp_path):
     assert is_loaded(source, target) == {"encoder", "actor", "critic", "target_critic"}
 
 
+def test_a_critic_is_loaded_with_or_without_a_target(tmp_path):
+    whole, alone = components(), components(names=("rssm", "critic"))
+    save_run(tmp_path, whole)
+    weights.initialize(tmp_path, alone, ["critic"])
+    np.testing.assert_array_equal(alone["critic"].kernel, whole["critic"].kernel)
+    weights.save_weights(
+        tmp_path / "actor_critic.weights.h5", {"critic": alone["critic"]}
+    )
+    target = components()
+    said = weights.initialize(tmp_path, target, ["critic"]).text
+    assert "left fresh: encoder, rssm, actor, target_critic." in said
+
+
 def test_a_component_that_neither_side_knows_is_passed_over(tmp_path):
     source, target = components(), components()
     save_run(tmp_path, source)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamerv2_transfer.common.envs import actions
-from dreamerv2_transfer.common.envs.wrappers import is_image, title
+from dreamerv2_transfer.common.envs.wrappers import named, title
 from dreamerv2_transfer.common.errors import EnvError
 
 MASK = "action_mask"
@@ -41,13 +41,10 @@ class Masked(gymnasium.Wrapper):
                 f"{env.action_space}. A mask is for choices; leave it out."
             )
         self._size = sum(part.size for part in parts)
-        seen, self._key = env.observation_space, ""
-        if not isinstance(seen, spaces.Dict):
-            self._key = "image" if is_image(seen) else "vector"
-            seen = spaces.Dict({self._key: seen})
-        self._is_observed = MASK in seen.spaces
+        seen = named(env.observation_space, env.observation_space)
+        self._is_observed = MASK in seen
         mask = spaces.Box(0, 1, (self._size,), np.float32)
-        self.observation_space = spaces.Dict({**seen.spaces, MASK: mask})
+        self.observation_space = spaces.Dict({**seen, MASK: mask})
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Starts an episode; see `gymnasium.Env.reset`."""
@@ -60,7 +57,7 @@ class Masked(gymnasium.Wrapper):
         return self._with_mask(obs, info), *rest, info
 
     def _with_mask(self, obs: Any, info: Mapping[str, Any]) -> dict[str, Any]:
-        obs = {self._key: obs} if self._key else obs
+        obs = named(self.env.observation_space, obs)
         given = obs if self._is_observed else info
         if MASK not in given:
             raise EnvError(

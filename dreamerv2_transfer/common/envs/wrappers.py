@@ -105,10 +105,9 @@ class GymEnv(gymnasium.Wrapper):
     def _by_key(self, nested: Any) -> dict[str, Any]:
         """Returns spaces or values by the keys that they get in our form."""
         space = self.env.observation_space
-        if isinstance(space, spaces.Tuple) and any(map(is_image, space)):
-            nested = {str(i): x for i, x in enumerate(nested)}
-        elif not isinstance(space, spaces.Dict):
-            return {"image" if is_image(space) else "vector": nested}
+        nested = named(space, nested)
+        if not has_parts(space):
+            return nested
         found: dict[str, Any] = {}
         for key, value in _leaves(nested):
             if key != "" and self._excluded.match(key):
@@ -351,6 +350,21 @@ def title(env: gymnasium.Env) -> str:
     """Returns the id of an environment, or the name of its class if it has none."""
     spec = env.unwrapped.spec
     return spec.id if spec else type(env.unwrapped).__name__
+
+
+def has_parts(space: spaces.Space) -> bool:
+    """Whether observations have several keys, rather than `image` or `vector`."""
+    is_tuple = isinstance(space, spaces.Tuple)
+    return isinstance(space, spaces.Dict) or is_tuple and any(map(is_image, space))
+
+
+def named(space: spaces.Space, nested: Any) -> dict[str, Any]:
+    """Returns an observation, or its space, by the keys of its outermost parts."""
+    if not has_parts(space):
+        return {"image" if is_image(space) else "vector": nested}
+    if isinstance(space, spaces.Dict):
+        return dict(nested)
+    return {str(i): x for i, x in enumerate(nested)}
 
 
 def _leaves(nested: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:

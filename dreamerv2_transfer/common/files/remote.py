@@ -88,12 +88,15 @@ def is_written(url: str) -> bool:
     return locks.is_locked(Mirror(url).home)
 
 
-def followed(path: str | os.PathLike, reader: str) -> pathlib.Path:
+def followed(
+    path: str | os.PathLike, reader: str, patterns: tuple[str, ...] = CHECKPOINTS
+) -> pathlib.Path:
     """Returns the folder of a run that another process writes, as it last saved it.
 
     Args:
         path: A path, or a URL, where there may be nothing yet.
         reader: Name of this reader, which gets its own local copy of the URL.
+        patterns: Names of the files that are needed, as for `fetched`.
 
     Raises:
         PathError: It is not a path, see `paths.check`.
@@ -103,7 +106,7 @@ def followed(path: str | os.PathLike, reader: str) -> pathlib.Path:
     if not is_remote(path):
         return paths.local(path)
     source = Mirror(os.fspath(path), f"-{reader}")
-    _refresh(source, source.listing(), lambda x: _matches(x, CHECKPOINTS))
+    _refresh(source, source.listing(), lambda x: _matches(x, patterns))
     return source.path
 
 

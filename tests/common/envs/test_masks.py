@@ -105,6 +105,22 @@ def test_an_observed_mask_needs_no_info():
     assert {k: v.tolist() for k, v in obs.items()} == {MASK: [0, 1], "x": [1, 1]}
 
 
+def test_images_of_a_tuple_stay_images_beside_a_mask():
+    screen = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    space = spaces.Tuple([screen, fakes.FLOATS])
+    first = (np.zeros((64, 64, 3), np.uint8), fakes.GOOD)
+    env = envs.make_env(
+        lambda: Telling([[1, 0]], space=space, first=first),
+        fit=envs.Fit("0", (64, 64), mask=True),
+    )
+    obs, _ = env.reset()
+    assert {k: v.shape for k, v in obs.items()} == {
+        "0": (64, 64, 3),
+        "1": (2,),
+        MASK: (2,),
+    }
+
+
 def test_masks_are_seen_only_if_asked_for():
     env = envs.make_env(lambda: Telling([[1, 0]]), fit=FIT._replace(mask=False))
     assert list(env.reset()[0]) == ["vector"]
