@@ -205,9 +205,10 @@ def arrange(
     metrics = list(dict.fromkeys(panel.metric for panel in panels))
     has_holes = len(panels) < len(tasks) * len(metrics)
     if min(len(tasks), len(metrics)) == 1 or (has_holes and len(panels) <= cols):
-        cols = min(cols, len(panels))
+        rows = math.ceil(len(panels) / cols)
+        cols = math.ceil(len(panels) / rows)  # Rows as alike as they can be.
         places = [divmod(index, cols) for index in range(len(panels))]
-        return places, math.ceil(len(panels) / cols), cols
+        return places, rows, cols
     places = [(tasks.index(p.task), metrics.index(p.metric)) for p in panels]
     if len(tasks) <= len(metrics):
         return places, len(tasks), len(metrics)

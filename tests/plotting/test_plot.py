@@ -117,6 +117,9 @@ def test_panels_are_a_table_of_games_and_metrics():
     assert (grid.nrows, grid.ncols) == (2, 3)
     figure = plot.figure([panel(metric=name) for name in "abcde"], plot.Look(cols=3))
     assert len(figure.axes) == 6 and len(axes(figure)) == 5
+    figure = plot.figure([panel(f"x_{i}") for i in range(5)], plot.Look(cols=4))
+    grid = figure.axes[0].get_gridspec()
+    assert (grid.nrows, grid.ncols) == (2, 3)  # Not four and one.
 
 
 def test_a_loss_that_falls_far_has_a_logarithmic_axis():
