@@ -153,11 +153,14 @@ def load(
             for an older run of `api.train`.
         seed: The seed of the model's noise.
 
+    Returns:
+        A `Model`, whose `agent` acts if it has one, or the `Player` of a DQN.
+
     Raises:
-        ModelError: There is no configuration beside the weights, or it cannot be told
-            what the model observes.
+        ModelError: There is no configuration beside the weights, its networks cannot be
+            built, or it cannot be told what the model observes.
         CheckpointError: There are no weights, or they do not fit the configuration.
-        ConfigError: The configuration cannot be read, or its networks not be built.
+        ConfigError: The configuration cannot be read.
         RemoteError: The URL cannot be read.
         HubError: The model is not on the Hub.
     """
