@@ -151,12 +151,13 @@ def resolve(
         if key == "logdir" or config.get(key):
             paths.check(config.get(key, UNSET_LOGDIR), f"Key '{key}'")
     origins = merged.origins | {key: f"--{key}" for key in given}
-    for key in TASKS:
+    keys = _stage_keys(config, given)
+    stage = f"stages.{config.get('stage')}"
+    for key in (*TASKS, *(f"{stage}.{key}" for key in keys if key in TASKS)):
         if not trust and Path(origins.get(key, "")).suffix in SUFFIXES:
             check_task(config[key], origins[key])
-    keys = _stage_keys(config, given)
     config = _with_games(_set_stage(config, keys), given)
-    origins |= dict.fromkeys(keys, f"stages.{config.get('stage')}")
+    origins |= dict.fromkeys(keys, stage)
     if config.get("logdir") == UNSET_LOGDIR and "logdir" not in given:
         config = config.update(logdir=_default_logdir(names, config))
         origins["logdir"] = "the blocks' names"

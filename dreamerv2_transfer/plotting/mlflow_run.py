@@ -11,11 +11,12 @@ import pathlib
 import re
 from collections.abc import Collection
 
-from dreamerv2_transfer.common.files import documents
+from dreamerv2_transfer.common.files import documents, paths
 from dreamerv2_transfer.plotting import metrics_file
 from dreamerv2_transfer.plotting.curves import Series
 
-BYTES = 2**30  # Of a file.
+BYTES = 2**30  # Of a metric.
+TEXT_BYTES = 2**16  # Of a parameter or a tag.
 METHOD = "pydreamer"
 EPISODES = "artifacts/episodes"
 STEPS = ("agent/steps", "train/data_steps")
@@ -55,10 +56,12 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Series], list[str]]:
 
     Raises:
         OSError: A file cannot be read.
+        PathError: A file is a link to somewhere outside of the folder.
     """
     root, metrics = folder / "metrics", {}
     damaged: dict[str, int] = {}
     for file in sorted(x for x in root.rglob("*") if x.is_file()):
+        paths.check_within(file, folder)
         name = file.relative_to(root).as_posix()
         points, damaged[name] = _points(file)
         if points:
@@ -89,17 +92,30 @@ def steps(folder: pathlib.Path) -> int:
     A generator counts those since it was started, the learner those on disk, at times.
     """
     files = [folder / "metrics" / name for name in STEPS]
+    for file in files:
+        paths.check_within(file, folder)
     logged = [_points(file)[0] for file in files if file.is_file()]
     return int(max((value for x in logged for value in x.values()), default=0))
 
 
 def layout(folder: pathlib.Path) -> tuple[str, str, str]:
-    """Returns the game of a run, `pydreamer`, and the run's name in place of a seed."""
-    game, name = (
-        x.read_text("utf-8", "replace").strip() if x.is_file() else ""
-        for x in (folder / "params" / "env_id", folder / "tags" / "mlflow.runName")
-    )
+    """Returns the game of a run, `pydreamer`, and the run's name in place of a seed.
+
+    Raises:
+        OSError: A file cannot be read.
+        PathError: A file is a link to somewhere outside of the folder.
+    """
+    game, name = (text(folder, x) for x in ("params/env_id", "tags/mlflow.runName"))
     return task_of(game) if game else "", METHOD, name or folder.name
+
+
+def text(folder: pathlib.Path, name: str) -> str:
+    """Returns a parameter or a tag, '' if the run has none; errors as for `layout`."""
+    file = folder / name
+    paths.check_within(file, folder)
+    if not file.is_file():
+        return ""
+    return documents.read(file, TEXT_BYTES).decode("utf-8", "replace").strip()
 
 
 def task_of(env_id: str) -> str:

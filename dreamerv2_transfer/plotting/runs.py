@@ -117,15 +117,15 @@ def load(path: str | os.PathLike, name: str = "") -> Run:
 
 
 def _load_mlflow(folder: pathlib.Path, name: str) -> Run:
-    layout = mlflow_run.layout(folder)
-    name = name or layout[2]
     try:
+        layout = mlflow_run.layout(folder)
         metrics, damage = mlflow_run.read(folder)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, PathError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RunError(
-            f"{name} has no metrics: {reason}. Received: {folder}"
+            f"{name or folder.name} has no metrics: {reason}. Received: {folder}"
         ) from error
+    name = name or layout[2]
     if not metrics:
         raise RunError(f"{name} has no metrics. Received: {folder}")
     notes = tuple(f"{name}: {note}" for note in damage)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from dreamerv2_transfer.common import blocks as blocks_lib
-from dreamerv2_transfer.common.config import Config, read_mapping
+from dreamerv2_transfer.common.config import Config, ConfigError, read_mapping
+from dreamerv2_transfer.common.files import documents, paths
 from dreamerv2_transfer.plotting.mlflow_run import task_of
 from dreamerv2_transfer.porting.pickles import PortError
 
@@ -124,6 +125,23 @@ CNNS = {
     "cnn_minatar": ([3, 3, 3, 3], [2, 3, 4, 4], 1),
 }
 NEVER = "$^"
+PARAMETER_BYTES = 2**16
+
+
+def _parameters(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the parameters of an MLflow run, a file each.
+
+    Raises:
+        ConfigError: One cannot be read, or is a link to somewhere else.
+    """
+    found = {}
+    for file in filter(pathlib.Path.is_file, folder.iterdir()):
+        try:
+            paths.check_within(file, folder)
+            found[file.name] = documents.read(file, PARAMETER_BYTES).decode()
+        except (OSError, ValueError, paths.PathError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}.") from error
+    return found
 
 
 def read(path: pathlib.Path, blocks: Sequence[str] = ()) -> Conf:
@@ -140,8 +158,7 @@ def read(path: pathlib.Path, blocks: Sequence[str] = ()) -> Conf:
     """
     if path.is_dir():
         folder = path / "params" if (path / "params").is_dir() else path
-        given = {x.name: _value(x.read_text()) for x in folder.iterdir() if x.is_file()}
-        return {**DEFAULTS, **given}
+        return {**DEFAULTS, **{k: _value(x) for k, x in _parameters(folder).items()}}
     given = _numbers(read_mapping(path))
     if isinstance(given.get("defaults"), Mapping):
         known = ", ".join(name for name in given if name != "defaults")

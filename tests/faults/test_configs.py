@@ -166,6 +166,19 @@ def test_a_file_runs_code_only_if_the_user_says_so(run, name, capsys):
         assert started(run, *args, "--trust")
 
 
+@pytest.mark.parametrize("key", ["task", "tasks"])
+def test_what_a_stage_of_a_file_sets_runs_no_code(run, capsys, key):
+    value = f"[{TASK}]" if key == "tasks" else TASK
+    file = run.parent / "stage.yaml"
+    file.write_text(f"stages: {{offline: {{{key}: {value}}}}}\n")
+    args = ["train", "--configs", "minatar", file, "offline", "--init", run]
+    args += ["--dataset.directory", run, "--logdir", run.parent / "new"]
+    assert not started(run, *args)
+    assert "module 'stranger_code'" in capsys.readouterr().err
+    started(run, *args, "--trust")
+    assert "module 'stranger_code'" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["evaluate", "train"])
 def test_the_command_line_may_name_the_task(run, name):
     given = ["--task", TASK] + (["--tasks", TASK] if name == "train" else [])

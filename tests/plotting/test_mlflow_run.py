@@ -36,6 +36,27 @@ def test_damaged_lines_and_odd_numbers_are_left_out(tmp_path):
         runs.load(leave(tmp_path / "c", _loss=""))
 
 
+@pytest.mark.parametrize(
+    "name", ["tags/mlflow.runName", "params/env_id", "metrics/agent/return"]
+)
+def test_a_link_out_of_the_folder_is_not_read(tmp_path, name):
+    secret = tmp_path / "secret"
+    secret.write_text("1 2 3\n")
+    folder = leave(tmp_path / "a", _loss="1 2 3\n")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).parent.mkdir(exist_ok=True, parents=True)
+    (folder / name).symlink_to(secret)
+    with pytest.raises(runs.RunError, match="link to a file outside of its folder"):
+        runs.load(folder)
+
+
+def test_a_name_as_large_as_a_book_is_refused(tmp_path):
+    folder = leave(tmp_path / "a", _loss="1 2 3\n")
+    (folder / "tags/mlflow.runName").write_text("x" * 2**17)
+    with pytest.raises(runs.RunError, match="has more than 65,536 bytes|more than"):
+        runs.load(folder)
+
+
 def test_they_are_found_among_ours(tmp_path):
     write(tmp_path / "ours", stage="scratch")
     leave(tmp_path / "mlruns" / "0" / "5e1f", _loss="1 2 3\n")

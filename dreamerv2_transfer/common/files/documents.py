@@ -41,12 +41,21 @@ def read(path: pathlib.Path, most: int) -> bytes:
     Raises:
         OSError: It cannot be read, is larger, or is not a file but, say, a pipe.
     """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "It is not a file", str(path))
+    check_is_file(path)
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"It has more than {most:,} bytes", str(path))
         return file.read()
+
+
+def check_is_file(path: str | os.PathLike) -> None:
+    """Refuses what is there but is no file: to open a pipe would wait forever.
+
+    Raises:
+        OSError: It is not a file.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "It is not a file", str(path))
 
 
 class SchemaError(ValueError):

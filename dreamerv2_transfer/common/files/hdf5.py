@@ -20,7 +20,7 @@ import numpy as np
 from h5py import h5, h5d, h5f, h5fd, h5g, h5l, h5p, h5z
 
 from dreamerv2_transfer.common.errors import UserError, describe
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, documents
 
 MAX_DEPTH = 16  # Of groups in groups.
 MAX_OBJECTS = 10_000  # Groups and arrays.
@@ -58,6 +58,7 @@ def opened(path: str | os.PathLike) -> Iterator[Arrays]:
             than it has.
     """
     try:
+        documents.check_is_file(path)
         # Files are replaced, never changed, so that they need no lock.
         with h5py.File(path, "r", locking=False) as file:
             arrays = dict(_walk(file, "", 0, iter(range(MAX_OBJECTS))))

@@ -28,7 +28,7 @@ from typing import IO, Any
 import numpy as np
 
 from dreamerv2_transfer.common.errors import UserError, describe
-from dreamerv2_transfer.common.files import atomic
+from dreamerv2_transfer.common.files import atomic, documents
 
 # More than an agent has with its optimizer; guards against files of a few KB that
 # unpack to gigabytes.
@@ -63,6 +63,7 @@ def read(path: str | os.PathLike) -> Any:
             run.
     """
     try:
+        documents.check_is_file(path)
         with open(path, "rb") as file:
             is_packed = file.read(2) == _GZIP
         with gzip.open(path) if is_packed else open(path, "rb") as file:

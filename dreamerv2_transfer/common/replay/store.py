@@ -25,7 +25,7 @@ FLAGS = ("is_first", "is_last", "is_terminal")
 REQUIRED = ("action", "reward", *FLAGS)
 STORED = {"f": np.dtype(np.float32), "i": np.dtype(np.int32)}  # By kind of number.
 MANIFEST = "manifest.json"
-_NAME = re.compile(r"[^-]+-([^-]+)-(\d{1,12})(?:x(\d{1,9}))?\.npz")
+_NAME = re.compile(r"[^-]+-([^-]+)-(\d{1,12})(?:x(\d{1,5}))?\.npz")
 LOGGED = "log_"  # Prefix of the keys that are only for logging.
 
 

@@ -1,3 +1,4 @@
+import os
 import resource
 import signal
 import time
@@ -209,3 +210,9 @@ def test_a_full_disk_leaves_the_former_file_and_prints_nothing(tmp_path, capfd):
         signal.signal(signal.SIGXFSZ, handler)
     assert list(read(path)) == ["kernel"] and list(tmp_path.iterdir()) == [path]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.h5")
+    with pytest.raises(hdf5.ArraysError, match="It is not a file"):
+        read(tmp_path / "a.h5")

@@ -1,5 +1,6 @@
 import gzip
 import io
+import os
 import pickle
 import struct
 import tracemalloc
@@ -192,3 +193,6 @@ def test_other_files_are_told(tmp_path):
             torch_file.read(path)
     with pytest.raises(TorchFileError, match=r"missing.pt cannot be read"):
         torch_file.read(tmp_path / "missing.pt")
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(TorchFileError, match="It is not a file"):
+        torch_file.read(tmp_path / "pipe.pt")

@@ -247,3 +247,8 @@ def test_every_task_has_a_folder_of_its_own_in_a_dataset(task, folder):
 
 def test_folders_that_users_named_keep_their_names():
     assert store.task_name("mine@home") == "mine@home"
+
+
+def test_a_name_cannot_promise_more_episodes_than_a_file_may_have():
+    assert store.name_of("T-abc-7x99999.npz").episodes == 99_999
+    assert store.name_of("T-abc-7x999999999.npz") is None
