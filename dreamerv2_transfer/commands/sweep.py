@@ -163,6 +163,11 @@ def _games(named: Sequence[str], config: Config) -> tuple[str, ...]:
     games = tuple(game for game in named if game)
     if len({*games}) < len(games):
         raise ConfigError(f"--games names a game twice. Received: {' '.join(games)}")
+    if config.get("multi_game"):
+        raise ConfigError(
+            "A sweep trains one agent on each game: name the games by --games. "
+            f"Received: --tasks {' '.join(config.tasks)}, which is one agent for all."
+        )
     if config.stage != "pretrain":
         return games or (config.task,)
     if games:

@@ -52,7 +52,8 @@ def render(plan: Plan, search: Search) -> str:
     order = {line.arm: number for number, line in enumerate(lines)}
     drawn = charts.make(panels, "training step (update)", DPI)
     best = search.best
-    usage = shlex.join(["dreamerv2-transfer", "train", *results.usage(plan)])
+    words = results.usage(plan, best) if best else []
+    usage = shlex.join(["dreamerv2-transfer", "train", *words])
     return template.render(
         TEMPLATE,
         title=f"Sweep: {plan.logdir.name}",

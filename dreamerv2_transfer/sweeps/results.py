@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import atomic, documents
 from dreamerv2_transfer.sweeps import trials
 from dreamerv2_transfer.sweeps.plan import Plan
@@ -95,21 +97,40 @@ def as_csv(plan: Plan, rows: list[dict[str, Any]]) -> str:
 
 def best_yaml(plan: Plan, search: Search, best: FrozenTrial) -> str:
     """Returns a configuration file with what the best trial tried."""
-    drawn = {
-        key: value
-        for parameter in plan.space.parameters
-        for key in parameter.keys
-        for value in [parameter.value(best.params[parameter.name])]
-    }
+    drawn = _tried(plan, best)
     text = io.StringIO()
     plain = {k: [*v] if isinstance(v, tuple) else v for k, v in drawn.items()}
     documents.safe_yaml().dump(plain, text)
     trial = f"trial {best.number} of {len(search.ended)}"
     head = f"# {plan.objective.name} {best.value:.6g}, {trial}. Use it by\n"
-    return f"{head}#   {' '.join(usage(plan))}\n{text.getvalue()}"
+    return f"{head}#   {' '.join(usage(plan, best))}\n{text.getvalue()}"
 
 
-def usage(plan: Plan) -> list[str]:
-    """Returns the arguments of `train` that use the best trial, on the first game."""
+def usage(plan: Plan, best: FrozenTrial) -> list[str]:
+    """Returns the arguments of `train` that use the best trial, on the first game.
+
+    Flags outdo the file, so those of searched keys are followed by what was tried.
+    """
     task = ["--task", plan.games[0]] if plan.games[0] else []
-    return ["--configs", *plan.blocks, str(plan.logdir / BEST), *task, *plan.flags]
+    tried = _tried(plan, best)
+    known, set_by_flags = Config(tried), set()
+    for text in plan.flags:
+        with contextlib.suppress(ConfigError):
+            set_by_flags |= {*known.match(text.partition("=")[0].removeprefix("--"))}
+    again = [
+        text
+        for key, value in tried.items()
+        if key in set_by_flags
+        for text in (f"--{key}", as_text(value))
+    ]
+    file = str(plan.logdir / BEST)
+    return ["--configs", *plan.blocks, file, *task, *plan.flags, *again]
+
+
+def _tried(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
+    """Returns the value of each searched key in a trial."""
+    return {
+        key: parameter.value(trial.params[parameter.name])
+        for parameter in plan.space.parameters
+        for key in parameter.keys
+    }

@@ -108,6 +108,11 @@ def test_a_line_becomes_a_plan(file, monkeypatch, tmp_path):
             "Pre-training mixes the games of --tasks. Received: --games a b",
         ),
         (
+            [*DEBUG[:4], "--space", "{file}"]
+            + ["--tasks", "minatar_asterix,minatar_freeway"],
+            "name the games by --games. Received: --tasks minatar_asterix",
+        ),
+        (
             [*DEBUG, "--space", "{file}", "--log_every", "50"],
             "A run logs nothing within its budget. Received: log_every=50, steps=40",
         ),

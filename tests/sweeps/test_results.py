@@ -81,6 +81,21 @@ def test_configs_takes_the_best_one(ended):
     }
 
 
+def test_the_best_values_outdo_the_flags_of_the_sweep(folder):
+    flags = ("--actor_ent", "0.1", r"--(model|actor)_opt\.lr=7e-4")
+    plan = make_plan(folder, games=GAMES, baseline=BASELINE, flags=flags)
+    search = Search(plan)
+    search.tell(search.ask(), "COMPLETE", 1.0)
+    configs, *blocks_and_flags = results.usage(plan, search.best)
+    results.write(plan, search)
+    assert configs == "--configs"
+    first = next(i for i, x in enumerate(blocks_and_flags) if x.startswith("--"))
+    names, given = blocks_and_flags[:first], blocks_and_flags[first:]
+    config = blocks.load_config(names, given)
+    assert config.model_opt.lr == 2e-4 and config.actor_opt.lr == 7e-4
+    assert config.actor_ent == 0.1 and config.task == GAMES[0]
+
+
 def test_the_best_of_an_expression_names_each_key(folder):
     plan = make_plan(folder)
     (folder / "units.yaml").write_text(
