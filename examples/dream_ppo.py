@@ -3,8 +3,8 @@
 python examples/dream_ppo.py [--steps 100000] [--model minatar_small_without_seaquest]
     [--game minatar_breakout] [--episodes 100]
 
-It needs `pip install stable-baselines3 tqdm`. No step of the game is played for training
-but the first observations, where the dreams begin.
+It needs `pip install stable-baselines3 tqdm`. No step of the game is played for
+training but the first observations, where the dreams begin.
 """
 
 from __future__ import annotations

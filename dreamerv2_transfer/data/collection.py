@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import math
 import pathlib
@@ -195,10 +196,20 @@ class Collection:
     def _advance(self, number: int) -> Stream:
         """Counts what is on disk of a stream, up to its first gap."""
         stream = self.streams[number]
-        while there := self._written.get(self._identifier(number, stream.episodes)):
-            stream.episodes += there.episodes
-            stream.steps += there.steps
+        while there := self._together(self._identifier(number, stream.episodes)):
+            stream.episodes += len(there)
+            stream.steps += sum(there)
         return stream
+
+    def _together(self, identifier: str) -> list[int]:
+        """Returns the steps of the episodes that were written together.
+
+        They are in one file, or in a file each, if they were imported.
+        """
+        if there := self._written.get(identifier):
+            return [there.steps, *[0] * (there.episodes - 1)]
+        numbered = (self._written.get(f"{identifier}n{i}") for i in itertools.count())
+        return [x.steps for x in itertools.takewhile(bool, numbered)]
 
     def _is_ours(self, identifier: str) -> bool:
         return identifier.startswith(self._ours)

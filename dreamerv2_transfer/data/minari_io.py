@@ -105,6 +105,11 @@ def export_task(
         OutputError: The target cannot be written.
     """
     _minari()
+    if paths_lib.is_url(target):
+        raise DatasetError(
+            f"Minari datasets are folders. Received: --target {target}. Name a local "
+            "path, and upload it."
+        )
     if _NAME.fullmatch(target):
         base, _, version = target.rpartition("-v")
         name = f"{base}/{task}-v{version}" if several else target

@@ -54,7 +54,7 @@ def lit(brightness: np.ndarray) -> np.ndarray:
 def side_by_side(
     panels: Sequence[tuple[str, tuple[int, int, int], np.ndarray | None]],
 ) -> np.ndarray:
-    """Lays pictures side by side, enlarged to one height, under their names.
+    """Lays pictures side by side, scaled to one height, under their names.
 
     Args:
         panels: The name, its colour, and the picture; None is black.
@@ -66,7 +66,8 @@ def side_by_side(
     for name, color, picture in panels:
         square = np.zeros((SIZE, SIZE, 3), np.uint8)
         if picture is not None:
-            large = video.upscale(picture, max(1, SIZE // max(picture.shape[:2])))
+            picture = picture[:: (step := -(-max(picture.shape[:2]) // SIZE)), ::step]
+            large = video.upscale(picture, SIZE // max(picture.shape[:2]))
             top, left = ((SIZE - x) // 2 for x in large.shape[:2])
             square[top : top + large.shape[0], left : left + large.shape[1]] = large
         framed.append(video.caption(square, [(name, color)]))

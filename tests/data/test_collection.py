@@ -1,8 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.replay import packed, store
+from dreamerv2_transfer.common.replay import packed, shards, store
 from dreamerv2_transfer.data import collection, policies
 from dreamerv2_transfer.data.collection import Collection, Recipe
 from dreamerv2_transfer.data.policies import Policy
@@ -242,6 +244,28 @@ def test_written_episodes_are_not_played_again(tmp_path, monkeypatch):
     fill(tmp_path, 300)
     assert len(names(tmp_path)) > len(written)
     assert len(written) == sum(min(n for w, n in played if w == i) for i in range(3))
+
+
+def test_a_collection_continues_where_its_shards_were_imported_as_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    recipe, copy = Recipe(envs=3, seed=5), tmp_path / "copy"
+    once = Collection(tmp_path / "a", GAME, recipe, shard_steps=30)
+    once.fill(200, envs.make_vector_env)
+    copy.mkdir()
+    shutil.copy(tmp_path / "a" / "manifest.json", copy)
+    for path in (tmp_path / "a").glob("*.npz"):
+        name = store.name_of(path)
+        for i, steps in enumerate(shards.lengths(path) if name.episodes > 1 else []):
+            (copy / f"T-{name.identifier}n{i}-{steps}.npz").touch()
+        if name.episodes == 1:
+            shutil.copy(path, copy)
+    assert any("n1-" in x.name for x in copy.iterdir())  # There was a shard.
+    made = Collection(copy, GAME, recipe)
+    assert [x.steps for x in made.streams] == [x.steps for x in once.streams]
+    assert [x.episodes for x in made.streams] == [x.episodes for x in once.streams]
+    assert (made.steps, made.others) == (once.steps, 0)
+    made.refresh_manifest()
+    assert store.read_manifest(copy)["steps"] == once.steps
 
 
 def test_new_episodes_are_kept_to_be_packed(tmp_path, monkeypatch):

@@ -141,6 +141,14 @@ def test_damaged_files_are_named_and_left_out(tmp_path):
     assert done.episodes == 1 and str(bad) in done.damaged[0]
 
 
+def test_a_url_is_no_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = dataset(tmp_path / "d" / TASK, fakes.episode(3))
+    with pytest.raises(DatasetError, match="Received: --target s3://bucket/set"):
+        minari_io.export_task(folder, TASK, "s3://bucket/set")
+    assert [x.name for x in tmp_path.iterdir()] == ["d"]
+
+
 def test_an_existing_target_is_not_touched(tmp_path):
     folder = dataset(tmp_path / "d" / TASK, fakes.episode(3))
     (tmp_path / "out").mkdir()

@@ -42,3 +42,7 @@ def test_panels_are_squares_of_one_size_under_their_names():
     middle = below[:, side + gap : 2 * side + gap]
     assert (middle == 7).all(-1).sum() == side * side // 2 and (middle[0] == 0).all()
     assert (below[:, -side:] == 0).all()
+    long = np.full((32, pictures.SIZE + 1, 3), 9, np.uint8)  # Each second cell.
+    shown = pictures.side_by_side([("d", (1, 1, 1), long)])[video.CAPTION :]
+    assert shown.shape == (side, side, 3)
+    assert (shown == 9).all(-1).sum() == 16 * (pictures.SIZE // 2 + 1)
