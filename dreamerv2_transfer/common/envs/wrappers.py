@@ -354,8 +354,9 @@ def title(env: gymnasium.Env) -> str:
 
 def has_parts(space: spaces.Space) -> bool:
     """Whether observations have several keys, rather than `image` or `vector`."""
-    is_tuple = isinstance(space, spaces.Tuple)
-    return isinstance(space, spaces.Dict) or is_tuple and any(map(is_image, space))
+    if isinstance(space, spaces.Tuple):
+        return any(map(is_image, space))
+    return isinstance(space, spaces.Dict)
 
 
 def named(space: spaces.Space, nested: Any) -> dict[str, Any]:
