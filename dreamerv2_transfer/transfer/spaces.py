@@ -35,7 +35,6 @@ SCHEMA = Schema(
             "properties": {
                 **manifest.SPACE["properties"],
                 **dict.fromkeys(INFINITE, LIMITS),
-                "start": {"type": "integer", "minimum": -(2**31), "maximum": 2**31},
             },
         },
     }
@@ -50,8 +49,6 @@ def describe(obs_space: Mapping[str, spaces.Space], act_space: spaces.Space) -> 
         act_space: The space of an action.
     """
     found = layout.of_spaces({**obs_space, "action": act_space})
-    if isinstance(act_space, spaces.Discrete) and act_space.start:
-        found["action"]["start"] = int(act_space.start)
     if isinstance(act_space, spaces.Box):
         for name in INFINITE:
             limits = getattr(act_space, name).tolist()

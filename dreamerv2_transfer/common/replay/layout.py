@@ -1,8 +1,8 @@
 """What the episodes of a folder have in common: keys, shapes, types, one-hot actions.
 
 A layout is written as in a manifest's `spaces`: `shape` and `dtype` of a single step by
-key, and `n` for the action where actions are one-hot, or `parts` where they are joined
-(see `envs.Joined`).
+key, and `n` for the action where actions are one-hot, with `start` if the first one is
+not number 0, or `parts` where they are joined (see `envs.Joined`).
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def misfit(
 def of_space(space: spaces.Space) -> dict[str, Any]:
     """Returns the layout of the key of an environment's space."""
     if isinstance(space, spaces.Discrete):
-        return {"shape": [int(space.n)], "dtype": "float32", "n": int(space.n)}
+        found = {"shape": [int(space.n)], "dtype": "float32", "n": int(space.n)}
+        return found | ({"start": int(space.start)} if space.start else {})
     found = {"shape": list(space.shape), "dtype": _stored(space.dtype)}
     if isinstance(space, Joined):
         found["parts"] = [list(part) for part in space.parts]
@@ -109,7 +110,7 @@ def listed(manifest: Mapping[str, Any]) -> Layout:
             key: {
                 "shape": [int(x) for x in space["shape"]],
                 "dtype": _stored(space["dtype"]),
-                **({"n": int(space["n"])} if "n" in space else {}),
+                **{name: int(space[name]) for name in ("n", "start") if name in space},
                 **_listed_parts(space),
             }
             for key, space in manifest["spaces"].items()
@@ -140,12 +141,7 @@ def common_parts(folders: Mapping[str, str | os.PathLike]) -> list[list[int]]:
     Raises:
         DatasetError: The tasks' actions have different parts.
     """
-    found = {}
-    for task, folder in folders.items():
-        told: Layout = {}
-        with contextlib.suppress(store.DatasetError):
-            told = listed(store.read_manifest(folder) or {})
-        found[task] = told.get("action", {}).get("parts", [])
+    found = {task: told.get("parts", []) for task, told in _actions(folders).items()}
     first, *others = found
     for task in others:
         if found[task] != found[first]:
@@ -155,6 +151,23 @@ def common_parts(folders: Mapping[str, str | os.PathLike]) -> list[list[int]]:
                 "both; name one of the two."
             )
     return found[first]
+
+
+def common_start(folders: Mapping[str, str | os.PathLike]) -> int:
+    """Returns the number of the first action in tasks' folders; 0 if it differs."""
+    starts = {told.get("start", 0) for told in _actions(folders).values()}
+    return starts.pop() if len(starts) == 1 else 0
+
+
+def _actions(folders: Mapping[str, str | os.PathLike]) -> Layout:
+    """Returns what the manifests of some tasks' folders tell about actions, by task."""
+    found: Layout = {}
+    for task, folder in folders.items():
+        told: Layout = {}
+        with contextlib.suppress(store.DatasetError):
+            told = listed(store.read_manifest(folder) or {})
+        found[task] = told.get("action", {})
+    return found
 
 
 def outline(paths: Sequence[str]) -> collections.Counter[Outline]:

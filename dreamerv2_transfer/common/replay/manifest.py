@@ -24,6 +24,8 @@ SPACE: dict[str, Any] = {
         },
         "dtype": {"type": "string", "pattern": f"^({NUMBERS})$"},
         "n": {"type": "integer", "minimum": 1, "maximum": 2**31},
+        # The number of the first discrete action, if it is not 0.
+        "start": {"type": "integer", "minimum": -(2**31), "maximum": 2**31},
         # Of joined actions: how many choices, and of how many classes (0: numbers).
         "parts": {
             "type": "array",

@@ -82,7 +82,9 @@ class OfflineDataset:
         check_options(list(tasks), batch, length, weights, holdout)
         packing.check_same_kinds(tasks.values())
         self.tasks = tuple(tasks)
-        self._parts = layout.common_parts({k: x.source for k, x in tasks.items()})
+        folders = {k: x.source for k, x in tasks.items()}
+        self._parts = layout.common_parts(folders)
+        self._start = layout.common_start(folders)
         self._packed = packing.with_same_coding(list(tasks.values()))
         self.fields = self._packed[0].fields
         self._options = dict(
@@ -215,7 +217,7 @@ class OfflineDataset:
         if self._parts:
             return {"action": envs.Joined(self._parts)}
         if field.coding == "onehot":
-            return {"action": spaces.Discrete(field.shape[0])}
+            return {"action": spaces.Discrete(field.shape[0], start=self._start)}
         return {"action": spaces.Box(-1, 1, field.shape, np.float32)}
 
     def held_out(self, task: str) -> int:

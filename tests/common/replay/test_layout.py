@@ -180,3 +180,15 @@ def test_tasks_share_the_parts_of_their_actions(tmp_path):
     assert layout.common_parts({"d": tmp_path / "d"}) == []
     with pytest.raises(store.DatasetError, match="a and c differ"):
         layout.common_parts(folders | {"c": tmp_path / "c"})
+
+
+def test_the_number_of_the_first_action_is_told(tmp_path):
+    for name, start in (("a", 1), ("b", 1), ("c", 0)):
+        (tmp_path / name).mkdir()
+        told = layout.of_spaces({"action": spaces.Discrete(6, start=start)})
+        assert told["action"].get("start", 0) == start
+        store.write_manifest(tmp_path / name, {"spaces": EXPECTED | told})
+    folders = {x: tmp_path / x for x in "abc"}
+    assert layout.common_start({x: folders[x] for x in "ab"}) == 1
+    assert layout.common_start(folders) == 0
+    assert layout.common_start({"d": tmp_path / "d"}) == 0

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dreamerv2_transfer.common import config
 from dreamerv2_transfer.common.replay import offline, packed, store
@@ -530,3 +531,20 @@ def test_rows_have_the_number_of_their_game_in_the_model():
         assert batch["game_index"].dtype == np.int32
         assert batch["game_index"].tolist() == [[7, 4][i] for i in batch["task"]]
     assert "game_index" not in make().next()
+
+
+def test_actions_are_numbered_as_the_manifest_says(tmp_path):
+    on_disk(tmp_path, 0)
+    names = ("short", "long")
+
+    def opened():
+        return make({x: packed.open_task(tmp_path / x) for x in names})
+
+    assert opened().act_space == {"action": spaces.Discrete(6)}
+    keys = {key: {"shape": [], "dtype": "bool"} for key in store.FLAGS}
+    keys["reward"] = {"shape": [], "dtype": "float32"}
+    keys["image"] = {"shape": [10, 10, 10], "dtype": "bool"}
+    keys["action"] = {"shape": [6], "dtype": "float32", "n": 6, "start": -1}
+    for name in names:
+        store.write_manifest(tmp_path / name, {"spaces": keys})
+    assert opened().act_space == {"action": spaces.Discrete(6, start=-1)}
