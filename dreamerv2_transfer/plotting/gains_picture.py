@@ -154,7 +154,7 @@ def draw_profiles(
             aggregates.THRESHOLDS, low, high, color=color, alpha=0.15, lw=0
         )
     axes.set(
-        xlabel="score: area over scratch's mean",
+        xlabel="score: area over\nscratch's mean",
         ylabel="share of runs above",
         title="Performance profiles",
     )

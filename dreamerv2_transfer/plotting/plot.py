@@ -156,8 +156,20 @@ def draw(
         axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     if look.xlim[0] != look.xlim[1]:
         axes.set_xlim(look.xlim)
+        _fit_height(axes)
     if look.ylim[0] != look.ylim[1]:
         axes.set_ylim(look.ylim)
+
+
+def _fit_height(axes: Axes) -> None:
+    """Fits the vertical axis to what lies within the limits of the horizontal one."""
+    low, high = axes.get_xlim()
+    seen = [y[(x >= low) & (x <= high)] for x, y in (z.get_data() for z in axes.lines)]
+    values = np.concatenate([np.empty(0), *seen])
+    values = values[np.isfinite(values)]
+    if len(values):
+        axes.dataLim.intervaly = values.min(), values.max()
+        axes.autoscale_view(scalex=False)
 
 
 def draw_arm(axes: Axes, arm: Arm, color: str, style: str, label: str) -> None:

@@ -136,6 +136,16 @@ def test_a_loss_that_falls_far_has_a_logarithmic_axis():
     assert place.get_yscale() == "linear"
 
 
+def test_the_height_is_that_of_what_is_shown():
+    rising = np.array([0.0, 5.0, 10.0]), np.array([0.0, 1.0, 100.0])
+    figure = plot.figure([panel(scratch=arm(rising))], plot.Look(xlim=(0, 5)))
+    (place,) = axes(figure)
+    low, high = place.get_ylim()
+    assert -0.2 < low <= 0 and 1 <= high < 1.2
+    figure = plot.figure([panel(scratch=arm(rising))], plot.Look(xlim=(20, 30)))
+    assert len(axes(figure)) == 1  # Nothing to see, but no error.
+
+
 def test_labels_replace_the_names_of_arms():
     figure = plot.figure([panel()], plot.Look(labels={"scratch": "baseline"}))
     assert legend(figure) == ["baseline"]
