@@ -19,8 +19,6 @@ MEANINGS = {
     "actor": ("actor.act", "actor.dist"),
     "critic": ("critic.act", "critic.dist", "critic.bin_limit", "behavior"),
 }
-# The same, of components that do not learn: what they were trained to predict.
-PREDICTED = {"reward": ("clip_rewards",), "discount": ("discount",)}
 # By value of `init.adapt`, keys that matter only to the layers that it leaves fresh.
 ADAPTED: dict[str, tuple[str, ...]] = {
     "actions": ("actor.dist",),
@@ -41,7 +39,7 @@ def check(config: Config, theirs: Config, obs_space: dict[str, Any]) -> None:
 
     Raises:
         ConfigError: One of `MEANINGS` differs for a component that is to be loaded, or
-            one of `PREDICTED` for one that keeps its weights.
+            what one predicts that keeps its weights.
     """
     from dreamerv2_transfer.agent import image_dist
 
@@ -50,18 +48,16 @@ def check(config: Config, theirs: Config, obs_space: dict[str, Any]) -> None:
         for x in (theirs, config)
     )
     adapted = [key for name in config.init.adapt for key in ADAPTED.get(name, ())]
+    # Terminal heads predict the end of an episode, whatever a reward later is worth.
+    predicted = {"reward": ["clip_rewards"], "discount": ["discount"]}
+    if not config.pred_discount:
+        del predicted["discount"]
     for name in config.init.components:
-        for key in (*MEANINGS.get(name, ()), *_predicted(config, name)):
+        kept = predicted.get(name, []) if adapt.fixed_by(config, name) else []
+        for key in (*MEANINGS.get(name, ()), *kept):
             if key not in adapted and theirs[key] != ours[key]:
                 raise ConfigError(
                     f"The {name} in {config.init.path} was trained with {key}="
                     f"{theirs[key]}. Received: {ours[key]}. Use the same, or leave the "
                     f"{name} out of --init.components."
                 )
-
-
-def _predicted(config: Config, name: str) -> tuple[str, ...]:
-    """Returns what a component was trained to predict, if it learns nothing else."""
-    if name == "discount" and not config.pred_discount:
-        return ()  # The end of an episode, whatever a reward later is worth.
-    return PREDICTED.get(name, ()) if adapt.fixed_by(config, name) else ()

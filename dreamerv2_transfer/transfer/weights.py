@@ -292,9 +292,10 @@ def initialize(
     loaded, rows = load_weights(path, components, model, adapt, shrink)
     if behavior:
         file = find_weights(path.parent, ACTOR_CRITIC)
-        # Fresh, it becomes the critic in the first update.
-        if "critic" in behavior and "target_critic" in components.keys() & _names(file):
-            behavior.append("target_critic")
+        # A target critic that is fresh becomes the critic in the first update.
+        if "critic" in behavior and "target_critic" in components:
+            with _opened(file) as x:
+                behavior += ["target_critic"] * any("target_critic/" in y for y in x)
         more, rows_of_behavior = load_weights(file, components, behavior, adapt, shrink)
         loaded, rows = loaded + more, rows | rows_of_behavior
     paths = {v.path for name in loaded for v in components[name].variables}
@@ -308,12 +309,6 @@ def initialize(
     if "rssm" in loaded:
         text += games.start_new(components["rssm"], rows.keys())
     return Loaded(text, frozenset(paths - rows.keys()))
-
-
-def _names(path: str | os.PathLike) -> set[str]:
-    """Returns the components of a file of weights."""
-    with _opened(path) as arrays:
-        return {name.partition("/")[0] for name in arrays}
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
