@@ -40,15 +40,19 @@ class Study:
         runs: Pattern of their folders, given `game` and `arm`.
         color: The colour of its rows.
         arms: Its own names of the paper's arms, where it has others.
+        scratch: Pattern of further runs from scratch, given `game`.
     """
 
     runs: str
     color: str
     arms: dict[str, str] = dataclasses.field(default_factory=dict)
+    scratch: str = "none"
 
     def paths(self, game: str, arm: str) -> list[pathlib.Path]:
-        folder = self.runs.format(game=game, arm=self.arms.get(arm, arm))
-        return sorted(HERE.glob(f"{folder}/metrics.jsonl"))
+        places = [self.runs.format(game=game, arm=self.arms.get(arm, arm))]
+        if arm == "scratch":
+            places.append(self.scratch.format(game=game))
+        return sorted(x for y in places for x in HERE.glob(f"{y}/metrics.jsonl"))
 
 
 LOSSES = "minatar_paper_losses"
@@ -73,6 +77,11 @@ STUDIES = {
         f"{LOSSES}/space_invaders/on_learned/minatar_{{game}}/{{arm}}/?",
         "#d95f02",
         {FIXED: "fixed_after_5000"},
+    ),
+    "today's small, 40,000 updates": Study(
+        "minatar_leave_one_out/{game}/on_new/minatar_{game}/{arm}/?",
+        "#e7298a",
+        scratch="minatar_small_returns/runs/{game}_*",
     ),
 }
 
