@@ -265,5 +265,5 @@ def test_the_time_is_told_and_small_is_named(capsys):
     printed = capsys.readouterr().out
     assert "hours for 280,000 updates" in printed
     assert "--configs minatar small pretrain" in printed
-    pretrain.announce(config.update(steps=10), dataset_space, act_space)
+    pretrain.announce(config.update(steps=1), dataset_space, act_space)
     assert capsys.readouterr().out == ""
