@@ -16,7 +16,7 @@ import numpy as np
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common.config import Config, ConfigError, read_mapping
 from dreamerv2_transfer.common.files import documents, paths
-from dreamerv2_transfer.plotting.mlflow_run import task_of
+from dreamerv2_transfer.plotting.mlflow_run import TEXT_BYTES, task_of
 from dreamerv2_transfer.porting.pickles import PortError
 
 Conf = dict[str, Any]
@@ -125,7 +125,6 @@ CNNS = {
     "cnn_minatar": ([3, 3, 3, 3], [2, 3, 4, 4], 1),
 }
 NEVER = "$^"
-PARAMETER_BYTES = 2**16
 
 
 def _parameters(folder: pathlib.Path) -> dict[str, str]:
@@ -138,7 +137,7 @@ def _parameters(folder: pathlib.Path) -> dict[str, str]:
     for file in filter(pathlib.Path.is_file, folder.iterdir()):
         try:
             paths.check_within(file, folder)
-            found[file.name] = documents.read(file, PARAMETER_BYTES).decode()
+            found[file.name] = documents.read(file, TEXT_BYTES).decode()
         except (OSError, ValueError, paths.PathError) as error:
             raise ConfigError(f"{file} cannot be read: {error}.") from error
     return found

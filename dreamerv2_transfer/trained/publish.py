@@ -74,9 +74,11 @@ def publish(logdir: str | os.PathLike, to: str, told: Told) -> str:
             written or uploaded.
     """
     is_hub = hub.is_hub(to)
-    out = pathlib.Path(hub.split(to)[0]) if is_hub else paths.local(to)
-    if not is_hub:
+    if is_hub:
+        out = pathlib.Path(hub.split(to)[0])
+    else:
         paths.check(to, "--to")
+        out = paths.local(to)
         _check_free(out)
     with tempfile.TemporaryDirectory() as folder:
         new = pathlib.Path(folder)
