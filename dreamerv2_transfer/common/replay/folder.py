@@ -153,6 +153,10 @@ class Folder:
         attempts = (self.identifier(number, attempt) for attempt in itertools.count())
         return list(itertools.takewhile(self.written.__contains__, attempts))
 
+    def next_attempt(self, number: int) -> str:
+        """Returns an identifier for an episode's number that no file has yet."""
+        return self.identifier(number, len(self.attempts(number)))
+
     def save(self, episode: Episode, identifier: str) -> pathlib.Path:
         """Writes a new episode.
 

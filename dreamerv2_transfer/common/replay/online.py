@@ -19,7 +19,6 @@ from dreamerv2_transfer.common.replay.law import Law
 from dreamerv2_transfer.common.replay.layout import Layout
 from dreamerv2_transfer.common.replay.memory import Memory
 from dreamerv2_transfer.common.replay.offline import OfflineDataset
-from dreamerv2_transfer.common.replay.packed import PackedEpisodes
 from dreamerv2_transfer.common.replay.pool import Pool
 from dreamerv2_transfer.common.replay.sources import Ongoing, Piece, Stored, Transition
 from dreamerv2_transfer.common.replay.store import DatasetError
@@ -144,13 +143,16 @@ class Replay:
         packed = self._memory.fit(sources.pack(loaded, "The new episode"))
         # A killed run may have saved the same episode, or another of this number.
         earlier = self._adopt(ongoing.number)
-        if any(x.fingerprint == packed.fingerprint for x in earlier):
-            return
-        attempt = len(self._folder.attempts(ongoing.number))
-        identifier = self._folder.identifier(ongoing.number, attempt)
-        path = self._folder.save(episode, identifier)
-        packed = dataclasses.replace(packed, source=str(path))
-        self._memory.add(Stored(identifier, packed))
+        same = (x for x in earlier if x.packed.fingerprint == packed.fingerprint)
+        if not (stored := next(same, None)):
+            identifier = self._folder.next_attempt(ongoing.number)
+            path = self._folder.save(episode, identifier)
+            packed = dataclasses.replace(packed, source=str(path))
+            stored = Stored(identifier, packed)
+            self._memory.add(stored)
+        for piece in self._rows:  # Rows that are in it continue in its file.
+            if piece and piece.identifier == ongoing.identifier:
+                piece.identifier = stored.identifier
 
     def restore_step(self, transition: Transition, worker: int = 0) -> None:
         """Adds a step that a worker's episode already had when the state was taken."""
@@ -225,7 +227,7 @@ class Replay:
             "total_steps": memory.total_steps,
             "episodes": [identifier for identifier, _ in memory.episodes],
             "rows": [x and [x.identifier, x.next, x.stop] for x in self._rows],
-            "ongoing": [[w, x.number] for w, x in self._ongoing.items()],
+            "ongoing": [[w, x.number, x.identifier] for w, x in self._ongoing.items()],
             **({"known": self._known.state()} if self._known else {}),
         }
 
@@ -246,25 +248,26 @@ class Replay:
         )
         self._rng.bit_generator.state = state["random"]
         self._next = state["next"]
-        self._ongoing = {
-            worker: Ongoing(number, self._folder.identifier(number))
-            for worker, number in state["ongoing"]
+        self._ongoing = {  # States of version 0.1 have no identifier.
+            worker: Ongoing(number, *(named or [self._folder.identifier(number)]))
+            for worker, number, *named in state["ongoing"]
         }
         self._rows = [row and Piece(*row) for row in state["rows"]]
         if self._known:
             self._known.load_state(state["known"])
 
     def _begin(self, worker: int) -> None:
-        identifier = self._folder.identifier(self._next)
+        # Not that of another attempt, of which rows may be too.
+        identifier = self._folder.next_attempt(self._next)
         self._ongoing[worker] = Ongoing(self._next, identifier)
         self._next += 1
 
-    def _adopt(self, number: int) -> list[PackedEpisodes]:
+    def _adopt(self, number: int) -> list[Stored]:
         """Adds the files of an episode's number to the memory; returns all of them."""
         found = []
         for identifier in self._folder.attempts(number):
             if earlier := self._folder.read(identifier):
-                found.append(earlier.packed)
+                found.append(earlier)
                 if identifier not in self._memory.known:
                     self._memory.add(earlier)
         return found

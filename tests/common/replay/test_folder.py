@@ -101,6 +101,8 @@ def test_attempts_are_those_that_have_files(tmp_path):
         opened.save(fakes.episode(3), identifier)
     assert opened.attempts(7) == folder.Folder(tmp_path, 0).attempts(7) == made
     assert opened.attempts(8) == []
+    assert opened.next_attempt(7) == opened.identifier(7, 2)
+    assert opened.next_attempt(8) == opened.identifier(8)
 
 
 EXPECTED = layout.describe(fakes.episode(3))

@@ -346,7 +346,7 @@ RECORDED_STATE = {
         ["f58e5ecfeafd0ede3f0def31b6844205", 4, 10],
         ["f58e5ecfeafd0ede3f0def31b6844205", 7, 10],
     ],
-    "ongoing": [[1, 4]],
+    "ongoing": [[1, 4, "5de0ae4de89327a233fb50be06ed3ac8"]],
 }
 
 
@@ -368,10 +368,12 @@ def test_a_seed_draws_the_recorded_batches(tmp_path):
     assert spans(target.batch(3, 12)) == RECORDED[2]
 
 
-def test_a_recorded_state_is_resumed(tmp_path):
+@pytest.mark.parametrize("ongoing", [RECORDED_STATE["ongoing"], [[1, 4]]])
+def test_a_recorded_state_is_resumed(tmp_path, ongoing):
+    """Also one of version 0.1, which has no identifiers of episodes in progress."""
     fill(as_recorded(tmp_path)[0], [30, 5, 9, 40])
     target, steps = as_recorded(tmp_path)
-    target.load_state(RECORDED_STATE)
+    target.load_state({**RECORDED_STATE, "ongoing": ongoing})
     for step in steps:
         target.restore_step(step, worker=1)
     assert target.state() == RECORDED_STATE
@@ -491,6 +493,43 @@ def test_the_end_of_a_dropped_episode_is_taken_in(tmp_path):
     assert counts(resumed) == (12, 2, 12, 2) and numbers(resumed) == [0, 1]
     fill(resumed, [4], first=2)
     assert counts(resumed) == (16, 3, 16, 3)
+
+
+def test_a_row_stays_in_its_attempt_of_an_episode(tmp_path):
+    """Two kills, and play that differs after the first one."""
+    game, other = fakes.episode(60, 0), fakes.episode(60, 5)
+    target = replay.Replay(tmp_path / "a", ongoing=True)
+    add(target, game, stop=40)
+    state = target.state()
+    add(target, game, start=40)
+    resumed = resume(tmp_path / "a", tmp_path / "b", state, ongoing=True)
+    for time in range(40):
+        resumed.restore_step({k: v[time] for k, v in game.items()})
+    add(resumed, other, start=40, stop=58)
+    resumed.batch(8, 3)
+    add(resumed, other, start=58)
+    again = resume(tmp_path / "b", tmp_path / "c", resumed.state(), ongoing=True)
+    assert_same_batches(resumed, again, size=(8, 3))
+
+
+@pytest.mark.parametrize("other", [0, 5])
+def test_an_ongoing_episode_of_a_number_that_has_files_is_not_mixed_up(tmp_path, other):
+    """A run without a state plays on beside what it left, again or differently."""
+    fill(replay.Replay(tmp_path / "a"), [60])
+    target = replay.Replay(tmp_path / "a", ongoing=True)
+    episode = fakes.episode(60, other)
+    add(target, episode, stop=50)
+    target.batch(16, 3)
+    state = target.state()
+    add(target, episode, start=50)
+    later = resume(tmp_path / "a", tmp_path / "b", target.state(), ongoing=True)
+    again = resume(tmp_path / "a", tmp_path / "c", state, ongoing=True)
+    for time in range(50):
+        again.restore_step({k: v[time] for k, v in episode.items()})
+    add(again, episode, start=50)
+    for _ in range(20):
+        one, two, three = (x.batch(16, 3)["reward"] for x in (target, later, again))
+        assert np.array_equal(one, two) and np.array_equal(one, three)
 
 
 def test_missing_and_damaged_files_are_named_at_resume(tmp_path, capsys):
