@@ -214,5 +214,5 @@ def test_what_is_wrong_with_an_analysis_is_named(tmp_path, text, reason):
 
 def test_a_pipe_in_place_of_metrics_is_named(tmp_path):
     os.mkfifo(tmp_path / "metrics.jsonl")
-    with pytest.raises(UserError, match="It is not a file"):
+    with pytest.raises(UserError, match="it is a pipe, not a file"):
         runs.load(tmp_path)

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import pathlib
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -49,13 +50,15 @@ def read(path: pathlib.Path, most: int) -> bytes:
 
 
 def check_is_file(path: str | os.PathLike) -> None:
-    """Refuses what is there but is no file: to open a pipe would wait forever.
+    """Refuses what is no file: to open a pipe would wait forever.
 
     Raises:
-        OSError: It is not a file.
+        OSError: It is not a file, or nothing is there.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(errno.EINVAL, "It is not a file", str(path))
+    mode = os.stat(path).st_mode
+    kinds = {stat.S_IFREG: "", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
+    if kind := kinds.get(stat.S_IFMT(mode), "a device or a socket"):
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
 
 
 class SchemaError(ValueError):

@@ -14,7 +14,6 @@ import io
 import itertools
 import math
 import os
-import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from dreamerv2_transfer.common import foreign
-from dreamerv2_transfer.common.files import memory
+from dreamerv2_transfer.common.files import documents, memory
 
 try:  # The extra `fast`: a tenth of zlib's time, and smaller files.
     from isal import isal_zlib
@@ -117,7 +116,7 @@ def _opened(
     path: str | os.PathLike, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
     """Opens a file; yields it and its wanted members by key."""
-    check_is_file(path)  # Opening a pipe would wait for a writer.
+    documents.check_is_file(path)  # Opening a pipe would wait for a writer.
     with zipfile.ZipFile(path) as file:
         members: dict[str, zipfile.ZipInfo] = {}
         for member in file.infolist():
@@ -133,14 +132,6 @@ def _opened(
             if one.header_offset + size > following.header_offset:
                 raise ArchiveError("its arrays overlap")
         yield file, {k: v for k, v in members.items() if wanted(k)}
-
-
-def check_is_file(path: str | os.PathLike) -> None:
-    """Raises ArchiveError or OSError if a path leads to no file."""
-    mode = os.stat(path).st_mode
-    kinds = {stat.S_IFREG: "", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
-    if kind := kinds.get(stat.S_IFMT(mode), "a device or a socket"):
-        raise ArchiveError(f"it is {kind}, not a file")
 
 
 def _check_memory(members: dict[str, zipfile.ZipInfo]) -> None:

@@ -329,7 +329,7 @@ def is_file(entry: os.DirEntry) -> bool:
 def check_is_file(path: str | os.PathLike) -> None:
     """Raises EpisodeError, which says what is there, if a path leads to no file."""
     with reading(path):
-        npz.check_is_file(path)
+        documents.check_is_file(path)
 
 
 def count_episodes(directory: str | os.PathLike) -> tuple[int, int]:

@@ -214,5 +214,5 @@ def test_a_full_disk_leaves_the_former_file_and_prints_nothing(tmp_path, capfd):
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.h5")
-    with pytest.raises(hdf5.ArraysError, match="It is not a file"):
+    with pytest.raises(hdf5.ArraysError, match="it is a pipe, not a file"):
         read(tmp_path / "a.h5")

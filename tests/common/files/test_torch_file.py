@@ -194,5 +194,5 @@ def test_other_files_are_told(tmp_path):
     with pytest.raises(TorchFileError, match=r"missing.pt cannot be read"):
         torch_file.read(tmp_path / "missing.pt")
     os.mkfifo(tmp_path / "pipe.pt")
-    with pytest.raises(TorchFileError, match="It is not a file"):
+    with pytest.raises(TorchFileError, match="it is a pipe, not a file"):
         torch_file.read(tmp_path / "pipe.pt")
