@@ -135,13 +135,24 @@ def _listed_parts(space: Mapping[str, Any]) -> dict[str, Any]:
     return {"parts": found}
 
 
-def common_parts(folders: Mapping[str, str | os.PathLike]) -> list[list[int]]:
-    """Returns `parts` of the actions in some tasks' folders; empty if they have none.
+def actions(folders: Mapping[str, str | os.PathLike]) -> Layout:
+    """Returns what the manifests of some tasks' folders tell about actions, by task."""
+    found: Layout = {}
+    for task, folder in folders.items():
+        told: Layout = {}
+        with contextlib.suppress(store.DatasetError):
+            told = listed(store.read_manifest(folder) or {})
+        found[task] = told.get("action", {})
+    return found
+
+
+def common_parts(actions: Layout) -> list[list[int]]:
+    """Returns `parts` of the actions of some tasks; empty if they have none.
 
     Raises:
         DatasetError: The tasks' actions have different parts.
     """
-    found = {task: told.get("parts", []) for task, told in _actions(folders).items()}
+    found = {task: told.get("parts", []) for task, told in actions.items()}
     first, *others = found
     for task in others:
         if found[task] != found[first]:
@@ -153,21 +164,10 @@ def common_parts(folders: Mapping[str, str | os.PathLike]) -> list[list[int]]:
     return found[first]
 
 
-def common_start(folders: Mapping[str, str | os.PathLike]) -> int:
-    """Returns the number of the first action in tasks' folders; 0 if it differs."""
-    starts = {told.get("start", 0) for told in _actions(folders).values()}
+def common_start(actions: Layout) -> int:
+    """Returns the number of the first action of some tasks; 0 if it differs."""
+    starts = {told.get("start", 0) for told in actions.values()}
     return starts.pop() if len(starts) == 1 else 0
-
-
-def _actions(folders: Mapping[str, str | os.PathLike]) -> Layout:
-    """Returns what the manifests of some tasks' folders tell about actions, by task."""
-    found: Layout = {}
-    for task, folder in folders.items():
-        told: Layout = {}
-        with contextlib.suppress(store.DatasetError):
-            told = listed(store.read_manifest(folder) or {})
-        found[task] = told.get("action", {})
-    return found
 
 
 def outline(paths: Sequence[str]) -> collections.Counter[Outline]:

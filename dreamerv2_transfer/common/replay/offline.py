@@ -82,9 +82,9 @@ class OfflineDataset:
         check_options(list(tasks), batch, length, weights, holdout)
         packing.check_same_kinds(tasks.values())
         self.tasks = tuple(tasks)
-        folders = {k: x.source for k, x in tasks.items()}
-        self._parts = layout.common_parts(folders)
-        self._start = layout.common_start(folders)
+        actions = layout.actions({k: x.source for k, x in tasks.items()})
+        self._parts = layout.common_parts(actions)
+        self._start = layout.common_start(actions)
         self._packed = packing.with_same_coding(list(tasks.values()))
         self.fields = self._packed[0].fields
         self._options = dict(

@@ -175,11 +175,11 @@ def test_tasks_share_the_parts_of_their_actions(tmp_path):
         (tmp_path / name).mkdir()
         told = layout.of_spaces({"action": Joined(parts)})
         store.write_manifest(tmp_path / name, {"spaces": EXPECTED | told})
-    folders = {x: tmp_path / x for x in "ab"}
-    assert layout.common_parts(folders) == [[2, 2]]
-    assert layout.common_parts({"d": tmp_path / "d"}) == []
+    told = layout.actions({x: tmp_path / x for x in "abcd"})
+    assert layout.common_parts({x: told[x] for x in "ab"}) == [[2, 2]]
+    assert layout.common_parts({"d": told["d"]}) == []
     with pytest.raises(store.DatasetError, match="a and c differ"):
-        layout.common_parts(folders | {"c": tmp_path / "c"})
+        layout.common_parts({x: told[x] for x in "abc"})
 
 
 def test_the_number_of_the_first_action_is_told(tmp_path):
@@ -188,7 +188,7 @@ def test_the_number_of_the_first_action_is_told(tmp_path):
         told = layout.of_spaces({"action": spaces.Discrete(6, start=start)})
         assert told["action"].get("start", 0) == start
         store.write_manifest(tmp_path / name, {"spaces": EXPECTED | told})
-    folders = {x: tmp_path / x for x in "abc"}
-    assert layout.common_start({x: folders[x] for x in "ab"}) == 1
-    assert layout.common_start(folders) == 0
-    assert layout.common_start({"d": tmp_path / "d"}) == 0
+    told = layout.actions({x: tmp_path / x for x in "abcd"})
+    assert layout.common_start({x: told[x] for x in "ab"}) == 1
+    assert layout.common_start(told) == 0
+    assert layout.common_start({"d": told["d"]}) == 0
