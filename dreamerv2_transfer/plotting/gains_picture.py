@@ -158,6 +158,8 @@ def draw_profiles(
         ylabel="share of runs above",
         title="Performance profiles",
     )
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(  # Below, as names may be wider than the axes.
+        frameon=False, fontsize="small", loc="upper right", bbox_to_anchor=(1, -0.22)
+    )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
