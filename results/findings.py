@@ -40,22 +40,24 @@ class Study:
         runs: Pattern of their folders, given `game` and `arm`.
         color: The colour of its rows.
         arms: Its own names of the paper's arms, where it has others.
-        scratch: Pattern of further runs from scratch, given `game`.
+        scratch: Patterns of further runs from scratch, given `game`.
     """
 
     runs: str
     color: str
     arms: dict[str, str] = dataclasses.field(default_factory=dict)
-    scratch: str = "none"
+    scratch: tuple[str, ...] = ()
 
     def paths(self, game: str, arm: str) -> list[pathlib.Path]:
         places = [self.runs.format(game=game, arm=self.arms.get(arm, arm))]
         if arm == "scratch":
-            places.append(self.scratch.format(game=game))
+            places += [place.format(game=game) for place in self.scratch]
         return sorted(x for y in places for x in HERE.glob(f"{y}/metrics.jsonl"))
 
 
 LOSSES = "minatar_paper_losses"
+RETURNS = "minatar_small_returns/runs/{game}_*"
+LEFT_OUT = "minatar_leave_one_out/{game}/on_new/minatar_{game}"
 STUDIES = {
     "cross entropy, KL 1.0": Study(
         "minatar_small/space_invaders/{game}_{arm}_?",
@@ -79,9 +81,12 @@ STUDIES = {
         {FIXED: "fixed_after_5000"},
     ),
     "today's small, 40,000 updates": Study(
-        "minatar_leave_one_out/{game}/on_new/minatar_{game}/{arm}/?",
+        f"{LEFT_OUT}/{{arm}}/?", "#e7298a", scratch=(RETURNS,)
+    ),
+    "today's small, 400,000 steps a game": Study(
+        "minatar_learned_games/space_invaders/on_learned/minatar_{game}/{arm}/?",
         "#e7298a",
-        scratch="minatar_small_returns/runs/{game}_*",
+        scratch=(RETURNS, f"{LEFT_OUT}/scratch/?"),
     ),
 }
 

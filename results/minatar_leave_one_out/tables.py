@@ -1,5 +1,7 @@
 """Prints what each arm earns and what its model misses, game by game.
 
+Also of fixed models that know the game, of `minatar_learned_games`.
+
 python results/minatar_leave_one_out/tables.py
 """
 
@@ -14,8 +16,10 @@ from dreamerv2_transfer.plotting import metrics_file
 
 HERE = pathlib.Path(__file__).parent
 SCRATCH = HERE.parent / "minatar_small_returns" / "runs"
+LEARNED = HERE.parent / "minatar_learned_games" / "space_invaders" / "on_learned"
 GAMES = ("space_invaders", "breakout", "seaquest", "asterix", "freeway")
-ARMS = ("scratch", "pretrained", "fresh_heads", "frozen_img_in")
+FIXED = "pretrained_fixed_world_model"
+ARMS = ("scratch", "pretrained", "fresh_heads", "frozen_img_in", FIXED)
 AT = (1_000, 2_000, 5_000)  # Updates of the greedy evaluations that are shown.
 LATE = (4_000, 5_000)  # Updates over which losses are averaged.
 LOSSES = ("image_loss", "kl_loss", "model_error")
@@ -23,7 +27,8 @@ LOSSES = ("image_loss", "kl_loss", "model_error")
 
 def runs(game: str, arm: str) -> list[dict]:
     """The metrics of the runs of an arm."""
-    found = sorted((HERE / game / "on_new" / f"minatar_{game}" / arm).glob("*"))
+    study = LEARNED if arm == FIXED else HERE / game / "on_new"
+    found = sorted((study / f"minatar_{game}" / arm).glob("*"))
     found += sorted(SCRATCH.glob(f"{game}_*")) if arm == "scratch" else []
     return [metrics_file.read(run / "metrics.jsonl")[0] for run in found]
 
