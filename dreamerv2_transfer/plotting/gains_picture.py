@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 from dreamerv2_transfer.plotting import aggregates, gains_table, labels
 from dreamerv2_transfer.plotting.aggregates import Aggregate
@@ -17,6 +18,7 @@ from dreamerv2_transfer.plotting.labels import SCRATCH
 ROW = 0.34  # Inches; height of a row.
 WIDTH = 7.0  # Inches; of the rows, names and numbers included.
 PROFILE = 3.6  # Inches; width of the profiles.
+BELOW = 48  # Points from the profiles down to their legend, past two lines of label.
 GRAY = "#888888"
 
 
@@ -159,7 +161,13 @@ def draw_profiles(
         title="Performance profiles",
     )
     axes.legend(  # Below, as names may be wider than the axes.
-        frameon=False, fontsize="small", loc="upper right", bbox_to_anchor=(1, -0.22)
+        frameon=False,
+        fontsize="small",
+        loc="upper right",
+        bbox_to_anchor=(1, 0),
+        bbox_transform=offset_copy(
+            axes.transAxes, axes.figure, y=-BELOW, units="points"
+        ),
     )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
