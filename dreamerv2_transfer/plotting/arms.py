@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
@@ -71,6 +72,12 @@ def seed_of(run: Run) -> str:
         return str(run.config.seed)
     match = SEED.search(run.name)
     return match[1] if match else pathlib.PurePath(run.name).name
+
+
+def seed_order(run: Run) -> tuple[float, str]:
+    """Orders runs by their seeds, so that no number depends on the folders' order."""
+    seed = seed_of(run)
+    return int(seed) if seed.isdecimal() else math.inf, seed
 
 
 def doubts(found: Iterable[Run]) -> list[str]:

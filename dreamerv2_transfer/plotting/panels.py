@@ -168,7 +168,7 @@ def _group(
     """
     groups = collections.defaultdict(lambda: collections.defaultdict(list))
     notes, prefix = [], f"{metric}/"
-    for run in chosen:
+    for run in sorted(chosen, key=arms.seed_order):
         names = {metric: arms.task_of(run)}
         names |= {
             x: x.removeprefix(prefix) for x in run.metrics if x.startswith(prefix)

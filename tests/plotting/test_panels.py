@@ -35,6 +35,16 @@ def test_runs_of_one_kind_are_the_seeds_of_one_curve():
     assert panel.paper == {} and notes == []
 
 
+def test_seeds_are_in_order_whatever_the_folders_are_called():
+    """Resamples pick runs by place, so an interval would depend on the order."""
+    by_seed = {x: arm_config("scratch", seed=x) for x in (201, 0, 10, 9)}
+    found = [make_run(f"run {x}", by_seed[x], train_return=[x]) for x in by_seed]
+    ((panel,), _) = panels.make(found, Selection(["train_return"]))
+    assert [run.config.seed for run in panel.arms["scratch"].runs] == [0, 9, 10, 201]
+    values = [series[0] for _, series in panel.arms["scratch"].curves]
+    assert values == [0, 9, 10, 201]
+
+
 def test_each_metric_of_each_game_has_a_panel():
     other = arm_config("scratch", task="minatar_seaquest")
     found = [make_run(loss=[1], kl=[2]), make_run(config=other, loss=[1])]
