@@ -83,6 +83,12 @@ STUDIES = {
     "today's small, 40,000 updates": Study(
         f"{LEFT_OUT}/{{arm}}/?", "#e7298a", scratch=(RETURNS,)
     ),
+    "today's small, 2,500 updates": Study(
+        "minatar_pretraining_length/space_invaders/on_new/minatar_{game}/{arm}/?",
+        "#e7298a",
+        {"pretrained": "pretrained_2500"},
+        scratch=(RETURNS, f"{LEFT_OUT}/scratch/?"),
+    ),
     "today's small, 400,000 steps a game": Study(
         "minatar_learned_games/space_invaders/on_learned/minatar_{game}/{arm}/?",
         "#e7298a",
