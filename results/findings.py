@@ -58,6 +58,7 @@ class Study:
 LOSSES = "minatar_paper_losses"
 RETURNS = "minatar_small_returns/runs/{game}_*"
 LEFT_OUT = "minatar_leave_one_out/{game}/on_new/minatar_{game}"
+FOUR_SEEDS = (RETURNS, f"{LEFT_OUT}/scratch/?")  # From scratch, of today's small.
 STUDIES = {
     "cross entropy, KL 1.0": Study(
         "minatar_small/space_invaders/{game}_{arm}_?",
@@ -87,12 +88,12 @@ STUDIES = {
         "minatar_pretraining_length/space_invaders/on_new/minatar_{game}/{arm}/?",
         "#e7298a",
         {"pretrained": "pretrained_2500"},
-        scratch=(RETURNS, f"{LEFT_OUT}/scratch/?"),
+        scratch=FOUR_SEEDS,
     ),
     "today's small, 400,000 steps a game": Study(
         "minatar_learned_games/space_invaders/on_learned/minatar_{game}/{arm}/?",
         "#e7298a",
-        scratch=(RETURNS, f"{LEFT_OUT}/scratch/?"),
+        scratch=FOUR_SEEDS,
     ),
 }
 
