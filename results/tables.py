@@ -1,9 +1,9 @@
 """Prints what each arm earns and what its model misses, game by game.
 
-Also of fixed models that know the game, of `minatar_learned_games`, and of more and
-less pre-training, of `minatar_pretraining_length`.
+The arms are those of `minatar_leave_one_out`, of `minatar_pretraining_length`, and the
+fixed models that know the game of `minatar_learned_games`.
 
-python results/minatar_leave_one_out/tables.py
+python results/tables.py
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 from dreamerv2_transfer.plotting import metrics_file
 
 HERE = pathlib.Path(__file__).parent
-SCRATCH = HERE.parent / "minatar_small_returns" / "runs"
-LENGTHS = f"{HERE.parent}/minatar_pretraining_length/{{game}}/on_new"
-LEARNED = f"{HERE.parent}/minatar_learned_games/space_invaders/on_learned"
+SCRATCH = HERE / "minatar_small_returns" / "runs"
+LEFT_OUT = f"{HERE}/minatar_leave_one_out/{{game}}/on_new"
+LENGTHS = f"{HERE}/minatar_pretraining_length/{{game}}/on_new"
+LEARNED = f"{HERE}/minatar_learned_games/space_invaders/on_learned"
 GAMES = ("space_invaders", "breakout", "seaquest", "asterix", "freeway")
-# Where the folders `minatar_GAME` of an arm are, given `game`; by default, here.
+# Where the folders `minatar_GAME` of an arm are, given `game`; LEFT_OUT by default.
 ELSEWHERE = {
     "pretrained_2500": LENGTHS,
     "pretrained_10000": LENGTHS,
@@ -36,7 +37,7 @@ LOSSES = ("image_loss", "kl_loss", "model_error")
 
 def runs(game: str, arm: str) -> list[dict]:
     """The metrics of the runs of an arm."""
-    study = ELSEWHERE.get(arm, f"{HERE}/{{game}}/on_new").format(game=game)
+    study = ELSEWHERE.get(arm, LEFT_OUT).format(game=game)
     found = sorted(pathlib.Path(study, f"minatar_{game}", arm).glob("*"))
     found += sorted(SCRATCH.glob(f"{game}_*")) if arm == "scratch" else []
     return [metrics_file.read(run / "metrics.jsonl")[0] for run in found]
