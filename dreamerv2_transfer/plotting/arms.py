@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import math
 import pathlib
 import re
@@ -15,6 +16,12 @@ from dreamerv2_transfer.plotting.runs import Run
 
 # The end of a name such as `asterix_seed0`; a mere number is a seed too.
 SEED = re.compile(r"[_-]?seed[_-]?(\d+)$")
+# Options of fine-tuning that make an arm of their own where they are set.
+OPTIONS = re.compile(
+    r"init\.(components|adapt|shrink)|adapter\.(rank|actions)|replay\.mix|"
+    r"model_opt\.(wd_start|lr_by\..+)|task_embed\.(size|freeze)"
+)
+defaults = functools.cache(lambda: blocks.load_config([]).flat)
 
 
 def task_of(run: Run) -> str:
@@ -32,8 +39,9 @@ def arm_of(run: Run) -> str:
 
     `scratch`, `pretrained` (all of it fine-tuned), `pretrained_frozen_rssm`,
     `pretrained_fixed_world_model`, or `pretrained_frozen_` and the frozen components;
-    the name of any other stage, such as `pretrain`; and without a stage, as in the
-    original's runs, the folder's name without the seed.
+    then the `OPTIONS` that are set, as in `pretrained, adapter.rank=8`. The name of any
+    other stage, such as `pretrain`; and without a stage, as in the original's runs, the
+    folder's name without the seed.
     """
     if run.layout:
         return run.layout[1]
@@ -48,13 +56,20 @@ def arm_of(run: Run) -> str:
     flags = run.config.freeze.flat
     frozen = [name for name, is_frozen in flags.items() if is_frozen]
     if not frozen:
-        return "pretrained"
-    if len(frozen) == len(flags):
-        return "pretrained_fixed_world_model"
-    if frozen == [name for name in flags if name.startswith("rssm.")]:
-        return "pretrained_frozen_rssm"
-    layers = [name.removeprefix("rssm.") for name in frozen]
-    return "_".join(["pretrained_frozen", *layers])
+        arm = "pretrained"
+    elif len(frozen) == len(flags):
+        arm = "pretrained_fixed_world_model"
+    elif frozen == [name for name in flags if name.startswith("rssm.")]:
+        arm = "pretrained_frozen_rssm"
+    else:
+        layers = [name.removeprefix("rssm.") for name in frozen]
+        arm = "_".join(["pretrained_frozen", *layers])
+    options = [
+        f"{key}={config_lib.format_value(value)}"
+        for key, value in run.config.flat.items()
+        if OPTIONS.fullmatch(key) and value != defaults()[key]
+    ]
+    return ", ".join([arm, *options])
 
 
 def model_of(run: Run) -> str:

@@ -56,6 +56,9 @@ SUITES = {"minatar": "MinAtar", "atari": "Atari", "dmc": "DMC", "gym": "Gymnasiu
 def arm_label(arm: str, labels: Mapping[str, str] | None = None) -> str:
     """Returns what a legend calls an arm; `labels` takes precedence."""
     known = {**ARMS, **(labels or {})}
+    base, comma, options = arm.partition(", ")
+    if arm not in known and comma:
+        return _shown(f"{arm_label(base, labels)}, {options}")
     if arm not in known and (length := LENGTH.fullmatch(arm)):
         return f"pre-trained for {int(length[1]):,} updates"
     if arm in known or not arm.startswith(FROZEN):

@@ -24,6 +24,19 @@ OLD = "task: atari_pong\nseed: 0\naction_repeat: 4\nnum_envs: 1\n"
             {"stage": "finetune", "freeze.encoder": True, "freeze.rssm.cell": True},
             "pretrained_frozen_encoder_cell",
         ),
+        (
+            {"stage": "finetune", "blocks": ["freeze_rssm"], "adapter.rank": 8},
+            "pretrained_frozen_rssm, adapter.rank=8",
+        ),
+        (
+            {
+                "stage": "finetune",
+                "init.components": ["encoder", "rssm"],
+                "model_opt.lr_by.rssm": 0.1,
+                "known.evaluate": True,  # It measures and changes nothing.
+            },
+            "pretrained, init.components=[encoder, rssm], model_opt.lr_by.rssm=0.1",
+        ),
     ],
 )
 def test_the_arm_is_read_off_the_configuration(tmp_path, settings, arm):

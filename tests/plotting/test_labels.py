@@ -47,6 +47,13 @@ def test_an_arm_with_frozen_components_is_written_in_words(frozen, label):
     assert labels.arm_label(arm, {arm: "ours"}) == "ours"
 
 
+def test_options_stand_behind_the_name_of_the_arm():
+    arm = "pretrained_frozen_rssm, adapter.rank=8, replay.mix=0.25"
+    shown = "pre-trained, RSSM frozen, adapter.rank=8, replay.mix=0.25"
+    assert labels.arm_label(arm) == shown
+    assert labels.arm_label(arm, {arm: "ours"}) == "ours"
+
+
 def test_a_given_name_comes_before_the_usual_one():
     assert labels.arm_label("scratch") == "from scratch"
     assert labels.arm_label("scratch", {"scratch": "baseline"}) == "baseline"
