@@ -27,6 +27,7 @@ class Option:
         least: The smallest allowed number.
         is_path: Whether the value is a path, or each element of it.
         is_required: Whether the command does nothing without it.
+        is_whole: Whether commas separate nothing in the values of a list.
     """
 
     default: Any
@@ -35,6 +36,7 @@ class Option:
     least: float | None = None
     is_path: bool = False
     is_required: bool = False
+    is_whole: bool = False
 
 
 def path_option(text: str, is_required: bool = False) -> Option:
@@ -111,6 +113,7 @@ def check_choice(what: str, value: str, choices: Collection[str]) -> None:
 def _flags(options: Mapping[str, Option]) -> Flags:
     flags = Flags({name: option.default for name, option in options.items()})
     flags.paths = [name for name, option in options.items() if option.is_path]
+    flags.whole = [name for name, option in options.items() if option.is_whole]
     return flags
 
 

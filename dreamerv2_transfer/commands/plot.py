@@ -30,8 +30,10 @@ OPTIONS = {
 CURVES = {
     "xaxis": Option("step", "step, or a metric such as train_total_steps."),
     "yaxis": Option([""], "Metrics; by default returns and model error."),
-    "tasks": Option([".*"], "Regular expressions for games."),
-    "methods": Option([".*"], "Regular expressions for arms, in the legend's order."),
+    "tasks": Option([".*"], "Regular expressions for games.", is_whole=True),
+    "methods": Option(
+        [".*"], "Regular expressions for arms, in the legend's order.", is_whole=True
+    ),
     "bins": Option(0.0, "Bin width in the axis' units; 0 is none.", least=0),
     "smooth": Option(0.0, "Window of a running mean; 0 is none.", least=0),
     "agg": Option("ci95", "Band: ci95, std1, per0, per5, per25; none is all lines."),
@@ -39,7 +41,7 @@ CURVES = {
     "xmult": Option(1.0, "Factor of the horizontal axis."),
 }
 APPEARANCE = {
-    "labels": Option([""], "Names in the legend: ARM NAME ARM NAME ..."),
+    "labels": Option([""], "Legend's names: ARM NAME ARM NAME ...", is_whole=True),
     "title": Option("", "Title of the figure."),
     "xlabel": Option("", "Label of the horizontal axis."),
     "ylabel": Option("", "Label of the vertical axis."),

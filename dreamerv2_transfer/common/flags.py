@@ -31,12 +31,14 @@ class Flags:
     Attributes:
         paths: The keys whose values are paths, which are checked. In a list of them, a
             comma separates nothing if there is a file or folder of that very name.
+        whole: The keys of lists in whose values commas separate nothing.
         given: The dotted keys that the last parsed command line named.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         self._config = Config(*args, **kwargs)
         self.paths: Collection[str] = ()
+        self.whole: Collection[str] = ()
         self.given: frozenset[str] = frozenset()
 
     def parse(self, argv: Sequence[str] | None = None) -> Config:
@@ -111,9 +113,9 @@ class Flags:
         if not texts:
             raise ConfigError(f"Flag '{flag}' needs a value after it.")
         is_list, is_path = isinstance(self._config[key], tuple), key in self.paths
-        if is_list:
+        if is_list and key not in self.whole:
             texts = [part for text in texts for part in _elements(text, is_path)]
-        elif len(texts) > 1:
+        elif not is_list and len(texts) > 1:
             received = " ".join(texts)
             raise ConfigError(f"Flag '{flag}' takes one value. Received: {received}")
         for text in texts if is_path else ():

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from dreamerv2_transfer.commands import options
 from dreamerv2_transfer.commands import plot as command
 from dreamerv2_transfer.common import blocks as blocks_lib
 from dreamerv2_transfer.common.errors import UserError
@@ -124,6 +125,13 @@ def test_folders_of_the_original_are_read_as_it_does(tmp_path):
 def test_bad_input_is_refused_with_its_name(args, message):
     with pytest.raises(UserError, match=message):
         command.main([str(arg) for arg in args])
+
+
+@pytest.mark.parametrize("option", ["methods", "tasks", "labels"])
+def test_arms_and_their_names_may_hold_commas(option):
+    argv = [f"--{option}", "pretrained, replay.mix=0.25", "a{1,2}"]
+    chosen = options.parse(command.CURVES | command.APPEARANCE, argv)
+    assert chosen[option] == ("pretrained, replay.mix=0.25", "a{1,2}")
 
 
 def test_an_error_is_one_line():

@@ -85,6 +85,14 @@ def test_a_comma_separates_paths_unless_it_belongs_to_one(tmp_path, monkeypatch)
     )
 
 
+def test_a_comma_separates_nothing_where_values_are_whole():
+    flags = Flags(labels=[""], runs=["x"])
+    flags.whole = ["labels"]
+    argv = ["--labels", "pretrained", "40,000 updates", "--runs", "a,b"]
+    assert flags.parse(argv).labels == ("pretrained", "40,000 updates")
+    assert flags.parse(argv).runs == ("a", "b")
+
+
 def test_no_flags_change_nothing(flags):
     assert flags.parse([]).seed == 0
     assert flags.given == frozenset()
