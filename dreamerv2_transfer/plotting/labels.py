@@ -29,7 +29,10 @@ ARMS = {
     "offline": "offline, in dreams alone",
 }
 # And the names of components, see `arms.arm_of`; the second in the folders of a study.
-FROZEN = ("pretrained_frozen_", "frozen_")
+FROZEN = re.compile(
+    r"(?:pretrained_)?frozen((?:_(?:rssm|cell|(?:img|obs)_(?:in|out|dist)|"
+    r"encoder|decoder|reward|discount))+)"
+)
 LENGTH = re.compile(r"pretrained_(\d+)")  # And the updates of pre-training.
 METRICS = {
     "train_return": "return of training episodes",
@@ -61,11 +64,11 @@ def arm_label(arm: str, labels: Mapping[str, str] | None = None) -> str:
         return _shown(f"{arm_label(base, labels)}, {options}")
     if arm not in known and (length := LENGTH.fullmatch(arm)):
         return f"pre-trained for {int(length[1]):,} updates"
-    if arm in known or not arm.startswith(FROZEN):
+    if arm in known or not (layers := FROZEN.fullmatch(arm)):
         return _shown(known.get(arm, arm))
-    layers = arm.removeprefix("pretrained_").removeprefix("frozen_")
-    frozen = re.findall(r"(?:img|obs)_[a-z]+|[a-z]+", layers)
-    return _shown(f"pre-trained, {' and '.join(frozen)} frozen")
+    frozen = re.findall(r"(?:img|obs)_[a-z]+|[a-z]+", layers[1])
+    shown = " and ".join(frozen).replace("rssm", "RSSM")
+    return _shown(f"pre-trained, {shown} frozen")
 
 
 def metric_label(metric: str) -> str:

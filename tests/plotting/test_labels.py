@@ -47,6 +47,11 @@ def test_an_arm_with_frozen_components_is_written_in_words(frozen, label):
     assert labels.arm_label(arm, {arm: "ours"}) == "ours"
 
 
+def test_an_arm_that_is_only_named_alike_keeps_its_name():
+    assert labels.arm_label("frozen_rssm") == "pre-trained, RSSM frozen"
+    assert labels.arm_label("frozen_rssm_adapter") == "frozen_rssm_adapter"
+
+
 def test_options_stand_behind_the_name_of_the_arm():
     arm = "pretrained_frozen_rssm, adapter.rank=8, replay.mix=0.25"
     shown = "pre-trained, RSSM frozen, adapter.rank=8, replay.mix=0.25"
