@@ -40,8 +40,9 @@ def arm_of(run: Run) -> str:
     `scratch`, `pretrained` (all of it fine-tuned), `pretrained_frozen_rssm`,
     `pretrained_fixed_world_model`, or `pretrained_frozen_` and the frozen components;
     then the `OPTIONS` that are set, as in `pretrained, adapter.rank=8`. The name of any
-    other stage, such as `pretrain`; and without a stage, as in the original's runs, the
-    folder's name without the seed.
+    other stage, such as `pretrain`; of an agent for several games with their number, as
+    in `scratch, 2 games`. Without a stage, as in the original's runs, the folder's name
+    without the seed.
     """
     if run.layout:
         return run.layout[1]
@@ -51,9 +52,14 @@ def arm_of(run: Run) -> str:
         # `METHOD/0` is seed 0 of METHOD.
         is_seed = not name or name.isdecimal()
         return run.folder.resolve().parent.name if is_seed else name
-    if stage != "finetune":
-        return stage
-    flags = run.config.freeze.flat
+    arm = finetuned_arm(run.config) if stage == "finetune" else stage
+    games = len(blocks.learned_games(run.config))
+    return arm if games == 1 or stage == "pretrain" else f"{arm}, {games} games"
+
+
+def finetuned_arm(config: config_lib.Config) -> str:
+    """Returns the arm of a fine-tuned run: what is frozen, which options are set."""
+    flags = config.freeze.flat
     frozen = [name for name, is_frozen in flags.items() if is_frozen]
     if not frozen:
         arm = "pretrained"
@@ -66,7 +72,7 @@ def arm_of(run: Run) -> str:
         arm = "_".join(["pretrained_frozen", *layers])
     options = [
         f"{key}={config_lib.format_value(value)}"
-        for key, value in run.config.flat.items()
+        for key, value in config.flat.items()
         if OPTIONS.fullmatch(key) and value != defaults()[key]
     ]
     return ", ".join([arm, *options])

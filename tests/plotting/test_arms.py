@@ -25,6 +25,11 @@ OLD = "task: atari_pong\nseed: 0\naction_repeat: 4\nnum_envs: 1\n"
             "pretrained_frozen_encoder_cell",
         ),
         (
+            {"stage": "scratch", "multi_game": True, "tasks": ["x", "y"]},
+            "scratch, 2 games",
+        ),
+        ({"stage": "offline", "tasks": ["x", "y", "z"]}, "offline, 3 games"),
+        (
             {"stage": "finetune", "blocks": ["freeze_rssm"], "adapter.rank": 8},
             "pretrained_frozen_rssm, adapter.rank=8",
         ),
