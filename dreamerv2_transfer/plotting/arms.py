@@ -18,7 +18,7 @@ from dreamerv2_transfer.plotting.runs import Run
 SEED = re.compile(r"[_-]?seed[_-]?(\d+)$")
 # Options of fine-tuning that make an arm of their own where they are set.
 OPTIONS = re.compile(
-    r"init\.(components|adapt|shrink)|adapter\.(rank|actions)|replay\.mix|"
+    r"wm_steps|init\.(components|adapt|shrink)|adapter\.(rank|actions)|replay\.mix|"
     r"model_opt\.(wd_start|lr_by\..+)|task_embed\.(size|freeze)"
 )
 defaults = functools.cache(lambda: blocks.load_config([]).flat)
@@ -71,7 +71,7 @@ def finetuned_arm(config: config_lib.Config) -> str:
         layers = [name.removeprefix("rssm.") for name in frozen]
         arm = "_".join(["pretrained_frozen", *layers])
     options = [
-        f"{key}={config_lib.format_value(value)}"
+        f"{key}={config_lib.format_value(value).removesuffix('.0')}"
         for key, value in config.flat.items()
         if OPTIONS.fullmatch(key) and value != defaults()[key]
     ]

@@ -33,6 +33,7 @@ OLD = "task: atari_pong\nseed: 0\naction_repeat: 4\nnum_envs: 1\n"
             {"stage": "finetune", "blocks": ["freeze_rssm"], "adapter.rank": 8},
             "pretrained_frozen_rssm, adapter.rank=8",
         ),
+        ({"stage": "finetune", "wm_steps": 5000}, "pretrained, wm_steps=5000"),
         (
             {
                 "stage": "finetune",
