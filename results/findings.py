@@ -58,6 +58,7 @@ class Study:
 LOSSES = "minatar_paper_losses"
 RETURNS = "minatar_small_returns/runs/{game}_*"
 LEFT_OUT = "minatar_leave_one_out/{game}/on_new/minatar_{game}"
+NEW = "space_invaders/on_new/minatar_space_invaders"
 FOUR_SEEDS = (RETURNS, f"{LEFT_OUT}/scratch/?")  # From scratch, of today's small.
 STUDIES = {
     "cross entropy, KL 1.0": Study(
@@ -76,7 +77,7 @@ STUDIES = {
     "squared error, KL 0.1": Study(
         f"{LOSSES}/space_invaders/on_*/minatar_{{game}}/{{arm}}/?", "#d95f02"
     ),
-    "the same, fixed after 5,000": Study(
+    "the same, fixed from 5,000 on": Study(
         f"{LOSSES}/space_invaders/on_learned/minatar_{{game}}/{{arm}}/?",
         "#d95f02",
         {FIXED: "fixed_after_5000"},
@@ -85,9 +86,12 @@ STUDIES = {
         f"{LEFT_OUT}/{{arm}}/?", "#e7298a", scratch=(RETURNS,)
     ),
     "today's small, 2,500 updates": Study(
-        "minatar_pretraining_length/space_invaders/on_new/minatar_{game}/{arm}/?",
+        "{arm}/?",
         "#e7298a",
-        {"pretrained": "pretrained_2500"},
+        {
+            "pretrained": f"minatar_pretraining_length/{NEW}/pretrained_2500",
+            FROZEN: f"minatar_adapters/after_2500/{NEW}/frozen_rssm",
+        },
         scratch=FOUR_SEEDS,
     ),
     "today's small, 400,000 steps a game": Study(

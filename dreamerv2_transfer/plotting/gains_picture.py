@@ -119,10 +119,16 @@ def draw_rows(axes: Axes, lines: Sequence[Line]) -> None:
             continue
         value, low, high = (line.estimate.get(key) for key in ("value", "low", "high"))
         if low is not None and high is not None:
-            # A rest beyond the axis is cut off; the numbers at the right have it.
+            # An arrow stands for a rest beyond the axis; the numbers have it.
             ends = max(low, left), min(high, right)
             bar = {"lw": 5, "alpha": 0.25, "solid_capstyle": "butt", "zorder": 1}
             axes.plot(ends, (at, at), color=line.color, **bar)
+            for end, past, arrow in (
+                (left, low < left, "<"),
+                (right, high > right, ">"),
+            ):
+                if past:
+                    axes.plot(end, at, arrow, color=line.color, ms=7, clip_on=False)
         dots = {"color": line.color, "ms": 4, "clip_on": False, "zorder": 3}
         axes.plot(line.seeds, [at] * len(line.seeds), "o", **dots)
         if value is not None:
@@ -130,7 +136,7 @@ def draw_rows(axes: Axes, lines: Sequence[Line]) -> None:
         if line.paper is not None:
             axes.plot(line.paper, at, "D", mfc="white", mec="#000000", ms=5, zorder=2)
         text = gains_table.interval_text(line.estimate or None, ".2f") if value else ""
-        axes.text(1.02, at, text, transform=axes.get_yaxis_transform(), va="center")
+        axes.text(1.03, at, text, transform=axes.get_yaxis_transform(), va="center")
     axes.set(xlim=(left, right), ylim=(len(lines) - 0.5, -0.5))
     axes.set_yticks(range(len(lines)), [line.name for line in lines])
     for label, line in zip(axes.get_yticklabels(), lines, strict=True):

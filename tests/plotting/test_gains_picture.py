@@ -60,12 +60,15 @@ def test_several_games_end_with_all_together_and_have_profiles():
     assert sum(len(line.get_xdata()) for line in dots) == 12
 
 
-def test_an_axis_fits_the_seeds_and_cuts_longer_intervals():
+def test_an_axis_fits_the_seeds_and_ends_longer_intervals_in_arrows():
     (place,) = gains_picture.draw(Comparison([], [ONE])).axes
     low, high = place.get_xlim()
     assert low == 0 and high == pytest.approx(1.12 * 1.6)
     texts = [text.get_text() for text in place.texts]
     assert texts[1].startswith("1.40 (0.9")
+    arrows = [line for line in place.lines if line.get_marker() in ("<", ">")]
+    assert [line.get_marker() for line in arrows] == [">"]
+    assert arrows[0].get_xdata() == [high]
 
 
 def test_an_arm_of_one_seed_or_without_return_has_no_interval():
