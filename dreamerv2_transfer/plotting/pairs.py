@@ -1,13 +1,16 @@
 """Arms beside fine-tuning with nothing frozen, from the same pre-trained models.
 
 Two runs that begin with the same model share its luck. So they are compared in pairs,
-which is exact where comparing the arms' means is not: most of the spread drops out.
+which is exact where comparing the arms' means is not: most of the spread drops out. A
+model that several runs of an arm begin with counts once, by the mean of their areas.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+
+import numpy as np
 
 from dreamerv2_transfer.plotting import arms, gains, gains_table, statistics
 from dreamerv2_transfer.plotting.curves import Series
@@ -29,7 +32,8 @@ class Pair:
         metric: The metric.
         arm: The arm.
         ratio: The ratio of the mean areas under the curves.
-        by_model: The ratio of each pair; None where the fine-tuned one has no area.
+        by_model: The ratio of each model's mean areas; None where the fine-tuned one is
+            zero.
     """
 
     task: str
@@ -71,28 +75,31 @@ def row(pair: Pair) -> tuple[str, ...]:
     )
 
 
-def by_model(arm: Arm) -> dict[str, Series]:
-    """Returns the curves of an arm by the model that their runs begin with.
-
-    Of several runs with one model only the first counts.
-    """
-    known: dict[str, Series] = {}
+def by_model(arm: Arm) -> dict[str, list[Series]]:
+    """Returns the curves of an arm by the model that their runs begin with."""
+    known: dict[str, list[Series]] = {}
     for run, curve in zip(arm.runs, arm.curves, strict=False):
         if model := arms.model_of(run):
-            known.setdefault(model, curve)
+            known.setdefault(model, []).append(curve)
     return known
 
 
 def _pair(
-    panel: Panel, name: str, arm: dict[str, Series], tuned: dict[str, Series]
+    panel: Panel,
+    name: str,
+    arm: dict[str, list[Series]],
+    tuned: dict[str, list[Series]],
 ) -> Pair | None:
     pairs = [(arm[model], tuned[model]) for model in arm if model in tuned]
-    curves = [curve for pair in pairs for curve in pair]
+    curves = [curve for pair in pairs for runs in pair for curve in runs]
     start = max((float(steps[0]) for steps, _ in curves), default=0.0)
     end = min((float(steps[-1]) for steps, _ in curves), default=0.0)
     if end <= start:
         return None
-    areas = [[gains.area(curve, start, end) for curve in pair] for pair in pairs]
+    areas = [
+        [np.mean([gains.area(curve, start, end) for curve in runs]) for runs in pair]
+        for pair in pairs
+    ]
     ours, theirs = zip(*areas, strict=True)
     found = statistics.paired_ratio(ours, theirs)
     each = tuple(x / y if y > 0 else None for x, y in areas)

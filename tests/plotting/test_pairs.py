@@ -39,6 +39,18 @@ def test_runs_of_one_model_are_a_pair():
     assert pairs.row(found)[-1] == "1 of 2"
 
 
+def test_a_model_counts_by_the_mean_of_its_runs():
+    def joined(*arms):
+        runs = [run for of in arms for run in of.runs]
+        return Arm(runs, [curve for of in arms for curve in of.curves], [], None)
+
+    tuned = joined(arm(m0=4.0, m1=5.0), arm(m0=6.0))
+    frozen = joined(arm(m0=3.0), arm(m0=4.0), arm(m0=5.0, m1=7.5))
+    (found,) = pairs.make([panel(pretrained=tuned, frozen=frozen)])
+    assert found.by_model == pytest.approx((4 / 5, 7.5 / 5))
+    assert found.ratio.value == pytest.approx(11.5 / 10)
+
+
 def test_without_common_models_or_steps_there_is_no_pair():
     tuned = arm(m0=4.0)
     late = dataclasses.replace(tuned, curves=[(np.array([20.0, 30.0]), np.ones(2))])
