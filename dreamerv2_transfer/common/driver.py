@@ -77,6 +77,7 @@ class Driver:
         self._on_restores: list[Callable] = []
         self._on_drops: list[Callable] = []
         self._can_wait = env.metadata.get(in_place.WAITING, False)
+        self._is_masked = env.metadata.get(envs.IS_MASKED, False)
         self._stopped = np.zeros(env.num_envs, bool)
         self.reset()
 
@@ -255,7 +256,8 @@ class Driver:
                 playing = ages >= left
                 pairs = zip(episodes, playing, strict=True)
                 saved = [x["actions"][-left] if p else None for x, p in pairs]
-                masks = self._obs.get(envs.MASK, [None] * len(saved))
+                none = [None] * len(saved)
+                masks = self._obs[envs.MASK] if self._is_masked else none
                 both = zip(saved, masks, strict=True)
                 actions = np.array([self._vector(*x) for x in both], np.float32)
                 self._act(actions)

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.common.envs.atari import SCREEN
-from dreamerv2_transfer.common.envs.masks import MASK
+from dreamerv2_transfer.common.envs.masks import IS_MASKED, MASK
 
 STACK = 4  # Screens that a player sees; those before an episode are black.
 DQN = "dqn/"  # Prefix of the names of DQN players.
@@ -126,6 +126,7 @@ class MixedPolicy:
     ):
         self._space = env.single_action_space
         self._size = envs.act_size(self._space)
+        self._is_masked = env.metadata.get(IS_MASKED, False)
         if not isinstance(self._space, spaces.Discrete):
             # Without bounds, actions are drawn from the same range as the agent's.
             low, high = self._space.low, self._space.high
@@ -191,7 +192,7 @@ class MixedPolicy:
             self._stack(obs[SCREEN], obs["is_first"])
         turns = [self._schedule.at(i, step) for i, step in enumerate(self.steps)]
         players = [self._players[turn] for turn in turns]
-        if MASK in obs:
+        if self._is_masked:
             actions = self._masked(obs[MASK])
         elif isinstance(self._space, spaces.Discrete):
             drawn = [

@@ -3,6 +3,7 @@ import json
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dreamerv2_transfer.common import driver, envs, errors
 from tests import fakes
@@ -322,6 +323,23 @@ def test_another_number_of_environments_is_refused():
     drive, _ = seeded("dummy_discrete", 2)
     with pytest.raises(errors.UserError, match="envs=2. Received: envs=3"):
         seeded("dummy_discrete", 3)[0].load_state(drive.state())
+
+
+def test_an_observation_of_that_name_is_no_mask_unless_masks_are_asked_for():
+    space = spaces.Dict({"action_mask": spaces.Box(-9, 9, (5,)), "x": fakes.FLOATS})
+    first = {"action_mask": np.zeros(5, np.float32), "x": fakes.GOOD}
+
+    def make():
+        return fakes.Scripted([first] * 9, space, first, spaces.MultiDiscrete([2, 2]))
+
+    vector = envs.make_vector_env(make, 2)
+    drive = driver.Driver(vector, seeds=lambda worker: worker)
+    chosen = np.float32([[0, 1, 1, 0]] * 2)
+    drive(lambda obs, state: ({"action": chosen}, state), steps=6)
+    first_of_two = [drive.state()["episodes"][0], None]
+    assert first_of_two[0]["actions"] == [[0, 1, 1, 0]] * 3
+    drive.load_state({"episodes": first_of_two})
+    assert drive.state()["episodes"] == first_of_two
 
 
 def test_an_environment_that_waits_takes_no_forbidden_action():

@@ -9,8 +9,9 @@ from dreamerv2_transfer.data.policies import MixedPolicy, Schedule
 from tests import fakes
 
 
-def player(space, schedule=None, actors=(None,), number=1, **kwargs):
+def player(space, schedule=None, actors=(None,), number=1, is_masked=False, **kwargs):
     vector = envs.make_vector_env(lambda: envs.Dummy(space), number)
+    vector.metadata = {**vector.metadata, envs.IS_MASKED: is_masked}
     schedule = schedule or Schedule((1.0,), 10, (5,))
     made = MixedPolicy(vector, schedule, actors, [(0, 0)] * number, **kwargs)
     for worker in range(number):
@@ -92,12 +93,19 @@ def test_joined_actions_are_drawn_by_part():
 
 @pytest.mark.parametrize("space", [spaces.Discrete(3), Joined([(1, 3)])])
 def test_random_play_keeps_to_masks(space):
-    policy = player(space, number=2)
+    policy = player(space, number=2, is_masked=True)
     masks = np.float32([[0, 1, 1], [1, 0, 0]])
     drawn = [policy({"action_mask": masks}, None)[0]["action"] for _ in range(100)]
     means = np.mean(drawn, 0)
     assert means[1].tolist() == [1, 0, 0] and means[0, 0] == 0
     np.testing.assert_allclose(means[0, 1:], 0.5, atol=0.2)
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(3), Joined([(1, 3)])])
+def test_an_observation_of_that_name_is_no_mask_unless_masks_are_asked_for(space):
+    seen = {"action_mask": np.zeros((1, 5), np.float32)}
+    drawn = [player(space)(obs, None)[0]["action"].tolist() for obs in (seen, {})]
+    assert drawn[0] == drawn[1]
 
 
 def test_an_episode_is_seeded_by_its_stream_and_number():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dreamerv2_transfer.common.envs.actions import Joined, Part
 from dreamerv2_transfer.common.envs.actions import parts as act_parts
 from dreamerv2_transfer.common.envs.dummy import Dummy
-from dreamerv2_transfer.common.envs.masks import MASK
+from dreamerv2_transfer.common.envs.masks import IS_MASKED, MASK
 from dreamerv2_transfer.common.envs.minatar import (
     MINATAR_CHANNELS,
     MINATAR_GAMES,
@@ -30,6 +30,7 @@ from dreamerv2_transfer.common.envs.suites import (
 from dreamerv2_transfer.common.errors import EnvError
 
 __all__ = [
+    "IS_MASKED",
     "MASK",
     "MINATAR_CHANNELS",
     "MINATAR_GAMES",

@@ -14,6 +14,9 @@ from dreamerv2_transfer.common.envs.wrappers import named, title
 from dreamerv2_transfer.common.errors import EnvError
 
 MASK = "action_mask"
+# Key of the metadata of environments whose observations have a mask, see `Masked`.
+# Others may observe something else of that name.
+IS_MASKED = "is_masked"
 
 
 class Masked(gymnasium.Wrapper):
@@ -45,6 +48,7 @@ class Masked(gymnasium.Wrapper):
         self._is_observed = MASK in seen
         mask = spaces.Box(0, 1, (self._size,), np.float32)
         self.observation_space = spaces.Dict({**seen, MASK: mask})
+        self.metadata = {**env.metadata, IS_MASKED: True}
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Starts an episode; see `gymnasium.Env.reset`."""
