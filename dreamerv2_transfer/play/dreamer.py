@@ -87,7 +87,7 @@ class ModelDreamer:
         """Infers the state from what the game shows; see `session.Dreamer`."""
         obs = values.shown(seen.obs, seen.reward, seen.is_terminal)
         observed = {k: obs[k][None] for k in self._model.observation_space}
-        taken = np.array([action or 0])  # That of the start does not count.
+        taken = self._onehot(action or 0)  # That of the start does not count.
         game = self._game or None
         states = self._model.observe(
             observed, taken, before, seed=self.look_seed, first_step=step, game=game
@@ -96,9 +96,8 @@ class ModelDreamer:
 
     def dream(self, before: Any, action: int, step: int) -> Dreamed:
         """Expects a step; see `session.Dreamer`."""
-        taken = np.array([action])
         dreamed = self._model.imagine(
-            before, taken, seed=self._seed, first_step=step - 1
+            before, self._onehot(action), seed=self._seed, first_step=step - 1
         )
         return self._dreamed(dreamed, dreamed.pop("latents"))
 
@@ -106,7 +105,11 @@ class ModelDreamer:
         """Returns the likeliest action of the agent in a state of the dream."""
         agent = self._model.agent
         dreamed = self._model.imagine(state, agent, steps=1, sample=False)
-        return int(dreamed["action"][0])
+        return int(values.actions(dreamed["action"], self._model.action_space).argmax())
+
+    def _onehot(self, action: int) -> np.ndarray:
+        """Returns an action, counted from 0, as a vector, `(1, actions)`."""
+        return np.eye(self._model.action_size, dtype=np.float32)[[action]]
 
     def squashed(self, reward: float) -> float:
         """Returns a reward of the game as the model learns it."""

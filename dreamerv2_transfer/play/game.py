@@ -45,6 +45,8 @@ class Seen:
 class Game:
     """A game that plays lists of actions, each from the start of the same episode.
 
+    Actions are counted from 0, whatever number the first one has in the game.
+
     No game has to save its state for that: an episode depends only on the seed of its
     reset and on its actions, so it is repeated.
 
@@ -67,6 +69,7 @@ class Game:
                 f"play needs a game whose actions are numbered, for keys. Received: "
                 f"{task}, whose actions are vectors."
             )
+        self._first = int(self._env.action_space.start)
         self._actions: list[int] = []
         self._seen: Seen | None = None
 
@@ -92,8 +95,8 @@ class Game:
         inner: Any = self._env.unwrapped
         if meanings := getattr(inner, "get_action_meanings", None):
             return list(meanings())
-        number = envs.act_size(self._env.action_space)
-        names = getattr(inner, "action_names", None) or map(str, range(number))
+        numbers = [self._first + i for i in self.used_actions]
+        names = getattr(inner, "action_names", None) or map(str, numbers)
         return [str(name).upper() for name in names]
 
     @property
@@ -124,7 +127,8 @@ class Game:
                 obs, _ = self._env.reset(seed=self.seed)
                 self._actions, self._seen, done = [], Seen(obs), 0
             for action in actions[done:]:
-                obs, reward, terminated, truncated, _ = self._env.step(int(action))
+                taken = self._first + int(action)
+                obs, reward, terminated, truncated, _ = self._env.step(taken)
                 ended = terminated or truncated
                 self._seen = Seen(obs, float(reward), ended, terminated)
                 self._actions.append(int(action))

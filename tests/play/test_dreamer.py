@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks
@@ -10,6 +11,7 @@ from dreamerv2_transfer.play.dreamer import ModelDreamer
 from dreamerv2_transfer.play.game import Game
 from dreamerv2_transfer.play.session import PlayError, Session
 from dreamerv2_transfer.trained.model import Model
+from tests import models
 from tests.trained import small
 
 STEPS = 6
@@ -38,6 +40,18 @@ def test_steps_are_those_of_one_call_of_imagine(model):
         assert step.dreamed.discount == pytest.approx(dream["discount"][i], abs=1e-5)
         stoch = dream["latents"]["stoch"][i]
         np.testing.assert_array_equal(step.dreamed.latent == 255, stoch == 1)
+
+
+def test_games_may_number_their_actions_from_another_number_than_0():
+    config = models.make_config()
+    agent = models.make_agent(config)
+    played = []
+    for first in (0, -1):
+        space = spaces.Discrete(6, start=first)
+        session = start(Model(agent.wm, agent, space, config, "small"))
+        steps = session.step(None), session.step(5, look=True), session.step(0)
+        played.append([(step.action, step.dreamed.reward) for step in steps])
+    assert played[0] == played[1] and played[0][2][0] == 0
 
 
 def test_where_the_model_looks_the_states_are_those_of_observe(model):

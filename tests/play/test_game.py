@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.errors import EnvError
@@ -48,6 +49,13 @@ def test_actions_that_follow_the_last_are_not_repeated(scripted):
     assert env.actions == [1, 0]
     game.after([0, 1])
     assert env.actions == [1, 0, 0, 1]
+
+
+def test_actions_are_counted_from_0(scripted):
+    game, env = scripted(actions=spaces.Discrete(3, start=5))
+    assert game.action_names == ["5", "6", "7"] and game.used_actions == [0, 1, 2]
+    game.after([0, 2])
+    assert env.actions == [5, 7]
 
 
 def test_an_end_is_told(scripted):
