@@ -50,9 +50,9 @@ _ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
 class GymEnv(gymnasium.Wrapper):
     """Any environment in the form that the driver and the agent take.
 
-    Observations: a dictionary keeps its keys, and those of nested dictionaries are
-    joined with dots. A tuple with images has the keys `0`, `1` and so on; another
-    observation gets the key `image` or `vector`. Boxes of uint8 or bool with two or
+    Observations: a dictionary keeps its keys, a tuple with images has the keys `0`, `1`
+    and so on, and the keys of nested ones are joined with dots. Another observation
+    gets the key `image` or `vector`. Boxes of uint8 or bool with two or
     three dimensions are images `(H, W, C)`: they get a channel axis if they have none,
     and channels or stacked frames that come first become the last axis. A vector of
     bytes, 0 to 255, stays one. Everything else is flattened to float32, discrete values
@@ -105,11 +105,10 @@ class GymEnv(gymnasium.Wrapper):
     def _by_key(self, nested: Any) -> dict[str, Any]:
         """Returns spaces or values by the keys that they get in our form."""
         space = self.env.observation_space
-        nested = named(space, nested)
         if not has_parts(space):
-            return nested
+            return named(space, nested)
         found: dict[str, Any] = {}
-        for key, value in _leaves(nested):
+        for key, value in _leaves(space, nested):
             if key != "" and self._excluded.match(key):
                 continue
             if key in found:
@@ -354,9 +353,17 @@ def title(env: gymnasium.Env) -> str:
 
 def has_parts(space: spaces.Space) -> bool:
     """Whether observations have several keys, rather than `image` or `vector`."""
+    is_tuple = isinstance(space, spaces.Tuple)
+    return isinstance(space, spaces.Dict) or is_tuple and _has_images(space)
+
+
+def _has_images(space: spaces.Space) -> bool:
+    """Whether values are images, or hold some at any depth."""
+    if isinstance(space, spaces.Dict):
+        return any(map(_has_images, space.values()))
     if isinstance(space, spaces.Tuple):
-        return any(map(is_image, space))
-    return isinstance(space, spaces.Dict)
+        return any(map(_has_images, space))
+    return is_image(space)
 
 
 def named(space: spaces.Space, nested: Any) -> dict[str, Any]:
@@ -368,10 +375,13 @@ def named(space: spaces.Space, nested: Any) -> dict[str, Any]:
     return {str(i): x for i, x in enumerate(nested)}
 
 
-def _leaves(nested: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+def _leaves(
+    space: spaces.Space, nested: Any, prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    parts = named(space, space)
+    for key, value in named(space, nested).items():
+        if has_parts(parts[key]):
+            yield from _leaves(parts[key], value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

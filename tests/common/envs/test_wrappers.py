@@ -102,6 +102,26 @@ def test_a_tuple_with_images_has_keys():
     }
 
 
+@pytest.mark.parametrize("outer", [spaces.Dict, spaces.Tuple])
+def test_images_inside_tuples_and_dictionaries_stay_images(outer):
+    image, zeros = spaces.Box(0, 255, (3, 3), np.uint8), np.zeros((3, 3), np.uint8)
+    left = spaces.Tuple([image, spaces.Discrete(2)]), (zeros, 1)
+    right = spaces.Dict(eye=image), {"eye": zeros}
+    number = spaces.Tuple([spaces.Discrete(2)]), (0,)
+    parts = {"0": left, "1": right, "2": number}
+    space = {key: part for key, (part, _) in parts.items()}
+    value = {key: value for key, (_, value) in parts.items()}
+    if outer is spaces.Tuple:
+        space, value = list(space.values()), tuple(value.values())
+    obs, _ = envs.make_env(only(outer(space), value)).reset()
+    assert {k: v.shape for k, v in obs.items()} == {
+        "0.0": (3, 3, 1),
+        "0.1": (2,),
+        "1.eye": (3, 3, 1),
+        "2": (2,),
+    }
+
+
 @pytest.mark.parametrize(
     ("space", "value", "key", "wanted"),
     [
