@@ -36,8 +36,12 @@ PARTS = {"model": "wm.", "actor": "ac.actor.", "critic": "ac.critic."}
 NETWORKS = (
     *("rssm", "encoder", "decoder", "reward_head", "discount_head", "actor", "critic"),
     *("behavior", "pred_terminal", "pred_discount", "clip_rewards", "kl", "discount"),
+    "obs",
 )
-UNREAD = ("bins", "bin_limit", "outscale", "unimix", "cnn_depth", "cnn_layers")
+UNREAD = (
+    *("bins", "bin_limit", "outscale", "unimix", "cnn_depth", "cnn_layers"),
+    "exclude",
+)
 
 
 def port(theirs: Pydreamer, logdir: str | os.PathLike) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import checkpoint
+from dreamerv2_transfer.common import checkpoint, envs
 from dreamerv2_transfer.common.blocks import load_config
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.porting import old, pickles, port
@@ -145,6 +145,16 @@ def test_a_run_that_the_original_cannot_express(tmp_path, agent, read):
     assert not (tmp_path / "again.pkl").exists()
 
 
+def test_joined_actions_are_refused(tmp_path, read):
+    actions = {"action": envs.Joined([(1, 3), (2, 0)])}
+    config = read.config.update(jit=False)
+    port.write(
+        agent_lib.make_agent(config, read.spaces[0], actions), read, tmp_path / "run"
+    )
+    with pytest.raises(PortError, match=r"Joined\(1 x 3 classes, 2 numbers\), so"):
+        port.reverse(tmp_path / "run", tmp_path / "again.pkl")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -155,6 +165,7 @@ def test_a_run_that_the_original_cannot_express(tmp_path, agent, read):
         ({"rssm.unimix": 0.01}, "rssm.unimix=0.01"),
         ({"encoder.symlog": True}, "encoder.symlog=True"),
         ({"return_norm.kind": "percentile"}, "return_norm.kind=percentile"),
+        ({"obs.action_mask": True}, "obs.action_mask=True"),
     ],
 )
 def test_a_configuration_of_another_agent(tmp_path, agent, read, changes, message):

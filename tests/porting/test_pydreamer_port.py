@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import checkpoint
+from dreamerv2_transfer.common import blocks, checkpoint
 from dreamerv2_transfer.common.files import torch_file
 from dreamerv2_transfer.porting import pydreamer, pydreamer_port
 from dreamerv2_transfer.porting.pickles import PortError
@@ -145,10 +145,14 @@ def test_a_configuration_of_another_size_is_told(tmp_path):
         pydreamer_port.fill(make(theirs), theirs)
 
 
-def test_an_agent_that_pydreamer_would_misread_is_refused(tmp_path):
-    theirs = pydreamer.read(changed(tmp_path / "theirs"), argv=["--rssm.act", "silu"])
+@pytest.mark.parametrize(
+    ("key", "value"), [("rssm.act", "silu"), ("obs.action_mask", "True")]
+)
+def test_an_agent_that_pydreamer_would_misread_is_refused(tmp_path, key, value):
+    theirs = pydreamer.read(changed(tmp_path / "theirs"))
     pydreamer_port.port(theirs, tmp_path / "run")
-    with pytest.raises(
-        PortError, match=r"Received: rssm.act=silu, where pydreamer has"
-    ):
+    config = blocks.load_old(tmp_path / "run" / "config.yaml")[0]
+    changed_config = config.update({key: type(config[key])(value)})
+    changed_config.save(tmp_path / "run" / "config.yaml")
+    with pytest.raises(PortError, match=f"Received: {key}={value}, where pydreamer"):
         pydreamer_port.reverse(tmp_path / "run", tmp_path / "back.pt")
