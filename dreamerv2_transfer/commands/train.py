@@ -51,9 +51,9 @@ def main(argv: list[str]) -> int:
     hint = f"Name the stage to run in --configs: one of {stages}; or a --template."
     given, rest = options_lib.parse_known(SEEDS, argv)
     settings = train.with_games(configuration.load(rest, train.STAGES, hint))
-    settings = games.resolved(known.resolved(settings))
     if given.seeds > 1:
         return train_seeds(argv, settings, given.seeds)
+    settings = games.resolved(known.resolved(settings))
     train.check(settings)
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as folder:
@@ -66,14 +66,15 @@ def train_seeds(argv: list[str], settings: Config, count: int) -> int:
     """Trains several seeds at once, each in a process and a folder of its own."""
     from dreamerv2_transfer import train
     from dreamerv2_transfer.reproduction import seeds
+    from dreamerv2_transfer.transfer import games, known
 
     seeds.check(settings)
     configs = [
         settings.update(seed=seed, logdir=f"{settings.logdir.rstrip('/')}/seed{seed}")
         for seed in range(settings.seed, settings.seed + count)
     ]
-    for config in configs:
-        train.check(config)
+    for config in configs:  # Each may resume, and then needs no model of `init`.
+        train.check(games.resolved(known.resolved(config)))
     print(f"Logdir {settings.logdir}, what the seeds print is in its logs/", flush=True)
     own = options_lib.without(SEEDS, argv)
     _, kept = flags.Flags(seed=0, logdir="").parse_known(own)

@@ -1,6 +1,6 @@
 """Which weights of a model are kept for a game of other actions or other observations.
 
-    actions   img_in([stoch, ACTION])                                and the actor's OUT
+    actions   img_in([stoch, ACTION]), OUT of the actor and of the head of masks;
               with adapter.actions ALIGN in place of ACTION, see common/nets/adapter.py
     image     encoder(FIRST, ...), decoder(..., LAST), obs_out([deter, EMBED])
 
@@ -173,7 +173,8 @@ def rows_kept(
     if "actions" in adapt:
         if corrections.ALIGN not in corrections.own(rssm):
             rows[corrections.IMG_IN] = rssm.stoch_size + rssm.task_size
-        rows |= {name: 0 for name in names if name.startswith("actor/out/")}
+        outputs = "actor/out/", f"{envs.MASK}/out/"
+        rows |= {name: 0 for name in names if name.startswith(outputs)}
     if "image" in adapt:
         edges = _edges(components["encoder"], components["decoder"])
         for name in (x for x in names if x.startswith(("encoder/", "decoder/"))):

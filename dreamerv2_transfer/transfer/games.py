@@ -43,6 +43,19 @@ def resolved(config: Config) -> Config:
     return config.update({"task_embed.games": games})
 
 
+def check(config: Config) -> None:
+    """Checks that a model has a vector of each game that it learns, if of any.
+
+    Args:
+        config: The configuration, see `resolved`.
+
+    Raises:
+        ConfigError: `task_embed.games` lacks one.
+    """
+    if config.task_embed.games != OWN:
+        blocks.game_indices(config, blocks.games_of_batches(config))
+
+
 def _of_model(config: Config) -> list[str]:
     file = sources.find_weights(config.init.path)
     reader: Any = tensors if file.suffix == tensors.SUFFIX else hdf5

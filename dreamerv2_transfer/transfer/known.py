@@ -44,6 +44,12 @@ def check(config: Config) -> None:
             "Only fine-tuning, from a model of --init, can mix in or evaluate the "
             f"games that the model knows. Received: {received}."
         )
+    if config.known.evaluate and not config.dataset.holdout:
+        raise ConfigError(
+            "Forgetting is measured on held-out episodes of the known games. Received: "
+            "known.evaluate=True and dataset.holdout=0, which holds out none. Use the "
+            "dataset.holdout of their model, or leave known.evaluate off."
+        )
     if mix and not 0 < online.known_rows(mix, batch) < batch:
         raise ConfigError(
             f"replay.mix must leave a batch of dataset.batch={batch} sequences at "
@@ -108,6 +114,13 @@ def _of_model(config: Config) -> tuple[str, tuple[str, ...], pathlib.Path]:
             "their dataset and its games: --known.directory DIRECTORY --known.tasks "
             f"GAME [GAME ...]. Received: known.directory={config.known.directory!r}"
         )
+    if (held := theirs.dataset.holdout) != config.dataset.holdout:
+        print(
+            f"Warning: {place} held out every {held:g}th episode, this run "
+            f"{config.dataset.holdout:g}, so that forgetting is measured on episodes "
+            f"that the model has learned. Use --dataset.holdout {held:g}.",
+            flush=True,
+        )
     return directory, blocks.learned_games(theirs), place
 
 
@@ -152,4 +165,5 @@ def open_dataset(
 def _described(kind: Mapping[str, Any] | None) -> str:
     if kind is None:
         return "missing"
-    return f"{kind['dtype']} of shape {tuple(kind['shape'])}"
+    more = "".join(f", {x}={kind[x]}" for x in ("n", "start", "parts") if x in kind)
+    return f"{kind['dtype']} of shape {tuple(kind['shape'])}{more}"

@@ -234,7 +234,7 @@ def load_weights(
         value, kept = values[variable.path], rows.get(variable.path)
         if kept is not None:
             value = np.concatenate([value[:kept], variable.numpy()[kept:]])
-        if shrink != 1:
+        if shrink != 1 and variable.trainable:
             value = shrink * value + (1 - shrink) * variable.numpy()
         variable.assign(value)
     return found, rows
@@ -265,6 +265,8 @@ def initialize(
     & Adams 2020, "On Warm-Starting Neural Network Training", section 4):
 
         weight = shrink * loaded + (1 - shrink) * fresh
+
+    Weights that never learn are loaded as they are, such as vectors of other games.
 
     Args:
         path: A logdir or its `world_model.weights.h5`. `actor` and `critic` are loaded

@@ -19,6 +19,8 @@ STOCH = 4 * 4  # Rows of the latents in img_in's kernel, before those of the act
 def make_agent(actions=6, planes=10, **changes):
     space = models.obs_space()
     space["image"] = gymnasium.spaces.Box(0, 1, (10, 10, planes), bool)
+    if changes.get("obs.action_mask"):
+        space["action_mask"] = gymnasium.spaces.Box(0, 1, (actions,))
     act_space = {"action": gymnasium.spaces.Discrete(actions)}
     rng = tf.random.Generator.from_seed(0)
     return agent_lib.Agent(models.make_config(**changes), space, act_space, rng)
@@ -56,6 +58,23 @@ def test_rows_of_actions_are_fresh_and_all_else_is_loaded(saved):
     for name in {x for x in after if x.split("/")[0] in MODEL} - {kernel}:
         np.testing.assert_array_equal(after[name], saved[1][name], name)
     assert f"rssm/img_in/kernel from row {STOCH} on" in said
+
+
+@pytest.mark.parametrize("actions", [3, 6])
+def test_a_predicted_mask_starts_fresh_for_other_actions(tmp_path, actions):
+    masks = {"obs.action_mask": True}
+    source = make_agent(**masks)
+    weights.save_agent(tmp_path, source)
+    agent = make_agent(actions, **masks)
+    before, names = values(agent), (*MODEL, "action_mask")
+    weights.initialize(tmp_path, agent.components, names, ("actions",))
+    after, saved = values(agent), values(source)
+    head = {x for x in after if x.startswith("action_mask/")}
+    fresh = {x for x in head if x.startswith("action_mask/out/")}
+    for name in head:
+        expected = before if name in fresh else saved
+        np.testing.assert_array_equal(after[name], expected[name], name)
+    assert fresh and head - fresh
 
 
 def test_the_actor_keeps_its_hidden_layers_for_other_actions(saved):

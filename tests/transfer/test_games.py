@@ -106,6 +106,18 @@ def test_a_new_game_starts_at_the_mean_and_all_else_is_loaded(saved, tmp_path):
     assert new not in loaded.paths
 
 
+def test_shrinking_leaves_vectors_alone_that_never_learn(saved, tmp_path):
+    changes = {"replay.mix": 0.5, "known.tasks": KNOWN[:1]}
+    agent = make_agent(games.resolved(finetune(saved, tmp_path, **changes)))
+    before = values(agent)
+    weights.initialize(saved, agent.components, MODEL, shrink=0.5)
+    after = values(agent)
+    first = f"rssm/task_embed/{KNOWN[0]}"
+    np.testing.assert_allclose(after[first], 0.5 * before[first] + [0.5, 0, 0])
+    assert after[f"rssm/task_embed/{KNOWN[1]}"].tolist() == [0, 1, 0]
+    assert after[f"rssm/task_embed/{KNOWN[2]}"].tolist() == [0, 1, 3]
+
+
 @pytest.mark.parametrize(
     ("names", "changes", "learning"),
     [

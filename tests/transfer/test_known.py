@@ -41,6 +41,15 @@ def test_dataset_and_games_are_those_of_the_model(save_model):
     assert (found.directory, found.tasks) == ("data", GAMES)
 
 
+def test_other_held_out_episodes_than_the_models_are_named(save_model, capsys):
+    config = save_model(**{"dataset.directory": "data", "dataset.holdout": 10})
+    known.resolved(config)
+    said = capsys.readouterr().out
+    assert "every 10th episode, this run 20" in said and "--dataset.holdout 10" in said
+    known.resolved(config.update({"dataset.holdout": 10}))
+    assert capsys.readouterr().out == ""
+
+
 def test_the_model_may_have_a_dataset_of_its_own(save_model, tmp_path):
     config = save_model()
     with pytest.raises(ConfigError, match="--known.directory"):
@@ -97,6 +106,7 @@ def test_a_game_of_the_model_cannot_import_a_module(save_model):
         ({"replay.mix": 0.01}, "at least one of the new game .* Received: 0.01"),
         ({"replay.mix": 1.0}, "dataset.batch=4 sequences at least one of the new game"),
         ({"strategy": "mirrored"}, "replay.mix=0.5 and strategy=mirrored"),
+        ({"known.evaluate": True, "dataset.holdout": 0}, "dataset.holdout=0, which"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(tmp_path, changes, message):
@@ -114,6 +124,6 @@ def test_known_games_are_played_like_the_new_one(tmp_path):
     actions = {"action": gymnasium.spaces.Discrete(6)}
     dataset = known.open_dataset(config, tmp_path / "run", spaces, actions)
     assert dataset.tasks == GAMES[:1]
-    with pytest.raises(DatasetError, match=r"action is float32 of shape \(6,\) there"):
+    with pytest.raises(DatasetError, match=r"shape \(6,\), n=6 there and"):
         fewer = {"action": gymnasium.spaces.Discrete(3)}
         known.open_dataset(config, tmp_path / "run", spaces, fewer)
