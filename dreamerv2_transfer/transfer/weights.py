@@ -205,7 +205,8 @@ def load_weights(
         names: The components to load; all by default.
         adapt: How the new game differs from that of the file, see `adapt.rows_kept`;
             None if the model is that of the file.
-        shrink: Share of the loaded value in each variable, see `initialize`.
+        shrink: Share of the loaded value in each variable that learns, see
+            `initialize`; vectors of other games, for example, never learn.
 
     Returns:
         The names of the loaded components, and how many leading rows of an array were
@@ -265,8 +266,6 @@ def initialize(
     & Adams 2020, "On Warm-Starting Neural Network Training", section 4):
 
         weight = shrink * loaded + (1 - shrink) * fresh
-
-    Weights that never learn are loaded as they are, such as vectors of other games.
 
     Args:
         path: A logdir or its `world_model.weights.h5`. `actor` and `critic` are loaded
