@@ -180,3 +180,20 @@ def _names(pattern: str, number: int, kind: str) -> list[str]:
         f"they match {pattern!r}. Name all observations: --obs NAME:SIZE ..., such as "
         "image:64x64x1 or position:8."
     )
+
+
+def check_actions(space: spaces.Space, weights: pathlib.Path) -> None:
+    """Refuses actions that neither the original nor pydreamer has a distribution for.
+
+    Args:
+        space: The space of an action.
+        weights: The file of the agent that has them.
+
+    Raises:
+        PortError: They are joined.
+    """
+    if isinstance(space, envs.Joined):
+        raise PortError(
+            "There, agents have discrete or continuous actions. Received: "
+            f"{weights}, with {space}, so its agent cannot be ported."
+        )

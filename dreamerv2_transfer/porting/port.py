@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 from dreamerv2_transfer import agent as agent_lib
-from dreamerv2_transfer.common import blocks, envs, errors, machine, progress
+from dreamerv2_transfer.common import blocks, errors, machine, progress
 from dreamerv2_transfer.common.files import atomic, paths
+from dreamerv2_transfer.porting import observations, order, pickles
 from dreamerv2_transfer.porting import old as old_lib
-from dreamerv2_transfer.porting import order, pickles
 from dreamerv2_transfer.porting.old import Old
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.transfer import corrections
@@ -196,7 +196,9 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     _check_expressible(config)
     # The original has no corrections of kernels.
     file = weights_lib.find_weights(logdir)
-    _check_actions(file)
+    text = weights_lib.read_attributes(file).get("spaces")
+    if text:  # Older files have none, nor joined actions.
+        observations.check_actions(spaces_lib.parse(text)[1]["action"], file)
     arrays = corrections.merged(weights_lib.read_weights(file))
     behavior = weights_lib.find_weights(logdir, weights_lib.ACTOR_CRITIC)
     arrays |= weights_lib.read_weights(behavior)
@@ -241,17 +243,6 @@ def _check_expressible(config) -> None:
                 "The original's convolutions have a stride of 2, so it cannot load "
                 f"this agent. Received: {part}.cnn_strides={list(strides)}"
             )
-
-
-def _check_actions(weights: pathlib.Path) -> None:
-    """Refuses actions that the original has no distribution for."""
-    text = weights_lib.read_attributes(weights).get("spaces")
-    action = spaces_lib.parse(text)[1]["action"] if text else None
-    if isinstance(action, envs.Joined):
-        raise PortError(
-            "The original has discrete and continuous actions. Received: "
-            f"{weights}, with {action}, so its agent cannot be ported there."
-        )
 
 
 def _check_complete(

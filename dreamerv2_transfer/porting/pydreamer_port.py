@@ -17,12 +17,12 @@ from ruamel.yaml import YAML
 
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import blocks as blocks_lib
-from dreamerv2_transfer.common import checkpoint, envs, errors, machine, progress
+from dreamerv2_transfer.common import checkpoint, errors, machine, progress
 from dreamerv2_transfer.common.config import difference
 from dreamerv2_transfer.common.files import atomic, checkpoints, paths, torch_file
+from dreamerv2_transfer.porting import observations, pydreamer, pydreamer_config
 from dreamerv2_transfer.porting import old as old_lib
 from dreamerv2_transfer.porting import port as port_lib
-from dreamerv2_transfer.porting import pydreamer, pydreamer_config
 from dreamerv2_transfer.porting import pydreamer_layout as layout
 from dreamerv2_transfer.porting.pickles import PortError
 from dreamerv2_transfer.porting.pydreamer import Pydreamer
@@ -334,13 +334,9 @@ def _observed(weights: pathlib.Path) -> tuple[dict[str, tuple], int, bool]:
     seen, acts = spaces_lib.parse(text)
     obs = {k: v.shape for k, v in seen.items() if k in ("image", "vecobs")}
     action = acts["action"]
+    observations.check_actions(action, weights)
     if isinstance(action, spaces.Discrete):
         return obs, int(action.n), False
-    if isinstance(action, envs.Joined):
-        raise PortError(
-            f"pydreamer has discrete and continuous actions. Received: {weights}, with "
-            f"{action}, so its agent cannot be ported there."
-        )
     return obs, action.shape[0], True
 
 
