@@ -233,6 +233,32 @@ def test_a_resumed_fine_tuning_is_an_uninterrupted_one(whole, tmp_path):
     np.testing.assert_allclose(forgotten, [x - errors[0] for x in errors], atol=1e-5)
 
 
+def test_a_run_on_a_game_of_other_actions_and_planes_resumes_exactly(whole, tmp_path):
+    changes = {
+        "task": "gym_MinAtar/Breakout-v1",
+        "init.path": str(whole),
+        "init.adapt": ["actions", "image"],
+        "adapter.actions": 6,
+        "freeze.rssm.img_in": True,
+        "model_opt.lr_by.rssm": 0.1,
+    }
+    for name, steps in (("a", 4), ("b", 2), ("b", 4)):
+        config = make_config("finetune", **SHORT, **changes, steps=steps)
+        games = functools.partial(
+            envs.make_vector_env, config.task, fit=envs.fit(config)
+        )
+        run(tmp_path / name, config, evaluates=False, make_envs=games)
+    assert rows(tmp_path / "a")[-1] == rows(tmp_path / "b")[-1]
+    for name in ("world_model.weights.h5", "actor_critic.weights.h5"):
+        assert weights(tmp_path / "a" / name) == weights(tmp_path / "b" / name)
+    before = weights_lib.read_weights(whole / "world_model.weights.h5")
+    after = weights_lib.read_weights(tmp_path / "a" / "world_model.weights.h5")
+    align, img_in = after["rssm/adapter.align"], "rssm/img_in/kernel"
+    assert align.shape == (3, 6) and np.abs(align).min() > 0  # It has learned.
+    np.testing.assert_array_equal(after[img_in], before[img_in])
+    assert after["encoder/conv0/kernel"].shape[2] == 4
+
+
 def test_videos_show_none_of_the_known_games():
     batch = {"is_first": np.zeros((4, 6)), "image": np.eye(4, 6)}
     shown = []
