@@ -170,10 +170,7 @@ class Source:
                     data = {**data, "observations": seen}
                 else:
                     data = minari_foreign.converted(data, self.storage, self.exclude)
-                discrete = isinstance(space, spaces.Discrete)
-                size = int(space.n) if discrete else space.shape[0]
-                steps = len(data["rewards"])
-                episode = transitions(data, size, steps) | infos
+                episode = transitions(data, space) | infos
             except EpisodeError as error:
                 on_damaged(f"{origin}: {error}")
                 continue
@@ -269,10 +266,8 @@ def _write(
     if not kinds:
         raise DatasetError(f"{folder} has no readable episode.")
     boxes = {k: _box(v) for k, v in kinds.items() if k not in store.REQUIRED}
-    action = kinds["action"]
-    acted = spaces.Discrete(action["n"]) if "n" in action else _box(action)
     seen = spaces.Dict(_renamed(boxes, "/", SLASH))
-    storage = storage_type.new(data, seen, acted, jpeg_encoding=False)
+    storage = storage_type.new(data, seen, _actions(kinds), jpeg_encoding=False)
     identifiers: list[dict[str, str]] = []
     with progress.Progress(len(paths), 0, f"export {task}", "file") as bar:
         storage.update_episodes(_buffers(paths, kinds, identifiers, exported, bar))
@@ -289,6 +284,13 @@ def _write(
             },
         }
     )
+
+
+def _actions(kinds: Layout) -> spaces.Discrete | spaces.Box:
+    kind = kinds["action"]
+    if "n" in kind:
+        return spaces.Discrete(kind["n"], start=kind.get("start", 0))
+    return _box(kind)
 
 
 def _box(kind: Mapping[str, Any]) -> spaces.Box:
@@ -319,6 +321,7 @@ def _buffers(
     """
     from minari.data_collector import EpisodeBuffer
 
+    acts = _actions(kinds)
     for part in _each_part(paths, bar):
         episode, fault = part.episode, part.fault
         if not fault and (wrong := layout.misfit(episode, kinds)):
@@ -329,13 +332,15 @@ def _buffers(
         action = episode["action"][1:]
         data = {
             "observations": {k: episode[k] for k in kinds if k not in store.REQUIRED},
-            "actions": action.argmax(1) if "n" in kinds["action"] else action,
+            "actions": action,
             "rewards": episode["reward"][1:],
             "terminations": episode["is_terminal"][1:],
             "truncations": (episode["is_last"] & ~episode["is_terminal"])[1:],
         }
+        if isinstance(acts, spaces.Discrete):
+            data["actions"] = action.argmax(1) + acts.start
         # What reading would not restore exactly is stored as infos.
-        made = transitions(data, action.shape[1], store.eplen(episode))
+        made = transitions(data, acts)
         infos = {
             k: v
             for k, v in episode.items()
@@ -356,23 +361,23 @@ def _content(value: np.ndarray) -> tuple:
     return value.dtype, value.shape, value.tobytes()
 
 
-def transitions(data: Mapping[str, Any], actions: int, steps: int) -> Episode:
+def transitions(data: Mapping[str, Any], space: Any) -> Episode:
     """Converts a Minari episode to our form, with a first transition for the reset.
 
     Args:
         data: Observations by key [steps + 1, ...]; actions, [steps] if discrete,
-            otherwise [steps, actions]; rewards, terminations and truncations [steps].
-        actions: Size of an action's vector.
-        steps: Environment steps of the episode.
+            otherwise [steps, size]; rewards, terminations and truncations [steps].
+        space: The space of an action, `Discrete` or `Box`.
     """
-    action = np.asarray(data["actions"])
+    action, steps = np.asarray(data["actions"]), len(data["rewards"])
     if action.ndim == 1:
-        action = store.onehot(action, actions)
+        action = store.onehot(action - space.start, int(space.n))
+    none = np.zeros((1, action.shape[1]), np.float32)
     first, terminal = np.zeros(1, bool), np.asarray(data["terminations"], bool)
     last = terminal | np.asarray(data["truncations"], bool)
     return {
         **data["observations"],
-        "action": np.concatenate([np.zeros((1, actions), np.float32), action]),
+        "action": np.concatenate([none, action]),
         "reward": np.concatenate([[0], data["rewards"]]).astype(np.float32),
         "is_first": np.arange(steps + 1) == 0,
         "is_last": np.concatenate([first, last]),

@@ -90,6 +90,18 @@ def test_continuous_actions_come_back_exactly(tmp_path):
     assert contents(round_trip(tmp_path, folder)) == contents(folder)
 
 
+def test_actions_have_the_numbers_of_their_game(tmp_path):
+    kinds = {**checks.describe(fakes.episode(4))}
+    kinds["action"] = {**kinds["action"], "start": 5}
+    folder = dataset(tmp_path / "d" / TASK, fakes.episode(4), spaces=kinds)
+    assert contents(round_trip(tmp_path, folder)) == contents(folder)
+    storage = minari_io.open_source(tmp_path / "out").storage
+    assert storage.action_space == spaces.Discrete(6, start=5)
+    taken = fakes.episode(4)["action"][1:].argmax(1)
+    found = next(iter(storage.get_episodes([0])))["actions"]
+    np.testing.assert_array_equal(found, 5 + taken)
+
+
 def test_an_older_manifest_and_its_episodes_come_back_exactly(tmp_path):
     policies = {"random": {"seed": 0, "episodes": 1, "steps": 3}}
     folder = dataset(tmp_path / "d" / TASK, fakes.episode(3), policies=policies)
