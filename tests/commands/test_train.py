@@ -1,4 +1,4 @@
-"""The command that a user types, in a separate process."""
+"""The command that a user types, mostly in a separate process."""
 
 import functools
 import json
@@ -7,7 +7,11 @@ import socket
 
 import pytest
 
+from dreamerv2_transfer.commands import train
+from dreamerv2_transfer.common import blocks, cli
+from dreamerv2_transfer.common.errors import CheckpointError
 from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.reproduction import seeds
 from tests import fakes, runs
 from tests.runs import finish, rows, wait_for_step
 
@@ -76,6 +80,24 @@ def test_seeds_at_once_are_single_runs_even_if_all_are_killed(tmp_path):
     for wanted, got in zip(one, four, strict=True):  # Fewer threads, other roundings.
         assert got == pytest.approx(wanted, rel=1e-5, abs=1e-5)
     assert three[0] != pytest.approx(one[0], rel=1e-5, abs=1e-5)
+
+
+def test_seeds_that_resume_need_the_model_that_they_began_with_no_more(
+    tmp_path, monkeypatch
+):
+    for seed in (0, 1):
+        config = blocks.load_config(["minatar", "debug", "finetune"])
+        known = {"known.directory": "data", "known.tasks": ["minatar_asterix"]}
+        (tmp_path / f"seed{seed}").mkdir()
+        config.update(known).save(tmp_path / f"seed{seed}" / "config.yaml")
+    run = [*FINETUNE, "--init", "gone", "--known.evaluate", True, "--seeds", 2]
+    monkeypatch.setattr(seeds, "run", lambda *args: False)
+    resumed, new = (
+        [*map(str, run), "--logdir", str(tmp_path / x)] for x in ("", "new")
+    )
+    assert train.main(resumed) == cli.INTERRUPTED
+    with pytest.raises(CheckpointError, match="gone"):
+        train.main(new)
 
 
 def test_a_model_of_other_sizes_is_named(tmp_path):
