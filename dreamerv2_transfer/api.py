@@ -127,6 +127,7 @@ def train(
         config = config.update(task=wrappers.title(adapted), stage=stage)
     config = games.resolved(known.resolved(config))
     train_lib.check(config, outputs)
+    games.check(config)
     make_envs = functools.partial(
         envs.make_vector_env, make, **envs.run_options(config, make)
     )

@@ -36,7 +36,6 @@ from dreamerv2_transfer.common.replay import folder as replay_folder
 from dreamerv2_transfer.common.replay.store import DatasetError, folder_name
 from dreamerv2_transfer.data import folders
 from dreamerv2_transfer.transfer import adapt, known, meanings, sources
-from dreamerv2_transfer.transfer import games as games_lib
 
 STAGES = ("pretrain", "finetune", "scratch", "offline")
 ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
@@ -110,7 +109,6 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
         adapt.check(config)
     adapt.check_start(config)
     known.check(config)
-    games_lib.check(config)
     if config.strategy != "multiworker":
         return
     cluster.task()

@@ -114,12 +114,6 @@ def make_config(*names, **changes):
             ConfigError,
             "one new game alone. Received: replay.mix=0.5 and --tasks minatar_asterix",
         ),
-        (
-            ["scratch"],
-            {"task_embed.size": 3, "task_embed.games": ("minatar_freeway",)},
-            ConfigError,
-            "no vector of minatar_breakout .* only of minatar_freeway",
-        ),
     ],
 )
 def test_the_configuration_alone_tells(names, changes, error, message):

@@ -55,6 +55,7 @@ def main(argv: list[str]) -> int:
         return train_seeds(argv, settings, given.seeds)
     settings = games.resolved(known.resolved(settings))
     train.check(settings)
+    games.check(settings)
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as folder:
         done = train.run(settings, folder)
@@ -74,7 +75,9 @@ def train_seeds(argv: list[str], settings: Config, count: int) -> int:
         for seed in range(settings.seed, settings.seed + count)
     ]
     for config in configs:  # Each may resume, and then needs no model of `init`.
-        train.check(games.resolved(known.resolved(config)))
+        resolved = games.resolved(known.resolved(config))
+        train.check(resolved)
+        games.check(resolved)
     print(f"Logdir {settings.logdir}, what the seeds print is in its logs/", flush=True)
     own = options_lib.without(SEEDS, argv)
     _, kept = flags.Flags(seed=0, logdir="").parse_known(own)

@@ -222,7 +222,7 @@ RANGES = {
     r"kl\.free": Range(0, FLOAT),
     r"kl\.balance": Range(0, 1),
     r".*(_opt|optimizer)\.(lr|eps)": Range(0, FLOAT),
-    r"model_opt\.lr_by\..*": Range(1e-6, FLOAT),  # With 0 only weight decay acts.
+    r"model_opt\.lr_by\..*": Range(0, FLOAT),
     r"model_opt\.wd_start": Range(0, 0.99),
     r"init\.shrink": Range(0, 1),
     r"adapter\.(rank|actions)|task_embed\.size": Range(0, SIZE),

@@ -256,8 +256,8 @@ class Driver:
                 playing = ages >= left
                 pairs = zip(episodes, playing, strict=True)
                 saved = [x["actions"][-left] if p else None for x, p in pairs]
-                none = [None] * len(saved)
-                masks = self._obs[envs.MASK] if self._is_masked else none
+                no_masks = [None] * len(saved)
+                masks = self._obs[envs.MASK] if self._is_masked else no_masks
                 both = zip(saved, masks, strict=True)
                 actions = np.array([self._vector(*x) for x in both], np.float32)
                 self._act(actions)

@@ -66,6 +66,8 @@ class Importer:
         task: What is played.
         source: The source's own manifest; at least `policies`.
         result: Counts what becomes of each episode.
+        actions: What episodes do not tell of their actions: `start` or `parts` of a
+            `layout.Layout`.
 
     Raises:
         DatasetError: The folder's manifest is damaged, or the folder holds a
@@ -78,6 +80,7 @@ class Importer:
         task: str,
         source: Mapping[str, Any],
         result: Result,
+        actions: Mapping[str, Any] | None = None,
     ):
         self._folder, self._result = folder, result
         paths = folders.episode_files(folder)
@@ -94,6 +97,7 @@ class Importer:
         alone = len(policies) == 1 and policies[0].get("steps", steps) >= steps
         self._only = self._policies[0] if alone else NO_POLICY
         self._added = 0
+        self._actions = {**(actions or {})}
         if "spaces" not in self._manifest and paths:
             self._manifest["spaces"] = checks.spaces_of(paths)
 
@@ -152,7 +156,7 @@ class Importer:
             acted = np.full(len(episode["action"]), self._only, np.int32)
             acted[0] = NO_POLICY
             episode[folders.POLICY] = acted
-        self._manifest.setdefault("spaces", checks.describe(episode))
+        self._manifest.setdefault("spaces", self._described(episode))
         if not self._added:  # So that a kill leaves no episodes of unknown policies.
             self._write_manifest()
         store.save_episode(self._folder, episode, name)
@@ -166,10 +170,16 @@ class Importer:
         if fault := store.fault(folders.without_logs(episode)):
             return fault
         episode = episode | {k: episode[k].astype(bool) for k in store.FLAGS}
-        spaces = self._manifest.get("spaces") or checks.describe(episode)
+        spaces = self._manifest.get("spaces") or self._described(episode)
         return layout.misfit(episode, spaces) or checks.log_fault(
             episode, len(self._policies)
         )
+
+    def _described(self, episode: Episode) -> layout.Layout:
+        found = layout.describe(episode)
+        if "parts" in self._actions:
+            found["action"].pop("n", None)  # One may look one-hot by chance.
+        return {**found, "action": {**found["action"], **self._actions}}
 
     def close(self) -> None:
         """Brings the manifest up to date if episodes were added."""
@@ -195,7 +205,11 @@ class Importer:
 
 @contextlib.contextmanager
 def importing(
-    directory: str | os.PathLike, task: str, source: Mapping[str, Any], result: Result
+    directory: str | os.PathLike,
+    task: str,
+    source: Mapping[str, Any],
+    result: Result,
+    actions: Mapping[str, Any] | None = None,
 ) -> Iterator[Importer]:
     """Opens the folder of a task in a dataset to add episodes.
 
@@ -204,6 +218,7 @@ def importing(
         task: Name of the task's folder.
         source: The source's own manifest; at least `policies`.
         result: Counts what becomes of each episode.
+        actions: See `Importer`.
 
     Raises:
         DatasetError: Another process writes to the folder; or as `Importer`.
@@ -215,7 +230,7 @@ def importing(
     used = DatasetError(f"Another process writes to {folder}. Wait for it.")
     with locks.locked(folder, used):
         store.remove_leftovers(folder)
-        importer = Importer(folder, task, source, result)
+        importer = Importer(folder, task, source, result, actions)
         try:
             yield importer
         finally:

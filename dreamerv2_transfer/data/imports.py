@@ -11,7 +11,7 @@ from typing import Any
 from dreamerv2_transfer.common import blocks, envs, progress
 from dreamerv2_transfer.common.envs import wrappers
 from dreamerv2_transfer.common.files import paths as paths_lib
-from dreamerv2_transfer.common.replay import npz, shards, store
+from dreamerv2_transfer.common.replay import layout, npz, shards, store
 from dreamerv2_transfer.common.replay.store import DatasetError, EpisodeError
 from dreamerv2_transfer.data import folders, minari_io, pydreamer
 from dreamerv2_transfer.data.importing import Importer, Result, importing
@@ -76,12 +76,15 @@ def import_dreamerv2(
             known = {*envs.obs_space(env), "action"}
     path = paths_lib.local(source)
     folder = path if path.is_dir() else path.parent
-    policies = store.listed_policies(store.read_manifest(folder) or {})
+    theirs = store.read_manifest(folder) or {}
+    told = layout.listed(theirs).get("action", {})
+    actions = {k: told[k] for k in ("start", "parts") if k in told}
+    policies = store.listed_policies(theirs)
     steps = store.count_episodes(folder)[1]
     manifest = {"policies": policies, "steps": steps} if policies else _imported(source)
     result = Result()
     with (
-        importing(directory, task, manifest, result) as importer,
+        importing(directory, task, manifest, result, actions) as importer,
         progress.Progress(len(paths), 0, f"import {task}", "file") as bar,
     ):
         for path in paths:
@@ -223,7 +226,7 @@ def import_minari(
     check_task(task)
     manifest, result = opened.manifest or _imported(opened.path), Result()
     with (
-        importing(directory, task, manifest, result) as importer,
+        importing(directory, task, manifest, result, opened.actions) as importer,
         progress.Progress(len(opened), 0, f"import {task}", "episode") as bar,
     ):
         for origin, identifier, episode in opened.episodes(result.damaged.append):

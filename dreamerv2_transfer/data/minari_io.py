@@ -146,6 +146,12 @@ class Source:
     def __len__(self) -> int:
         return self.storage.total_episodes
 
+    @property
+    def actions(self) -> dict[str, Any]:
+        """What `importing.Importer` is told of actions."""
+        start = int(getattr(self.storage.action_space, "start", 0))
+        return {"start": start} if start else {}
+
     def episodes(
         self, on_damaged: Callable[[str], None]
     ) -> Iterator[tuple[str, str, Episode]]:
@@ -372,12 +378,12 @@ def transitions(data: Mapping[str, Any], space: Any) -> Episode:
     action, steps = np.asarray(data["actions"]), len(data["rewards"])
     if action.ndim == 1:
         action = store.onehot(action - space.start, int(space.n))
-    none = np.zeros((1, action.shape[1]), np.float32)
+    no_action = np.zeros((1, action.shape[1]), np.float32)
     first, terminal = np.zeros(1, bool), np.asarray(data["terminations"], bool)
     last = terminal | np.asarray(data["truncations"], bool)
     return {
         **data["observations"],
-        "action": np.concatenate([none, action]),
+        "action": np.concatenate([no_action, action]),
         "reward": np.concatenate([[0], data["rewards"]]).astype(np.float32),
         "is_first": np.arange(steps + 1) == 0,
         "is_last": np.concatenate([first, last]),

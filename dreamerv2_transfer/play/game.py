@@ -45,10 +45,9 @@ class Seen:
 class Game:
     """A game that plays lists of actions, each from the start of the same episode.
 
-    Actions are counted from 0, whatever number the first one has in the game.
-
     No game has to save its state for that: an episode depends only on the seed of its
-    reset and on its actions, so it is repeated.
+    reset and on its actions, so it is repeated. Actions are numbered from 0, even if
+    the environment's own numbers start elsewhere.
 
     Args:
         task: The game, see `envs.make_env`.

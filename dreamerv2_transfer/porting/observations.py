@@ -194,6 +194,6 @@ def check_actions(space: spaces.Space, weights: pathlib.Path) -> None:
     """
     if isinstance(space, envs.Joined):
         raise PortError(
-            "There, agents have discrete or continuous actions. Received: "
+            "The original and pydreamer have no joined actions. Received: "
             f"{weights}, with {space}, so its agent cannot be ported."
         )

@@ -194,11 +194,11 @@ def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:
     to = to / old_lib.VARIABLES if to.is_dir() else to
     config, _ = blocks.load_old(logdir / "config.yaml")
     _check_expressible(config)
-    # The original has no corrections of kernels.
     file = weights_lib.find_weights(logdir)
     text = weights_lib.read_attributes(file).get("spaces")
-    if text:  # Older files have none, nor joined actions.
+    if text:  # Older files lack this attribute; their agents had no joined actions.
         observations.check_actions(spaces_lib.parse(text)[1]["action"], file)
+    # The original has no corrections of kernels.
     arrays = corrections.merged(weights_lib.read_weights(file))
     behavior = weights_lib.find_weights(logdir, weights_lib.ACTOR_CRITIC)
     arrays |= weights_lib.read_weights(behavior)

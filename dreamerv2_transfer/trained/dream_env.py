@@ -103,7 +103,7 @@ class DreamEnv(gymnasium.Env):
         self._seed = int(self.np_random.integers(2**31))
         self._steps = 0
         shown = self.model.decode(self.state)
-        return self._observation(shown), _info(shown)
+        return self._observation(shown), self._info(shown)
 
     def step(self, action: Any):
         """Takes an action; see `gymnasium.Env.step`.
@@ -128,7 +128,7 @@ class DreamEnv(gymnasium.Env):
         truncated = self._steps >= self._time_limit and not terminated
         observation = self._observation(shown)
         reward = float(shown["reward"])
-        return observation, reward, terminated, truncated, _info(shown)
+        return observation, reward, terminated, truncated, self._info(shown)
 
     def render(self) -> np.ndarray | None:
         """Returns the last images as the model sees them, RGB, or None for vectors."""
@@ -144,10 +144,10 @@ class DreamEnv(gymnasium.Env):
             for key, space in self.observation_space.items()
         }
 
-
-def _info(shown: dict[str, np.ndarray]) -> dict[str, Any]:
-    mask = {MASK: shown[MASK].astype(np.int8)} if MASK in shown else {}
-    return {"discount": float(shown["discount"]), **mask}
+    def _info(self, shown: dict[str, np.ndarray]) -> dict[str, Any]:
+        masks = self.model.network.masks
+        mask = {MASK: shown[MASK].astype(np.int8)} if masks else {}
+        return {"discount": float(shown["discount"]), **mask}
 
 
 def _bounded(space: spaces.Space) -> spaces.Space:

@@ -50,11 +50,12 @@ def check(config) -> None:
     _check_fresh(config)
     _check_shrunk(config)
     adapter = config.adapter
-    if (adapter.rank or adapter.actions) and not config.wm_steps:
+    fault = _at_rest(config, "rssm")
+    if (adapter.rank or adapter.actions) and fault:
         raise ConfigError(
             "What adapts the RSSM learns with the world model, which keeps its "
             f"weights. Received: adapter.rank={adapter.rank}, adapter.actions="
-            f"{adapter.actions} and wm_steps=0. Use --wm_steps 1e8 with the block "
+            f"{adapter.actions} and {fault}. Use --wm_steps 1e8 with the block "
             "freeze_world_model, or set them to 0."
         )
     # Mixtures of known actions leave `img_in` as it is.
@@ -75,11 +76,19 @@ def fixed_by(config, part: str) -> str:
     Returns:
         Such as `freeze.encoder=True`; '' if it learns.
     """
-    if not config.wm_steps:
-        return "wm_steps=0"
+    if fault := _at_rest(config, part.partition(".")[0]):
+        return fault
     frozen = [key for key, value in config.freeze.flat.items() if value]
     keys = [key for key in frozen if f"{key}.".startswith(f"{part}.")]
     return f"freeze.{keys[0]}=True" if keys else ""
+
+
+def _at_rest(config, component: str) -> str:
+    """Returns the setting for which nothing of a component learns; '' if it may."""
+    if not config.wm_steps:
+        return "wm_steps=0"
+    rate = config.model_opt.lr_by.get(component, 1.0)
+    return "" if rate else f"model_opt.lr_by.{component}=0"
 
 
 def _check_fresh(config) -> None:

@@ -44,16 +44,20 @@ def resolved(config: Config) -> Config:
 
 
 def check(config: Config) -> None:
-    """Checks that a model has a vector of each game that it learns, if of any.
+    """Checks that `task_embed.games` names every game in a run's batches.
 
     Args:
         config: The configuration, see `resolved`.
 
     Raises:
-        ConfigError: `task_embed.games` lacks one.
+        ConfigError: It lacks one.
     """
-    if config.task_embed.games != OWN:
-        blocks.game_indices(config, blocks.games_of_batches(config))
+    named, learned = config.task_embed.games, blocks.games_of_batches(config)
+    if config.task_embed.size and (missing := [x for x in learned if x not in named]):
+        raise ConfigError(
+            f"task_embed.games lacks {missing[0]}, which this run learns. Received: "
+            f"{', '.join(named)}. Add it, or leave that key out."
+        )
 
 
 def _of_model(config: Config) -> list[str]:

@@ -114,11 +114,15 @@ def _of_model(config: Config) -> tuple[str, tuple[str, ...], pathlib.Path]:
             "their dataset and its games: --known.directory DIRECTORY --known.tasks "
             f"GAME [GAME ...]. Received: known.directory={config.known.directory!r}"
         )
-    if (held := theirs.dataset.holdout) != config.dataset.holdout:
+    held, ours = theirs.dataset.holdout, config.dataset.holdout
+    # Every 20th episode is also a 10th one: then none of them was learned.
+    if not config.known.directory and ours and (not held or ours % held):
         print(
-            f"Warning: {place} held out every {held:g}th episode, this run "
-            f"{config.dataset.holdout:g}, so that forgetting is measured on episodes "
-            f"that the model has learned. Use --dataset.holdout {held:g}.",
+            f"Warning: {place} held out {f'1 in {held:g}' if held else 'no'} episodes, "
+            f"this run holds out 1 in {ours:g}, so forgetting is partly measured on "
+            f"episodes that the model has learned."
+            + f" Use --dataset.holdout {held:g}."
+            * bool(held),
             flush=True,
         )
     return directory, blocks.learned_games(theirs), place

@@ -82,9 +82,7 @@ def test_seeds_at_once_are_single_runs_even_if_all_are_killed(tmp_path):
     assert three[0] != pytest.approx(one[0], rel=1e-5, abs=1e-5)
 
 
-def test_seeds_that_resume_need_the_model_that_they_began_with_no_more(
-    tmp_path, monkeypatch
-):
+def test_resumed_seeds_do_not_need_their_initial_model(tmp_path, monkeypatch):
     for seed in (0, 1):
         config = blocks.load_config(["minatar", "debug", "finetune"])
         known = {"known.directory": "data", "known.tasks": ["minatar_asterix"]}

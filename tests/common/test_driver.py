@@ -325,7 +325,7 @@ def test_another_number_of_environments_is_refused():
         seeded("dummy_discrete", 3)[0].load_state(drive.state())
 
 
-def test_an_observation_of_that_name_is_no_mask_unless_masks_are_asked_for():
+def test_an_observation_called_action_mask_is_not_a_mask_by_default():
     space = spaces.Dict({"action_mask": spaces.Box(-9, 9, (5,)), "x": fakes.FLOATS})
     first = {"action_mask": np.zeros(5, np.float32), "x": fakes.GOOD}
 

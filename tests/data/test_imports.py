@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dreamerv2_transfer.common import envs
-from dreamerv2_transfer.common.replay import store
+from dreamerv2_transfer.common.replay import layout, store
 from dreamerv2_transfer.common.replay.store import DatasetError
 from dreamerv2_transfer.data import folders, imports, inspect, verify
 from tests import fakes, replays
@@ -116,6 +116,25 @@ def test_a_task_folder_brings_its_policies_along(tmp_path):
     (found,) = inspect.info(tmp_path / "d")
     assert found.policies == {"imported": 2, "random": 1, "dqn/a.pt": 2}
     assert read(tmp_path / "d" / TASK)[0]["log_policy"].tolist() == [-1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"shape": [6], "dtype": "float32", "n": 6, "start": 5},
+        {"shape": [6], "dtype": "float32", "parts": [[2, 3]]},
+    ],
+)
+def test_a_task_folder_tells_what_episodes_do_not_tell_of_actions(tmp_path, told):
+    one = fakes.episode(4)
+    if "parts" in told:
+        one["action"][1:] = [1, 0, 0, 0, 1, 0]
+    source = train_episodes(tmp_path / "theirs", one)
+    spaces = {**layout.describe(one), "action": told}
+    store.write_manifest(source, {"task": TASK, "spaces": spaces})
+    imports.import_dreamerv2(tmp_path / "d", source, TASK)
+    manifest = store.read_manifest(tmp_path / "d" / TASK)
+    assert manifest["spaces"]["action"] == told
 
 
 def test_what_a_training_added_to_random_play_is_nobodys(tmp_path):

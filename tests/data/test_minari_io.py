@@ -90,9 +90,9 @@ def test_continuous_actions_come_back_exactly(tmp_path):
     assert contents(round_trip(tmp_path, folder)) == contents(folder)
 
 
-def test_actions_have_the_numbers_of_their_game(tmp_path):
-    kinds = {**checks.describe(fakes.episode(4))}
-    kinds["action"] = {**kinds["action"], "start": 5}
+def test_exported_actions_keep_the_games_numbering(tmp_path):
+    kinds = checks.describe(fakes.episode(4))
+    kinds["action"]["start"] = 5
     folder = dataset(tmp_path / "d" / TASK, fakes.episode(4), spaces=kinds)
     assert contents(round_trip(tmp_path, folder)) == contents(folder)
     storage = minari_io.open_source(tmp_path / "out").storage
@@ -219,6 +219,8 @@ def test_discrete_actions_and_vectors_of_others(tmp_path, monkeypatch):
     assert one["reward"].tolist() == [0, 1, 2]
     assert one["is_terminal"].tolist() == [False, False, True]
     assert one["log_policy"].tolist() == [-1, 0, 0]
+    told = store.read_manifest(tmp_path / "d" / "dmc_any")["spaces"]["action"]
+    assert told == {"shape": [3], "dtype": "float32", "n": 3, "start": 1}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -102,7 +102,7 @@ def test_random_play_keeps_to_masks(space):
 
 
 @pytest.mark.parametrize("space", [spaces.Discrete(3), Joined([(1, 3)])])
-def test_an_observation_of_that_name_is_no_mask_unless_masks_are_asked_for(space):
+def test_an_observation_called_action_mask_is_not_a_mask_by_default(space):
     seen = {"action_mask": np.zeros((1, 5), np.float32)}
     drawn = [player(space)(obs, None)[0]["action"].tolist() for obs in (seen, {})]
     assert drawn[0] == drawn[1]

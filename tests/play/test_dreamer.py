@@ -42,7 +42,7 @@ def test_steps_are_those_of_one_call_of_imagine(model):
         np.testing.assert_array_equal(step.dreamed.latent == 255, stoch == 1)
 
 
-def test_games_may_number_their_actions_from_another_number_than_0():
+def test_action_numbers_need_not_start_at_0():
     config = models.make_config()
     agent = models.make_agent(config)
     played = []

@@ -200,6 +200,8 @@ def test_corrections_need_a_world_model_that_learns():
     adapt.check(config)
     with pytest.raises(ConfigError, match="adapter.rank=2, .* wm_steps=0"):
         adapt.check(config.update(wm_steps=0))
+    with pytest.raises(ConfigError, match="adapter.rank=2, .* model_opt.lr_by.rssm=0"):
+        adapt.check(config.update({"model_opt.lr_by.rssm": 0.0}))
 
 
 def test_a_mask_that_could_not_be_learned_is_refused():
@@ -248,6 +250,7 @@ def test_a_frozen_part_has_to_be_loaded(part, flag):
     ("changes", "fault"),
     [
         ({"wm_steps": 0}, "encoder .* wm_steps=0"),
+        ({"model_opt.lr_by.decoder": 0.0}, "decoder .* model_opt.lr_by.decoder=0"),
         ({"freeze.rssm.cell": True}, "rssm .* freeze.rssm.cell=True"),
     ],
 )

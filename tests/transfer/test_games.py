@@ -91,6 +91,14 @@ def test_without_vectors_the_model_does_not_fit(saved):
         weights.initialize(saved, plain.wm.components, MODEL)
 
 
+def test_vectors_of_games_that_a_run_learns_are_not_left_out(saved, tmp_path):
+    games.check(games.resolved(finetune(saved, tmp_path)))
+    games.check(make_config("scratch", **{"task_embed.size": 0}))
+    config = finetune(saved, tmp_path, **{"task_embed.games": KNOWN})
+    with pytest.raises(ConfigError, match=f"lacks {NEW}, .* Received: minatar_ast"):
+        games.check(games.resolved(config))
+
+
 def test_a_new_game_starts_at_the_mean_and_all_else_is_loaded(saved, tmp_path):
     config = games.resolved(finetune(saved, tmp_path))
     agent = make_agent(config)

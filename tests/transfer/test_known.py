@@ -1,5 +1,7 @@
 """The dataset of the games that a loaded model knows."""
 
+import re
+
 import fsspec
 import gymnasium
 import pytest
@@ -41,13 +43,22 @@ def test_dataset_and_games_are_those_of_the_model(save_model):
     assert (found.directory, found.tasks) == ("data", GAMES)
 
 
-def test_other_held_out_episodes_than_the_models_are_named(save_model, capsys):
-    config = save_model(**{"dataset.directory": "data", "dataset.holdout": 10})
-    known.resolved(config)
-    said = capsys.readouterr().out
-    assert "every 10th episode, this run 20" in said and "--dataset.holdout 10" in said
-    known.resolved(config.update({"dataset.holdout": 10}))
-    assert capsys.readouterr().out == ""
+@pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [
+        (20, 10, "held out 1 in 20 .* holds out 1 in 10, .* Use --dataset.holdout 20"),
+        (0, 20, "held out no episodes, this run holds out 1 in 20, .* has learned.$"),
+        (10, 20, "^$"),  # Each of these was held out before, too.
+        (20, 20, "^$"),
+        (20, 0, "^$"),
+    ],
+)
+def test_a_holdout_that_exposes_learned_episodes_prints_a_warning(
+    save_model, capsys, theirs, ours, said
+):
+    config = save_model(**{"dataset.directory": "data", "dataset.holdout": theirs})
+    known.resolved(config.update({"dataset.holdout": ours}))
+    assert re.search(said, capsys.readouterr().out.strip())
 
 
 def test_the_model_may_have_a_dataset_of_its_own(save_model, tmp_path):

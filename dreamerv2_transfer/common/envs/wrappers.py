@@ -358,7 +358,7 @@ def has_parts(space: spaces.Space) -> bool:
 
 
 def _has_images(space: spaces.Space) -> bool:
-    """Whether values are images, or hold some at any depth."""
+    """Whether a space is one of images, or contains one at any depth."""
     if isinstance(space, spaces.Dict):
         return any(map(_has_images, space.values()))
     if isinstance(space, spaces.Tuple):

@@ -34,6 +34,7 @@ MAY_CHANGE = (
     "eval_envs",
     "eval_dataset",
     "known.directory",
+    "known.evaluate",
     "envs_parallel",
     "envs_restart",
     "video",

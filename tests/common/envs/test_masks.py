@@ -1,3 +1,5 @@
+import contextlib
+
 import gymnasium
 import numpy as np
 import pytest
@@ -119,6 +121,15 @@ def test_images_of_a_tuple_stay_images_beside_a_mask():
         "1": (2,),
         MASK: (2,),
     }
+
+
+@pytest.mark.parametrize("parallel", ["none", "process"])
+@pytest.mark.parametrize("mask", [False, True])
+def test_vector_environments_tell_whether_they_have_masks(parallel, mask):
+    fit = FIT._replace(mask=mask)
+    vector = envs.make_vector_env(fakes.Gate, 1, parallel=parallel, fit=fit)
+    with contextlib.closing(vector):
+        assert vector.metadata.get(envs.IS_MASKED, False) == mask
 
 
 def test_masks_are_seen_only_if_asked_for():
