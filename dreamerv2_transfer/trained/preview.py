@@ -66,13 +66,17 @@ def play(
     model: Model | Player, game: gymnasium.Env, seed: int, name: str
 ) -> dict[str, Any]:
     """Plays a game; returns observations, the `action` before each, and `is_first`."""
-    drawn = _random(model, seed, LENGTH)
+    drawn, rng = _random(model, seed, LENGTH), np.random.default_rng(seed)
+    joined = envs.Joined(envs.act_parts(model.action_space))
     rows, state, is_first = [], None, True
     action = np.zeros(envs.act_size(model.action_space), np.float32)
     seen = values.shown(game.reset(seed=seed)[0])
     for number in range(LENGTH):
         rows.append({**seen, "action": action, "is_first": is_first})
         chosen = drawn[number]
+        if game.metadata.get(envs.IS_MASKED):
+            vector = joined.draw(rng, seen[envs.MASK])
+            chosen = values.native(vector, model.action_space)
         if model.has_agent:
             state = None if is_first else state
             chosen, state = _agent(model, name)(seen, state)

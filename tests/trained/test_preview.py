@@ -1,9 +1,12 @@
+import types
+
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common import envs
 from dreamerv2_transfer.trained import preview
 from dreamerv2_transfer.trained.load import load
-from tests import runs
+from tests import fakes, runs
 from tests.trained import small
 
 
@@ -36,6 +39,15 @@ def test_a_model_that_sees_rewards_gets_those_of_its_game():
     game = preview._games(model)["minatar_breakout"]
     rows = preview.play(model, game, seed=0, name="minatar_breakout")
     assert rows["reward"].shape == (7,) and rows["is_terminal"].dtype == bool
+
+
+def test_random_actions_keep_to_the_masks_of_a_game():
+    fit = envs.Fit("image", (10, 10), mask=True)
+    game = envs.make_env(fakes.Gate, fit=fit)  # It fails at what is not allowed.
+    model = types.SimpleNamespace(action_space=game.action_space, has_agent=False)
+    rows = preview.play(model, game, seed=0, name="gate")
+    chosen, allowed = rows["action"][1:], rows["action_mask"][:-1]
+    assert (chosen * allowed).sum(-1).tolist() == [1, 1, 1, 1, 1, 1]
 
 
 def test_actions_are_those_that_led_to_what_was_seen():
