@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard, cast
@@ -75,7 +77,7 @@ class GymEnv(gymnasium.Wrapper):
 
     def __init__(self, env: gymnasium.Env, exclude: str = NEVER):
         super().__init__(env)
-        self._excluded = re.compile(exclude)
+        self._paths = _paths(env.observation_space, re.compile(exclude))
         found = self._by_key(env.observation_space)
         if not found:
             raise EnvError(
@@ -104,19 +106,8 @@ class GymEnv(gymnasium.Wrapper):
 
     def _by_key(self, nested: Any) -> dict[str, Any]:
         """Returns spaces or values by the keys that they get in our form."""
-        space = self.env.observation_space
-        if not has_parts(space):
-            return named(space, nested)
-        found: dict[str, Any] = {}
-        for key, value in _leaves(space, nested):
-            if key != "" and self._excluded.match(key):
-                continue
-            if key in found:
-                raise EnvError(
-                    f"Two observations have the key {key!r}. Received: {space}."
-                )
-            found[key] = value
-        return found
+        paths = self._paths.items()
+        return {key: functools.reduce(operator.getitem, x, nested) for key, x in paths}
 
 
 def adapt(env: gymnasium.Env, exclude: str = NEVER) -> gymnasium.Env:
@@ -375,15 +366,27 @@ def named(space: spaces.Space, nested: Any) -> dict[str, Any]:
     return {str(i): x for i, x in enumerate(nested)}
 
 
-def _leaves(
-    space: spaces.Space, nested: Any, prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    parts = named(space, space)
-    for key, value in named(space, nested).items():
-        if has_parts(parts[key]):
-            yield from _leaves(parts[key], value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _paths(space: spaces.Space, excluded: re.Pattern) -> dict[str, tuple]:
+    """Returns where the observations of our form are, as keys and indices by name."""
+    if not has_parts(space):
+        return {key: () for key in named(space, space)}
+    found: dict[str, tuple] = {}
+    for path in _leaves(space):
+        key = ".".join(map(str, path))
+        if key != "" and excluded.match(key):
+            continue
+        if key in found:
+            raise EnvError(f"Two observations have the key {key!r}. Received: {space}.")
+        found[key] = path
+    return found
+
+
+def _leaves(space: Any) -> Iterator[tuple]:
+    """Yields the keys and indices that lead to each part of an observation."""
+    keys = space.spaces if isinstance(space, spaces.Dict) else range(len(space))
+    for key in keys:
+        inside = _leaves(space[key]) if has_parts(space[key]) else ((),)
+        yield from ((key, *path) for path in inside)
 
 
 def is_image(space: spaces.Space) -> TypeGuard[spaces.Box]:
