@@ -43,7 +43,7 @@ from dreamerv2_transfer.common.logger import TensorBoardOutput as TensorBoardOut
 from dreamerv2_transfer.common.logger import TerminalOutput as TerminalOutput
 from dreamerv2_transfer.common.logger import video
 from dreamerv2_transfer.train import Output
-from dreamerv2_transfer.transfer import cards, games, known
+from dreamerv2_transfer.transfer import cards
 
 if TYPE_CHECKING:  # These import TensorFlow.
     from dreamerv2_transfer.trained.model import Model
@@ -125,9 +125,7 @@ def train(
         spaces = envs.obs_space(adapted), envs.act_space(adapted)
         stage = "finetune" if config.init.path else "scratch"
         config = config.update(task=wrappers.title(adapted), stage=stage)
-    config = games.resolved(known.resolved(config))
-    train_lib.check(config, outputs)
-    games.check(config)
+    config = train_lib.checked(config, outputs)
     make_envs = functools.partial(
         envs.make_vector_env, make, **envs.run_options(config, make)
     )

@@ -36,6 +36,7 @@ from dreamerv2_transfer.common.replay import folder as replay_folder
 from dreamerv2_transfer.common.replay.store import DatasetError, folder_name
 from dreamerv2_transfer.data import folders
 from dreamerv2_transfer.transfer import adapt, known, meanings, sources
+from dreamerv2_transfer.transfer import games as games_lib
 
 STAGES = ("pretrain", "finetune", "scratch", "offline")
 ALL = ("all",)  # `tasks` of a run offline on all games of its dataset.
@@ -117,6 +118,18 @@ def check(config: Config, outputs: Sequence[Output] | None = None) -> None:
             "strategy multiworker reads a dataset that all processes see, and collects "
             "none. Name one by --dataset.directory. Received: dataset.directory=''"
         )
+
+
+def checked(config: Config, outputs: Sequence[Output] | None = None) -> Config:
+    """Returns a configuration that names the games of its model, once it is checked.
+
+    Raises:
+        CheckpointError: The model of `init` is missing; or another error as `check`.
+    """
+    config = games_lib.resolved(known.resolved(config))
+    check(config, outputs)
+    games_lib.check(config)
+    return config
 
 
 def _check_games(config: Config) -> None:

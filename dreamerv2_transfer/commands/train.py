@@ -45,7 +45,6 @@ def main(argv: list[str]) -> int:
     # TensorFlow is imported later still, once the configuration has been checked.
     from dreamerv2_transfer import train
     from dreamerv2_transfer.common.files import logdir
-    from dreamerv2_transfer.transfer import games, known
 
     stages = ", ".join(train.STAGES)
     hint = f"Name the stage to run in --configs: one of {stages}; or a --template."
@@ -53,9 +52,7 @@ def main(argv: list[str]) -> int:
     settings = train.with_games(configuration.load(rest, train.STAGES, hint))
     if given.seeds > 1:
         return train_seeds(argv, settings, given.seeds)
-    settings = games.resolved(known.resolved(settings))
-    train.check(settings)
-    games.check(settings)
+    settings = train.checked(settings)
     print(f"Logdir {settings.logdir}", flush=True)
     with logdir.opened(settings) as folder:
         done = train.run(settings, folder)
@@ -67,7 +64,6 @@ def train_seeds(argv: list[str], settings: Config, count: int) -> int:
     """Trains several seeds at once, each in a process and a folder of its own."""
     from dreamerv2_transfer import train
     from dreamerv2_transfer.reproduction import seeds
-    from dreamerv2_transfer.transfer import games, known
 
     seeds.check(settings)
     configs = [
@@ -75,9 +71,7 @@ def train_seeds(argv: list[str], settings: Config, count: int) -> int:
         for seed in range(settings.seed, settings.seed + count)
     ]
     for config in configs:  # Each may resume, and then needs no model of `init`.
-        resolved = games.resolved(known.resolved(config))
-        train.check(resolved)
-        games.check(resolved)
+        train.checked(config)
     print(f"Logdir {settings.logdir}, what the seeds print is in its logs/", flush=True)
     own = options_lib.without(SEEDS, argv)
     _, kept = flags.Flags(seed=0, logdir="").parse_known(own)

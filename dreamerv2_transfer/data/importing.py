@@ -97,7 +97,7 @@ class Importer:
         alone = len(policies) == 1 and policies[0].get("steps", steps) >= steps
         self._only = self._policies[0] if alone else NO_POLICY
         self._added = 0
-        self._actions = {**(actions or {})}
+        self._actions = actions or {}
         if "spaces" not in self._manifest and paths:
             self._manifest["spaces"] = checks.spaces_of(paths)
 

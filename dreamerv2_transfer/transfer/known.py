@@ -117,12 +117,11 @@ def _of_model(config: Config) -> tuple[str, tuple[str, ...], pathlib.Path]:
     held, ours = theirs.dataset.holdout, config.dataset.holdout
     # Every 20th episode is also a 10th one: then none of them was learned.
     if not config.known.directory and ours and (not held or ours % held):
+        advice = f" Use --dataset.holdout {held:g}." if held else ""
         print(
             f"Warning: {place} held out {f'1 in {held:g}' if held else 'no'} episodes, "
             f"this run holds out 1 in {ours:g}, so forgetting is partly measured on "
-            f"episodes that the model has learned."
-            + f" Use --dataset.holdout {held:g}."
-            * bool(held),
+            f"episodes that the model has learned.{advice}",
             flush=True,
         )
     return directory, blocks.learned_games(theirs), place
