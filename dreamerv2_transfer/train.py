@@ -51,19 +51,19 @@ def with_games(config: Config) -> Config:
     first of them. The configuration of another stage stays as it is.
 
     Raises:
-        ConfigError: Both `task` and `tasks` name games, or a folder of the dataset has
-            the name of a task that imports a module.
+        ConfigError: `task` is another game than the first of `tasks`, or a folder of
+            the dataset has the name of a task that imports a module.
         DatasetError: There is no dataset, or it has no games.
     """
     directory = config.dataset.directory
     if config.stage != "offline" or not directory:
         return config
-    if config.task and config.tasks != ALL:
+    if config.tasks != ALL and config.task not in ("", *config.tasks[:1]):
         raise ConfigError(
             "Name one game by --task, or several by --tasks, not both. Received: "
             f"--task {config.task} --tasks {' '.join(config.tasks)}"
         )
-    games = (config.task,) if config.task else config.tasks
+    games = (config.task,) if config.task and config.tasks == ALL else config.tasks
     if games == ALL:
         games = tuple(folders.task_folders(directory))
         check_task(games, directory)

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import sysconfig
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,9 @@ def load_config(
     """Merges `defaults`, the named blocks in their order, and command-line flags.
 
     If this sets a `stage`, the top-level keys `STAGE_KEYS` are then filled from
-    `stages.<stage>`, except those that a flag names. So a stage's block sets `stage`
-    alone and commutes with the blocks of sizes.
+    `stages.<stage>`, except those that a flag names or that come, with the stage, from
+    a run's own file. So a stage's block sets `stage` alone and commutes with the blocks
+    of sizes.
 
     Args:
         names: Names of blocks, such as `["minatar", "small", "pretrain"]`. A file such
@@ -151,8 +152,8 @@ def resolve(
         if key == "logdir" or config.get(key):
             paths.check(config.get(key, UNSET_LOGDIR), f"Key '{key}'")
     origins = merged.origins | {key: f"--{key}" for key in given}
-    keys = _stage_keys(config, given)
     stage = f"stages.{config.get('stage')}"
+    keys = _stage_keys(config, {*given, *_of_same_file(origins, stage, given)})
     for key in (*TASKS, *(f"{stage}.{key}" for key in keys if key in TASKS)):
         if not trust and Path(origins.get(key, "")).suffix in SUFFIXES:
             check_task(config[key], origins[key])
@@ -177,6 +178,8 @@ def _with_games(config: Config, given: Collection[str]) -> Config:
             "Name one game by --task, or several by --tasks, not both. Received: "
             f"--task {config.task} --tasks {' '.join(config.tasks)}"
         )
+    if "task" in given and "tasks" not in given:  # One, whatever a run's file mixes.
+        return config.update(multi_game=False)
     if not config.get("multi_game") and "tasks" not in given:
         return config
     games = tuple(dict.fromkeys(config.tasks))
@@ -324,7 +327,25 @@ def _block(blocks: dict, name: str, path: Path) -> dict:
     return blocks[name]
 
 
-def _stage_keys(config: Config, given: frozenset[str]) -> list[str]:
+def _of_same_file(
+    origins: Mapping[str, str], stage: str, given: Collection[str]
+) -> list[str]:
+    """Returns the stage's keys whose values a run's file has beside its stage.
+
+    They are what flags made of them; a later block or flag may change the section. A
+    flag that names games replaces both `task` and `tasks`.
+    """
+    file = origins.get("stage", "")
+    if Path(file).suffix not in SUFFIXES:
+        return []
+    games = {"task", "tasks"}
+    keys = [key for key in STAGE_KEYS if key not in games or not games & {*given}]
+    return [
+        key for key in keys if origins[key] == origins.get(f"{stage}.{key}") == file
+    ]
+
+
+def _stage_keys(config: Config, given: Collection[str]) -> list[str]:
     """Returns the top-level keys that the stage sets, as no flag does."""
     section = config.get(f"stages.{config.get('stage')}", {})
     return [key for key in STAGE_KEYS if key in section and key not in given]

@@ -141,6 +141,37 @@ def test_a_file_of_a_run_is_a_block(path, tmp_path, capsys):
     assert "'gone'" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "names, argv, kept",
+    [
+        ([], [], (500, 10)),
+        ([], ["--steps", "7"], (7, 10)),
+        ([], ["--stages.offline.steps", "8"], (8, 10)),
+        (["small"], [], (5000, 50)),
+        (["scratch"], [], (5000, 50)),
+    ],
+)
+def test_a_file_of_a_run_has_what_flags_set(tmp_path, names, argv, kept):
+    """Another stage, or a later block of sizes, sets its own again."""
+    flags = ["--steps", "500", "--log_every", "10"]
+    run = blocks.load_config(["minatar", "small", "offline"], flags)
+    run.save(tmp_path / "config.yaml")
+    found = blocks.load_config([str(tmp_path / "config.yaml"), *names], argv)
+    assert (found.steps, found.log_every) == kept
+
+
+def test_the_games_of_a_run_are_in_its_file(tmp_path):
+    file = tmp_path / "config.yaml"
+    blocks.load_config(["minatar", "scratch"], ["--tasks", "a", "b"]).save(file)
+    assert blocks.learned_games(blocks.load_config([str(file)])) == ("a", "b")
+    alone = blocks.load_config([str(file)], ["--task", "c"])
+    assert blocks.learned_games(alone) == ("c",)
+    blocks.load_config(["minatar", "offline"], ["--task", "a"]).save(file)
+    assert blocks.load_config([str(file)]).task == "a"
+    other = blocks.load_config([str(file)], ["--tasks", "b"])
+    assert (other.task, other.tasks) == ("", ("b",))
+
+
 def test_keys_that_were_called_otherwise():
     """Those of the original's first release."""
     defaults = blocks.load_config(["defaults"])
