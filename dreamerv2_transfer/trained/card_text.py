@@ -22,6 +22,7 @@ class About:
 
     Attributes:
         name: The model's name.
+        source: The URL that `load` takes; '' for a folder.
         told: What whoever publishes it says, see `publish.Told`.
         config: The configuration of the run.
         kind: `world model`, `agent` or `DQN`.
@@ -35,6 +36,7 @@ class About:
     """
 
     name: str
+    source: str
     told: Any
     config: Config
     kind: str
@@ -171,7 +173,8 @@ def _continued(command: str) -> str:
 
 
 def _usage(about: About) -> str:
-    lines = ["import dreamerv2_transfer as dt", "", f'model = dt.load("{about.name}")']
+    place = f'"{about.source}")' if about.source else f'"{about.name}")  # or its path'
+    lines = ["import dreamerv2_transfer as dt", "", f"model = dt.load({place}"]
     if about.kind != "DQN":
         lines += [
             "env = dt.DreamEnv(model)",
@@ -180,7 +183,13 @@ def _usage(about: About) -> str:
             'dt.save_gif("dream.gif", dream["image"])',
         ]
     if about.kind != "world model":
-        lines += ["action, state = model.agent.act(observation)"]
+        lines += [
+            "",
+            "from dreamerv2_transfer.common import envs",
+            "",
+            f'observation, _ = envs.make_env("{about.games[0]}").reset(seed=0)',
+            "action, state = model.agent.act(observation)",
+        ]
     return "\n".join([*lines, ""])
 
 

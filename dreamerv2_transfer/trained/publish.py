@@ -82,7 +82,8 @@ def publish(logdir: str | os.PathLike, to: str, told: Told) -> str:
         _check_free(out)
     with tempfile.TemporaryDirectory() as folder:
         new = pathlib.Path(folder)
-        write(logdir, new, dataclasses.replace(told, name=told.name or out.name))
+        told = dataclasses.replace(told, name=told.name or out.name)
+        write(logdir, new, told, source=to if is_hub else "")
         if is_hub:
             return hub.upload(new, to)
         _replace(out, new)
@@ -109,10 +110,13 @@ def _replace(out: pathlib.Path, new: pathlib.Path) -> None:
             copy.write(file.read_bytes())
 
 
-def write(logdir: str | os.PathLike, out: pathlib.Path, told: Told) -> None:
+def write(
+    logdir: str | os.PathLike, out: pathlib.Path, told: Told, source: str = ""
+) -> None:
     """Writes the files of a published model into a new folder.
 
-    What `told` leaves open is that of the model's own card, if it is published.
+    What `told` leaves open is that of the model's own card, if it is published. Its
+    text tells to load `source`, if that is given.
 
     Raises:
         UserError: The run has no model, or a file cannot be written.
@@ -131,6 +135,7 @@ def write(logdir: str | os.PathLike, out: pathlib.Path, told: Told) -> None:
         video.save_gif(out / "preview.gif", frames, FPS)
     about = card_text.About(
         name=told.name,
+        source=source,
         told=told,
         config=model.config,
         kind=_kind(model),

@@ -1,3 +1,5 @@
+import pytest
+
 from dreamerv2_transfer.trained import card_text, publish
 from dreamerv2_transfer.transfer import cards
 from tests import models
@@ -15,6 +17,7 @@ RESULT = {
 def about(**changes):
     told = {
         "name": "breakout",
+        "source": "",
         "told": publish.Told(),
         "config": models.make_config(stage="finetune"),
         "kind": "agent",
@@ -60,7 +63,21 @@ def test_the_text_has_figures_with_their_intervals():
     assert row in text.splitlines()
     assert "![preview](preview.gif)" in text
     assert "hardware: not recorded" in text.lower()
-    assert 'model = dt.load("breakout")' in text
+    assert 'model = dt.load("breakout")  # or its path' in text
+
+
+def test_a_card_on_the_hub_loads_its_own_repository():
+    text = card_text.text(about(source="hf://ada/breakout"))
+    assert 'model = dt.load("hf://ada/breakout")\n' in text
+
+
+@pytest.mark.parametrize("kind", ["agent", "DQN"])
+def test_what_an_agent_acts_on_is_an_observation_of_its_game(kind):
+    code = card_text.text(about(kind=kind)).split("```python\n")[1].split("```")[0]
+    asks = 'observation, _ = envs.make_env("minatar_breakout").reset(seed=0)\n'
+    acts = "action, state = model.agent.act(observation)\n"
+    assert code.endswith(asks + acts)
+    assert "from dreamerv2_transfer.common import envs\n" in code
 
 
 def test_a_single_run_without_an_interval_says_so():
