@@ -11,7 +11,7 @@ from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.agent import Agent, WorldModel
 from dreamerv2_transfer.common import envs, machine
 from dreamerv2_transfer.common.config import Config
-from dreamerv2_transfer.transfer import weights
+from dreamerv2_transfer.transfer import sources, weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +43,10 @@ def load(config: Config, logdir: pathlib.Path, env: VectorEnv) -> Models:
     world_model = weights.find_weights(logdir)
     print(machine.setup(config), flush=True)
     spaces = envs.obs_space(env), envs.act_space(env)
-    fresh = config.update(seed=config.seed + 1)
+    fresh = config.update(seed=(config.seed + 1) % 2**32)
     untrained = agent_lib.make_world_model(fresh, *spaces)
-    actor_critic = logdir / weights.ACTOR_CRITIC
-    if not actor_critic.is_file():
+    actor_critic = sources.in_folder(logdir, weights.ACTOR_CRITIC)
+    if actor_critic is None:
         trained = agent_lib.make_world_model(config, *spaces)
         weights.load_weights(world_model, trained.components)
         return Models(trained, untrained)

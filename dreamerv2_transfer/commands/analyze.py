@@ -13,11 +13,13 @@ import functools
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import cli, progress
+from dreamerv2_transfer.common import blocks, cli, progress
 
 OPTIONS = {
     "logdir": path_option("The run's folder.", is_required=True),
-    "task": Option([""], "Games, with commas between; by default the run's own."),
+    "task": Option(
+        [""], "Games, with commas between; by default those that the run learned."
+    ),
     "frames": Option(100_000, "Frames to play per game.", least=1),
     "seed": Option(0, "Seed of episodes, latents and statistics.", least=0),
     "policy": Option(
@@ -58,7 +60,8 @@ def main(argv: list[str]) -> int:
     settings = configuration.of_run(logdir, is_trusted)
     # In full precision, so that the numbers do not depend on the machine.
     settings = settings.update(precision="32", expl_noise=0.0)
-    tasks = [task for task in options.task if task] or [settings.task]
+    named = [task for task in options.task if task]
+    tasks = named or list(blocks.learned_games(settings))
 
     with progress.explained("Loading TensorFlow"):
         from dreamerv2_transfer.analysis import models, players

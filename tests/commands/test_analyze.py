@@ -59,6 +59,29 @@ def test_results_go_to_a_store(logdir, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("given", "games"),
+    [
+        ([], ["asterix", "breakout", "freeway", "seaquest"]),
+        (["--task", "minatar_space_invaders"], ["space_invaders"]),
+    ],
+)
+def test_the_games_are_those_that_the_run_learned(logdir, monkeypatch, given, games):
+    asked = []
+
+    class Fake:
+        def __init__(self, *args):
+            pass
+
+        def run(self, tasks):
+            asked.extend(tasks)
+            return {"findings": [], "figures": []}
+
+    monkeypatch.setattr(analyze, "Analysis", Fake)
+    assert commands.main(["analyze", "--logdir", str(logdir), *given]) == 0
+    assert asked == [f"minatar_{game}" for game in games]
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
         ([], "--logdir LOGDIR"),
