@@ -38,7 +38,7 @@ CURVES = {
     "smooth": Option(0.0, "Window of a running mean; 0 is none.", least=0),
     "agg": Option("ci95", "Band: ci95, std1, per0, per5, per25; none is all lines."),
     "maxval": Option(0.0, "Largest magnitude of a value; 0 is no limit."),
-    "xmult": Option(1.0, "Factor of the horizontal axis."),
+    "xmult": Option(1.0, "Factor of the horizontal axis.", least=1e-12),
 }
 APPEARANCE = {
     "labels": Option([""], "Legend's names: ARM NAME ARM NAME ...", is_whole=True),
@@ -49,14 +49,14 @@ APPEARANCE = {
     "ylim": Option([0.0, 0.0], "Vertical limits; equal ones fit the curves."),
     "yscale": Option("auto", "Vertical scale: auto, linear or log."),
     "cols": Option(4, "Panels in a row.", least=1),
-    "size": Option([4.2, 3.1], "Width and height of a panel, in inches."),
+    "size": Option([4.2, 3.1], "Width and height of a panel, in inches.", least=0.1),
     "dpi": Option(110.0, "Pixels per inch.", least=10),
 }
 USAGE = Usage(
     forms=("--runs RUN [RUN ...] --out FIGURE [--yaxis METRIC ...] [...]",),
     examples={
         "--runs logdir/agent --out curves.png": "the curves of one run",
-        "--runs logdir/study --methods scratch finetune --out arms.pdf": (
+        "--runs logdir/study --methods scratch '^pretrained$' --out arms.pdf": (
             "two arms compared, over their seeds"
         ),
     },

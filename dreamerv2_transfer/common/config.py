@@ -216,16 +216,17 @@ def check_least(config: Config, least: Mapping[str, float]) -> None:
 
     Args:
         config: A configuration.
-        least: The smallest allowed value by dotted key.
+        least: The smallest allowed value by dotted key, of each number of a list.
 
     Raises:
         ConfigError: A value is smaller or infinite; the message names its key.
     """
     for key, value in least.items():
-        if not value <= config[key] < math.inf:
-            raise ConfigError(
-                f"{key} must be at least {value}. Received: {config[key]}"
-            )
+        found = config[key]
+        numbers = found if isinstance(found, tuple) else (found,)
+        if not all(value <= number < math.inf for number in numbers):
+            received = " ".join(map(str, numbers))
+            raise ConfigError(f"{key} must be at least {value}. Received: {received}")
 
 
 def check_ranges(config: Config) -> None:

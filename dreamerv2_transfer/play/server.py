@@ -138,7 +138,8 @@ class Server:
         name = FILES.get(request.match_info["name"])
         if name is None:
             raise web.HTTPNotFound
-        text = importlib.resources.files(dreamerv2_transfer).joinpath(name).read_text()
+        file = importlib.resources.files(dreamerv2_transfer).joinpath(name)
+        text = file.read_text("utf-8")
         policy = (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
             f"connect-src 'self' ws://{request.host}; base-uri 'none'; "

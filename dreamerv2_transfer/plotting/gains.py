@@ -10,6 +10,7 @@ of `statistics`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -137,12 +138,15 @@ def read_threshold(text: str) -> float | None:
     """Reads `--threshold`; None if it is ''.
 
     Raises:
-        ThresholdError: It is not a number.
+        ThresholdError: It is not a finite number.
     """
     try:
-        return float(text) if text else None
+        found = float(text) if text else None
     except ValueError:
-        raise ThresholdError(f"--threshold is a return. Received: {text}") from None
+        found = math.nan
+    if found is not None and not math.isfinite(found):
+        raise ThresholdError(f"--threshold is a return. Received: {text}")
+    return found
 
 
 def area(curve: Series, start: float, end: float) -> float:

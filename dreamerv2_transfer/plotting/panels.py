@@ -85,7 +85,8 @@ def make(
         behind: Whether to add the paper's own curves.
 
     Returns:
-        The panels, and a sentence about each run that lacks a metric of `selection`.
+        The panels, and a sentence about each run that lacks a metric of `selection`,
+        and about each of its expressions for arms that no run matches.
 
     Raises:
         PanelError: No curve is left, or an expression cannot be read.
@@ -97,7 +98,7 @@ def make(
         tasks = [f"^{task}$" for task, _ in selection.figures]
     shown_tasks, shown_arms = _compile(tasks), _compile(selection.methods)
     chosen = [run for run in found if _matches(arms.arm_of(run), shown_arms)]
-    panels, notes = [], []
+    panels, notes = [], _unmatched(found, shown_arms)
     for metric in metrics:
         groups, lacking = _group(chosen, metric, view)
         # Usual metrics are shown as far as there are any: pre-training has no returns.
@@ -118,6 +119,15 @@ def make(
         )
     figures = selection.figures
     return (of_figures(panels, figures) if figures else panels), notes
+
+
+def _unmatched(found: Iterable[Run], methods: Iterable[re.Pattern]) -> list[str]:
+    names = sorted({arms.arm_of(run) for run in found})
+    return [
+        f"--methods {method.pattern} matches no run; the arms are {', '.join(names)}."
+        for method in methods
+        if not any(map(method.search, names))
+    ]
 
 
 def of_figures(

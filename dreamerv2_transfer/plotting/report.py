@@ -78,7 +78,8 @@ def write(
         OutputError: The page cannot be written.
     """
     path = paths.local(folder) / PAGE
-    page = render(found, notes, options).encode()
+    # A file's name need not be UTF-8.
+    page = render(found, notes, options).encode(errors="backslashreplace")
     with atomic.atomic_write(path) as file:
         file.write(page)
     return path

@@ -63,4 +63,5 @@ def initial(text: str) -> str:
 
 
 def _read(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath(FOLDER, name).read_text()
+    file = importlib.resources.files(__package__).joinpath(FOLDER, name)
+    return file.read_text("utf-8")

@@ -45,6 +45,16 @@ def test_seeds_are_in_order_whatever_the_folders_are_called():
     assert values == [0, 9, 10, 201]
 
 
+def test_expressions_that_match_no_run_are_named():
+    found = [make_run(loss=[1]), make_run(config=arm_config("finetune"), loss=[1])]
+    selection = Selection(["loss"], methods=["scratch", "finetune"])
+    made, notes = panels.make(found, selection)
+    assert [*made[0].arms] == ["scratch"]
+    assert notes == [
+        "--methods finetune matches no run; the arms are pretrained, scratch."
+    ]
+
+
 def test_each_metric_of_each_game_has_a_panel():
     other = arm_config("scratch", task="minatar_seaquest")
     found = [make_run(loss=[1], kl=[2]), make_run(config=other, loss=[1])]

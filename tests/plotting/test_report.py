@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import json
+import os
 import pathlib
 import re
 
@@ -183,6 +184,14 @@ def test_the_page_is_written_whole_into_a_new_folder(tmp_path):
     assert path == tmp_path / "a" / "b" / "index.html"
     assert path.read_text().endswith("</html>")
     assert [x.name for x in path.parent.iterdir()] == ["index.html"]
+
+
+def test_a_name_that_is_no_utf_8_is_written_as_far_as_it_is(tmp_path):
+    run = make_run(tmp_path)
+    (run.folder / "videos").mkdir()
+    (run.folder / "videos" / os.fsdecode(b"a\xff.gif")).write_bytes(GIF)
+    path = report.write([run], [], tmp_path / "page", report.Options())
+    assert "a\\udcff" in path.read_text()
 
 
 @pytest.mark.parametrize("path", [*(ROOT / "results").rglob("report/index.html")])
