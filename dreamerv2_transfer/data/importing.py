@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ import dreamerv2_transfer
 from dreamerv2_transfer.common.files import locks
 from dreamerv2_transfer.common.files import paths as paths_lib
 from dreamerv2_transfer.common.files.atomic import writing
-from dreamerv2_transfer.common.replay import layout, store
+from dreamerv2_transfer.common.replay import layout, shards, store
 from dreamerv2_transfer.common.replay.packed_episodes import content_digest
-from dreamerv2_transfer.common.replay.store import DatasetError, Episode
+from dreamerv2_transfer.common.replay.store import DatasetError, Episode, EpisodeError
 from dreamerv2_transfer.data import checks, folders, inspect
 from dreamerv2_transfer.data.policies import NO_POLICY
 
@@ -54,6 +53,11 @@ class Result:
         )
 
 
+def _identifiers(path: str) -> Sequence[str]:
+    name = store.name_of(path)
+    return name.identifiers if name else ()
+
+
 class Importer:
     """Adds episodes to one task's folder, each content once.
 
@@ -84,8 +88,12 @@ class Importer:
     ):
         self._folder, self._result = folder, result
         paths = folders.episode_files(folder)
-        names = store.written(folder).values()
-        self._known = {*itertools.chain.from_iterable(x.identifiers for x in names)}
+        # File and place in it of each episode, by identifier.
+        self._places = {
+            identifier: (path, number)
+            for path in filter(os.path.isfile, paths)
+            for number, identifier in enumerate(_identifiers(path))
+        }
         self._manifest = store.read_manifest(folder) or {}
         if not self._manifest and not paths:
             self._manifest = {**source}
@@ -143,10 +151,12 @@ class Importer:
             return
         episode |= {k: episode[k].astype(bool) for k in store.FLAGS}
         digest = content_digest(folders.without_logs(episode)).hex()
-        name = identifier if keep and identifier else digest
-        if {name, identifier} & self._known:
+        if digest in self._places or self._holds(identifier, digest):
             self._result.present += 1
             return
+        # Runs of one seed call their episodes alike, whatever these hold.
+        is_free = keep and identifier and identifier not in self._places
+        name = identifier if is_free else digest
         # With the same list of policies, the episode stays exactly as in the source.
         exact = keep and self._policies == [*range(len(self._listed))]
         if folders.POLICY in episode:
@@ -159,11 +169,20 @@ class Importer:
         self._manifest.setdefault("spaces", self._described(episode))
         if not self._added:  # So that a kill leaves no episodes of unknown policies.
             self._write_manifest()
-        store.save_episode(self._folder, episode, name)
-        self._known.add(name)
+        self._places[name] = store.save_episode(self._folder, episode, name), 0
         self._added += 1
         self._result.added += 1
         self._result.steps += store.eplen(episode)
+
+    def _holds(self, identifier: str, digest: str) -> bool:
+        """Tells whether the folder's episode of an identifier has a content."""
+        if identifier not in self._places:
+            return False
+        try:
+            there = shards.load(*self._places[identifier])
+        except EpisodeError:
+            return False
+        return content_digest(folders.without_logs(there)).hex() == digest
 
     def _fault(self, episode: Episode) -> str:
         """Says why an episode cannot be added; empty if it can."""

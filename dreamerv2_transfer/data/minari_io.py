@@ -149,8 +149,9 @@ class Source:
     @property
     def actions(self) -> dict[str, Any]:
         """What `importing.Importer` is told of actions."""
-        start = int(getattr(self.storage.action_space, "start", 0))
-        return {"start": start} if start else {}
+        space = self.storage.action_space
+        is_numbered = isinstance(space, spaces.Discrete) and space.start
+        return {"start": int(space.start)} if is_numbered else {}
 
     def episodes(
         self, on_damaged: Callable[[str], None]

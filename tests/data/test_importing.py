@@ -55,7 +55,23 @@ def test_an_identifier_is_kept_if_asked_for(tmp_path):
     add(tmp_path, fakes.episode(3), identifier="abc", keep=True)
     (path,) = (tmp_path / TASK).glob("*.npz")
     assert store.parse_name(path) == ("abc", 3)
-    assert add(tmp_path, fakes.episode(9), identifier="abc").present == 1
+    assert add(tmp_path, fakes.episode(3), identifier="abc").present == 1
+
+
+def test_another_episode_of_the_same_identifier_is_added(tmp_path):
+    """As of two runs of one seed, whose episodes are called alike."""
+    add(tmp_path, fakes.episode(3), identifier="abc", keep=True)
+    for added in (1, 0):
+        found = add(tmp_path, fakes.episode(9), identifier="abc", keep=True)
+        assert (found.added, found.present) == (added, 1 - added)
+    assert [store.eplen(x) for x in written(tmp_path)] == [3, 9]
+
+
+def test_an_episode_whose_file_is_damaged_is_imported_again(tmp_path):
+    add(tmp_path, fakes.episode(3), identifier="abc", keep=True)
+    (path,) = (tmp_path / TASK).glob("*.npz")
+    path.write_bytes(b"damaged")
+    assert add(tmp_path, fakes.episode(3), identifier="abc", keep=True).added == 1
 
 
 def test_the_manifest_counts_what_was_added(tmp_path):

@@ -135,13 +135,23 @@ def remove_leftovers(path: pathlib.Path) -> None:
         if not found or found["file"] != path.name:
             continue
         with contextlib.suppress(OSError):  # Gone meanwhile, or not ours to remove.
-            is_left = time.time() - other.lstat().st_mtime > FORGOTTEN
-            if found["system"] == _system():
-                is_left = not _is_running(int(found["process"]))
+            is_left = is_leftover(other)
             if is_left and other.is_dir():
                 shutil.rmtree(other)
             elif is_left:
                 other.unlink()
+
+
+def is_leftover(path: pathlib.Path) -> bool:
+    """Tells whether a temporary file or folder is that of a process that was killed.
+
+    Raises:
+        OSError: It is gone.
+    """
+    found = TEMPORARY.fullmatch(path.name)
+    if found and found["system"] == _system():
+        return not _is_running(int(found["process"]))
+    return bool(found) and time.time() - path.lstat().st_mtime > FORGOTTEN
 
 
 @functools.cache

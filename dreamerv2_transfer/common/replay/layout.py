@@ -170,6 +170,11 @@ def common_start(actions: Layout) -> int:
     return starts.pop() if len(starts) == 1 else 0
 
 
+def is_discrete(actions: Layout) -> bool:
+    """Returns whether the manifests of all of some tasks call their actions one-hot."""
+    return all("n" in told for told in actions.values())
+
+
 def outline(paths: Sequence[str]) -> collections.Counter[Outline]:
     """Counts what some files hold, by their headers and actions; skips damaged ones."""
     counts: collections.Counter[Outline] = collections.Counter()

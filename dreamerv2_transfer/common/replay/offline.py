@@ -85,6 +85,7 @@ class OfflineDataset:
         actions = layout.actions({k: x.source for k, x in tasks.items()})
         self._parts = layout.common_parts(actions)
         self._start = layout.common_start(actions)
+        self._is_discrete = layout.is_discrete(actions)
         self._packed = packing.with_same_coding(list(tasks.values()))
         self.fields = self._packed[0].fields
         self._options = dict(
@@ -212,11 +213,14 @@ class OfflineDataset:
 
     @property
     def act_space(self) -> dict[str, spaces.Space]:
-        """The space of the actions: discrete where all of them are one-hot."""
+        """The space of the actions: discrete where all are one-hot, or are said to be.
+
+        They do not all look it where there is one alone, or more than fit into a byte.
+        """
         field = self.fields["action"]
         if self._parts:
             return {"action": envs.Joined(self._parts)}
-        if field.coding == "onehot":
+        if field.coding == "onehot" or self._is_discrete:
             return {"action": spaces.Discrete(field.shape[0], start=self._start)}
         return {"action": spaces.Box(-1, 1, field.shape, np.float32)}
 

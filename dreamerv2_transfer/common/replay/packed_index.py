@@ -217,8 +217,9 @@ def save(
 def creating(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary folder that replaces `folder` when the block ends.
 
-    Removes the other indices beside it: they belong to other states of the dataset. If
-    the block raises, `folder` stays as it was.
+    Removes the other indices beside it: they belong to other states of the dataset. One
+    that another process is writing stays. If the block raises, `folder` stays as it
+    was.
 
     Raises:
         OSError: The folder cannot be created.
@@ -226,9 +227,11 @@ def creating(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Before the new index is written, since they take space.
     for other in folder.parent.iterdir():
-        if other != folder and re.fullmatch(r"[0-9a-f]{32}(\.\d+\.tmp)?", other.name):
-            shutil.rmtree(other, ignore_errors=True)
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+        is_index = other != folder and re.fullmatch(r"[0-9a-f]{32}", other.name)
+        with contextlib.suppress(FileNotFoundError):
+            if is_index or atomic.is_leftover(other):
+                shutil.rmtree(other, ignore_errors=True)
+    temporary = atomic.temporary_for(folder)
     temporary.mkdir()
     try:
         yield temporary

@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 
 from dreamerv2_transfer.common import config
-from dreamerv2_transfer.common.replay import offline, packed, store
+from dreamerv2_transfer.common.replay import layout, offline, packed, store
 from tests import fakes
 from tests.replays import dataset as make
 from tests.replays import on_disk, pack, same, spans, two_games
@@ -548,3 +548,20 @@ def test_actions_are_numbered_as_the_manifest_says(tmp_path):
     for name in names:
         store.write_manifest(tmp_path / name, {"spaces": keys})
     assert opened().act_space == {"action": spaces.Discrete(6, start=-1)}
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_actions_are_discrete_if_the_manifest_says_so(tmp_path, count):
+    """One action looks like a number, and 300 do not fit into a byte."""
+    (tmp_path / "game").mkdir()
+    for seed in range(2):
+        one = fakes.episode(5, seed)
+        one["action"] = np.eye(count, dtype=np.float32)[np.arange(6) % count]
+        one["action"][0] = 0
+        store.save_episode(tmp_path / "game", one)
+    keys = layout.describe(one)
+    keys["action"]["n"] = count
+    store.write_manifest(tmp_path / "game", {"spaces": keys})
+    dataset = make({"game": packed.open_task(tmp_path / "game")})
+    assert dataset.act_space == {"action": spaces.Discrete(count)}
+    assert dataset.next()["action"].shape[2:] == (count,)

@@ -1,8 +1,10 @@
 import errno
+import os
 
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.replay import packed_index
 from dreamerv2_transfer.common.replay.array_file import ArrayFile
 from tests.replays import dataset, pack, same
@@ -63,13 +65,21 @@ def test_parts_that_do_not_fit_each_other_are_damage(
         packed_index.open_whole(tmp_path / "index", "some", opener)
 
 
-def test_only_the_latest_index_stays(tmp_path):
-    leftover = tmp_path / f"{'0' * 32}.1.tmp"
+def test_only_the_latest_index_stays(tmp_path, monkeypatch):
     other, unrelated = tmp_path / ("1" * 32), tmp_path / "notes"
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "getpid", lambda: 2**22 + 1)  # No process has this number.
+        leftover = atomic.temporary_for(tmp_path / ("0" * 32))
     for folder in (leftover, other, unrelated):
         folder.mkdir()
     packed_index.save(tmp_path / ("2" * 32), EPISODES)
     assert {x.name for x in tmp_path.iterdir()} == {"2" * 32, "notes"}
+
+
+def test_an_index_that_another_process_writes_stays(tmp_path):
+    with packed_index.creating(tmp_path / ("0" * 32)) as temporary:
+        packed_index.save(tmp_path / ("1" * 32), EPISODES)
+        assert temporary.is_dir()
 
 
 def test_a_failed_write_leaves_the_former_index(tmp_path):
