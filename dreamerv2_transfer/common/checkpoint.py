@@ -195,7 +195,8 @@ class _PythonState(tf.train.experimental.PythonState):
     def load(self) -> None:
         """Hands its state to each object, once the whole checkpoint proved readable."""
         for name, part in self._stateful.items():
-            part.load_state(self._read[name])
+            if name in self._read:  # Else what it belongs to was off, or came later.
+                part.load_state(self._read[name])
 
 
 @contextlib.contextmanager

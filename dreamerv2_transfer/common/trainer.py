@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from dreamerv2_transfer.common import updates, when
 from dreamerv2_transfer.common.checkpoint import Checkpoint, Stateful
+from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.errors import EnvError
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.logger.averages import Averages
@@ -62,6 +63,7 @@ class Trainer(abc.ABC):
         self._unit = unit
         self._saved = saved
         self._before = 0  # The counter before the step in progress.
+        self._missed = Counter()  # 1 if the last evaluation was not completed.
 
     # Hooks.
 
@@ -116,7 +118,8 @@ class Trainer(abc.ABC):
     def run(self, stopped: Callable[[], bool]) -> bool:
         """Makes steps until all are done.
 
-        An environment that fails ends the run, after a checkpoint.
+        An environment that fails ends the run, after a checkpoint. An evaluation in
+        which it failed is made by the next start.
 
         Args:
             stopped: Returns whether to save and stop now.
@@ -125,12 +128,15 @@ class Trainer(abc.ABC):
             Whether all steps are done.
         """
         total = int(self.config.steps)
-        if self.is_done:
+        if self.is_done and self._missed == 0:
             print(f"All {total} {self._unit}s are done; nothing is left to do.")
             return True
         is_saved = False
         try:
             with Progress(total, int(self.counter), self._title, self._unit) as bar:
+                if self._missed == 1:
+                    self._evaluate()
+                    self.save()
                 while not self.is_done and not stopped():
                     self._before, is_saved = int(self.counter), False
                     self.step()
@@ -142,8 +148,7 @@ class Trainer(abc.ABC):
                         self.logger.add(self.metrics())
                         self.logger.write(fps=True)
                     if self.reaches(self.config.eval_every) or last:
-                        with explained("Evaluating"):
-                            self.evaluate()
+                        self._evaluate()
                     if self.reaches(self.config.checkpoint_every) or last:
                         self.save()
                         is_saved = True
@@ -158,6 +163,12 @@ class Trainer(abc.ABC):
         print(f"Stopped at {step}; the same command resumes from it.")
         return False
 
+    def _evaluate(self) -> None:
+        self._missed.value = 1
+        with explained("Evaluating"):
+            self.evaluate()
+        self._missed.value = 0
+
     def reaches(self, every: float) -> bool:
         """Returns whether this step gets to a multiple of `every`; 0 is never."""
         return when.reached(every, self._before, int(self.counter))
@@ -169,7 +180,7 @@ class Trainer(abc.ABC):
         return Checkpoint(
             self.logdir / "checkpoints",
             self.variables(),
-            self.stateful(),
+            {**self.stateful(), "missed": self._missed},
             self.config.checkpoints_kept,
         )
 

@@ -162,6 +162,26 @@ def test_an_environment_that_fails_leaves_a_checkpoint(tmp_path):
     assert (tmp_path / "checkpoints" / "ckpt-3.index").exists()
 
 
+@pytest.mark.parametrize(("steps", "at"), [(6, 6), (6, 3)])
+def test_an_evaluation_that_failed_is_made_by_the_next_start(tmp_path, steps, at):
+    made, record = Counting(tmp_path, steps=steps, eval_every=3), Counting.evaluate
+
+    def fail():
+        if made.counter == at:
+            raise EnvError("the emulator crashed")
+        record(made)
+
+    made.evaluate = fail
+    made.start()
+    with pytest.raises(EnvError, match="the emulator crashed"):
+        made.run(never)
+    made, done = run(tmp_path, steps=steps, eval_every=3)
+    assert done and made.calls[:2] == [("evaluate", at), ("save", at)]
+    assert [n for call, n in made.calls if call == "evaluate"][-1] == 6
+    again, done = run(tmp_path, steps=steps, eval_every=3)
+    assert done and again.calls == []
+
+
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     made = Counting(tmp_path, checkpoint_every=1)
     weight = tf.Variable(1.0)

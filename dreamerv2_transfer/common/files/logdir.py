@@ -56,6 +56,8 @@ def irrelevant(config: config_lib.Config) -> tuple[str, ...]:
     if config.get("stage") in ("scratch", "finetune"):
         mixed = () if config.get("multi_game") else ("tasks", "task_weights")
         others = (*others, *mixed, "collect")
+    if not config.get("replay.mix"):
+        others = (*others, "known.tasks")  # They are evaluated, but not learned.
     if config.get("stage") == "offline":
         others = (*others, "collect", "prefill", "replay.capacity", "replay.ongoing")
     return (*MAY_CHANGE, *others)

@@ -60,6 +60,17 @@ def test_a_run_may_be_made_longer_and_moved(tmp_path):
     assert config_lib.Config.load(tmp_path / "b" / "config.yaml").steps == 1000
 
 
+def test_a_run_may_begin_to_evaluate_known_games_but_not_to_learn_them(tmp_path):
+    with logdir.opened(make_config(tmp_path)):
+        pass
+    changes = {"known.evaluate": True, "known.tasks": ["a"], "known.directory": "b"}
+    with logdir.opened(make_config(tmp_path, **changes)):
+        pass
+    mixed = make_config(tmp_path, **changes, **{"replay.mix": 0.25})
+    with pytest.raises(logdir.LogdirError, match="replay.mix"), logdir.opened(mixed):
+        pass
+
+
 def test_one_process_at_a_time(tmp_path):
     config = make_config(tmp_path)
     with (
