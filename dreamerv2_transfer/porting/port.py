@@ -152,26 +152,19 @@ def write(
         OutputError: It cannot be written.
     """
     logdir = old_lib.check_free(logdir)
-    part = logdir.with_name(f".{logdir.name}.tmp")
     extra = extra or Extra(table={"arrays": described(variables(agent))})
     table = {"source": str(old.path), "step": int(agent.tfstep), **extra.table}
-    with atomic.writing(logdir):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        try:
-            old.config.update(logdir=str(logdir)).save(part / "config.yaml")
-            weights_lib.save_agent(part, agent)
-            weights_lib.save_weights(
-                part / weights_lib.PORTED,
-                agent.components,
-                {**agent.state, **extra.state},
-            )
-            (part / TABLE).write_text(json.dumps(table, indent=1) + "\n")
-            if old.episodes:
-                _link(old.episodes, part / old_lib.EPISODES)
-            os.replace(part, logdir)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    with atomic.new_folder(logdir) as part:
+        old.config.update(logdir=str(logdir)).save(part / "config.yaml")
+        weights_lib.save_agent(part, agent)
+        weights_lib.save_weights(
+            part / weights_lib.PORTED,
+            agent.components,
+            {**agent.state, **extra.state},
+        )
+        (part / TABLE).write_text(json.dumps(table, indent=1) + "\n")
+        if old.episodes:
+            _link(old.episodes, part / old_lib.EPISODES)
 
 
 def reverse(logdir: str | os.PathLike, to: str | os.PathLike) -> int:

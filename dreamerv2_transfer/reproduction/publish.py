@@ -48,6 +48,8 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     runs = sorted(path.parent for path in study.rglob("metrics.jsonl"))
     if not runs:
         raise PublishError(f"There is no run to publish. Received: {study}")
+    for run in runs:
+        paths.check_within(run / "metrics.jsonl", study)
     files = [run / name for run in runs for name in BESIDE]
     for name in FOLDERS:
         files += [file for folder in study.rglob(name) for file in folder.rglob("*")]
@@ -55,10 +57,10 @@ def publish(study: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         paths.check_within(file, study)
         content = file.read_bytes()
         if file.suffix in TEXTS:
-            content = file.read_text().replace(str(study), NAME).encode()
+            content = file.read_text("utf-8").replace(str(study), NAME).encode()
         _write(out / file.relative_to(study), content)
     for run in runs:
-        lines = thinned((run / "metrics.jsonl").read_text().splitlines())
+        lines = thinned((run / "metrics.jsonl").read_text("utf-8").splitlines())
         _write(out / run.relative_to(study) / "metrics.jsonl", "".join(lines).encode())
     took = {name: _rounded(entry) for name, entry in Ledger(study).finished().items()}
     _write(out / TIMES, f"{json.dumps(took, indent=1)}\n".encode())

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 from dreamerv2_transfer import agent as agent_lib
 from dreamerv2_transfer.common import checkpoint, envs
 from dreamerv2_transfer.common.blocks import load_config
+from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.replay import store
 from dreamerv2_transfer.porting import old, pickles, port
 from dreamerv2_transfer.porting.pickles import PortError
@@ -111,10 +113,14 @@ def test_a_port_is_a_whole_folder(tmp_path, agent, read):
         port.write(agent, read, tmp_path / "run")
 
 
-def test_what_a_killed_port_left_behind_is_replaced(tmp_path, agent, read):
-    (tmp_path / ".run.tmp" / "train_episodes").mkdir(parents=True)
+def test_what_a_killed_port_left_behind_is_removed(tmp_path, agent, read, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "getpid", lambda: 2**22 + 1)  # No process has this number.
+        left = atomic.temporary_for(tmp_path / "run")
+    (left / "train_episodes").mkdir(parents=True)
+    (tmp_path / ".run.tmp").mkdir()  # Somebody's own.
     port.write(agent, read, tmp_path / "run")
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path.name for path in tmp_path.iterdir()} == {"run", ".run.tmp"}
     assert not (tmp_path / "run" / "train_episodes").exists()
 
 

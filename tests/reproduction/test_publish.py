@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.reproduction import publish
 
 
@@ -70,3 +71,11 @@ def test_what_each_job_took_is_published(tmp_path):
     assert json.loads((tmp_path / "out" / "stages.json").read_text()) == {
         "asterix/scratch_0": {"units": 3, "unit": "update", "seconds": 12.346}
     }
+
+
+def test_metrics_outside_of_the_study_are_not_published(tmp_path):
+    (tmp_path / "study" / "run").mkdir(parents=True)
+    (tmp_path / "private.jsonl").write_text('{"step": 1, "secret": 2.0}\n')
+    (tmp_path / "study/run/metrics.jsonl").symlink_to(tmp_path / "private.jsonl")
+    with pytest.raises(UserError, match="metrics.jsonl"):
+        publish.publish(tmp_path / "study", tmp_path / "out")

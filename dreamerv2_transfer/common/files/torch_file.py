@@ -20,6 +20,7 @@ import math
 import os
 import pathlib
 import pickle
+import pickletools
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -116,7 +117,7 @@ def _read_zip(archive: zipfile.ZipFile) -> Any:
     def storage(dtype: np.dtype, key: str, size: int) -> np.ndarray:
         return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype)
 
-    return _Unpickler(io.BytesIO(archive.read(names[0])), storage).load()
+    return _load(io.BytesIO(archive.read(names[0])), storage)
 
 
 def _read_old(file: IO[bytes]) -> Any:
@@ -130,13 +131,12 @@ def _read_old(file: IO[bytes]) -> Any:
             storages[key] = np.zeros(size, dtype)
         return storages[key]
 
-    unpickler = functools.partial(_Unpickler, storage=storage)
-    if unpickler(file).load() != _OLD:
+    if _load(file, storage) != _OLD:
         raise TorchFileError("it is no checkpoint of PyTorch.")
     for _ in ("version of the format", "machine"):
-        unpickler(file).load()
-    content = unpickler(file).load()
-    for key in unpickler(file).load():
+        _load(file, storage)
+    content = _load(file, storage)
+    for key in _load(file, storage):
         (size,) = struct.unpack("<q", file.read(8))
         if size != storages[key].size:
             raise TorchFileError(
@@ -145,6 +145,24 @@ def _read_old(file: IO[bytes]) -> Any:
         numbers = file.read(storages[key].nbytes)
         storages[key][:] = np.frombuffer(numbers, storages[key].dtype)
     return content
+
+
+def _load(file: IO[bytes], storage: Callable[[np.dtype, str, int], np.ndarray]) -> Any:
+    """Reads a pickle, once its instructions proved to need no more room than it has.
+
+    Python's own unpickler makes room for what an instruction announces, so that nine
+    bytes can ask for gigabytes.
+    """
+    start = file.tell()
+    for number, (instruction, argument, at) in enumerate(pickletools.genops(file)):
+        is_place = instruction.name in ("PUT", "BINPUT", "LONG_BINPUT")
+        if is_place and argument > number:
+            raise TorchFileError("its pickle stores a value far behind all others.")
+        size = argument if instruction.name == "FRAME" else at - start
+        if size > MAX_PICKLE:
+            raise TorchFileError(f"its pickle has more than {MAX_PICKLE:,} bytes.")
+    file.seek(start)
+    return _Unpickler(file, storage).load()
 
 
 class _Unpickler(pickle.Unpickler):

@@ -173,6 +173,23 @@ def test_a_truncated_file_is_named(tmp_path, form, pack, cut):
         torch_file.read(path)
 
 
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"\x80\x02}r\x00\x00\x00\x08.",
+        b"\x80\x02}p134217728\n.",
+        b"\x80\x04\x95\x00\x00\x00\x00\x01\x00\x00\x00N.",
+    ],
+    ids=["LONG_BINPUT", "PUT", "FRAME"],
+)
+@FORMATS
+def test_a_few_bytes_do_not_ask_for_gigabytes(tmp_path, form, bomb):
+    path = tmp_path / "a.pt"
+    path.write_bytes(form(bomb))
+    with pytest.raises(TorchFileError, match="far behind|more than 67,108,864 bytes"):
+        torch_file.read(path)
+
+
 def test_a_storage_of_another_size_is_told(tmp_path):
     path = tmp_path / "a.pt"
     path.write_bytes(streamed(tensor((4,), (1,)), [bytes(12)]))
