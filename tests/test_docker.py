@@ -62,6 +62,7 @@ def test_the_image_holds_what_runs_and_nothing_private():
         "dreamerv2_transfer",
         "configs.yaml",
         "logdir_templates",
+        "models",
         "study_arms",
         "sweep_spaces",
     )
