@@ -82,7 +82,7 @@ def reference(text: str) -> str:
 def introduction() -> str:
     """Returns the page's head, about all keys."""
     short = (f"`--{name}` is short for `--{key}`" for name, key in ALIASES.items())
-    of = {name: ", ".join("abc"[:count]) for name, count in SCHEDULES.items()}
+    of = {name: ", ".join(numbers) for name, numbers in SCHEDULES.items()}
     schedules = ", ".join(f"`{name}({values})`" for name, values in of.items())
     text = INTRODUCTION.format(
         stage_keys=", ".join(f"`{x}`" for x in STAGE_KEYS),

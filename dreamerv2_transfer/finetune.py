@@ -167,7 +167,7 @@ class Trainer(AgentTrainer):
         self._env_steps = Counter()
         self._owed = Counter()  # Updates that are due.
         self._should_train = Every(config.train_every)
-        explores = Until(config.expl_until // config.action_repeat)
+        explores = Until(config.expl_until / config.action_repeat)
         self._policy = acting(
             self.learner.player,
             lambda: "explore" if explores(self._env_steps) else "train",
@@ -278,10 +278,7 @@ class Trainer(AgentTrainer):
     def _log_dreams(self) -> None:
         """Logs open-loop videos of each game's first sequences in the last batch."""
         options, batch = self.config.video, self._batch
-        if (
-            not batch
-            or min(batch["is_first"].shape[1], options.length) <= options.context
-        ):
+        if not batch:
             return
         known = online.known_rows(self.config.replay.mix, len(batch["is_first"]))
         batch = {k: v[: len(v) - known] for k, v in batch.items()}

@@ -424,8 +424,10 @@ class WorldModel:
         for key, value in obs.items():
             if value.dtype == tf.uint8:
                 obs[key] = tf.cast(value, dtype) / 255.0 - 0.5
-            elif value.dtype == tf.int32 or key in self.encoder.cnn_keys:
+            elif key in self.encoder.cnn_keys:
                 obs[key] = tf.cast(value, dtype)
+            elif value.dtype == tf.int32:  # Vectors may have larger numbers than
+                obs[key] = tf.cast(value, tf.float32)  # half precision has.
         if "reward" in obs:  # The policy does not observe it.
             obs["reward"] = REWARD_TRANSFORMS[self.config.clip_rewards](obs["reward"])
         if "is_terminal" in obs:

@@ -47,6 +47,17 @@ def test_vectors_of_bytes_enter_around_zero_too():
     np.testing.assert_allclose(entered[0, 0], [-0.5, -0.3, 0.3, 0.5], rtol=1e-6)
 
 
+def test_vectors_of_integers_keep_what_half_precision_would_lose(precision):
+    precision("mixed_float16")
+    spaces = {**models.obs_space(), "score": gymnasium.spaces.Box(0, 10**6, (1,), int)}
+    spaces["score"].dtype = np.dtype(np.int32)
+    wm = world_model.WorldModel(models.make_config(), spaces, models.act_space(), None)
+    batch = models.make_batch()
+    score = tf.fill([*batch["reward"].shape, 1], 100_001)
+    entered = wm.preprocess({**batch, "score": score})["score"]
+    assert entered.dtype == tf.float32 and (entered.numpy() == 100_001).all()
+
+
 def test_rewards_are_squashed_and_discounts_made():
     wm = models.make_agent(models.make_config(discount=0.9)).wm
     batch = models.make_batch()

@@ -112,24 +112,35 @@ UNUSED = {
 
 # Keys whose value is a float or a schedule.
 SCHEDULED = ("actor_ent", "actor_grad_mix")
-# How many numbers each schedule takes; `other.schedule` computes them.
-SCHEDULES = {"linear": 3, "warmup": 2, "exp": 3, "horizon": 3}
+# The numbers that each schedule takes; `other.schedule` computes them.
+SCHEDULES = {
+    "linear": ("first", "last", "steps"),
+    "warmup": ("steps", "value"),
+    "exp": ("first", "last", "halflife"),
+    "horizon": ("first", "last", "steps"),
+}
+DURATIONS = ("steps", "halflife")
 
 
 def parse_schedule(text: str) -> tuple[str, list[float]]:
     """Splits a schedule such as `linear(1,0.1,1e5)` into its name and its numbers.
 
     Raises:
-        ValueError: It is not one of `SCHEDULES` with as many finite numbers.
+        ValueError: It is not one of `SCHEDULES` with as many finite numbers, or lasts
+            no time.
     """
     match = re.fullmatch(r"(\w+)\((.*)\)", text)
     if match and match[1] in SCHEDULES:
         numbers = [float(number) for number in match[2].split(",")]
-        if len(numbers) == SCHEDULES[match[1]] and all(map(math.isfinite, numbers)):
-            return match[1], numbers
+        names = SCHEDULES[match[1]]
+        if len(numbers) == len(names) and all(map(math.isfinite, numbers)):
+            given = dict(zip(names, numbers, strict=True))
+            if all(given.get(name, 1) > 0 for name in DURATIONS):
+                return match[1], numbers
+    *forms, last = (f"{name}({','.join(x)})" for name, x in SCHEDULES.items())
     raise ValueError(
-        "A schedule is linear(a,b,c), warmup(a,b), exp(a,b,c) or horizon(a,b,c). "
-        f"Received: {text!r}"
+        f"A schedule is {', '.join(forms)} or {last}, with {' and '.join(DURATIONS)} "
+        f"above 0. Received: {text!r}"
     )
 
 

@@ -107,9 +107,17 @@ def action_noise(
         discrete: Whether actions are one-hot.
         seed: `(2,)`, see `dists`.
         mask: `(..., actions)`, 1 for one-hot actions that are allowed; None for all.
+
+    Raises:
+        ConfigError: The chance is above 1.
     """
     if amount == 0:
         return action
+    if discrete and amount > 1:
+        raise ConfigError(
+            "The noise of discrete actions is the chance of a random one: expl_noise "
+            f"and eval_noise are at most 1 then. Received: {amount:g}"
+        )
     if discrete:
         probs = amount / action.shape[-1] + (1 - amount) * action
         dist = dists.OneHotDist(probs=probs)

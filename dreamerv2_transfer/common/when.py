@@ -74,10 +74,11 @@ class Until:
     """Returns True while the step is below `until`.
 
     Args:
-        until: The first step at which it returns False; 0 or None means always True.
+        until: It returns False from this step on, which need not be whole; 0 or None
+            means always True.
     """
 
-    def __init__(self, until: int | None):
+    def __init__(self, until: float | None):
         self._until = until
 
     def __call__(self, step: SupportsInt) -> bool:

@@ -89,12 +89,14 @@ class Search:
 
     def interrupted(self) -> list[Trial]:
         """Returns the trials that an earlier process had begun, to be resumed."""
-        running = self._optuna.trial.TrialState.RUNNING
-        return [
-            self._drawn(self._optuna.trial.Trial(self.study, foreign.trial_id(trial)))
-            for trial in self.trials
-            if trial.state == running
-        ]
+        found = []
+        for trial in self.trials:
+            if trial.state == self._optuna.trial.TrialState.RUNNING:
+                self.study.sampler = self._sampler(trial.number)
+                number = foreign.trial_id(trial)
+                begun = self._optuna.trial.Trial(self.study, number)
+                found.append(self._drawn(begun))
+        return found
 
     def ask(self) -> Trial:
         """Begins the next trial."""

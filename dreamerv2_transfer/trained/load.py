@@ -32,6 +32,7 @@ SETTINGS = {
     "strategy": "none",
     "expl_behavior": "greedy",
     "expl_noise": 0.0,
+    "eval_noise": 0.0,
 }
 
 

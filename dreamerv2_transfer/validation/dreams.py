@@ -37,6 +37,8 @@ class Dreams:
     ) -> None:
         """Logs a video for each image key, with the sequences side by side.
 
+        There is none of sequences that end with what the model sees of them.
+
         Args:
             batch: `(B, T, ...)` of each key.
             task: The game, part of the videos' names.
@@ -45,6 +47,8 @@ class Dreams:
             name: The beginning of the videos' names.
         """
         options = self._options
+        if batch["is_first"].shape[1] <= options.context:
+            return
         look = {} if planes is None else {"scale": options.scale, "colors": planes}
         for key, (truth, model) in self._predict(updates.tensors(batch)).items():
             videos = truth.numpy(), model.numpy()

@@ -72,6 +72,11 @@ def test_discrete_noise_replaces_some_actions():
     np.testing.assert_allclose(np.round(noisy).mean(0), [0.1, 0.1, 0.7, 0.1], atol=0.03)
 
 
+def test_the_chance_of_a_random_action_is_at_most_one():
+    with pytest.raises(ConfigError, match="at most 1 then. Received: 2"):
+        other.action_noise(tf.one_hot([0], 3), 2, True, tf.constant([1, 2]))
+
+
 def test_continuous_noise_stays_in_bounds():
     noisy = other.action_noise(tf.ones([1000, 2]), 0.5, False, tf.constant([1, 2]))
     assert noisy.numpy().max() == 1

@@ -31,6 +31,7 @@ def test_once_is_true_once():
 def test_until_is_true_below_its_step_and_zero_is_always():
     assert fired(when.Until(3), range(6)) == [0, 1, 2]
     assert fired(when.Until(0), range(3)) == [0, 1, 2]
+    assert fired(when.Until(0.75), range(3)) == [0]
 
 
 def test_they_take_a_counter():

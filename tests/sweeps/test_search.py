@@ -63,6 +63,18 @@ def test_a_trial_under_way_is_resumed_with_what_it_had(folder):
     ]
 
 
+def test_what_a_kill_left_undrawn_is_drawn_by_the_trials_own_seed(folder):
+    plan, wanted = make_plan(folder), None
+    for name in ("one", "other"):
+        (folder / name).mkdir()
+        search = Search(make_plan(folder, logdir=folder / name))
+        search.tell(search.ask(), "FAIL")
+        search.study.ask()  # A kill before the first parameter was drawn.
+        (resumed,) = Search(make_plan(folder, logdir=folder / name)).interrupted()
+        wanted = wanted or resumed.params
+        assert len(wanted) == len(plan.space.parameters) and resumed.params == wanted
+
+
 @pytest.mark.parametrize("lost", [1, 30, 200, 400])
 def test_a_line_that_a_kill_cut_off_did_not_happen(folder, lost):
     plan = make_plan(folder)

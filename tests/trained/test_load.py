@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.common.errors import CheckpointError, ModelError
 from dreamerv2_transfer.common.files import hdf5
 from dreamerv2_transfer.trained import load
@@ -30,6 +31,14 @@ def test_a_run_of_an_earlier_version_acts(run):
     model = load.load(run)
     assert model.tasks == ("minatar_space_invaders",)
     assert model.agent.act(small.images())[0] in range(6)
+
+
+def test_nothing_is_added_to_what_the_actor_chooses(run):
+    file = run / "config.yaml"
+    noisy = {"expl_noise": 0.3, "eval_noise": 0.3}
+    blocks.load_old(file)[0].update(noisy).save(file)
+    network = load.load(run).agent.network.config
+    assert (network.expl_noise, network.eval_noise) == (0, 0)
 
 
 def test_a_file_of_weights_is_loaded_with_the_configuration_beside_it(run):

@@ -42,3 +42,8 @@ def test_dreams_show_what_the_model_predicts_after_the_context(tmp_path):
     assert [x > 0 for x in red] == [False] * 3 + [True] * 4
     gif = tmp_path / "videos" / f"openl_image_{TASK}.gif"
     assert gif.read_bytes()[:4] == b"GIF8"
+    # Nothing is left to dream of sequences of 3 steps.
+    short = {k: v[:, :3] if v.ndim > 1 else v for k, v in batch.items()}
+    dreams.log(short, TASK, planes=4, name="short")
+    log.write()
+    assert len(found) == 1

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability.python.distributions as tfd
 
-from dreamerv2_transfer.common import machine
+from dreamerv2_transfer.common import machine, tfutils
 from dreamerv2_transfer.common.nets import dists
 from dreamerv2_transfer.common.nets.features import Features
 from dreamerv2_transfer.common.nets.heads import DistLayer, Head
@@ -156,7 +156,9 @@ class Encoder(keras.layers.Layer):
             vectors = [data[k] for k in self.mlp_keys]
             if self._symlog:
                 vectors = [dists.symlog(tf.cast(x, tf.float32)) for x in vectors]
-            x = tf.concat([cast(x) for x in vectors], -1)
+            # The largest number in place of an infinite one: float16 ends at 65,504.
+            x = [tf.saturate_cast(x, tfutils.compute_dtype()) for x in vectors]
+            x = tf.concat(x, -1)
             x = apply_stack(self.denses, self.dense_norms, self._act, x)
             outputs.append(self.mlp_out(x) if self.mlp_out else x)
         return tf.concat(outputs, -1)

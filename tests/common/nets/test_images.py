@@ -172,6 +172,14 @@ def test_vectors_may_be_seen_and_predicted_by_their_symlog():
     np.testing.assert_allclose(dist.mean(), vector, rtol=1e-6)
 
 
+def test_vectors_that_half_precision_does_not_hold_are_its_largest_number(precision):
+    precision("mixed_float16")
+    encoder = nets.Encoder({"speed": (2,)}, mlp_layers=[])
+    encoder.build()
+    found = encoder({"speed": tf.constant([[1e6, -1e6]])})
+    assert found.dtype == tf.float16 and found.numpy().tolist() == [[65504, -65504]]
+
+
 def test_log_keys_are_neither_seen_nor_predicted():
     shapes = {"log_map": (10, 10, 1), "log_speed": (2,), "speed": (2,)}
     for kind in (nets.Encoder, nets.Decoder):
