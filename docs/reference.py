@@ -39,8 +39,9 @@ a file such as a run's `config.yaml` is a block too. `--key.sub value` overrides
 and a key may be a regular expression: `--.*\\.norm layer`. Lists are `--key a b` or
 `--key a,b`. Then the stage copies {stage_keys}
 from `stages.STAGE`, except keys that a flag names. {aliases}
-{scheduled} take a number or a schedule over updates:
-{schedules}.
+{scheduled} take a number or a schedule: {schedules}.
+`warmup` is `linear` from 0, and `horizon` is 1 - 1/h, with h as by `linear`. On a game,
+schedules count environment steps, those of random play included; offline, updates.
 
 Sources in comments: *original* is danijar/dreamerv2, *paper* "Adapting to the
 Unfamiliar", *authors* the code of the paper's authors, *ours* this project. A step is
