@@ -222,8 +222,7 @@ def check_least(config: Config, least: Mapping[str, float]) -> None:
         ConfigError: A value is smaller or infinite; the message names its key.
     """
     for key, value in least.items():
-        found = config[key]
-        numbers = found if isinstance(found, tuple) else (found,)
+        numbers = config[key] if isinstance(config[key], tuple) else (config[key],)
         if not all(value <= number < math.inf for number in numbers):
             received = " ".join(map(str, numbers))
             raise ConfigError(f"{key} must be at least {value}. Received: {received}")

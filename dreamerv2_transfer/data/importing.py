@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,6 @@ class Result:
         )
 
 
-def _identifiers(path: str) -> Sequence[str]:
-    name = store.name_of(path)
-    return name.identifiers if name else ()
-
-
 class Importer:
     """Adds episodes to one task's folder, each content once.
 
@@ -89,10 +84,11 @@ class Importer:
         self._folder, self._result = folder, result
         paths = folders.episode_files(folder)
         # File and place in it of each episode, by identifier.
+        names = ((path, store.name_of(path)) for path in filter(os.path.isfile, paths))
         self._places = {
             identifier: (path, number)
-            for path in filter(os.path.isfile, paths)
-            for number, identifier in enumerate(_identifiers(path))
+            for path, name in names
+            for number, identifier in enumerate(name.identifiers if name else ())
         }
         self._manifest = store.read_manifest(folder) or {}
         if not self._manifest and not paths:
