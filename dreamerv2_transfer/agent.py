@@ -67,6 +67,7 @@ class Agent:
     ):
         self.config = config
         self.act_space = act_space["action"]
+        other.check_noise(config, envs.act_parts(self.act_space))
         self.rng = rng
         self.tfstep = (
             tf.Variable(0, False, dtype=tf.int64) if tfstep is None else tfstep

@@ -62,6 +62,8 @@ def main(argv: list[str]) -> int:
     settings = settings.update(precision="32", expl_noise=0.0)
     named = [task for task in options.task if task]
     tasks = named or list(blocks.learned_games(settings))
+    if not is_trusted:
+        blocks.check_task(tasks, logdir / "config.yaml")
 
     with progress.explained("Loading TensorFlow"):
         from dreamerv2_transfer.analysis import models, players

@@ -178,7 +178,8 @@ def _with_games(config: Config, given: Collection[str]) -> Config:
             "Name one game by --task, or several by --tasks, not both. Received: "
             f"--task {config.task} --tasks {' '.join(config.tasks)}"
         )
-    if "task" in given and "tasks" not in given:  # One, whatever a run's file mixes.
+    if "task" in given and not {"tasks", "multi_game"} & {*given}:
+        # One game, whatever a run's file mixes.
         return config.update(multi_game=False)
     if not config.get("multi_game") and "tasks" not in given:
         return config
@@ -301,7 +302,11 @@ def _merge(names: Sequence[str], path: Path) -> Resolved:
         else:
             place, block = f"{path}, block '{name}'", _block(blocks, name, path)
         with locating(place):
-            origins |= dict.fromkeys(config.matches(block), name)
+            found = dict.fromkeys(config.matches(block), name)
+            is_same = block.get("stage") == config.get("stage")
+            if is_same and Path(name).suffix not in SUFFIXES:
+                found.pop("stage", None)  # A run's file goes on with its own stage.
+            origins |= found
             config = config.update(block)
     return Resolved(config, origins)
 
@@ -332,17 +337,23 @@ def _of_same_file(
 ) -> list[str]:
     """Returns the stage's keys whose values a run's file has beside its stage.
 
-    They are what flags made of them; a later block or flag may change the section. A
-    flag that names games replaces both `task` and `tasks`.
+    They are what flags made of them; a later block or flag may change the section. What
+    names games replaces both `task` and `tasks`.
     """
     file = origins.get("stage", "")
     if Path(file).suffix not in SUFFIXES:
         return []
-    games = {"task", "tasks"}
-    keys = [key for key in STAGE_KEYS if key not in games or not games & {*given}]
-    return [
-        key for key in keys if origins[key] == origins.get(f"{stage}.{key}") == file
-    ]
+    games, kept = (
+        {"task", "tasks"},
+        {
+            key
+            for key in STAGE_KEYS
+            if key not in given
+            and origins[key] == origins.get(f"{stage}.{key}") == file
+        },
+    )
+    listed = {key for key in games if f"{stage}.{key}" in origins}
+    return [*(kept if listed <= kept else kept - games)]
 
 
 def _stage_keys(config: Config, given: Collection[str]) -> list[str]:

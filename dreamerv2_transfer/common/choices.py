@@ -119,29 +119,22 @@ SCHEDULES = {
     "exp": ("first", "last", "halflife"),
     "horizon": ("first", "last", "steps"),
 }
-DURATIONS = ("steps", "halflife")
 
 
 def parse_schedule(text: str) -> tuple[str, list[float]]:
     """Splits a schedule such as `linear(1,0.1,1e5)` into its name and its numbers.
 
     Raises:
-        ValueError: It is not one of `SCHEDULES` with as many finite numbers, or lasts
-            no time.
+        ValueError: It is not one of `SCHEDULES` with as many finite numbers.
     """
     match = re.fullmatch(r"(\w+)\((.*)\)", text)
     if match and match[1] in SCHEDULES:
         numbers = [float(number) for number in match[2].split(",")]
         names = SCHEDULES[match[1]]
         if len(numbers) == len(names) and all(map(math.isfinite, numbers)):
-            given = dict(zip(names, numbers, strict=True))
-            if all(given.get(name, 1) > 0 for name in DURATIONS):
-                return match[1], numbers
+            return match[1], numbers
     *forms, last = (f"{name}({','.join(x)})" for name, x in SCHEDULES.items())
-    raise ValueError(
-        f"A schedule is {', '.join(forms)} or {last}, with {' and '.join(DURATIONS)} "
-        f"above 0. Received: {text!r}"
-    )
+    raise ValueError(f"A schedule is {', '.join(forms)} or {last}. Received: {text!r}")
 
 
 class Range(NamedTuple):

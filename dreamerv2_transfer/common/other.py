@@ -23,6 +23,8 @@ def schedule(value: float | str, step: tf.Tensor) -> tf.Tensor | float:
     `exp(initial,final,halflife)`: exponential decay towards final.
     `horizon(initial,final,duration)`: `1 - 1/h`, with h linear.
 
+    Where the duration is 0, it is the final value from the beginning.
+
     Args:
         value: A number, or one of the strings above.
         step: Scalar integer tensor.
@@ -39,7 +41,7 @@ def schedule(value: float | str, step: tf.Tensor) -> tf.Tensor | float:
 
 
 def _linear(step, initial, final, duration):
-    mix = tf.clip_by_value(step / duration, 0.0, 1.0)
+    mix = tf.clip_by_value(step / duration, 0.0, 1.0) if duration else 1.0
     return (1 - mix) * initial + mix * final
 
 
@@ -47,7 +49,7 @@ SCHEDULES = {
     "linear": _linear,
     "warmup": lambda step, steps, value: _linear(step, 0.0, value, steps),
     "exp": lambda step, initial, final, halflife: (
-        (initial - final) * 0.5 ** (step / halflife) + final
+        (initial - final) * 0.5 ** (step / halflife) + final if halflife else final
     ),
     "horizon": lambda step, *args: 1 - 1 / _linear(step, *args),
 }
@@ -92,6 +94,24 @@ def mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(*replicas.total_at_once(sums))
 
 
+def check_noise(config, parts: Sequence[tuple[int, int]]) -> None:
+    """Checks `expl_noise` and `eval_noise` for actions of some parts.
+
+    Args:
+        config: The resolved configuration.
+        parts: Number and classes of each part, 0 classes for numbers.
+
+    Raises:
+        ConfigError: A part is a choice, for which they are a probability above 1.
+    """
+    largest = max(config.expl_noise, config.eval_noise)
+    if largest > 1 and any(classes for _, classes in parts):
+        raise ConfigError(
+            "The noise of discrete actions is the chance of a random one: expl_noise "
+            f"and eval_noise are at most 1 then. Received: {largest:g}"
+        )
+
+
 def action_noise(
     action: tf.Tensor,
     amount: float,
@@ -107,17 +127,9 @@ def action_noise(
         discrete: Whether actions are one-hot.
         seed: `(2,)`, see `dists`.
         mask: `(..., actions)`, 1 for one-hot actions that are allowed; None for all.
-
-    Raises:
-        ConfigError: The chance is above 1.
     """
     if amount == 0:
         return action
-    if discrete and amount > 1:
-        raise ConfigError(
-            "The noise of discrete actions is the chance of a random one: expl_noise "
-            f"and eval_noise are at most 1 then. Received: {amount:g}"
-        )
     if discrete:
         probs = amount / action.shape[-1] + (1 - amount) * action
         dist = dists.OneHotDist(probs=probs)

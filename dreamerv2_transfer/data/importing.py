@@ -147,7 +147,7 @@ class Importer:
             return
         episode |= {k: episode[k].astype(bool) for k in store.FLAGS}
         digest = content_digest(folders.without_logs(episode)).hex()
-        if digest in self._places or self._holds(identifier, digest):
+        if self._holds(digest, digest) or self._holds(identifier, digest):
             self._result.present += 1
             return
         # Runs of one seed call their episodes alike, whatever these hold.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dreamerv2_transfer.common.config import Config
+from dreamerv2_transfer.common.envs import suites
 from dreamerv2_transfer.common.files import documents
 from dreamerv2_transfer.transfer.cards import LIBRARY
 
@@ -183,11 +184,15 @@ def _usage(about: About) -> str:
             'dt.save_gif("dream.gif", dream["image"])',
         ]
     if about.kind != "world model":
+        game = about.games[0]
+        made = f'games.make_game("{game}", model.config)'
+        if game.partition("_")[0] not in suites.SUITES:
+            made = "YOUR_ENVIRONMENT"  # `api.train` takes any, and cannot say which.
         lines += [
             "",
-            "from dreamerv2_transfer.common import envs",
+            "from dreamerv2_transfer.trained import games",
             "",
-            f'observation, _ = envs.make_env("{about.games[0]}").reset(seed=0)',
+            f"observation, _ = {made}.reset(seed=0)",
             "action, state = model.agent.act(observation)",
         ]
     return "\n".join([*lines, ""])

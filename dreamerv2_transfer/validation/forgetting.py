@@ -34,14 +34,18 @@ class Forgetting:
         self._start: dict[str, float] = {}
 
     def metrics(self) -> dict[str, float]:
-        """Returns errors and forgetting by name; the first call is the start."""
+        """Returns errors and forgetting by name; the first call is the start.
+
+        The start is another one after a run resumed with other games.
+        """
         errors = {
             task: float(self._held_out.losses(task)["model_error"])
             for task in self._games
         }
         if not errors:
             return {}
-        self._start = self._start or errors
+        if self._start.keys() != errors.keys():
+            self._start = errors
         return {
             "known_model_error": float(np.mean([*errors.values()])),
             "forgetting": float(np.mean([errors[k] - self._start[k] for k in errors])),

@@ -148,6 +148,7 @@ def test_a_file_of_a_run_is_a_block(path, tmp_path, capsys):
         ([], ["--steps", "7"], (7, 10)),
         ([], ["--stages.offline.steps", "8"], (8, 10)),
         (["small"], [], (5000, 50)),
+        (["offline"], [], (500, 10)),
         (["scratch"], [], (5000, 50)),
     ],
 )
@@ -168,8 +169,9 @@ def test_the_games_of_a_run_are_in_its_file(tmp_path):
     assert blocks.learned_games(alone) == ("c",)
     blocks.load_config(["minatar", "offline"], ["--task", "a"]).save(file)
     assert blocks.load_config([str(file)]).task == "a"
-    other = blocks.load_config([str(file)], ["--tasks", "b"])
-    assert (other.task, other.tasks) == ("", ("b",))
+    for flag in ("--tasks", "--stages.offline.tasks"):
+        other = blocks.load_config([str(file)], [flag, "b"])
+        assert (other.task, other.tasks) == ("", ("b",))
 
 
 def test_keys_that_were_called_otherwise():
@@ -296,6 +298,8 @@ def test_several_games_are_played_if_a_flag_names_them(stage):
     assert not alone.multi_game and blocks.learned_games(alone) == ("one",)
     block = blocks.load_config(["minatar", stage])
     assert blocks.learned_games(block) == ("minatar_space_invaders",)
+    both = ["--multi_game", "True", "--task", "one"]
+    assert blocks.load_config(["minatar", stage], both).multi_game
     whole = blocks.load_config(["minatar", stage], ["--multi_game"])
     assert blocks.learned_games(whole) == block.tasks and whole.task == block.tasks[0]
     with pytest.raises(ConfigError, match="not both. Received: --task a --tasks b c"):

@@ -129,7 +129,7 @@ def test_a_schedule_is_split_into_name_and_numbers():
     "text",
     [
         *("", "1", "linear", "linear(1,2)", "warmup(1,inf)", "exp(1,2,x)"),
-        *("cosine(1,2,3)", "linear(1,0.1,0)", "warmup(0,1)", "exp(1,0,-5)"),
+        "cosine(1,2,3)",
     ],
 )
 def test_a_schedule_that_cannot_be_computed_is_refused(text):

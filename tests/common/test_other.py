@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from dreamerv2_transfer.common import other
-from dreamerv2_transfer.common.config import ConfigError
+from dreamerv2_transfer.common.config import Config, ConfigError
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,9 @@ from dreamerv2_transfer.common.config import ConfigError
         ("exp(1,0,10)", 20, 0.25),
         ("exp(3,1,10)", 10, 2.0),
         ("horizon(10,20,100)", 100, 0.95),
+        ("linear(1,0.1,0)", 0, 0.1),
+        ("warmup(0,0.5)", 0, 0.5),
+        ("exp(1,0.2,0)", 0, 0.2),
     ],
 )
 def test_schedule(text, step, wanted):
@@ -72,9 +75,12 @@ def test_discrete_noise_replaces_some_actions():
     np.testing.assert_allclose(np.round(noisy).mean(0), [0.1, 0.1, 0.7, 0.1], atol=0.03)
 
 
-def test_the_chance_of_a_random_action_is_at_most_one():
+@pytest.mark.parametrize("key", ["expl_noise", "eval_noise"])
+def test_the_chance_of_a_random_action_is_at_most_one(key):
+    noise = Config({"expl_noise": 0.5, "eval_noise": 0.5, key: 2.0})
+    other.check_noise(noise, [(3, 0)])  # A standard deviation.
     with pytest.raises(ConfigError, match="at most 1 then. Received: 2"):
-        other.action_noise(tf.one_hot([0], 3), 2, True, tf.constant([1, 2]))
+        other.check_noise(noise, [(3, 0), (1, 4)])
 
 
 def test_continuous_noise_stays_in_bounds():

@@ -67,11 +67,13 @@ def test_another_episode_of_the_same_identifier_is_added(tmp_path):
     assert [store.eplen(x) for x in written(tmp_path)] == [3, 9]
 
 
-def test_an_episode_whose_file_is_damaged_is_imported_again(tmp_path):
-    add(tmp_path, fakes.episode(3), identifier="abc", keep=True)
+@pytest.mark.parametrize("keep", [True, False])
+def test_an_episode_whose_file_is_damaged_is_imported_again(tmp_path, keep):
+    add(tmp_path, fakes.episode(3), identifier="abc", keep=keep)
     (path,) = (tmp_path / TASK).glob("*.npz")
     path.write_bytes(b"damaged")
-    assert add(tmp_path, fakes.episode(3), identifier="abc", keep=True).added == 1
+    assert add(tmp_path, fakes.episode(3), identifier="abc", keep=keep).added == 1
+    assert add(tmp_path, fakes.episode(3), identifier="abc", keep=keep).present == 1
 
 
 def test_the_manifest_counts_what_was_added(tmp_path):

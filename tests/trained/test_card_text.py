@@ -2,7 +2,7 @@ import pytest
 
 from dreamerv2_transfer.trained import card_text, publish
 from dreamerv2_transfer.transfer import cards
-from tests import models
+from tests import models, runs
 
 RESULT = {
     "game": "minatar_breakout",
@@ -74,10 +74,25 @@ def test_a_card_on_the_hub_loads_its_own_repository():
 @pytest.mark.parametrize("kind", ["agent", "DQN"])
 def test_what_an_agent_acts_on_is_an_observation_of_its_game(kind):
     code = card_text.text(about(kind=kind)).split("```python\n")[1].split("```")[0]
-    asks = 'observation, _ = envs.make_env("minatar_breakout").reset(seed=0)\n'
+    game = 'games.make_game("minatar_breakout", model.config)'
+    asks = f"observation, _ = {game}.reset(seed=0)\n"
     acts = "action, state = model.agent.act(observation)\n"
     assert code.endswith(asks + acts)
-    assert "from dreamerv2_transfer.common import envs\n" in code
+
+
+def test_an_environment_that_only_its_owner_makes_is_asked_for():
+    text = card_text.text(about(games=["CartPole-v1"]))
+    assert "observation, _ = YOUR_ENVIRONMENT.reset(seed=0)\n" in text
+
+
+def test_the_code_of_a_card_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("minatar_small_breakout", "minatar_dqn_breakout"):
+        text = (runs.ROOT / "models" / name / "README.md").read_text()
+        found = {}
+        exec(text.split("```python\n")[1].split("```")[0], found)
+        assert found["action"] in range(6)
+    assert (tmp_path / "dream.gif").read_bytes()[:4] == b"GIF8"
 
 
 def test_a_single_run_without_an_interval_says_so():

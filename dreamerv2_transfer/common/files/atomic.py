@@ -107,6 +107,7 @@ def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     temporary = temporary_for(path)
     with writing(path):
+        shutil.rmtree(temporary, ignore_errors=True)  # Of a process of this number.
         temporary.mkdir(parents=True)
         remove_leftovers(path)
         try:

@@ -157,8 +157,8 @@ class Encoder(keras.layers.Layer):
             if self._symlog:
                 vectors = [dists.symlog(tf.cast(x, tf.float32)) for x in vectors]
             # The largest number in place of an infinite one: float16 ends at 65,504.
-            x = [tf.saturate_cast(x, tfutils.compute_dtype()) for x in vectors]
-            x = tf.concat(x, -1)
+            numbers = tf.concat([tf.cast(x, tf.float32) for x in vectors], -1)
+            x = tf.saturate_cast(numbers, tfutils.compute_dtype())
             x = apply_stack(self.denses, self.dense_norms, self._act, x)
             outputs.append(self.mlp_out(x) if self.mlp_out else x)
         return tf.concat(outputs, -1)

@@ -226,12 +226,15 @@ def creating(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Before the new index is written, since they take space.
-    for other in folder.parent.iterdir():
-        is_index = other != folder and re.fullmatch(r"[0-9a-f]{32}", other.name)
-        with contextlib.suppress(FileNotFoundError):
-            if is_index or atomic.is_leftover(other):
-                shutil.rmtree(other, ignore_errors=True)
     temporary = atomic.temporary_for(folder)
+    for other in folder.parent.iterdir():
+        # The second form is that of version 0.1.0.
+        is_index = re.fullmatch(r"[0-9a-f]{32}(\.\d+\.tmp)?", other.name)
+        with contextlib.suppress(FileNotFoundError):
+            # A process that was killed may have had our number.
+            is_ours = other == temporary or other != folder and is_index
+            if is_ours or atomic.is_leftover(other):
+                shutil.rmtree(other, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary

@@ -180,6 +180,13 @@ def test_vectors_that_half_precision_does_not_hold_are_its_largest_number(precis
     assert found.dtype == tf.float16 and found.numpy().tolist() == [[65504, -65504]]
 
 
+def test_vectors_may_be_of_any_type():
+    encoder = nets.Encoder({"keys": (2,), "score": (1,)}, mlp_layers=[])
+    encoder.build()
+    seen = {"keys": tf.constant([[True, False]]), "score": tf.constant([[7]], tf.int64)}
+    assert encoder(seen).numpy().tolist() == [[1, 0, 7]]
+
+
 def test_log_keys_are_neither_seen_nor_predicted():
     shapes = {"log_map": (10, 10, 1), "log_speed": (2,), "speed": (2,)}
     for kind in (nets.Encoder, nets.Decoder):
