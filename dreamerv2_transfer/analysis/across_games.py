@@ -76,10 +76,10 @@ def compare(
     Returns:
         For each variable that can be probed in at least two games: `games`, their
         names; by game of the probe and game of use, `r`, the correlation with the truth
-        on held-out episodes, `r2` in the units of the game of use, and `p` of a
-        correlation as large; `cosine` of the probes' directions. By game of use,
-        `others_r` of one probe for all other games together, and `joint_r2` of one
-        probe for all games together; the game's own is on the diagonal of `r2`.
+        on held-out episodes, `r2` in the units of the game of use, and `p` of an `r`
+        as large, near 1 if it is negative; `cosine` of the probes' directions. By game
+        of use, `others_r` of one probe for all other games together, and `joint_r2` of
+        one probe for all games together; the game's own is on the diagonal of `r2`.
     """
     own = {g: _fit([s]) for g, s in samples.items()}
     others = {g: _fit([s for name, s in samples.items() if name != g]) for g in samples}
@@ -141,7 +141,7 @@ def _score(
     null = np.array([_correlation(predicted, truth[order]) for order in orders])
     known = ~np.isnan(truth)
     residual = np.square(truth - predicted)[known].mean()
-    p = permutations.p_value(abs(r), np.abs(null))
+    p = permutations.p_value(r, null)
     return {"r": r, "r2": float(1 - residual / truth[known].var()), "p": p}
 
 

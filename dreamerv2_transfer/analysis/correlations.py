@@ -95,8 +95,9 @@ def best_feature(
 
     It is chosen on training episodes, where its correlation is compared with the
     largest one of each shuffle of the values: this corrects for the number of features
-    (Westfall and Young 1993). On held-out episodes it is one feature, so its p value
-    needs no correction.
+    (Westfall and Young 1993). On held-out episodes it is one feature with a sign, so
+    its p value needs no correction, and counts shuffles whose correlation is as large
+    with the sign of training: the opposite sign confirms nothing.
 
     Args:
         features: float32 `(N, F)`.
@@ -116,11 +117,12 @@ def best_feature(
     best = int(np.abs(found[:, 0]).argmax())
     shuffled = np.stack([test, *(test[order] for order in test_orders)], 1)
     held_out = correlations(features[rows.test][:, [best]], shuffled)[0]
+    confirming = np.sign(found[best, 0]) * held_out
     return {
         "feature": best,
         "train_r": float(found[best, 0]),
         "train_p": p_value(largest[0], largest[1:]),
         "test_r": float(held_out[0]),
-        "test_p": p_value(abs(held_out[0]), np.abs(held_out[1:])),
+        "test_p": p_value(confirming[0], confirming[1:]),
         "null": largest[1:].tolist(),
     }

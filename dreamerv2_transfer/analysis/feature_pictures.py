@@ -147,9 +147,11 @@ def draw_single(
     left.set_xlabel(f"largest |r| with {variable}")
     left.set(ylabel="shuffles", title="Training episodes")
     left.legend(fontsize=8)
-    _bars(middle, {"training": "train_r", "held out": "test_r"}, best)
-    middle.set(ylabel=f"|r| with {variable}", title="The chosen feature")
-    _bars(right, {f"{i + 1}": i for i in range(len(names))}, canonical)
+    pairs = {k: np.array([best[k]["train_r"], best[k]["test_r"]]) for k in COLORS}
+    turned = {k: np.sign(pair[0]) * pair for k, pair in pairs.items()}
+    _bars(middle, ["training", "held out"], turned)
+    middle.set(ylabel=f"r with {variable} (training > 0)", title="The chosen feature")
+    _bars(right, [f"{i + 1}" for i in range(len(names))], canonical)
     right.set(xlabel=f"pair, with {' and '.join(names)}", title="Canonical correlation")
     right.set_ylabel("held-out correlation")
     room = dict(handlelength=1, columnspacing=1)
@@ -163,8 +165,9 @@ def draw_single(
         f"Left: the largest of {best['features']:,} correlations with {variable} on "
         "training episodes, and the largest ones of the trained model's features with "
         "the values of whole episodes shuffled. Middle: the feature chosen there, on "
-        "held-out episodes. Right: canonical correlations of "
-        f"{COMPONENTS} principal components with {' and '.join(names)}.",
+        "held-out episodes, times its sign in training: below zero, they contradict "
+        f"it. Right: canonical correlations of {COMPONENTS} principal components with "
+        f"{' and '.join(names)}.",
     )
 
 
@@ -202,11 +205,13 @@ def draw_scatter(
     )
 
 
-def _bars(axes: Axes, groups: Mapping[str, str | int], values: Mapping) -> None:
+def _bars(axes: Axes, groups: Sequence[str], values: Mapping) -> None:
     """Draws grouped bars, one for each kind of features in each group."""
+    places, lowest = np.arange(len(groups)), 0.0
     for shift, (kind, color) in zip((-0.27, 0, 0.27), COLORS.items(), strict=True):
-        heights = [abs(values[kind][key]) for key in groups.values()]
-        axes.bar(np.arange(len(groups)) + shift, heights, 0.25, color=color, label=kind)
-    axes.set_xticks(range(len(groups)), list(groups))
-    axes.set_ylim(0, 1.15)  # Room for a legend.
+        axes.bar(places + shift, values[kind], 0.25, color=color, label=kind)
+        lowest = min(lowest, *values[kind])
+    axes.axhline(0, color="0.2", linewidth=0.8)
+    axes.set_xticks(places, groups)
+    axes.set_ylim(1.1 * lowest, 1.15)  # Room for a legend.
     axes.grid(axis="y", alpha=0.3)

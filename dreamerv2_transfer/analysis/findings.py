@@ -121,7 +121,7 @@ def of_best_feature(best: Numbers) -> Iterator[str]:
         f"that |r| is {best['ratio_to_random']:.1f} times the largest of as many "
         f"random features ({abs(random['train_r']):.3f}), "
         f"{best['ratio_to_untrained']:.1f} times that of an untrained model "
-        f"({abs(untrained['train_r']):.2f}, held out {abs(untrained['test_r']):.2f}), "
+        f"(r {untrained['train_r']:.2f}, held out {untrained['test_r']:.2f}), "
         f"and the largest of {best['shuffles']:,} shuffles of the episodes is "
         f"{trained['null_max']:.2f}. The paper found 6 times the random one. That "
         "ratio grows with the number of frames, as chance correlations of random "

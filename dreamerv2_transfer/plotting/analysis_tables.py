@@ -222,9 +222,9 @@ def single(best: Numbers, canonical: Numbers) -> Table:
             Row(
                 (
                     kind,
-                    f"{abs(found['test_r']):.2f}",
+                    f"{found['test_r']:.2f}",
                     f"{found['test_p']:.3f}",
-                    f"{abs(found['train_r']):.2f}",
+                    f"{found['train_r']:.2f}",
                     f"{found['null_max']:.2f}",
                     *(f"{x:.2f}" for x in canonical[kind]),
                 )
@@ -236,16 +236,17 @@ def single(best: Numbers, canonical: Numbers) -> Table:
         title=f"The feature closest to {variable}",
         headings=(
             "features",
-            "|r|",
+            "r",
             "p",
-            "|r| in training",
-            "best by chance",
+            "r in training",
+            "largest |r| by chance",
             *together,
         ),
         rows=tuple(rows),
         note=f"The feature of {int(best['features']):,} that correlates most with "
         f"{variable} on training episodes, against the best of {int(best['shuffles'])} "
-        "shuffles of whole episodes; and canonical correlations of all features with "
+        "shuffles of whole episodes. An r of the sign opposite to training confirms "
+        "nothing. Beside it, canonical correlations of all features with "
         f"{', '.join(map(_words, canonical['variables']))}.",
     )
 

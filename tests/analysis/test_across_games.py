@@ -45,6 +45,8 @@ def test_different_directions_do_not_work_elsewhere():
 def test_opposite_directions_show_as_a_negative_correlation():
     found = compare(a=sample(0, 2), b=sample(1, 2, scale=-1.0))["player_x"]
     assert found["r"][0][1] < -0.99 and found["cosine"][0][1] < -0.99
+    # A probe that is wrong by its sign has learned nothing that the other game uses.
+    assert found["p"] == [[1 / 40, 1], [1, 1 / 40]]
 
 
 def test_only_what_two_games_have_is_compared():

@@ -41,6 +41,18 @@ def test_the_best_feature_is_found_and_holds_on_other_episodes():
     assert found["train_p"] == found["test_p"] == 0.01 and len(found["null"]) == 99
 
 
+def test_a_feature_whose_sign_turns_on_other_episodes_is_not_confirmed():
+    target = walk()
+    features = target[:, None].astype(np.float32)
+    features[ROWS.test] *= -1
+    found = correlations.best_feature(
+        features, target, ROWS, orders(ROWS.train), orders(ROWS.test)
+    )
+    assert found["train_r"] == pytest.approx(1, abs=1e-3)
+    assert found["test_r"] == pytest.approx(-1, abs=1e-3)
+    assert found["train_p"] == 0.01 and found["test_p"] == 1
+
+
 def test_the_largest_of_many_chance_correlations_is_not_significant():
     features = rng(4).standard_normal((1200, 400)).astype(np.float32)
     found = correlations.best_feature(

@@ -26,8 +26,8 @@ NUMBERS = {
         **dict.fromkeys(("trained", "untrained", "random"), BEST),
     },
     "canonical": {
-        "variables": ["player_x"],
-        **dict.fromkeys(("trained", "untrained", "random"), [0.4]),
+        "variables": ["player_x", "player_y"],
+        **dict.fromkeys(("trained", "untrained", "random"), [0.4, -0.2]),
     },
 }
 
@@ -93,8 +93,14 @@ def test_the_single_feature_is_compared_by_its_size(album):
     left, middle, right = axes(album, "single")
     lines = [line.get_xdata()[0] for line in left.lines]
     assert lines == [0.7, 0.7, 0.7]
-    assert [bar.get_height() for bar in middle.patches] == [0.7, 0.6] * 3
-    assert [bar.get_height() for bar in right.patches] == [0.4] * 3
+    assert middle.get_ylabel() == "r with player_x (training > 0)"
+
+
+def test_bars_below_zero_are_correlations_that_other_episodes_turn(album):
+    _, middle, right = axes(album, "single")
+    assert [bar.get_height() for bar in middle.patches] == [0.7, -0.6] * 3
+    assert [bar.get_height() for bar in right.patches] == [0.4, -0.2] * 3
+    assert middle.get_ylim()[0] < -0.6 and right.get_ylim()[0] < -0.2
 
 
 def test_points_are_coloured_by_cluster_and_by_variable(album):

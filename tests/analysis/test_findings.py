@@ -110,6 +110,15 @@ def test_a_feature_counts_only_where_both_tests_say_so():
     assert "so this may be chance" in told(best_feature=weak)
 
 
+def test_correlations_are_told_with_their_signs():
+    signed = numbers()["best_feature"]
+    signed["trained"] = best(0.7, 0.002) | {"test_r": -0.7, "test_p": 1.0}
+    signed["untrained"] = best(-0.2, 0.5) | {"test_r": 0.1}
+    text = told(best_feature=signed)
+    assert "r -0.70 on held-out episodes, p 1.000: so this may be chance" in text
+    assert "that of an untrained model (r -0.20, held out 0.10)" in text
+
+
 def test_what_is_missing_is_said():
     less = numbers(named=False, probes={}, events={}, dreams={"skipped": "no images."})
     del less["best_feature"], less["canonical"]

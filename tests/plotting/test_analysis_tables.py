@@ -128,8 +128,9 @@ def test_events_are_ranked_and_their_cluster_is_named():
 def test_the_single_feature_stands_beside_canonical_correlations():
     table = analysis_tables.single(GAME["best_feature"], GAME["canonical"])
     trained, _, random = [row.cells for row in table.rows]
-    assert trained == ("trained", "0.56", "0.002", "0.60", "0.20", "0.90", "0.70")
+    assert trained == ("trained", "-0.56", "0.002", "0.60", "0.20", "0.90", "0.70")
     assert random[0] == "random" and random[-1] == "-0.01"
+    assert table.headings[1:5] == ("r", "p", "r in training", "largest |r| by chance")
     assert len(table.headings) == 7
 
 
