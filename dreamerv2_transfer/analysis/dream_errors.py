@@ -9,6 +9,7 @@ import numpy as np
 
 from dreamerv2_transfer.analysis.sequences import Sequences
 from dreamerv2_transfer.common import envs
+from dreamerv2_transfer.common.logger import video
 
 RESAMPLES = 2000  # Of the bootstrap.
 CONFIDENCE = 95  # Per cent.
@@ -23,13 +24,16 @@ def unit(task: str) -> str:
 
 
 def error(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns the squared error `(S, T)`, summed over an image.
+    """Returns the squared error `(...)` of images `(..., H, W, C)`, summed over each.
 
-    If the truth and the prediction are planes of 0 and 1, this counts wrong cells; for
-    bytes it is twice the decoder's loss without its constant. It is a proper score of
-    probabilities (Brier 1950): uncertainty pays if one cannot know.
+    If the truth and the prediction are planes of 0 and 1, this counts wrong cells. If
+    they are categories, a wrong cell lacks one and has another, so it is halved to
+    count cells too. For bytes it is twice the decoder's loss without its constant. It
+    is a proper score of probabilities (Brier 1950): uncertainty pays if one cannot
+    know.
     """
-    return np.square(true - predicted).sum((2, 3, 4))
+    scale = 0.5 if true.shape[-1] == video.CATEGORIES else 1.0
+    return scale * np.square(true - predicted).sum((-3, -2, -1))
 
 
 def baselines(true: np.ndarray, context: int) -> dict[str, np.ndarray]:

@@ -77,7 +77,7 @@ class Step:
         game: A picture of the game; after its end, of how it ended.
         difference: Red where the dream misses something, cyan where it invents it; as
             all that follows, None after the end of the game.
-        error: The squared difference, summed over the image.
+        error: The squared difference, summed over the image; see `dream_errors.error`.
         reward: The game's reward as the model learns it.
     """
 
@@ -262,7 +262,7 @@ class Session:
             dream,
             game=pictures.drawn(seen.obs[self._dreamer.key], self._planes),
             difference=video.difference(image, dreamed.image),
-            error=float(np.square(image - dreamed.image).sum()),
+            error=float(dream_errors.error(image, dreamed.image)),
             reward=self._dreamer.squashed(seen.reward),
         )
 

@@ -15,6 +15,15 @@ def test_the_error_counts_wrong_cells():
     assert dream_errors.error(true, np.full_like(true, 0.5)).tolist() == [[4.5, 4.5]]
 
 
+def test_a_wrong_category_is_one_wrong_cell():
+    true, wrong = np.eye(11)[np.zeros((2, 1, 2, 3, 3), int)]
+    wrong[0, 1, 0, 0] = np.eye(11)[4]  # Invented,
+    true[0, 1, 2, 1] = np.eye(11)[2]  # missed,
+    true[0, 1, 1, 1], wrong[0, 1, 1, 1] = np.eye(11)[[2, 4]]  # and of another kind.
+    assert dream_errors.error(true, wrong).tolist() == [[0, 3]]
+    assert dream_errors.error(true[0, 1], wrong[0, 1]) == 3
+
+
 def test_baselines_are_the_last_frame_seen_and_the_mean():
     true = np.arange(12, dtype=np.float32).reshape(2, 6, 1, 1, 1)
     made = dream_errors.baselines(true, context=3)

@@ -37,6 +37,21 @@ def test_a_step_has_the_dream_the_game_and_their_difference():
     assert step.difference[0, :3].tolist() == [[0, 0, 0], [255, 0, 0], [0, 0, 0]]
 
 
+def test_a_cell_of_the_wrong_category_counts_once(monkeypatch):
+    def categories(count):
+        cells = np.arange(16).reshape(4, 4) < count
+        return np.eye(11)[np.where(cells, 1, 0)]
+
+    monkeypatch.setattr(dreams, "image", categories)
+    monkeypatch.setattr(dreams.Game, "task", "minatar_breakout")
+    session = dreams.make_session()
+    step = session.step(2)
+    assert step.error == 1.0 and session.unit == "wrong cells an image"
+    # The first cell is the paddle's, others are empty; the dream misses the second.
+    assert step.game[0, :, 0].astype(bool).tolist() == [True, True, False, False]
+    assert step.difference[0, :3].tolist() == [[0, 0, 0], [255, 0, 0], [0, 0, 0]]
+
+
 def test_where_the_model_looks_it_is_right():
     session = dreams.make_session()
     assert session.step(2).error == 1.0

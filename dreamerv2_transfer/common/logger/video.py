@@ -17,6 +17,7 @@ from dreamerv2_transfer.common.files import atomic
 
 PLANE_SCALE = 16  # Pixels per cell of MinAtar planes.
 PALETTE_COLORS = 10  # Planes of a padded MinAtar observation.
+CATEGORIES = PALETTE_COLORS + 1  # Of a cell in MinAtar's collapsed view.
 PANEL = 160  # Pixels; the size to which a small image is enlarged by default.
 BORDER = 4  # Pixels.
 CAPTION = 20  # Pixels.
@@ -40,7 +41,7 @@ def planes_to_rgb(
 
     Args:
         planes: Booleans, or probabilities from 0 to 1, of shape (..., H, W, C). Other
-            values are clipped.
+            values are clipped. Categories are drawn as the planes that they stand for.
         scale: Pixels per cell.
         colors: Size of the palette. The default, the number of padded planes, is one
             palette for all games. MinAtar itself gives each game a palette with as many
@@ -51,12 +52,22 @@ def planes_to_rgb(
     Returns:
         uint8 RGB of shape (..., H * scale, W * scale, 3).
     """
+    planes = as_planes(planes)
     opacity = _clip(planes)[..., None]
     picture = np.zeros((*planes.shape[:-1], 3), np.float32)
     for index, color in enumerate(_palette(colors)[: planes.shape[-1]]):
         alpha = opacity[..., index, :]
         picture = picture * (1 - alpha) + color * alpha
     return upscale(np.rint(picture).astype(np.uint8), scale)
+
+
+def as_planes(images: np.ndarray) -> np.ndarray:
+    """Returns MinAtar's categories (..., 11) without that of an empty cell.
+
+    The others stand for one plane each, see `envs.minatar.collapsed`. Other images are
+    returned as they are.
+    """
+    return images[..., 1:] if images.shape[-1] == CATEGORIES else images
 
 
 def upscale(images: np.ndarray, scale: int) -> np.ndarray:
@@ -142,7 +153,7 @@ def open_loop(
 
     Args:
         truth: Sequences of shape (B, T, H, W, C): gray or RGB images (C is 1 or 3;
-            values from 0 to 1, or uint8), else MinAtar planes.
+            values from 0 to 1, or uint8), else MinAtar planes or categories.
         model: Predictions of the same shape.
         context: Number of frames that the model observes before it dreams.
         scale: Pixels per cell or pixel; by default small images become as large as
@@ -181,7 +192,8 @@ def episode(images: np.ndarray, scale: int, planes: int | None) -> np.ndarray:
     """Draws what an agent saw.
 
     Args:
-        images: An episode's planes, or images of bytes, (T, H, W, C); see `merged`.
+        images: An episode's planes or categories, or images of bytes, (T, H, W, C); see
+            `merged`.
         scale: Pixels per cell of MinAtar planes.
         planes: Number of planes that are not padding; None if they are not planes.
 
@@ -260,10 +272,13 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
 def difference(truth: np.ndarray, model: np.ndarray) -> np.ndarray:
     """Draws where predictions in 0..1 are wrong: the largest error of the channels.
 
+    Categories are compared as planes: an empty cell that the model misses is what it
+    invents there.
+
     Returns:
         uint8 RGB, red where the model misses something, cyan where it invents it.
     """
-    distance = truth - model
+    distance = as_planes(truth - model)
     missed = distance.max(-1).clip(min=0)
     invented = (-distance).max(-1).clip(min=0)
     return _to_uint8(np.stack([missed, invented, invented], -1))

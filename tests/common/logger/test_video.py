@@ -7,6 +7,7 @@ import pytest
 import seaborn
 from PIL import Image
 
+from dreamerv2_transfer.common.envs import minatar as minatar_envs
 from dreamerv2_transfer.common.files import atomic
 from dreamerv2_transfer.common.logger import video
 
@@ -62,6 +63,35 @@ def test_the_highest_active_plane_wins_and_uncertain_ones_are_dim():
         [213, 240, 238],
         [136, 178, 144],
         [0, 0, 0],
+    ]
+
+
+def categories(*numbers):
+    """Cells in a row, each of one of MinAtar's 11 categories."""
+    return np.eye(minatar_envs.MINATAR_CATEGORIES)[None, [*numbers]]
+
+
+def test_categories_have_the_colours_of_the_planes_that_they_stand_for():
+    # Breakout: nothing, the paddle (plane 0), the ball (1), its trail (2), a brick (3).
+    picture = video.planes_to_rgb(categories(0, 1, 2, 3, 4), 1, 4)
+    planes = video.planes_to_rgb(np.eye(4)[None], 1, 4)
+    assert picture[0, 0].tolist() == [0, 0, 0]
+    assert np.array_equal(picture[:, 1:], planes) and planes.any(-1).all()
+    planes = np.pad(game_planes("freeway"), ((0, 0), (0, 0), (0, 3)))
+    assert np.array_equal(
+        video.planes_to_rgb(minatar_envs.collapsed(planes), 1, 7),
+        video.planes_to_rgb(planes, 1, 7),
+    )
+    frames = video.episode(categories(0, 1, 2, 3, 4)[None], 1, 4)
+    assert np.array_equal(frames[0], picture)
+
+
+def test_an_object_in_a_cell_that_is_empty_is_invented_alone():
+    truth, model = categories(0, 3, 3), categories(2, 0, 4)
+    assert video.difference(truth, model)[0].tolist() == [
+        [0, 255, 255],
+        [255, 0, 0],
+        [255, 255, 255],
     ]
 
 
