@@ -24,6 +24,10 @@ from dreamerv2_transfer.data.collection import Collection, MakeVectorEnv, Recipe
 from dreamerv2_transfer.data.policies import Policy
 
 STOPPED = "Stopped; run the same command to resume."
+COLLECT_PLANES = (
+    "Collect with --minatar_view planes: training with categories makes them of the "
+    "dataset's planes."
+)
 PUSH_INTERVAL = 300.0  # Seconds between two uploads while episodes are collected.
 PARALLEL_FROM = 20_000  # Steps; fewer are played sooner than processes start.
 
@@ -33,7 +37,7 @@ def make_recipe(config, task: str) -> Recipe:
 
     Raises:
         DqnError: `dqn.checkpoints` holds no player for the task, or a damaged one.
-        ConfigError: A number is out of range.
+        ConfigError: A number is out of range, or players would see no planes.
     """
     check_ranges(config)
     if config.policies.random + config.policies.dqn == 0:
@@ -50,8 +54,9 @@ def make_recipe(config, task: str) -> Recipe:
     files = []
     folder = config.dqn.checkpoints
     if folder and config.policies.dqn:
-        from dreamerv2_transfer.dqn import actors
+        from dreamerv2_transfer.dqn import actors, agents
 
+        agents.check_view(config, task, COLLECT_PLANES)
         folder = str(remote.fetched(folder, *actors.FILES))
         files = actors.describe(folder, task)
     shares = policies.shares(config.policies, files)

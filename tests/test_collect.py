@@ -303,6 +303,17 @@ def test_recipe_of_a_configuration(tmp_path):
     assert recipe.settings == wanted
 
 
+def test_players_that_would_see_categories_for_planes_are_refused():
+    folder = pathlib.Path(__file__).parents[1] / "results" / "minatar_dqn"
+    flags = ["--minatar_view", "collapsed", "--dqn.checkpoints", str(folder)]
+    settings = blocks.load_config(["minatar", "collect"], flags)
+    with pytest.raises(config.ConfigError, match="minatar_view=collapsed for minatar_"):
+        collect.make_recipe(settings, "minatar_breakout")
+    at_random = settings.update({"policies.dqn": 0})
+    recipe = collect.make_recipe(at_random, "minatar_breakout")
+    assert recipe.settings["view"] == "collapsed"
+
+
 @pytest.mark.parametrize(
     ("flag", "value"),
     [

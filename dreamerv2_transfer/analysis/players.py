@@ -53,6 +53,7 @@ def choose(
 
     Raises:
         PlayerError: There is no such policy.
+        ConfigError: A DQN player would not see what its network expects.
         DqnError: A DQN player cannot be used.
     """
     if choice == "auto":
@@ -99,6 +100,7 @@ def dqn(path: str, env: VectorEnv, task: str, seed: int, config: Config) -> Play
 
     Raises:
         PlayerError: There is no such file or folder.
+        ConfigError: Players would see categories instead of planes.
         DqnError: A player cannot be used.
     """
     source = remote.fetched(path, *actors.FILES)
@@ -120,6 +122,8 @@ def dqn(path: str, env: VectorEnv, task: str, seed: int, config: Config) -> Play
         for file in files:  # A bad one must fail before anything is played.
             agents.load(file, task)
         shares = policies.shares(config.policies, files)
+    if files:
+        agents.check_view(config, task, "Use --policy actor or --policy random.")
     size = envs.act_size(env.single_action_space)
     acting = [None, *(actors.Player(file, task, size) for file in files)]
     turns = config.dqn.interval, config.dqn.epsilon

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from dreamerv2_transfer.common import envs, foreign
+from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.envs import atari
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.dqn import acting, agent_files
@@ -87,6 +88,27 @@ def load(path: str | os.PathLike, task: str) -> acting.QNetwork:
         return read(path, task, minimal_actions(task))
     except UserError as error:
         raise DqnError(f"Cannot use a DQN player of {task}: {error}") from error
+
+
+def check_view(config: Config, task: str, advice: str) -> None:
+    """Checks that players see the planes of a game, as their networks expect.
+
+    The first channels of categories would pass for planes, but mean something else.
+
+    Args:
+        config: The configuration of the environments.
+        task: The game.
+        advice: What to do instead, as a sentence.
+
+    Raises:
+        ConfigError: They would see categories.
+    """
+    view = config.get("minatar_view", "planes")
+    if task.startswith("minatar_") and view != "planes":
+        raise ConfigError(
+            f"DQN players see MinAtar's planes. Received: minatar_view={view} for "
+            f"{task}. {advice}"
+        )
 
 
 def minimal_actions(task: str) -> int:

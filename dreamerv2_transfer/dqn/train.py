@@ -33,7 +33,7 @@ from dreamerv2_transfer.common.counter import Counter
 from dreamerv2_transfer.common.driver import Driver, Policy, episode_seed
 from dreamerv2_transfer.common.logger import Logger
 from dreamerv2_transfer.common.replay.store import Episode, episode_return, eplen
-from dreamerv2_transfer.dqn import acting, curve, networks
+from dreamerv2_transfer.dqn import acting, agents, curve, networks
 from dreamerv2_transfer.dqn.transitions import Transitions
 
 FIRST_PLAYER = 100  # Steps; each further player is saved after ten times as many.
@@ -84,6 +84,7 @@ def check(config) -> None:
             "A DQN is trained on a game of MinAtar, such as minatar_breakout. "
             f"Received: task={config.task}"
         )
+    agents.check_view(config, config.task, "Train it with --minatar_view planes.")
     check_ranges(config)
     check_least(config, {"eval_eps": 1})
 

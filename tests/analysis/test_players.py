@@ -15,10 +15,10 @@ CONFIG = blocks.load_config(["minatar", "debug", "pretrain"])
 NO_AGENT = Models(None, None)
 
 
-def play(choice, task="minatar_breakout", number=60):
+def play(choice, task="minatar_breakout", number=60, config=CONFIG):
     """Plays frames; returns them, and who played."""
     with contextlib.closing(envs.make_vector_env(task, 3)) as env:
-        player = players.choose(str(choice), 0, CONFIG, env, task, NO_AGENT)
+        player = players.choose(str(choice), 0, config, env, task, NO_AGENT)
         return frames.play(env, player.policy, number, player.seeds), player.name
 
 
@@ -46,6 +46,17 @@ def test_games_that_a_folder_has_no_players_for_are_played_at_random(tmp_path, c
     played, name = play(tmp_path, "minatar_space_invaders", 50)
     assert len(played) >= 50 and name == "random play"
     assert "played at random" in capsys.readouterr().out
+
+
+def test_players_do_not_play_a_run_that_sees_categories(tmp_path):
+    collapsed = CONFIG.update(minatar_view="collapsed")
+    file = DQN / "breakout" / "model_1000000.weights.h5"
+    for path in DQN, file:
+        with pytest.raises(UserError, match="minatar_view=collapsed .* --policy actor"):
+            play(path, config=collapsed)
+    assert play("random", config=collapsed)[1] == "random play"
+    (tmp_path / "breakout").symlink_to(DQN / "breakout")
+    assert play(tmp_path, "minatar_asterix", 50, collapsed)[1] == "random play"
 
 
 def test_a_policy_that_is_not_there_is_named():

@@ -300,6 +300,11 @@ def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path):
     ("key", "value", "message"),
     [
         ("task", "atari_pong", "task=atari_pong"),
+        (
+            "minatar_view",
+            "collapsed",
+            "minatar_view=collapsed .* --minatar_view planes",
+        ),
         ("dqn.envs", 0, "dqn.envs must be at least 1. Received: 0"),
         ("dqn.batch", 0, "dqn.batch must be"),
         ("dqn.n_step", 0, "dqn.n_step must be"),
