@@ -52,7 +52,7 @@ def choose(
         models: The run's models.
 
     Raises:
-        PlayerError: There is no such policy.
+        PlayerError: There is no such policy, or it cannot play here.
         ConfigError: A DQN player would not see what its network expects.
         DqnError: A DQN player cannot be used.
     """
@@ -99,7 +99,7 @@ def dqn(path: str, env: VectorEnv, task: str, seed: int, config: Config) -> Play
         config: The run's configuration, with `policies` and `dqn`.
 
     Raises:
-        PlayerError: There is no such file or folder.
+        PlayerError: There is no such file or folder, or its players are of Atari.
         ConfigError: Players would see categories instead of planes.
         DqnError: A player cannot be used.
     """
@@ -122,8 +122,14 @@ def dqn(path: str, env: VectorEnv, task: str, seed: int, config: Config) -> Play
         for file in files:  # A bad one must fail before anything is played.
             agents.load(file, task)
         shares = policies.shares(config.policies, files)
+    advice = "Use --policy actor or --policy random."
+    if files and task.startswith("atari_"):
+        raise PlayerError(
+            "DQN players of Atari see four raw screens, and play only in collect. "
+            f"Received: --policy {path} for {task}. {advice}"
+        )
     if files:
-        agents.check_view(config, task, "Use --policy actor or --policy random.")
+        agents.check_view(config, task, advice)
     size = envs.act_size(env.single_action_space)
     acting = [None, *(actors.Player(file, task, size) for file in files)]
     turns = config.dqn.interval, config.dqn.epsilon

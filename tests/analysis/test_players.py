@@ -8,7 +8,7 @@ from dreamerv2_transfer.analysis import frames, players
 from dreamerv2_transfer.analysis.models import Models
 from dreamerv2_transfer.common import blocks, envs
 from dreamerv2_transfer.common.errors import UserError
-from tests import runs
+from tests import dqn_files, runs
 
 DQN = runs.ROOT / "results" / "minatar_dqn"
 CONFIG = blocks.load_config(["minatar", "debug", "pretrain"])
@@ -57,6 +57,16 @@ def test_players_do_not_play_a_run_that_sees_categories(tmp_path):
     assert play("random", config=collapsed)[1] == "random play"
     (tmp_path / "breakout").symlink_to(DQN / "breakout")
     assert play(tmp_path, "minatar_asterix", 50, collapsed)[1] == "random play"
+
+
+def test_players_of_atari_are_refused_before_they_play(tmp_path):
+    file = tmp_path / "atari_pong" / "model_1.gz"
+    file.parent.mkdir()
+    dqn_files.write_torch(file, dqn_files.atari_state(actions=6))
+    for path in tmp_path, file:
+        message = f"play only in collect. Received: --policy {path} for atari_pong"
+        with pytest.raises(players.PlayerError, match=message):
+            play(path, "atari_pong")
 
 
 def test_a_policy_that_is_not_there_is_named():
