@@ -1,9 +1,10 @@
 """Keys that a study sets for its jobs: checked, shared out, remembered.
 
 Each key goes to the jobs that read it: `dqn.*` to the players, `collect.*` to the
-collection, `init.*` and `freeze.*` to what starts from a model, `reproduce.*` to the
-study itself, those of environments to all that play, and all others to the training of
-models and agents.
+collection, those of how players take turns to the collection and to world models, whose
+analysis plays in the same way, `init.*` and `freeze.*` to what starts from a model,
+`reproduce.*` to the study itself, those of environments to all that play, and all
+others to the training of models and agents.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ from dreamerv2_transfer.reproduction import ledger
 
 FILE = "study.json"
 TRAINING = ("pretrain", "finetune", "scratch")
+# An analysis plays as the collection did, by the configuration of its world model.
+TURNS = ("collect", "pretrain")
 # By key or group of keys, the stages that read it; other keys are those of `TRAINING`.
 READERS = {
     "dqn": ("dqn",),
+    "dqn.interval": TURNS,
+    "dqn.epsilon": TURNS,
+    "policies": TURNS,
     "collect": ("collect",),
     "init": ("finetune",),
     "freeze": ("finetune",),

@@ -1,5 +1,6 @@
 """The commands of jobs."""
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -42,6 +43,16 @@ def test_players_collect_where_there_are_any():
     assert job.needs == ("dqn_asterix",) and job.units == 5 * 200
     assert value(job, "--dqn.checkpoints") == "/study/dqn"
     assert "--dqn.checkpoints" not in commands.collect(STUDY, []).args
+
+
+def test_how_players_take_turns_is_set_where_they_play():
+    study = dataclasses.replace(STUDY, settings={"policies.random": "0.5"})
+    model = commands.pretrain(study, NEW, MODEL.logdir, 0, 300)
+    for job in (commands.collect(study, []), model):  # The analysis reads the model's.
+        assert value(job, "--policies.random") == "0.5"
+    agent = commands.train_agent(study, NEW, MODEL.logdir, 0, MODEL)
+    player = commands.train_player(study, "minatar_asterix")
+    assert "--policies.random" not in (*agent.args, *player.args)
 
 
 def test_an_agent_starts_from_its_model_or_from_scratch():

@@ -54,6 +54,10 @@ def test_what_no_job_would_take_is_refused(text, message):
     [
         ("loss_scales.kl", ("pretrain", "finetune", "scratch")),
         ("dqn.n_step", ("dqn",)),
+        ("dqn.epsilon_last", ("dqn",)),
+        ("dqn.interval", ("collect", "pretrain")),
+        ("dqn.epsilon", ("collect", "pretrain")),
+        ("policies.random", ("collect", "pretrain")),
         ("collect.steps", ("collect",)),
         ("freeze.encoder", ("finetune",)),
         ("init.components", ("finetune",)),
