@@ -40,7 +40,9 @@ def make(study: Study, new: str) -> list[Job]:
     ]
     analyses = [commands.analyze(study, new, x) for x in [*models.values()][:1]]
     needs = [*analyses, *evaluations, *figures]
-    report = commands.report(study, new, needs, places)
+    analysed = [study.place(job.logdir) for job in analyses]
+    pages = (*places, *(("--runs", *analysed) if analysed else ()))
+    report = commands.report(study, new, needs, pages)
     return [*models.values(), *runs, *evaluations, *figures, *analyses, report]
 
 

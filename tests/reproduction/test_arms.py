@@ -63,6 +63,16 @@ def test_learned_games_have_folders_of_their_own():
     assert "--runs" not in figure.args
 
 
+def test_the_report_has_the_runs_and_the_model_that_is_analysed():
+    made = jobs_of(SCRATCH, TUNED)
+    assert value(made["asterix/analyze"], "--logdir") == "/study/asterix/pretrain_0"
+    assert made["asterix/report"].args[:5] == (
+        *("--indir", "/study/asterix/on_new", "--runs", "/study/asterix/pretrain_0"),
+        "--out",
+    )
+    assert "--runs" not in jobs_of(SCRATCH)["asterix/report"].args
+
+
 def test_each_game_in_turn_is_new_and_one_figure_has_all():
     made = jobs_of(SCRATCH, TUNED, new="all")
     reports = [name for name in made if name.endswith("/report")]
