@@ -10,9 +10,9 @@ from __future__ import annotations
 import pathlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from dreamerv2_transfer.common import interrupt
+from dreamerv2_transfer.common import cli, interrupt
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import locks, remote
 from dreamerv2_transfer.common.progress import Progress
@@ -20,7 +20,7 @@ from dreamerv2_transfer.reproduction import processes
 from dreamerv2_transfer.reproduction.engines import Engine
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.ledger import Ledger
-from dreamerv2_transfer.reproduction.processes import last_line, tell
+from dreamerv2_transfer.reproduction.processes import Ended, last_line, tell
 
 
 class StudyError(UserError):
@@ -62,14 +62,12 @@ class Runner:
             done = len(jobs) - len(left)
             with Progress(len(jobs), done, "Jobs", "job") as bar:
                 while not stopped():
-                    self._collect(bar, left)
+                    self._collect(self._engine.ended(), bar, left)
                     waits = self._start(left, jobs)
                     if not (self._engine.running or waits):
                         break
                     time.sleep(processes.POLL)
-                for job, seconds, _ in self._engine.stop_all():
-                    self.ledger.stop(job, seconds)
-                    tell(f"Stopped  {job.name}; the same command resumes it")
+                self._collect(self._engine.stop_all(), bar, left, is_stopping=True)
         if self._failed:
             raise StudyError("\n".join(self._failed))
         return all(self.ledger.is_done(job) for job in jobs)
@@ -106,9 +104,23 @@ class Runner:
             return remote.is_written(job.store)
         return job.logdir != self._logdir and locks.is_locked(job.logdir)
 
-    def _collect(self, bar: Progress, left: list[Job]) -> None:
-        """Takes note of the jobs that have ended, and puts back those that died."""
-        for ended in self._engine.ended():
+    def _collect(
+        self,
+        all_ended: Iterable[Ended],
+        bar: Progress,
+        left: list[Job],
+        is_stopping: bool = False,
+    ) -> None:
+        """Takes note of the jobs that have ended, and puts back those that died.
+
+        Args:
+            all_ended: These jobs.
+            bar: Counts those that are done.
+            left: Jobs to start.
+            is_stopping: Whether they were asked to stop. Some may be done, or have
+                failed, before they heard of it.
+        """
+        for ended in all_ended:
             job, seconds, status = ended
             if not status:
                 self.ledger.finish(job, seconds)
@@ -116,6 +128,9 @@ class Runner:
                 tell(f"Finished {job.name} in {seconds / 60:.1f} minutes")
                 continue
             self.ledger.stop(job, seconds)
+            if is_stopping and (ended.has_died or status == cli.INTERRUPTED):
+                tell(f"Stopped  {job.name}; the same command resumes it")
+                continue
             if ended.has_died and self._deaths[job] < self._retries:
                 self._deaths[job] += 1
                 left.insert(0, job)

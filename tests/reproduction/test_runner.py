@@ -193,6 +193,28 @@ def test_ctrl_c_stops_the_jobs_which_are_not_done(launch):
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "told", "is_done"),
+    [(0, "Finished a in 0.0 minutes", True), (3, "Failed   a", False)],
+)
+def test_a_job_that_ends_by_itself_at_ctrl_c_is_noted_by_its_status(
+    launch, status, told, is_done
+):
+    program = WORK.replace("sys.exit(130)", f"sys.exit({status})")
+    (launch / "program.py").write_text(program)
+    process = in_a_process(launch)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert told in output and "Stopped" not in output
+    assert (process.returncode == 0) == is_done  # A failure ends in a StudyError.
+    assert (
+        Runner(launch / "study", Processes(1, 1)).ledger.is_done(
+            job(launch, "a", "wait")
+        )
+        == is_done
+    )
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux'")
 def test_a_killed_study_leaves_no_job_behind(launch):
     process = in_a_process(launch)
