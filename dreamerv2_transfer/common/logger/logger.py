@@ -237,7 +237,8 @@ class JSONLOutput:
 class TensorBoardOutput:
     """Writes scalars, images and animated videos for TensorBoard.
 
-    Scalars are named `scalars/NAME`. TensorFlow is imported at the first write.
+    Scalars are named `scalars/NAME`. TensorFlow is imported at the first write. What is
+    after the step of a `rewind` stays in the files, but TensorBoard drops it.
 
     Args:
         logdir: A folder, or a URL that TensorFlow can write to, such as `gs://...`.
@@ -249,6 +250,7 @@ class TensorBoardOutput:
         self._logdir = os.fspath(logdir if is_url else paths.local(logdir))
         self._fps = fps
         self._writer = None
+        self._starts: list[bytes] = []  # Events to write before all others.
 
     def __call__(self, summaries: list[Summary]) -> None:
         """Writes and flushes the summaries.
@@ -261,6 +263,9 @@ class TensorBoardOutput:
         try:
             self._writer = self._writer or tf.summary.create_file_writer(self._logdir)
             with self._writer.as_default():
+                for event in self._starts:
+                    tf.raw_ops.ImportEvent(writer=self._writer._resource, event=event)
+                self._starts = []
                 for step, name, value in summaries:
                     if value.ndim == 0:
                         tf.summary.scalar(f"scalars/{name}", float(value), step)
@@ -276,6 +281,20 @@ class TensorBoardOutput:
                 f"Cannot write TensorBoard events to {self._logdir}: {error.message} "
                 "Free some space, or choose another folder that you may write to."
             ) from error
+
+    def rewind(self, step: int) -> None:
+        """Makes the next write tell TensorBoard to drop what is after `step`.
+
+        TensorBoard takes the first START of all files as the run's first start, and
+        drops what is from the step of each further one on. So there are two of them.
+        """
+        import tensorflow as tf
+
+        log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+        event = tf.compat.v1.Event(
+            wall_time=time.time(), step=step + 1, session_log=log
+        )
+        self._starts = [event.SerializeToString()] * 2
 
 
 # Each is made from the run's folder; the keys are `choices.OUTPUTS`.

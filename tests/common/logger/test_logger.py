@@ -255,6 +255,40 @@ def test_tensorboard_holds_scalars_images_and_animated_videos(tmp_path):
         assert gif.convert("RGB").getpixel((2, 2)) == color
 
 
+def shown_by_tensorboard(folder):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing import plugin_event_accumulator
+    from tensorboard.util import tensor_util
+
+    read = plugin_event_accumulator.EventAccumulator(str(folder)).Reload()
+    events = read.Tensors("scalars/loss")
+    return [(x.step, float(tensor_util.make_ndarray(x.tensor_proto))) for x in events]
+
+
+def test_tensorboard_drops_what_a_killed_run_wrote_after_its_checkpoint(tmp_path):
+    killed = logger.TensorBoardOutput(tmp_path)
+    for step in (10, 20, 30, 40):
+        killed(scalars(step, loss=1))
+    resumed = logger.TensorBoardOutput(tmp_path)
+    resumed.rewind(20)
+    assert len(shown_by_tensorboard(tmp_path)) == 4  # Nothing was written yet.
+    resumed(scalars(30, loss=2))
+    resumed(scalars(50, loss=2))
+    assert shown_by_tensorboard(tmp_path) == [(10, 1), (20, 1), (30, 2), (50, 2)]
+
+
+def test_tensorboard_drops_all_of_a_run_that_was_killed_before_its_first_checkpoint(
+    tmp_path,
+):
+    first = logger.TensorBoardOutput(tmp_path)
+    first.rewind(-1)
+    first(scalars(0, loss=1))
+    second = logger.TensorBoardOutput(tmp_path)
+    second.rewind(-1)
+    second(scalars(5, loss=2))
+    assert shown_by_tensorboard(tmp_path) == [(5, 2)]
+
+
 def test_tensorboard_names_a_folder_that_it_cannot_write(tmp_path):
     (tmp_path / "logdir").write_text("not a folder")
     with pytest.raises(atomic.OutputError, match=str(tmp_path / "logdir")):
