@@ -21,7 +21,8 @@ SECONDS = {
     "frame analysed": 2e-3,
     "report": 10.0,
 }
-# How many times as long other blocks take, by their operations and by measurements.
+# How many times as long other blocks take, by their operations and by measurements; for
+# those that are not here, nothing is guessed.
 SLOWER = {
     ("minatar",): 25,
     ("minatar", "small"): 1,
@@ -49,26 +50,35 @@ def describe(
         blocks: The blocks of `configs.yaml`.
         parallel: Jobs at the same time.
     """
-    factor, known = SLOWER.get(blocks, 1), ledger.costs()
+    known, factor = ledger.costs(), SLOWER.get(blocks)
+    guessed = {unit: x * factor for unit, x in SECONDS.items()} if factor else {}
+    costs = guessed | known
     rows, total, disk = [("job", "work", "minutes", "needs")], 0.0, 0.0
+    lacks = False  # Whether the time of a job is unknown.
     for job in jobs:
-        seconds = job.units * known.get(job.unit, SECONDS[job.unit] * factor)
-        minutes = f"{seconds / 60:.1f}"
-        if ledger.is_done(job):
-            minutes = "done"
-        else:
-            total += seconds
+        minutes = "done"
+        if not ledger.is_done(job):
             disk += job.units * MEBIBYTES.get(job.unit, 0)
+            if job.unit in costs:
+                seconds = job.units * costs[job.unit]
+                minutes = f"{seconds / 60:.1f}"
+                total += seconds
+            else:
+                minutes, lacks = "unknown", True
         more = ", ..." if len(job.needs) > NEEDS else ""
         needs = ", ".join(job.needs[:NEEDS]) + more
         rows.append((job.name, f"{job.units:,.0f} x {job.unit}", minutes, needs))
     source = "as measured here" if known else "guessed from another machine"
     left = total / 60 / parallel
     time = f"{left / 60:.1f} hours" if left >= 60 else f"{left:.1f} minutes"
+    told = f"About {time}, {parallel} at a time ({source})"
+    if lacks and total:
+        told += ", plus jobs whose time is unknown"
+    elif lacks:
+        told = "The time is unknown until jobs have been timed here"
     existing = next(path for path in (logdir, *logdir.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 2**30
     return (
         config.table(f"{len(jobs)} jobs in {logdir}:", rows)
-        + f"\nAbout {time}, {parallel} at a time ({source}); "
-        f"{disk / 1024:.1f} GiB of disk, {free:.1f} are free."
+        + f"\n{told}; {disk / 1024:.1f} GiB of disk, {free:.1f} are free."
     )

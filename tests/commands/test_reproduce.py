@@ -18,7 +18,7 @@ def test_the_plan_alone_runs_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "asterix/asterix_finetune_2" in done.stdout
     assert f"jobs in {logdir}:" in done.stdout
-    assert re.search(r"\nAbout [\d.]+ minutes, \d+ at a time", done.stdout)
+    assert re.search(r"\nThe time is unknown .*; [\d.]+ GiB of disk", done.stdout)
     assert not logdir.exists()
 
 
