@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, cast
 
+from dreamerv2_transfer.common import cores
 from dreamerv2_transfer.common.distributed import gpus
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files import memory, paths
@@ -95,9 +96,8 @@ class Finding:
 
 def check_python() -> Finding:
     """Finds the interpreter and the cores that this process may use."""
-    is_linux = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if is_linux else os.cpu_count()
-    found = f"{platform.python_version()} on {platform.system()}, {cores} cores"
+    version, system = platform.python_version(), platform.system()
+    found = f"{version} on {system}, {cores.count()} cores"
     return Finding(OK, "Python", found)
 
 

@@ -11,7 +11,6 @@ extra: pip install '.[sweep]'.
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import cli
+from dreamerv2_transfer.common import cli, cores
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import paths
 
@@ -77,12 +76,12 @@ def main(argv: list[str]) -> int:
 
     search.load_optuna()
     plan = make_plan(options, rest)
-    cores, gpus = len(os.sched_getaffinity(0)), visible_gpus()
-    parallel = options.parallel or len(gpus) or cores
+    available, gpus = cores.count(), visible_gpus()
+    parallel = options.parallel or len(gpus) or available
     print(f"Logdir {plan.logdir}", flush=True)
     if plan.baseline is None:
         print("The configuration as it is lies outside of the space and is not tried.")
-    pool = Processes(parallel, cores, gpus)
+    pool = Processes(parallel, available, gpus)
     try:
         done = runner.run(plan, pool, options.trials, options.failures, options.prune)
     finally:

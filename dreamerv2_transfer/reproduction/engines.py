@@ -7,11 +7,11 @@ from its last checkpoint, wherever there is a place.
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Protocol
 
+from dreamerv2_transfer.common import cores as cores_lib
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.processes import Ended, Processes, visible_gpus
 
@@ -79,7 +79,7 @@ def places(parallel: int, name: str = LOCAL) -> int:
     """
     if name == RAY:
         return parallel or 1
-    return parallel or len(visible_gpus()) or len(os.sched_getaffinity(0))
+    return parallel or len(visible_gpus()) or cores_lib.count()
 
 
 def local(parallel: int, cores: int) -> Processes:
@@ -90,5 +90,5 @@ def local(parallel: int, cores: int) -> Processes:
         cores: Cores of each job; 0 shares out all of them.
     """
     number = places(parallel)
-    shared = cores * number or len(os.sched_getaffinity(0))
+    shared = cores * number or cores_lib.count()
     return Processes(number, shared, visible_gpus())

@@ -10,9 +10,9 @@ one small run leaves idle for the most part, or the cores.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
+from dreamerv2_transfer.common import cores
 from dreamerv2_transfer.common.config import Config, ConfigError
 from dreamerv2_transfer.common.files import paths, remote
 from dreamerv2_transfer.reproduction import engines
@@ -70,7 +70,7 @@ def jobs(args: Sequence[str], configs: Sequence[Config]) -> list[Job]:
 
 def places(count: int) -> int:
     """Returns how many seeds run at once: all on GPUs, else at most one per core."""
-    return count if visible_gpus() else min(count, len(os.sched_getaffinity(0)))
+    return count if visible_gpus() else min(count, cores.count())
 
 
 def run(config: Config, made: Sequence[Job]) -> bool:

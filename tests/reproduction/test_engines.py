@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dreamerv2_transfer.reproduction import engines, processes, ray_engine
+from dreamerv2_transfer.reproduction import engines, processes, ray_engine, seeds
 from dreamerv2_transfer.reproduction.jobs import Job
 
 
@@ -42,6 +42,13 @@ def test_jobs_of_this_machine_have_cores_and_gpus(
         engine.start(Job(name, "x", (), (), tmp_path, 1, ""), tmp_path / "log")
     assert started == expected
     assert engines.places(parallel) == len(expected) == len(engine.running)
+
+
+def test_jobs_share_all_cores_where_the_system_is_not_linux(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # As on macOS.
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert engines.places(0) == engines.local(0, 0).places == seeds.places(9) == 4
 
 
 def test_a_plan_for_ray_asks_no_cluster_but_a_study_does(monkeypatch):
