@@ -64,7 +64,7 @@ USAGE = Usage(
 )
 LISTS = ("runs", "indir", "figure", "yaxis", "labels")  # In which '' stands for none.
 NOT_DRAWN = "is not drawn: no game has returns from scratch and of another arm."
-LOOK = ("size", "cols", "xlim", "ylim", "yscale", "ylabel", "title")
+LOOK = ("size", "cols", "xlim", "ylim", "yscale", "xlabel", "ylabel", "title")
 
 
 def main(argv: list[str]) -> int:
@@ -75,7 +75,6 @@ def main(argv: list[str]) -> int:
 
     from dreamerv2_transfer.plotting import comparison, gains, panels, paper, plot
     from dreamerv2_transfer.plotting.gains_picture import draw as draw_gains
-    from dreamerv2_transfer.plotting.labels import across
     from dreamerv2_transfer.plotting.views import View
 
     files = plot.outputs(options.out, options.outdir)
@@ -95,9 +94,9 @@ def main(argv: list[str]) -> int:
     )
     made, lacking = panels.make(found, selection, view, options.paper)
     compared = comparison.Comparison(found, made, threshold)
-    print(*lacking, *panels.describe(made), *compared.tables(), sep="\n")
-    xlabel = options.xlabel or across(view.xaxis, found)
-    curves = plot.figure(made, dataclasses.replace(look, xlabel=xlabel))
+    told = *lacking, *compared.notes, *panels.describe(made)
+    print(*told, *compared.tables(), sep="\n")
+    curves = plot.figure(made, look)
     figures = dict.fromkeys(files, curves)
     if options.gains and compared.gains:
         figures[options.gains] = draw_gains(compared, look.labels)

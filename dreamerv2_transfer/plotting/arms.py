@@ -21,6 +21,7 @@ OPTIONS = re.compile(
     r"wm_steps|init\.(components|adapt|shrink)|adapter\.(rank|actions)|replay\.mix|"
     r"model_opt\.(wd_start|lr_by\..+)|task_embed\.(size|freeze)"
 )
+UPDATES, STEPS, FRAMES = "updates", "environment steps", "frames"
 defaults = functools.cache(lambda: blocks.load_config([]).flat)
 
 
@@ -76,6 +77,14 @@ def finetuned_arm(config: config_lib.Config) -> str:
         if OPTIONS.fullmatch(key) and value != defaults()[key]
     ]
     return ", ".join([arm, *options])
+
+
+def unit_of(run: Run) -> str:
+    """Returns what a run's steps count, by its stage; '' without a configuration."""
+    if run.config is None:
+        return ""
+    # The original's runs have no stage.
+    return {"": FRAMES, "dqn": STEPS}.get(run.config.stage, UPDATES)
 
 
 def model_of(run: Run) -> str:

@@ -73,7 +73,7 @@ def make(panels: Sequence[Panel], across: str, dpi: float) -> list[Chart]:
 
     Args:
         panels: The panels.
-        across: Label of the horizontal axis.
+        across: Label of the horizontal axis; '' for what the steps of a panel count.
         dpi: Pixels per inch of the pictures.
     """
     styles = plot.arm_styles(panels)
@@ -101,7 +101,7 @@ def make(panels: Sequence[Panel], across: str, dpi: float) -> list[Chart]:
                 plot={
                     "log": is_log,
                     "range": [_short(x) for x in axes.get_ylim()],
-                    "x": across,
+                    "x": axes.get_xlabel(),
                     "y": labels.metric_label(panel.metric),
                     "curves": list(numbers(panel, order)),
                 },

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dreamerv2_transfer.plotting import gains, gains_table, statistics
+from dreamerv2_transfer.plotting.arms import UPDATES
 from dreamerv2_transfer.plotting.curves import Series
 from dreamerv2_transfer.plotting.gains_table import SEEDS
 from dreamerv2_transfer.plotting.labels import SCRATCH
@@ -66,11 +67,16 @@ class Claim:
 def make(panels: Sequence[Panel]) -> list[Claim]:
     """Compares all arms on panels that have the paper's curves.
 
-    A claim is left out if the paper's or any of our curves does not reach its step.
+    A claim is left out if the paper's or any of our curves does not reach its step, or
+    if our steps are no updates.
     """
     found = []
     for panel in panels:
-        shared = [name for name in panel.paper if name in panel.arms]
+        shared = [
+            name
+            for name in panel.paper
+            if name in panel.arms and panel.units(name) <= {UPDATES}
+        ]
         if SCRATCH in shared:
             others = [name for name in shared if name != SCRATCH]
             found += [_claim(panel, name, until) for name in others for until in UNTIL]

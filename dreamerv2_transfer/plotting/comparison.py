@@ -73,6 +73,7 @@ class Comparison:
 
     Attributes:
         gains: The results of `gains.compare` for each arm.
+        notes: Sentences about arms that cannot be compared.
         aggregates: The same over several games, where an arm has them.
         pairs: Arms against the fine-tuned one, where they share models.
         colors: The colour of each arm.
@@ -86,6 +87,7 @@ class Comparison:
         threshold: float | None = None,
     ):
         self.gains = gains_table.numbers(panels, threshold)
+        self.notes = gains_table.notes(panels)
         self.aggregates = aggregates.make(self.gains)
         self.pairs = pairs.make(panels)
         self.claims = claims.make(panels)

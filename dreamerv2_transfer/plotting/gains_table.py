@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dreamerv2_transfer.plotting import arms, gains, statistics
 from dreamerv2_transfer.plotting.labels import SCRATCH
 from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.views import Arm
 
 RETURNS = ("train_return", "eval_return_mean", "eval_return")
 SEEDS = "seeds (coverage)"
@@ -29,7 +30,8 @@ def numbers(panels: Sequence[Panel], threshold: float | None = None) -> list[dic
     """Compares each arm with scratch, on each panel of returns.
 
     Args:
-        panels: Those without returns or without runs from scratch are left out.
+        panels: Those without returns or without runs from scratch are left out, and
+            arms whose steps count something else than those of scratch.
         threshold: See `gains.compare`.
 
     Returns:
@@ -44,10 +46,19 @@ def numbers(panels: Sequence[Panel], threshold: float | None = None) -> list[dic
             "models": [arms.model_of(run) for run in arm.runs],
             **gains.compare(arm.curves, panel.arms[SCRATCH].curves, threshold),
         }
-        for panel in panels
-        if panel.metric in RETURNS and SCRATCH in panel.arms
-        for name, arm in panel.arms.items()
-        if name != SCRATCH
+        for panel, name, arm in _beside_scratch(panels)
+        if len(panel.units(name, SCRATCH)) < 2
+    ]
+
+
+def notes(panels: Sequence[Panel]) -> list[str]:
+    """Returns a sentence about each arm whose steps are not those of scratch."""
+    return [
+        f"{name} of {panel.task or 'an unknown game'} is not compared with scratch in "
+        f"{panel.metric}: their steps count "
+        f"{' and '.join(sorted(panel.units(name, SCRATCH)))}."
+        for panel, name, _ in _beside_scratch(panels)
+        if len(panel.units(name, SCRATCH)) > 1
     ]
 
 
@@ -90,6 +101,15 @@ def interval_text(estimate: dict | None, digits: str = ".3g") -> str:
     if low is None:
         return f"{value:{digits}}"
     return f"{value:{digits}} ({low:{digits}} to {high:{digits}})"
+
+
+def _beside_scratch(panels: Sequence[Panel]) -> Iterator[tuple[Panel, str, Arm]]:
+    """Yields each arm on a panel of returns that has runs from scratch."""
+    for panel in panels:
+        if panel.metric in RETURNS and SCRATCH in panel.arms:
+            for name, arm in panel.arms.items():
+                if name != SCRATCH:
+                    yield panel, name, arm
 
 
 def _steps_text(estimate: dict | None) -> str:

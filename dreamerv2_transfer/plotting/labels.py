@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from dreamerv2_transfer.plotting.runs import Run
+from dreamerv2_transfer.plotting.arms import STEPS, UPDATES
+from dreamerv2_transfer.plotting.views import View
 
 SCRATCH = "scratch"
 PRETRAINED = "pretrained"
@@ -52,6 +53,7 @@ METRICS = {
     "reward_played": "reward a step of training episodes",
     "reward_replayed": "reward a step of the replay",
 }
+UNITS = {UPDATES: "training step (update)", STEPS: "environment step"}
 MOST = 120  # Characters of a name.
 SUITES = {"minatar": "MinAtar", "atari": "Atari", "dmc": "DMC", "gym": "Gymnasium"}
 
@@ -104,19 +106,17 @@ def literal(drawn: Figure) -> Figure:
     return drawn
 
 
-def across(xaxis: str, found: Iterable[Run]) -> str:
+def across(view: View, units: Collection[str]) -> str:
     """Returns the label of the horizontal axis.
 
     Args:
-        xaxis: `step`, or a metric.
-        found: The runs, whose stages decide what a step counts.
+        view: How the curves were made.
+        units: What places on it count, see `panels.Panel.units`.
     """
-    if xaxis != "step":
-        return xaxis
-    stages = {run.config.stage for run in found if run.config}
-    if "" in stages or not stages:  # Runs of the original count frames.
-        return "step"
-    return "environment step" if stages == {"dqn"} else "training step (update)"
+    if view.xaxis != "step":
+        return view.xaxis
+    (unit,) = units if len(units) == 1 and view.is_as_logged else ("",)
+    return UNITS.get(unit, "step")
 
 
 def _shown(name: str) -> str:

@@ -21,6 +21,11 @@ USUAL = (
     ("model_loss",),
 )
 
+NO_PAPER = (
+    "The paper's curves and ratios are left out: they are over updates, so they need "
+    "--xaxis step and --xmult 1."
+)
+
 
 class PanelError(UserError):
     """Nothing to draw, or a selection that is not a regular expression."""
@@ -35,12 +40,25 @@ class Panel:
         metric: What is shown, as it is logged.
         arms: By name.
         paper: The paper's own curves, drawn behind, by arm.
+        view: How the curves were made.
     """
 
     task: str
     metric: str
     arms: dict[str, Arm]
     paper: dict[str, Series]
+    view: View = View()
+
+    def units(self, *names: str) -> set[str]:
+        """Returns what places on the horizontal axis count, as far as it is known.
+
+        Args:
+            *names: The arms to look at.
+        """
+        if self.view.xaxis != "step":
+            return {self.view.xaxis}
+        found = {arms.unit_of(run) for name in names for run in self.arms[name].runs}
+        return found - {""}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +100,12 @@ def make(
         found: The runs.
         selection: What to show of them.
         view: How to make curves of it.
-        behind: Whether to add the paper's own curves.
+        behind: Whether to add the paper's own curves, which are over updates.
 
     Returns:
         The panels, and a sentence about each run that lacks a metric of `selection`,
-        and about each of its expressions for arms that no run matches.
+        about each of its expressions for arms that no run matches, and about the
+        paper's curves if they have another horizontal axis.
 
     Raises:
         PanelError: No curve is left, or an expression cannot be read.
@@ -99,6 +118,8 @@ def make(
     shown_tasks, shown_arms = _compile(tasks), _compile(selection.methods)
     chosen = [run for run in found if _matches(arms.arm_of(run), shown_arms)]
     panels, notes = [], _unmatched(found, shown_arms)
+    if behind and not view.is_as_logged:
+        notes.append(f"{NO_PAPER} Received: {view.xaxis} times {view.xmult:g}")
     for metric in metrics:
         groups, lacking = _group(chosen, metric, view)
         # Usual metrics are shown as far as there are any: pre-training has no returns.
@@ -107,8 +128,8 @@ def make(
             members = groups[task]
             names = sorted(members, key=lambda name: _order(name, shown_arms))
             drawn = {n: view.arm(*zip(*members[n], strict=True)) for n in names}
-            known = paper.behind(task, metric) if behind else {}
-            panels.append(Panel(task, metric, drawn, known))
+            known = paper.behind(task, metric) if behind and view.is_as_logged else {}
+            panels.append(Panel(task, metric, drawn, known, view))
     if not panels:
         raise PanelError(
             "No run has a curve to draw. There are tasks "

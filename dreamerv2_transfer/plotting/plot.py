@@ -20,6 +20,7 @@ from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.plotting.labels import (
     PAPER_ARMS,
+    across,
     arm_label,
     literal,
     metric_label,
@@ -61,7 +62,7 @@ class Look:
         xlim: Limits of the horizontal axis.
         ylim: Limits of the vertical axis.
         yscale: `linear`, `log`, or `auto`: logarithmic for losses that fall far.
-        xlabel: Label of the horizontal axis.
+        xlabel: Label of the horizontal axis; by default what its steps count.
         ylabel: Label of the vertical axis.
         labels: Names of arms in the legend.
         title: Title of the figure.
@@ -142,7 +143,7 @@ def draw(
         draw_arm(axes, arm, color, style, arm_label(name, look.labels))
     axes.set(
         title=task_label(panel.task),
-        xlabel=look.xlabel or "step",
+        xlabel=look.xlabel or across(panel.view, panel.units(*panel.arms)),
         ylabel=look.ylabel or metric_label(panel.metric),
     )
     axes.grid(alpha=0.25)

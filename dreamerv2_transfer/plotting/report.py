@@ -92,8 +92,7 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
     compared = Comparison(found, panels)
     verdict = verdicts.make(panels, compared.gains, compared.aggregates)
     lines = charts.lines(panels)
-    across = labels.across(options.view.xaxis, found)
-    drawn = charts.make(panels, across, options.dpi)
+    drawn = charts.make(panels, "", options.dpi)
     analyzed, damage = _collect(analyses.read, found)
     videos, left_out = _collect(lambda run: run_videos(run, options.videos), found)
     main, rest = _split(drawn, verdict)
@@ -126,7 +125,7 @@ def render(found: Sequence[Run], notes: Iterable[str], options: Options) -> str:
         different=len(kinds.differences),
         analyses=analyzed,
         videos=videos,
-        notes=[*notes, *damage, *left_out, *lacking],
+        notes=[*notes, *damage, *left_out, *lacking, *compared.notes],
     )
 
 

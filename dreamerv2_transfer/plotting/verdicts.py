@@ -99,7 +99,8 @@ def make(
         return Verdict(
             metric,
             "Nothing is compared: no game has both runs from scratch and other runs "
-            f"with returns. The numbers are the last level of the {what}.",
+            "with returns over steps of the same kind. The numbers are the last level "
+            f"of the {what}.",
             tuple(cards),
         )
     metric = compared[0]["metric"]

@@ -64,6 +64,11 @@ class View:
         if self.agg not in BANDS:
             raise ViewError(f"--agg is one of {', '.join(BANDS)}. Received: {self.agg}")
 
+    @property
+    def is_as_logged(self) -> bool:
+        """Whether the horizontal axis is the steps as they were logged."""
+        return self.xaxis == "step" and self.xmult == 1
+
     def curve(self, run: Run, metric: str) -> Series | None:
         """Returns a metric over the horizontal axis; None if the run lacks either."""
         logged = run.series(metric)

@@ -125,3 +125,25 @@ def test_each_seed_may_start_from_its_own_model(tmp_path):
     assert arms.doubts(shared) == []
     (note,) = arms.doubts([first, tuned("c", 1, "pretrain_2500_1")])
     assert note == "a and c count as seeds of one arm, but differ in init.path."
+
+
+@pytest.mark.parametrize(
+    ("stage", "unit"),
+    [
+        ("dqn", "environment steps"),
+        ("scratch", "updates"),
+        ("finetune", "updates"),
+        ("offline", "updates"),
+    ],
+)
+def test_the_steps_of_a_dqn_are_the_environments_and_those_of_others_updates(
+    tmp_path, stage, unit
+):
+    assert arms.unit_of(runs.load(write(tmp_path, stage=stage))) == unit
+
+
+def test_the_steps_of_the_originals_runs_are_frames(tmp_path):
+    run = runs.load(write(tmp_path / "mine"))
+    assert arms.unit_of(run) == ""
+    (tmp_path / "mine" / "config.yaml").write_text(OLD)
+    assert arms.unit_of(runs.load(tmp_path / "mine")) == "frames"

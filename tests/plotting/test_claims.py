@@ -1,11 +1,15 @@
 """Our ratios of areas beside the paper's."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import claims, paper
 from dreamerv2_transfer.plotting.claims import Claim
 from dreamerv2_transfer.plotting.panels import Panel
+from dreamerv2_transfer.plotting.runs import Run
 from dreamerv2_transfer.plotting.statistics import Estimate
 from dreamerv2_transfer.plotting.views import Arm
 
@@ -33,9 +37,9 @@ def curve(level, end=5000.0):
     return np.array([0.0, end]), np.array([level, level])
 
 
-def make_panel(arm_levels, scratch_levels, end=5000.0):
+def make_panel(arm_levels, scratch_levels, end=5000.0, runs=()):
     arms = {
-        "pretrained": Arm([], [curve(x, end) for x in arm_levels], [], None),
+        "pretrained": Arm([*runs], [curve(x, end) for x in arm_levels], [], None),
         "scratch": Arm([], [curve(x, end) for x in scratch_levels], [], None),
     }
     known = {"pretrained": curve(3.0), "scratch": curve(2.0)}
@@ -63,6 +67,13 @@ def test_a_claim_is_the_ratio_of_mean_areas_with_its_interval():
 def test_steps_that_ours_did_not_reach_give_no_claim():
     assert claims.make([make_panel([2.0], [1.0], end=4000.0)]) == []
     assert len(claims.make([make_panel([2.0], [1.0], end=4950.0)])) == 1
+
+
+@pytest.mark.parametrize(("stage", "number"), [("finetune", 1), ("", 0)])
+def test_frames_of_the_original_are_no_updates_of_the_paper(stage, number):
+    config = blocks.load_config(["minatar", "debug", *filter(None, [stage])])
+    runs = [Run("run", pathlib.Path("run"), config, {})]
+    assert len(claims.make([make_panel([2.0], [1.0], runs=runs)])) == number
 
 
 @pytest.mark.parametrize(

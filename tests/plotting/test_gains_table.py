@@ -1,17 +1,23 @@
 """The table of gains."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
+from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import gains_table
 from dreamerv2_transfer.plotting.panels import Panel
-from dreamerv2_transfer.plotting.views import Arm
+from dreamerv2_transfer.plotting.runs import Run
+from dreamerv2_transfer.plotting.views import Arm, View
 
 
-def arm(*levels):
+def arm(*levels, stage=""):
     """Runs whose returns stay at these levels for ten steps."""
     steps = np.arange(11.0)
-    return Arm([], [(steps, np.full(11, float(x))) for x in levels], [], None)
+    config = blocks.load_config(["minatar", "debug", stage]) if stage else None
+    runs = [Run("run", pathlib.Path("run"), config, {})] * len(levels)
+    return Arm(runs, [(steps, np.full(11, float(x))) for x in levels], [], None)
 
 
 def panel(metric="train_return", **arms):
@@ -34,6 +40,23 @@ def test_each_arm_is_compared_with_scratch_on_each_panel_of_returns():
 
 def test_without_runs_from_scratch_nothing_is_compared():
     assert gains_table.numbers([panel(pretrained=arm(6))]) == []
+
+
+def test_environment_steps_of_a_dqn_are_not_compared_with_updates():
+    arms = {
+        "scratch": arm(4, stage="scratch"),
+        "pretrained": arm(6, stage="finetune"),
+        "dqn": arm(8, stage="dqn"),
+    }
+    mixed = panel(**arms)
+    assert [x["arm"] for x in gains_table.numbers([mixed])] == ["pretrained"]
+    assert gains_table.notes([mixed]) == [
+        "dqn of minatar_seaquest is not compared with scratch in train_return: their "
+        "steps count environment steps and updates."
+    ]
+    played = Panel("", "train_return", arms, {}, View(xaxis="train_total_steps"))
+    assert [x["arm"] for x in gains_table.numbers([played])] == ["pretrained", "dqn"]
+    assert gains_table.notes([played]) == []
 
 
 def test_a_row_reads_as_the_headings_say():

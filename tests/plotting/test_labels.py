@@ -6,14 +6,11 @@ import pytest
 
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import arms, labels, runs
+from dreamerv2_transfer.plotting.views import View
 
 
 def make_run(config):
     return runs.Run("run", pathlib.Path("/a/b"), config, {})
-
-
-def staged(stage):
-    return make_run(blocks.load_config(["minatar", "debug", stage]))
 
 
 @pytest.mark.parametrize(
@@ -70,15 +67,20 @@ def test_a_metric_that_has_no_name_is_called_as_it_is_logged():
     assert labels.metric_label("kl_loss") == "kl_loss"
 
 
-def test_a_step_counts_what_the_runs_stages_count():
-    original = make_run(blocks.load_config([]))
-    assert labels.across("step", [staged("scratch")]) == "training step (update)"
-    assert labels.across("step", [staged("dqn")]) == "environment step"
-    mixed = [staged("dqn"), staged("pretrain")]
-    assert labels.across("step", mixed) == "training step (update)"
-    assert labels.across("step", [staged("dqn"), original]) == "step"
-    assert labels.across("step", [make_run(None)]) == "step"
-    assert labels.across("train_total_steps", [original]) == "train_total_steps"
+@pytest.mark.parametrize(
+    ("view", "units", "label"),
+    [
+        (View(), {"updates"}, "training step (update)"),
+        (View(), {"environment steps"}, "environment step"),
+        (View(), {"frames"}, "step"),
+        (View(), {"environment steps", "updates"}, "step"),
+        (View(), {}, "step"),
+        (View(xmult=16), {"updates"}, "step"),
+        (View(xaxis="train_total_steps"), {"updates"}, "train_total_steps"),
+    ],
+)
+def test_an_axis_is_called_what_its_steps_count_if_they_all_do(view, units, label):
+    assert labels.across(view, units) == label
 
 
 def test_the_arms_of_a_studys_folders_are_written_in_words():

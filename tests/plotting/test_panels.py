@@ -8,6 +8,7 @@ import pytest
 from dreamerv2_transfer.common import blocks
 from dreamerv2_transfer.plotting import panels, runs
 from dreamerv2_transfer.plotting.panels import Selection
+from dreamerv2_transfer.plotting.views import View
 
 HOME = pathlib.Path("/a/b")
 DEFAULTS = blocks.load_config(["minatar", "scratch"])
@@ -121,6 +122,34 @@ def test_the_papers_curves_are_behind_where_asked():
     made, _ = panels.make(found, Selection(["train_return", "kl"]), behind=True)
     assert set(made[0].paper) == {"scratch", "pretrained", "pretrained_frozen_rssm"}
     assert made[1].paper == {}
+
+
+@pytest.mark.parametrize(
+    "view", [View(xaxis="train_total_steps"), View(xmult=16), View(xmult=0.5)]
+)
+def test_the_papers_curves_over_updates_are_not_behind_another_axis(view):
+    found = [make_run(train_return=[1], train_total_steps=[16])]
+    (panel,), notes = panels.make(found, Selection(["train_return"]), view, behind=True)
+    assert panel.paper == {}
+    assert notes == [
+        "The paper's curves and ratios are left out: they are over updates, so they "
+        f"need --xaxis step and --xmult 1. Received: {view.xaxis} times {view.xmult:g}"
+    ]
+    _, notes = panels.make(found, Selection(["train_return"]), view)
+    assert notes == []
+
+
+def test_an_arm_counts_what_its_runs_steps_count():
+    dqn = make_run("dqn", arm_config("dqn"), train_return=[1], total=[16])
+    scratch = make_run(train_return=[1], total=[16])
+    nameless = make_run("x", None, train_return=[1])
+    known = panels.make([dqn, scratch], Selection(["train_return"]))[0][0]
+    assert known.units("dqn") == {"environment steps"}
+    assert known.units("dqn", "scratch") == {"environment steps", "updates"}
+    (unknown,), _ = panels.make([nameless])
+    assert unknown.units("x") == set()
+    (over,), _ = panels.make([dqn, scratch], Selection(), View(xaxis="total"))
+    assert over.units("dqn", "scratch") == {"total"}
 
 
 FIGURES = [

@@ -126,6 +126,15 @@ def test_the_summary_comes_first_with_verdict_and_main_figure(tmp_path):
     assert 'id="curves"' not in html  # All of them are in the summary.
 
 
+def test_a_dqn_is_drawn_beside_scratch_but_not_compared(tmp_path):
+    dqn = make_run(tmp_path, "d", blocks.with_stage(CONFIG, "dqn"), level=1.0)
+    html = page(make_run(tmp_path), dqn)
+    assert "Nothing is compared" in html and 'id="gains"' not in html
+    assert "dqn of minatar_space_invaders is not compared with scratch" in html
+    (plot,) = json.loads(Page(html).scripts[0])["plots"]
+    assert plot["x"] == "step"
+
+
 def test_further_metrics_are_among_the_curves(tmp_path):
     levels = {"train_return": 1.0, "model_error": 30.0}
     html = page(make_run(tmp_path, **levels))

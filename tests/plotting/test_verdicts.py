@@ -115,7 +115,8 @@ def test_without_scratch_the_last_levels_are_told():
     assert verdict.metric == "model_error"
     assert verdict.sentence == (
         "Nothing is compared: no game has both runs from scratch and other runs with "
-        "returns. The numbers are the last level of the model error (nats a step)."
+        "returns over steps of the same kind. The numbers are the last level of the "
+        "model error (nats a step)."
     )
     (card,) = verdict.cards
     assert (card.arm, card.number, card.seeds) == ("pretrain", "5", "2 seeds")
