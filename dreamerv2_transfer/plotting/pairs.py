@@ -33,7 +33,8 @@ class Pair:
         arm: The arm.
         ratio: The ratio of the mean areas under the curves.
         by_model: The ratio of each model's mean areas; None where the fine-tuned one is
-            zero.
+            not positive.
+        higher: In how many pairs the arm is above the fine-tuned one.
     """
 
     task: str
@@ -41,11 +42,7 @@ class Pair:
     arm: str
     ratio: Estimate
     by_model: tuple[float | None, ...]
-
-    @property
-    def higher(self) -> int:
-        """In how many pairs the arm is above the fine-tuned one."""
-        return sum(x is not None and x > 1 for x in self.by_model)
+    higher: int
 
 
 def make(panels: Sequence[Panel]) -> list[Pair]:
@@ -103,4 +100,5 @@ def _pair(
     ours, theirs = zip(*areas, strict=True)
     found = statistics.paired_ratio(ours, theirs)
     each = tuple(x / y if y > 0 else None for x, y in areas)
-    return Pair(panel.task, panel.metric, name, found, each)
+    higher = sum(bool(x > y) for x, y in areas)
+    return Pair(panel.task, panel.metric, name, found, each, higher)

@@ -63,4 +63,22 @@ def test_without_common_models_or_steps_there_is_no_pair():
 def test_a_pair_without_return_has_no_ratio():
     (found,) = pairs.make([panel(pretrained=arm(m0=0.0), frozen=arm(m0=1.0))])
     assert found.by_model == (None,) and found.ratio.value is None
-    assert pairs.row(found)[3:] == ("1", "-", "0 of 1")
+    assert pairs.row(found)[3:] == ("1", "-", "1 of 1")
+
+
+@pytest.mark.parametrize(
+    ("tuned", "frozen", "higher"),
+    [
+        ((-20.0, -19.0, -18.0), (-5.0, -6.0, -4.0), "3 of 3"),
+        ((-5.0, -6.0, -4.0), (-20.0, -19.0, -18.0), "0 of 3"),
+        ((0.0, 0.0, 3.0), (5.0, 6.0, 4.0), "3 of 3"),
+        ((0.0, 1.0, 3.0), (0.0, 1.0, 3.0), "0 of 3"),
+    ],
+)
+def test_a_return_that_is_not_positive_can_be_the_lower_of_a_pair(
+    tuned, frozen, higher
+):
+    names = ("m0", "m1", "m2")
+    arms = [arm(**dict(zip(names, x, strict=True))) for x in (tuned, frozen)]
+    (found,) = pairs.make([panel(pretrained=arms[0], frozen=arms[1])])
+    assert pairs.row(found)[-1] == higher

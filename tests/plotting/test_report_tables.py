@@ -144,9 +144,8 @@ def test_several_games_and_pairs_have_tables_of_their_own():
         better=2,
         profiles={},
     )
-    pair = Pair(
-        "other", "train_return", "frozen_cell", Estimate(0.9, 0.7, 1.1), (0.8, 1.0)
-    )
+    ratio, by_model = Estimate(0.9, 0.7, 1.1), (0.8, 1.0)
+    pair = Pair("other", "train_return", "frozen_cell", ratio, by_model, higher=0)
     games, pairs = report_tables.aggregates([together], [pair], {"pretrained": 1})
     heading, row = games.rows
     assert heading.cells == ("2 games: return of training episodes",)
