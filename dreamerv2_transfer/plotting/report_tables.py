@@ -116,7 +116,7 @@ def gains(compared: Sequence[dict[str, Any]], order: dict[str, int]) -> Table | 
         task, metric, arm, seeds, text, *rest = gains_table.row(one)
         name = Name(labels.arm_label(arm), order.get(arm))
         ours = scale.interval(text, one["area_ratio"], seeds=tables.seeds_of(one))
-        badge = verdicts.judge(one["area_ratio"])
+        badge = verdicts.badge_of(one)
         rows.append((task, metric, (name, badge, ours, _short(seeds), *rest)))
     _, _, arm, seeds, ratio, *rest = gains_table.HEADINGS
     return Table((arm, "verdict", ratio, seeds, *rest), _grouped(rows), texts=3)
@@ -170,7 +170,8 @@ def aggregates(
             games, metric, arm, seeds, text, *rest = aggregates_lib.row(one)
             middle = dataclasses.asdict(one.interquartile_mean)
             name = Name(labels.arm_label(arm), order.get(arm))
-            cells = (name, verdicts.judge(middle), scale.interval(text, middle))
+            badge = verdicts.judge(middle, one.seeds[0])
+            cells = (name, badge, scale.interval(text, middle))
             rows.append((games, metric, (*cells, seeds, *rest)))
         _, _, arm, seeds, middle, *rest = aggregates_lib.HEADINGS
         headings = (arm, "verdict", middle, seeds, *rest)

@@ -15,11 +15,12 @@ from dreamerv2_transfer.plotting.claims import Claim
 from dreamerv2_transfer.plotting.panels import Panel
 from dreamerv2_transfer.plotting.tables import Badge, Interval
 
-BETTER, WORSE, OPEN, SINGLE, NONE = (
+BETTER, WORSE, OPEN, SINGLE, UNBOUNDED, NONE = (
     Badge("better", "good"),
     Badge("worse", "bad"),
     Badge("not settled"),
     Badge("too few seeds"),
+    Badge("no interval"),
     Badge("cannot be compared"),
 )
 # What a sentence says of a lone comparison, and of one or several of many.
@@ -28,6 +29,7 @@ LONE = {
     WORSE: "is worse than training from scratch",
     OPEN: "is not settled against training from scratch",
     SINGLE: "has too few seeds to be compared with training from scratch",
+    UNBOUNDED: "has no interval against training from scratch",
     NONE: "cannot be compared with training from scratch",
 }
 MANY = {
@@ -35,6 +37,7 @@ MANY = {
     WORSE: ("is worse", "are worse"),
     OPEN: ("is not settled", "are not settled"),
     SINGLE: ("has too few seeds to tell", "have too few seeds to tell"),
+    UNBOUNDED: ("has no interval", "have no interval"),
     NONE: ("cannot be compared", "cannot be compared"),
 }
 TONES = {"agrees": "good", "same direction": "good", "disagrees": "bad"}
@@ -108,16 +111,16 @@ def make(
     scale = tables.Scale.of(chosen)
     cards = []
     for one in chosen:
-        ratio, seeds = one["area_ratio"], one["seeds"]
+        ratio, seeds, badge = one["area_ratio"], one["seeds"], badge_of(one)
         game, _ = _names(one)
         cards.append(
             Card(
                 title=game,
                 arm=one["arm"],
-                number="-" if judge(ratio) == NONE else f"{ratio['value']:.2f}×",
+                number="-" if badge == NONE else f"{ratio['value']:.2f}×",
                 unit=f"{labels.metric_label(metric)} of training from scratch",
                 seeds=f"{seeds['transfer']} against {seeds['scratch']} seeds",
-                badge=judge(ratio),
+                badge=badge,
                 interval=scale.interval(
                     gains_table.interval_text(ratio, ".2f"),
                     ratio,
@@ -129,18 +132,29 @@ def make(
     return Verdict(metric, " ".join(said), tuple(cards))
 
 
-def judge(ratio: dict | None) -> Badge:
-    """Returns what a ratio of areas, an `Estimate` in dict form, says."""
+def badge_of(compared: dict[str, Any]) -> Badge:
+    """Returns what a comparison shows, one of `gains_table.numbers`."""
+    return judge(compared["area_ratio"], min(compared["seeds"].values()))
+
+
+def judge(ratio: dict | None, seeds: int) -> Badge:
+    """Returns what a ratio of areas says.
+
+    Args:
+        ratio: An `Estimate` in dict form.
+        seeds: The fewest seeds of an arm; if there are several and still no interval,
+            scratch may be 0, or all resamples are the same.
+    """
     if ratio is None or ratio["value"] is None:
         return NONE
     if ratio["low"] is None:
-        return SINGLE
+        return SINGLE if seeds < 2 else UNBOUNDED
     return BETTER if ratio["low"] > 1 else WORSE if ratio["high"] < 1 else OPEN
 
 
 def sentence(compared: Sequence[dict[str, Any]]) -> str:
     """Returns the verdict on comparisons of one metric with training from scratch."""
-    badges = [judge(one["area_ratio"]) for one in compared]
+    badges = [badge_of(one) for one in compared]
     if len(compared) == 1:
         game, arm = _names(compared[0])
         return f"On {game}, {arm} {LONE[badges[0]]}{_told(compared[0])}."
@@ -148,12 +162,12 @@ def sentence(compared: Sequence[dict[str, Any]]) -> str:
     parts = [f"{counts[x]} {MANY[x][counts[x] > 1]}" for x in MANY if counts[x]]
     joined = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
     said = f"Of {len(compared)} comparisons with training from scratch, {joined}."
-    known = [one for one in compared if judge(one["area_ratio"]) != NONE]
+    known = [one for one in compared if badge_of(one) != NONE]
     if not known:
         return said
-    # A lone seed's ratio may be the highest by chance.
-    several = [one for one in known if judge(one["area_ratio"]) != SINGLE]
-    best = max(several or known, key=lambda one: one["area_ratio"]["value"])
+    # The ratio of a lone seed, or to what may be 0, may be the highest by chance.
+    sure = [one for one in known if badge_of(one) not in (SINGLE, UNBOUNDED)]
+    best = max(sure or known, key=lambda one: one["area_ratio"]["value"])
     game, arm = _names(best)
     return f"{said} The highest is {arm} on {game}{_told(best)}."
 
@@ -161,7 +175,7 @@ def sentence(compared: Sequence[dict[str, Any]]) -> str:
 def over(together: Aggregate) -> str:
     """Returns what an arm shows on several games together, as a sentence."""
     middle = dataclasses.asdict(together.interquartile_mean)
-    badge = judge(middle)
+    badge = judge(middle, together.seeds[0])
     return (
         f"Over {len(together.games)} games together, {labels.arm_label(together.arm)} "
         f"{LONE[badge]}: the interquartile mean of its runs' areas is "

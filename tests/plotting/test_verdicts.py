@@ -15,13 +15,13 @@ def ratio(value, low=None, high=None):
     return {"value": value, "low": low, "high": high}
 
 
-def compared(estimate, arm="pretrained", metric="train_return"):
+def compared(estimate, arm="pretrained", metric="train_return", seeds=(3, 2)):
     return {
         "task": "minatar_seaquest",
         "metric": metric,
         "arm": arm,
         "area_ratio": estimate,
-        "seeds": {"transfer": 3, "scratch": 2},
+        "seeds": dict(zip(("transfer", "scratch"), seeds, strict=True)),
     }
 
 
@@ -36,18 +36,20 @@ def arm(*levels):
 
 
 @pytest.mark.parametrize(
-    ("estimate", "text", "tone"),
+    ("estimate", "seeds", "text", "tone"),
     [
-        (ratio(1.5, 1.01, 2.0), "better", "good"),
-        (ratio(0.5, 0.1, 0.99), "worse", "bad"),
-        (ratio(1.5, 0.99, 2.0), "not settled", "open"),
-        (ratio(1.5), "too few seeds", "open"),
-        (ratio(None), "cannot be compared", "open"),
-        (None, "cannot be compared", "open"),
+        (ratio(1.5, 1.01, 2.0), 2, "better", "good"),
+        (ratio(0.5, 0.1, 0.99), 2, "worse", "bad"),
+        (ratio(1.5, 0.99, 2.0), 2, "not settled", "open"),
+        (ratio(1.5), 1, "too few seeds", "open"),
+        (ratio(1.5), 2, "no interval", "open"),
+        (ratio(1.5), 10, "no interval", "open"),
+        (ratio(None), 10, "cannot be compared", "open"),
+        (None, 1, "cannot be compared", "open"),
     ],
 )
-def test_the_interval_decides(estimate, text, tone):
-    badge = verdicts.judge(estimate)
+def test_the_interval_decides(estimate, seeds, text, tone):
+    badge = verdicts.judge(estimate, seeds)
     assert (badge.text, badge.tone) == (text, tone)
 
 
@@ -58,6 +60,10 @@ def test_a_lone_comparison_is_told_with_its_interval():
         "1.50)."
     )
     assert verdicts.sentence([compared(ratio(0.5))]) == (
+        "On Seaquest (MinAtar), pre-trained has no interval against training from "
+        "scratch: 0.50 times the return of training episodes over all steps."
+    )
+    assert verdicts.sentence([compared(ratio(0.5), seeds=(3, 1))]) == (
         "On Seaquest (MinAtar), pre-trained has too few seeds to be compared with "
         "training from scratch: 0.50 times the return of training episodes over all "
         "steps."
@@ -83,10 +89,14 @@ def test_several_comparisons_are_counted_and_the_highest_is_named():
     )
 
 
-def test_a_lone_seed_is_the_highest_only_among_its_like():
+def test_a_ratio_without_an_interval_is_the_highest_only_among_its_like():
     single, open_ = compared(ratio(3.0), "dqn"), compared(ratio(1.2, 0.9, 1.5))
     assert "The highest is pre-trained on" in verdicts.sentence([single, open_])
-    assert "The highest is DQN on" in verdicts.sentence([single, compared(ratio(2.0))])
+    lone = compared(ratio(2.0), seeds=(3, 1))
+    assert (
+        "1 has too few seeds to tell and 1 has no interval. The highest is DQN on"
+        in (verdicts.sentence([single, lone]))
+    )
     assert verdicts.sentence([compared(None), compared(None)]) == (
         "Of 2 comparisons with training from scratch, 2 cannot be compared."
     )
