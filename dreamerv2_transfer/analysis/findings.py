@@ -67,11 +67,17 @@ def of_probes(probes: Numbers) -> Iterator[str]:
         "held-out R2 of linear probes, in brackets for an untrained model: "
         f"{'; '.join(groups)}."
     )
-    better = [x["trained"]["low"] > x["untrained"]["high"] for x in probes.values()]
+    ends = [(x["trained"]["low"], x["untrained"]["high"]) for x in probes.values()]
+    better = [low > high for low, high in ends if np.isfinite([low, high]).all()]
+    short = len(probes) - len(better)
+    more = f"; {short} more without, for too few held-out episodes"
     yield (
-        f"training makes {sum(better)} of {len(probes)} variables easier to read (the "
-        "95% intervals do not overlap). If a weighted sum cannot read a variable, the "
-        "features may still contain it."
+        f"training makes {sum(better)} of {len(better)} variables easier to read (the "
+        f"95% intervals do not overlap{more if short else ''}). If a weighted sum "
+        "cannot read a variable, the features may still contain it."
+        if better
+        else "whether training makes variables easier to read is not known: there are "
+        "no intervals, for too few held-out episodes."
     )
 
 

@@ -19,6 +19,7 @@ NUMBER, GROUP = {"type": "number"}, {"type": "object"}
 PROBE = {
     "type": "object",
     "required": ["r2", "low", "high"],
+    "properties": dict.fromkeys(("low", "high"), {"type": ["number", "null"]}),
     "additionalProperties": NUMBER,
 }
 EVENT = {
@@ -74,6 +75,7 @@ SCHEMA = Schema(
 Numbers = Mapping[str, Any]
 
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+NO_INTERVAL = "no interval"
 READABLE = 0.5  # Held-out R2 from which a variable counts as readable.
 SIGNIFICANT = 0.05  # Largest p value of a finding.
 KINDS = ("trained", "untrained", "random")  # The features that are compared.
@@ -88,9 +90,11 @@ def overview(games: Mapping[str, Numbers]) -> Table:
     for task, numbers in games.items():
         probes, dreams = numbers["probes"], numbers["dreams"]
         readable = [x for x in probes.values() if x["trained"]["r2"] >= READABLE]
-        easier = [
-            x for x in probes.values() if x["trained"]["low"] > x["untrained"]["high"]
-        ]
+        ends = [(x["trained"]["low"], x["untrained"]["high"]) for x in probes.values()]
+        easier = [low > high for low, high in ends if None not in (low, high)]
+        # Too few held-out episodes have no interval.
+        is_known = easier or not probes
+        compared = tables.of(sum(easier), len(easier)) if is_known else NO_INTERVAL
         found = [x["trained"]["p_adjusted"] for x in numbers["events"].values()]
         told = sum(p < SIGNIFICANT for p in found)
         ahead: list[tables.Cell] = ["-", "-"]
@@ -105,7 +109,7 @@ def overview(games: Mapping[str, Numbers]) -> Table:
                 (
                     labels.task_label(task),
                     tables.of(len(readable), len(probes)),
-                    tables.of(len(easier), len(probes)),
+                    compared,
                     f"{told} of {len(found)}",
                     *ahead,
                 )
@@ -124,9 +128,10 @@ def overview(games: Mapping[str, Numbers]) -> Table:
         rows=tuple(rows),
         note=f"A variable can be read off if a linear probe of the model's features "
         f"has a held-out R² of at least {READABLE}. It is easier to read than from an "
-        "untrained model if the 95% intervals do not overlap; what a weighted sum does "
-        "not tell, the features may still contain. Clusters tell an event if they say "
-        f"more about it than chance, p < {SIGNIFICANT} after adjustment.",
+        "untrained model if the 95% intervals do not overlap, of those that have "
+        "intervals; what a weighted sum does not tell, the features may still contain. "
+        "Clusters tell an event if they say more about it than chance, p < "
+        f"{SIGNIFICANT} after adjustment.",
     )
 
 
@@ -163,12 +168,13 @@ def probes(numbers: Numbers) -> Table:
     rows = []
     for name, found in ranked:
         trained, untrained = found["trained"], found["untrained"]
+        ends = trained["low"], trained["high"]
         rows.append(
             Row(
                 (
                     _words(name),
                     tables.share(trained["r2"], mark=untrained["r2"]),
-                    f"{trained['low']:.2f} to {trained['high']:.2f}",
+                    NO_INTERVAL if None in ends else "{:.2f} to {:.2f}".format(*ends),
                     f"{untrained['r2']:.2f}",
                 )
             )

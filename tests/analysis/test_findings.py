@@ -84,14 +84,24 @@ def test_probes_are_told_by_how_well_they_read():
     assert "training makes 1 of 2 variables easier to read" in text
 
 
-def test_an_interval_that_is_not_known_shows_nothing():
+def test_a_variable_without_intervals_is_not_counted_as_no_easier_to_read():
     unsure = {
         "player_x": {
             "trained": probe(0.9, math.nan, math.nan),
             "untrained": probe(0.1, math.nan, math.nan),
         }
     }
-    assert "training makes 0 of 1 variables" in told(probes=unsure)
+    text = told(probes=unsure)
+    assert "training makes 0" not in text and "do not overlap" not in text
+    assert (
+        "whether training makes variables easier to read is not known: there are no "
+        "intervals, for too few held-out episodes." in text
+    )
+    assert (
+        "training makes 1 of 2 variables easier to read (the 95% intervals do not "
+        "overlap; 1 more without, for too few held-out episodes)."
+        in told(probes=numbers()["probes"] | {"other": unsure["player_x"]})
+    )
 
 
 def test_events_are_told_when_the_test_says_so():

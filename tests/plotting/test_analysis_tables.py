@@ -79,7 +79,25 @@ def test_the_overview_has_a_row_per_game():
         tables.Bar("2 of 3", 66.67),
         tables.Bar("3 of 3", 100.0),
     )
+    assert second.cells[1] == second.cells[2] == tables.Bar("0 of 0", 0.0)
     assert second.cells[0] == "other" and second.cells[3:] == ("0 of 0", "-", "-")
+
+
+def test_a_probe_without_an_interval_is_shown_and_not_compared():
+    alone = probe((0.9, None, None), (0.1, None, None))
+    unsure = {**GAME, "probes": {"enemies": alone}}
+    some = {**GAME, "probes": {**GAME["probes"], "enemies": alone}}
+    analysis_tables.SCHEMA.check({"tasks": {"a": {**some, "events": {}}}})
+    first, second = analysis_tables.overview({"a": unsure, "b": some}).rows
+    assert first.cells[1:3] == (tables.Bar("1 of 1", 100.0), "no interval")
+    assert second.cells[1:3] == (tables.Bar("2 of 3", 66.67), tables.Bar("1 of 2", 50))
+    row, *_ = analysis_tables.probes(some["probes"]).rows
+    assert row.cells == (
+        "enemies",
+        tables.Bar("0.90", 90.0, 10.0),
+        "no interval",
+        "0.10",
+    )
 
 
 def test_a_sentence_says_what_was_measured():
