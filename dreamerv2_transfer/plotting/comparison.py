@@ -48,17 +48,13 @@ def read(
         files: Patterns of the files to fetch from a URL.
 
     Returns:
-        The runs, and sentences about everything that is wrong with them.
+        The runs, each of them once, and sentences about everything that is wrong with
+        them.
 
     Raises:
         RunError: A path does not exist, or there is no run with metrics.
     """
-    found, skipped = [], []
-    for places, by_folder in ((paths, False), (layouts, True)):
-        if places:
-            more, notes = runs_lib.find(places, by_folder, files)
-            found += more
-            skipped += notes
+    found, skipped = runs_lib.find(paths, layouts, files)
     damage = [note for run in found for note in run.notes]
     return found, [*skipped, *damage, *arms.doubts(found)]
 

@@ -134,15 +134,15 @@ def _load_mlflow(folder: pathlib.Path, name: str) -> Run:
 
 def find(
     paths: Iterable[str | os.PathLike],
-    by_folder: bool = False,
+    layouts: Iterable[str | os.PathLike] = (),
     files: tuple[str, ...] = FILES,
 ) -> tuple[list[Run], list[str]]:
     """Reads all runs in some places and shows the progress.
 
     Args:
         paths: Runs, folders to search for runs, or URLs of either.
-        by_folder: Whether folders TASK/METHOD/SEED below a path state task, method and
-            seed.
+        layouts: The same, where folders TASK/METHOD/SEED below state task, method and
+            seed. A run that is in both counts once, as here.
         files: Patterns of the files to fetch from a URL, see `remote.fetched`.
 
     Returns:
@@ -152,14 +152,15 @@ def find(
         RunError: A path does not exist, or there is no run with metrics.
     """
     places, skipped = {}, []
-    for given in paths:
+    wanted = [*((x, False) for x in paths), *((x, True) for x in layouts)]
+    for given, by_folder in wanted:
         root = remote.fetched(given, *files)
         below = list(search(root))
-        places |= {place.resolve(): (place, root) for place in below}
+        places |= {place.resolve(): (place, root, by_folder) for place in below}
         skipped += [] if below else [f"Left out: {given} holds no run."]
     found = []
     with Progress(len(places), 0, "Reading", "run") as bar:
-        for place, root in places.values():
+        for place, root, by_folder in places.values():
             parts = place.relative_to(root).parts if place.is_relative_to(root) else ()
             name = "/".join((root.resolve().name, *parts)) if parts else ""
             try:
@@ -173,7 +174,7 @@ def find(
     if not found:
         raise RunError(
             "There is no run with metrics to read; a run is a folder with a file "
-            f"{METRICS}. Received: {' '.join(map(str, paths))}. "
+            f"{METRICS}. Received: {' '.join(str(x) for x, _ in wanted)}. "
             f"{' '.join(skipped)}".rstrip()
         )
     return found, skipped

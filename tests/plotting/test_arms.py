@@ -78,7 +78,7 @@ def test_a_run_of_the_original_is_called_by_its_folder(tmp_path):
 def test_folders_of_task_method_and_seed_count_where_asked(tmp_path):
     write(tmp_path / "atari_pong" / "mine" / "7", stage="scratch", seed=1)
     write(tmp_path / "loose", stage="scratch", seed=1)
-    (run, loose), _ = runs.find([tmp_path], by_folder=True)
+    (run, loose), _ = runs.find([], [tmp_path])
     assert (arms.task_of(run), arms.arm_of(run), arms.seed_of(run)) == (
         "atari_pong",
         "mine",

@@ -112,3 +112,15 @@ def test_all_that_is_wrong_is_told_of_both_kinds_of_folders(tmp_path):
         "one",
         "in/atari_pong/mine/7",
     ]
+
+
+def test_a_run_that_both_options_name_counts_once_by_its_layout(tmp_path):
+    for name in ("one", "in/atari_pong/mine/7"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "metrics.jsonl").write_text('{"step": 1, "loss": 2}\n')
+    found, _ = comparison.read([str(tmp_path)], [str(tmp_path / "in")])
+    assert {run.folder.name: run.layout for run in found} == {
+        "one": None,
+        "7": ("atari_pong", "mine", "7"),
+    }
+    assert len(found) == 2

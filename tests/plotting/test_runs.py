@@ -96,10 +96,12 @@ def test_a_metric_is_found_by_the_originals_name_and_by_ours(tmp_path):
 def test_folders_of_task_method_and_seed_are_a_layout_where_asked(tmp_path):
     write(tmp_path / "atari_pong" / "mine" / "7")
     write(tmp_path / "loose")
-    (run, loose), _ = runs.find([tmp_path], by_folder=True)
+    (run, loose), _ = runs.find([], [tmp_path])
     assert run.layout == ("atari_pong", "mine", "7") and loose.layout is None
     (run, _), _ = runs.find([tmp_path])
     assert run.layout is None
+    (run, _), _ = runs.find([tmp_path], [tmp_path])
+    assert run.layout == ("atari_pong", "mine", "7")
 
 
 @pytest.mark.parametrize("file", ["metrics.jsonl", "config.yaml"])
