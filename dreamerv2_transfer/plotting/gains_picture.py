@@ -135,7 +135,8 @@ def draw_rows(axes: Axes, lines: Sequence[Line]) -> None:
             axes.plot(value, at, "|", color=line.color, ms=13, mew=2.2, zorder=4)
         if line.paper is not None:
             axes.plot(line.paper, at, "D", mfc="white", mec="#000000", ms=5, zorder=2)
-        text = gains_table.interval_text(line.estimate or None, ".2f") if value else ""
+        known = value is not None
+        text = gains_table.interval_text(line.estimate, ".2f") if known else ""
         axes.text(1.03, at, text, transform=axes.get_yaxis_transform(), va="center")
     axes.set(xlim=(left, right), ylim=(len(lines) - 0.5, -0.5))
     axes.set_yticks(range(len(lines)), [line.name for line in lines])

@@ -76,3 +76,9 @@ def test_an_arm_of_one_seed_or_without_return_has_no_interval():
     zero = panel("minatar_freeway", scratch=arm(0, 0), pretrained=arm(3, 4))
     (place,) = gains_picture.draw(Comparison([], [alone, zero])).axes
     assert [text.get_text() for text in place.texts] == ["", "1.50", "", ""]
+
+
+def test_a_ratio_of_zero_is_written():
+    nothing = panel("minatar_freeway", scratch=arm(2, 3), pretrained=arm(0, 0))
+    (place,) = gains_picture.draw(Comparison([], [nothing])).axes
+    assert [text.get_text() for text in place.texts] == ["", "0.00 (0.00 to 0.00)"]
