@@ -6,13 +6,14 @@ that game, so that games can be put together.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.plotting import gains_table, statistics
+from dreamerv2_transfer.plotting import gains_table, labels, statistics
 from dreamerv2_transfer.plotting.statistics import Estimate
 
 HEADINGS = (
@@ -66,6 +67,18 @@ def make(compared: Sequence[dict[str, Any]]) -> list[Aggregate]:
         if one.get("normalized"):
             groups.setdefault((one["metric"], one["arm"]), []).append(one)
     return [_over(*key, group) for key, group in groups.items() if len(group) > 1]
+
+
+def by_games(together: Sequence[Aggregate]) -> dict[str, list[Aggregate]]:
+    """Groups arms by their games, which are named if others are as many."""
+    sizes = collections.Counter(len(x) for x in {one.games for one in together})
+    groups: dict[str, list[Aggregate]] = {}
+    for one in together:
+        number = len(one.games)
+        shown = ", ".join(labels.game_label(game) for game in one.games)
+        name = f"{number} games" + (f" ({shown})" if sizes[number] > 1 else "")
+        groups.setdefault(name, []).append(one)
+    return groups
 
 
 def row(aggregate: Aggregate) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
-from dreamerv2_transfer.plotting import aggregates, gains_table, labels
+from dreamerv2_transfer.plotting import aggregates, gains_table, labels, plot
 from dreamerv2_transfer.plotting.aggregates import Aggregate
 from dreamerv2_transfer.plotting.claims import SLACK
 from dreamerv2_transfer.plotting.comparison import Comparison
@@ -97,10 +98,10 @@ def rows(
             )
             ratio = one["area_ratio"] or {}
             found.append(Line(name, color, ratio, seeds, paper.get((task, one["arm"]))))
-    for one in compared.aggregates:
-        if one.metric == metric:
-            heading = f"{len(one.games)} games, interquartile mean of all runs"
-            found += [Line(heading)] if heading not in {x.name for x in found} else []
+    together = [one for one in compared.aggregates if one.metric == metric]
+    for games, members in aggregates.by_games(together).items():
+        found.append(Line(f"{games}, interquartile mean of all runs"))
+        for one in members:
             estimate = dataclasses.asdict(one.interquartile_mean)
             name = labels.arm_label(one.arm, names)
             found.append(Line(name, compared.colors[one.arm], estimate))
@@ -153,15 +154,23 @@ def draw_profiles(
     colors: Mapping[str, str],
     names: Mapping[str, str] | None = None,
 ) -> None:
-    """Draws the share of runs above each score, with its pointwise 95% band."""
-    profiles = {arm: lines for one in together for arm, lines in one.profiles.items()}
-    for arm, (low, value, high) in profiles.items():
-        color = GRAY if arm == SCRATCH else colors[arm]
-        label = labels.arm_label(arm, names)
-        axes.plot(aggregates.THRESHOLDS, value, color=color, label=label)
-        axes.fill_between(
-            aggregates.THRESHOLDS, low, high, color=color, alpha=0.15, lw=0
-        )
+    """Draws the share of runs above each score, with its pointwise 95% band.
+
+    Scratch has a profile for each set of games that arms have in common.
+    """
+    groups = aggregates.by_games(together)
+    for style, (games, members) in zip(
+        itertools.cycle(plot.STYLES), groups.items(), strict=False
+    ):
+        profiles = {arm: x for one in members for arm, x in one.profiles.items()}
+        for arm, (low, value, high) in profiles.items():
+            look = {"color": GRAY if arm == SCRATCH else colors[arm]}
+            label = labels.arm_label(arm, names)
+            label += f", {games}" if arm == SCRATCH and len(groups) > 1 else ""
+            axes.plot(aggregates.THRESHOLDS, value, ls=style, label=label, **look)
+            axes.fill_between(
+                aggregates.THRESHOLDS, low, high, alpha=0.15, lw=0, **look
+            )
     axes.set(
         xlabel="score: area over\nscratch's mean",
         ylabel="share of runs above",

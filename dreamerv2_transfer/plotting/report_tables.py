@@ -166,8 +166,9 @@ def aggregates(
             for x in dataclasses.asdict(one.interquartile_mean).values()
         )
         rows = []
-        for one in made:
-            games, metric, arm, seeds, text, *rest = aggregates_lib.row(one)
+        groups = aggregates_lib.by_games(made)
+        for games, one in ((name, x) for name, group in groups.items() for x in group):
+            _, metric, arm, seeds, text, *rest = aggregates_lib.row(one)
             middle = dataclasses.asdict(one.interquartile_mean)
             name = Name(labels.arm_label(arm), order.get(arm))
             badge = verdicts.judge(middle, one.seeds[0])

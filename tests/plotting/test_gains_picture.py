@@ -82,3 +82,48 @@ def test_a_ratio_of_zero_is_written():
     nothing = panel("minatar_freeway", scratch=arm(2, 3), pretrained=arm(0, 0))
     (place,) = gains_picture.draw(Comparison([], [nothing])).axes
     assert [text.get_text() for text in place.texts] == ["", "0.00 (0.00 to 0.00)"]
+
+
+def test_arms_on_other_games_stand_below_a_heading_of_their_own():
+    level = arm(2, 2, 3)
+    third = panel("minatar_freeway", scratch=arm(1, 9), frozen=level, deep=level)
+    both = panel("minatar_asterix", scratch=level, pretrained=level, frozen=level)
+    deep = panel("minatar_breakout", scratch=level, deep=level)
+    compared = Comparison([], [ONE, both, third, deep])
+    lines = gains_picture.rows(compared, "train_return")
+    assert [line.name for line in lines[-6:]] == [
+        "2 games (Seaquest, Asterix), interquartile mean of all runs",
+        "pre-trained",
+        "2 games (Asterix, Freeway), interquartile mean of all runs",
+        "frozen",
+        "2 games (Freeway, Breakout), interquartile mean of all runs",
+        "deep",
+    ]
+    _, profiles = gains_picture.draw(compared).axes
+    drawn = {line.get_label(): line for line in profiles.lines}
+    assert [*drawn] == [
+        "pre-trained",
+        "from scratch, 2 games (Seaquest, Asterix)",
+        "frozen",
+        "from scratch, 2 games (Asterix, Freeway)",
+        "deep",
+        "from scratch, 2 games (Freeway, Breakout)",
+    ]
+    assert [line.get_linestyle() for line in drawn.values()][::2] == ["-", "-.", ":"]
+    # At a score of 1: on Seaquest and Asterix, 1 of 3 and 1 of 3 are above.
+    at_one = [line.get_ydata()[20] for line in drawn.values()]
+    assert at_one[1::2] == pytest.approx(
+        [1 / 3, (1 / 3 + 1 / 2) / 2, (1 / 2 + 1 / 3) / 2]
+    )
+
+
+def test_sets_of_games_of_different_numbers_are_told_apart_by_these():
+    level = arm(2, 2, 3)
+    third = panel("minatar_freeway", scratch=level, pretrained=level)
+    both = panel("minatar_asterix", scratch=level, pretrained=level, frozen=level)
+    one = panel("minatar_seaquest", scratch=level, pretrained=level, frozen=level)
+    headings = [line.name for line in rows(one, both, third) if not line.estimate]
+    assert [name for name in headings if "games" in name] == [
+        "3 games, interquartile mean of all runs",
+        "2 games, interquartile mean of all runs",
+    ]

@@ -133,6 +133,27 @@ def test_claims_stand_below_their_game_with_the_papers_ratio():
     assert report_tables.paper([], {}) is None
 
 
+def test_arms_on_other_games_have_a_heading_of_their_own():
+    def together(arm, *games):
+        middle = Estimate(1.4, 1.1, 1.8)
+        return Aggregate("train_return", arm, games, (3, 3), middle, middle, 2, {})
+
+    made = [
+        together("pretrained", "minatar_seaquest", "minatar_asterix"),
+        together("dqn", "minatar_breakout", "minatar_asterix"),
+        together("offline", "minatar_seaquest", "minatar_asterix"),
+    ]
+    (table,) = report_tables.aggregates(made, [], {})
+    texts = [getattr(row.cells[0], "text", row.cells[0]) for row in table.rows]
+    assert texts == [
+        "2 games (Seaquest, Asterix): return of training episodes",
+        "pre-trained",
+        "offline, in dreams alone",
+        "2 games (Breakout, Asterix): return of training episodes",
+        "DQN",
+    ]
+
+
 def test_several_games_and_pairs_have_tables_of_their_own():
     together = Aggregate(
         metric="train_return",
