@@ -198,14 +198,23 @@ def interquartile_mean(scores: Sequence[np.ndarray]) -> np.ndarray:
 
     `sum(s[k : N - k]) / (N - 2 k)` of the sorted scores, `k = floor(N / 4)`. A few runs
     move it less than the mean, and it errs less than the median. Games count alike: if
-    they have different numbers of seeds, runs are repeated to a common number.
+    they have different numbers of seeds, runs count as if repeated to a common number.
 
     Args:
         scores: For each game, scores (..., seeds), comparable between games.
     """
-    runs = np.sort(np.concatenate(_repeated(scores), -1), -1)
-    cut = runs.shape[-1] // 4
-    return runs[..., cut : runs.shape[-1] - cut].mean(-1)
+    numbers = [game.shape[-1] for game in scores]
+    common = math.lcm(*numbers)
+    total = common * len(numbers)
+    first, last = float(total // 4), float(total - total // 4)
+    runs = np.concatenate(scores, -1)
+    order = np.argsort(runs, -1, kind="stable")
+    copies = np.repeat([float(common // x) for x in numbers], numbers)[order]
+    ends = np.cumsum(copies, -1)
+    kept = (np.minimum(ends, last) - np.maximum(ends - copies, first)).clip(min=0)
+    # What is cut off may be infinite.
+    middle = np.where(kept > 0, np.take_along_axis(runs, order, -1), 0)
+    return (middle * kept).sum(-1) / (last - first)
 
 
 def interquartile_ratio(samples: Sequence[np.ndarray]) -> np.ndarray:
@@ -327,12 +336,6 @@ def bootstrap_estimate(
 
 def _halves(samples: Sequence[np.ndarray]) -> tuple[Sequence[np.ndarray], ...]:
     return samples[: len(samples) // 2], samples[len(samples) // 2 :]
-
-
-def _repeated(scores: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns the scores with as many runs of each game."""
-    common = math.lcm(*(game.shape[-1] for game in scores))
-    return [np.repeat(game, common // game.shape[-1], -1) for game in scores]
 
 
 def _estimate(low: float, value: float, high: float) -> Estimate:

@@ -1,7 +1,9 @@
 """Estimates from few runs: equations with known answers, and the package rliable."""
 
 import json
+import math
 import pathlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -135,6 +137,34 @@ def test_the_interquartile_mean_leaves_out_a_quarter_at_both_ends():
     assert statistics.interquartile_mean([np.array([1.0, 2.0, 4.0, 90.0])]) == 3
     # As many as are whole: one of six.
     assert statistics.interquartile_mean([np.array([0.0, 1, 2, 3, 4, 90])]) == 2.5
+
+
+@given(st.lists(st.lists(NUMBERS, min_size=1, max_size=6), min_size=1, max_size=4))
+def test_runs_count_as_if_they_were_repeated_to_a_common_number(games):
+    common = math.lcm(*map(len, games))
+    runs = np.sort(np.concatenate([np.repeat(x, common // len(x)) for x in games]))
+    cut = len(runs) // 4
+    found = statistics.interquartile_mean([np.array(x) for x in games])
+    assert found == pytest.approx(runs[cut : len(runs) - cut].mean(), rel=1e-12)
+
+
+def test_a_run_that_is_cut_off_may_be_infinite():
+    games = [np.array([1.0, np.inf, -np.inf]), np.array([2.0, 4.0])]
+    # Of 2, 1 and -inf twice, and 2 and 4 three times, 3 are cut off at either end.
+    assert statistics.interquartile_mean(games) == pytest.approx(
+        (1 + 3 * 2 + 2 * 4) / 6
+    )
+
+
+def test_games_of_7_to_11_seeds_need_no_more_memory_than_their_runs():
+    """Their least common multiple is 27,720."""
+    games = [np.ones((100, seeds)) for seeds in range(7, 12)]
+    tracemalloc.start()
+    found = statistics.interquartile_mean(games)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.tolist() == [1] * 100
+    assert most < 1_000_000
 
 
 def test_scores_over_scratch_use_its_mean_on_each_game():
