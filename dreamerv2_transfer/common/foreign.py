@@ -87,6 +87,16 @@ def read_variable(handle: Any) -> tuple[str, Any]:
     return name[1] if name else "", value
 
 
+def write_event(writer: Any, event: bytes) -> None:
+    """Writes a serialized `tf.compat.v1.Event` by a writer of `tf.summary`.
+
+    Its public functions write summaries alone.
+    """
+    import tensorflow as tf
+
+    tf.raw_ops.ImportEvent(writer=writer._resource, event=event)
+
+
 # Python 3.11 to 3.14.
 
 

@@ -45,6 +45,17 @@ def test_moments_are_those_of_the_variable(adam):
     assert second.numpy() == pytest.approx([0.01, 0.04])
 
 
+def test_a_writer_of_summaries_writes_any_event(tmp_path):
+    log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+    event = tf.compat.v1.Event(step=7, session_log=log)
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    foreign.write_event(writer, event.SerializeToString())
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    written = [*tf.compat.v1.train.summary_iterator(str(path))]
+    assert [(x.step, x.session_log.status) for x in written[1:]] == [(7, log.status)]
+
+
 def test_tensorflow_has_the_module_that_opens_its_libraries():
     assert importlib.util.find_spec(foreign.GLOBAL_FLAGS)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamerv2_transfer.common import progress
+from dreamerv2_transfer.common import foreign, progress
 from dreamerv2_transfer.common.errors import UserError
 from dreamerv2_transfer.common.files import atomic, paths
 from dreamerv2_transfer.common.logger import trackers, video
@@ -264,7 +264,7 @@ class TensorBoardOutput:
             self._writer = self._writer or tf.summary.create_file_writer(self._logdir)
             with self._writer.as_default():
                 for event in self._starts:
-                    tf.raw_ops.ImportEvent(writer=self._writer._resource, event=event)
+                    foreign.write_event(self._writer, event)
                 self._starts = []
                 for step, name, value in summaries:
                     if value.ndim == 0:
