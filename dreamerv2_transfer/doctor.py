@@ -24,8 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, cast
 
-from dreamerv2_transfer.common import cores
-from dreamerv2_transfer.common.distributed import gpus
+from dreamerv2_transfer.common.distributed import cores, gpus
 from dreamerv2_transfer.common.errors import describe
 from dreamerv2_transfer.common.files import memory, paths
 

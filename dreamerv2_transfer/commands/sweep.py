@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from dreamerv2_transfer.commands import configuration
 from dreamerv2_transfer.commands import options as options_lib
 from dreamerv2_transfer.commands.options import Option, Usage, path_option
-from dreamerv2_transfer.common import cli, cores
+from dreamerv2_transfer.common import cli
 from dreamerv2_transfer.common.config import Config, ConfigError
+from dreamerv2_transfer.common.distributed import cores
 from dreamerv2_transfer.common.files import paths
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Protocol
 
-from dreamerv2_transfer.common import cores as cores_lib
+from dreamerv2_transfer.common.distributed import cores as cores_lib
 from dreamerv2_transfer.reproduction.jobs import Job
 from dreamerv2_transfer.reproduction.processes import Ended, Processes, visible_gpus
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dreamerv2_transfer.common import cores
 from dreamerv2_transfer.common.config import Config, ConfigError
+from dreamerv2_transfer.common.distributed import cores
 from dreamerv2_transfer.common.files import paths, remote
 from dreamerv2_transfer.reproduction import engines
 from dreamerv2_transfer.reproduction.jobs import Job

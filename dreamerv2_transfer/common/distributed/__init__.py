@@ -1,3 +1,3 @@
-"""Training on several devices (`replicas`) and in several processes."""
+"""Training on several devices (`replicas`) and in several processes; cores and GPUs."""
 
 from __future__ import annotations

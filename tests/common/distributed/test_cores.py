@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dreamerv2_transfer.common import cores
+from dreamerv2_transfer.common.distributed import cores
 
 
 def test_cores_are_those_that_linux_allows_this_process(monkeypatch):
