@@ -426,8 +426,8 @@ class WorldModel:
                 obs[key] = tf.cast(value, dtype) / 255.0 - 0.5
             elif key in self.encoder.cnn_keys:
                 obs[key] = tf.cast(value, dtype)
-            elif value.dtype == tf.int32:  # Vectors may have larger numbers than
-                obs[key] = tf.cast(value, tf.float32)  # half precision has.
+            elif value.dtype == tf.int32:  # Half precision would round vectors.
+                obs[key] = tf.cast(value, tf.float32)
         if "reward" in obs:  # The policy does not observe it.
             obs["reward"] = REWARD_TRANSFORMS[self.config.clip_rewards](obs["reward"])
         if "is_terminal" in obs:

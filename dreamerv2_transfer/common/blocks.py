@@ -305,7 +305,7 @@ def _merge(names: Sequence[str], path: Path) -> Resolved:
             found = dict.fromkeys(config.matches(block), name)
             is_same = block.get("stage") == config.get("stage")
             if is_same and Path(name).suffix not in SUFFIXES:
-                found.pop("stage", None)  # A run's file goes on with its own stage.
+                found.pop("stage", None)  # The stage still comes from the run's file.
             origins |= found
             config = config.update(block)
     return Resolved(config, origins)
@@ -343,17 +343,14 @@ def _of_same_file(
     file = origins.get("stage", "")
     if Path(file).suffix not in SUFFIXES:
         return []
-    games, kept = (
-        {"task", "tasks"},
-        {
-            key
-            for key in STAGE_KEYS
-            if key not in given
-            and origins[key] == origins.get(f"{stage}.{key}") == file
-        },
-    )
-    listed = {key for key in games if f"{stage}.{key}" in origins}
-    return [*(kept if listed <= kept else kept - games)]
+    section = {key for key in STAGE_KEYS if f"{stage}.{key}" in origins}
+    kept = {
+        key
+        for key in section - {*given}
+        if origins[key] == origins[f"{stage}.{key}"] == file
+    }
+    games = section & {"task", "tasks"}
+    return [*(kept if games <= kept else kept - games)]
 
 
 def _stage_keys(config: Config, given: Collection[str]) -> list[str]:
